@@ -1,0 +1,113 @@
+/* Portable integer neural-network kernels. Pure: no heap, no stdio, no globals, no failure at run time; every size and
+ * value below was decided by the generator and locked by static_assert in the generated model.c.
+ *
+ * Conventions are CMSIS-NN's: argument order ctx, params, quant, then (dims, data) pairs; tensors int8, NHWC, batch 1;
+ * filters OHWI (depthwise 1HWC, dense OI); bias int32 per output channel, never NULL.
+ * Suffix: weights s8 = int8, s4, s3 = packed signed 4 and 3 bit, t2 = ternary at 2 bits.
+ */
+#ifndef NN_H
+#define NN_H
+
+#include <stdint.h>
+
+/* Scratch memory of one call; size in bytes, 4-byte aligned; buf may be NULL when size is 0. */
+typedef struct {
+    void *buf;
+    int32_t size;
+} nn_context;
+
+typedef struct {
+    int32_t n; /* batch: always 1 for activations; output channels for filters */
+    int32_t h, w, c;
+} nn_dims;
+
+typedef struct {
+    int32_t w, h;
+} nn_tile;
+
+/* Inclusive clamp applied to every output. */
+typedef struct {
+    int32_t min, max;
+} nn_activation;
+
+/* Requantization per output channel: see nn_requantize. */
+typedef struct {
+    const int32_t *multiplier;
+    const int8_t *shift;
+} nn_per_channel_quant_params;
+
+/* offsets as in CMSIS-NN: input_offset = -input zero point, output_offset = +output zero point.
+ * padding: rows / columns added before the first; what follows the last is implied by the output dims. */
+typedef struct {
+    int32_t input_offset, output_offset;
+    nn_tile stride, padding;
+    nn_activation activation;
+} nn_conv_params;
+
+/* Depthwise: output channels = input channels * ch_mult, channel o reads input channel o / ch_mult. */
+typedef struct {
+    int32_t input_offset, output_offset;
+    int32_t ch_mult;
+    nn_tile stride, padding;
+    nn_activation activation;
+} nn_dw_conv_params;
+
+typedef struct {
+    int32_t input_offset, output_offset;
+    nn_activation activation;
+} nn_fc_params;
+
+/* Both inputs are widened by NN_ADD_LEFT_SHIFT, rescaled to a common scale, added, rescaled to the output's. */
+typedef struct {
+    int32_t input1_offset, input1_mult, input1_shift;
+    int32_t input2_offset, input2_mult, input2_shift;
+    int32_t output_offset, output_mult, output_shift;
+    nn_activation activation;
+} nn_add_params;
+
+typedef struct {
+    nn_tile stride, padding;
+    nn_activation activation;
+} nn_pool_params;
+
+/* Scratch of the t2 reference convolution: one decoded filter, filter h * w * c bytes. */
+void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const int8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+
+/* Scratch of the t2 reference: all decoded filters, filter h * w * c bytes. */
+void nn_depthwise_conv_t2(const nn_context *ctx, const nn_dw_conv_params *params,
+                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *output_dims, int8_t *output);
+void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params,
+                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                          const nn_dims *filter_dims, const int8_t *filter, const int32_t *bias,
+                          const nn_dims *output_dims, int8_t *output);
+
+/* Requantization per output feature, unlike CMSIS-NN's per-tensor dense layer. */
+void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const int8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+
+/* output may be input1 or input2. */
+void nn_elementwise_add_s8(const nn_add_params *params, const nn_dims *dims, const int8_t *input1,
+                           const int8_t *input2, int8_t *output);
+
+/* Padding never counts: an average divides by the elements inside the input, a maximum ignores the rest. */
+void nn_max_pool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
+                    const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
+void nn_avgpool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
+                   const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
+
+/* t2 layout: two's complement trits (00 = 0, 01 = +1, 11 = -1), four a byte, first in the low bits; each output channel
+ * (dense, convolution) or the whole filter (depthwise) starts on a byte. Decodes `count` trits to int8. */
+void nn_decode_t2(const uint8_t *packed, int32_t count, int8_t *decoded);
+
+#endif

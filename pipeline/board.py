@@ -1,0 +1,128 @@
+"""Board: what a board is, as data (boards/<name>.toml). Which unit hangs on which port is a rig's business, not this."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline import config
+from pipeline.config import Strict
+from pipeline.errors import ConfigError
+from pipeline.registry import REPOSITORY, unknown
+
+BOARDS = REPOSITORY / "boards"
+
+CORE_FLAGS = {
+    "host": (),
+    "cortex-m0": ("-mcpu=cortex-m0", "-mthumb"),
+    "cortex-m0plus": ("-mcpu=cortex-m0plus", "-mthumb"),
+    "cortex-m3": ("-mcpu=cortex-m3", "-mthumb"),
+    "cortex-m4f": ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+    "cortex-m7": ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+    "cortex-m7d": ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-d16"),
+    "cortex-m33f": ("-mcpu=cortex-m33", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+    "cortex-m55": ("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"),
+}
+"""GCC flags per core; the keys are what a board's `core` may be."""
+
+CORES_WITH_DSP = frozenset({"cortex-m4f", "cortex-m7", "cortex-m7d", "cortex-m33f", "cortex-m55"})
+
+Bytes = Annotated[int, Field(gt=0)]
+
+
+class Region(Strict):
+    """A memory region: first address and length in bytes."""
+
+    origin: Annotated[int, Field(ge=0, lt=1 << 32)]
+    length: Bytes
+
+
+class Memory(Strict):
+    """flash holds code and constants; ram holds stack (at its bottom), data and the activation arena."""
+
+    flash: Region
+    ram: Region
+    stack_bytes: Annotated[int, Field(ge=256)] = 2048
+
+
+class Link(Strict):
+    """How the host talks to the board. rx_buffer_bytes: receive buffer of the firmware, the sender's credit;
+    max_payload: largest frame payload."""
+
+    kind: Literal["serial", "tcp", "pipe"]
+    baud: Annotated[int, Field(gt=0)] = 115200
+    rx_buffer_bytes: Annotated[int, Field(ge=64, le=65535)] = 1024
+    max_payload: Annotated[int, Field(ge=40, le=4096)] = 256
+
+
+class Emulator(Strict):
+    """machine: QEMU machine; arguments: further command line; serial_index: which emulated UART is the link."""
+
+    machine: str
+    arguments: tuple[str, ...] = ()
+    serial_index: Annotated[int, Field(ge=0, le=7)] = 0
+
+
+class Board(Strict):
+    """One board. port: folder under firmware/port; defines: constants of that port (C macros), e.g. pins and clock tree;
+    runner: flashing tool; tick: what the port's counter counts."""
+
+    name: str
+    description: str
+    mcu: str
+    core: str
+    port: str
+    clock_hz: Annotated[int, Field(ge=0)]
+    tick: Literal["instructions", "cycles", "us"]
+    tick_hz: Annotated[int, Field(ge=0)]
+    memory: Memory
+    link: Link
+    runner: str
+    emulator: Emulator | None = None
+    defines: dict[str, int | str] = {}
+    silicon_tested: bool = False
+
+    @field_validator("core")
+    @classmethod
+    def _known_core(cls, core: str) -> str:
+        if core not in CORE_FLAGS:
+            raise ValueError("; ".join(unknown("core", core, CORE_FLAGS)))
+        return core
+
+    @model_validator(mode="after")
+    def _credit_holds_a_frame(self) -> Board:
+        if self.link.rx_buffer_bytes < self.link.max_payload + 16:
+            raise ValueError("link.rx_buffer_bytes must be at least link.max_payload + 16")
+        return self
+
+    @cached_property
+    def core_flags(self) -> tuple[str, ...]:
+        return CORE_FLAGS[self.core]
+
+    @property
+    def has_dsp(self) -> bool:
+        """Whether the core has the Armv7E-M DSP instructions."""
+        return self.core in CORES_WITH_DSP
+
+    @property
+    def is_host(self) -> bool:
+        return self.core == "host"
+
+
+def names() -> tuple[str, ...]:
+    """Names of all boards, sorted; reads no file."""
+    return tuple(sorted(path.stem for path in BOARDS.glob("*.toml")))
+
+
+def load(name: str) -> Board:
+    """The board of that name, or of that TOML file when `name` ends in .toml. Unknown: ConfigError that lists all."""
+    path = Path(name) if name.endswith(".toml") else BOARDS / f"{name}.toml"
+    if not path.exists() and not name.endswith(".toml"):
+        raise ConfigError(*unknown("board", name, names()))
+    board = config.load(Board, path)
+    if board.name != path.stem:
+        raise ConfigError(f"{path}: key 'name' = {board.name!r}: must be the file's name {path.stem!r}")
+    return board

@@ -1,0 +1,41 @@
+"""Errors sorted by who can fix them. Each carries a hint: the next command to type or the next thing to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PipelineError(Exception):
+    """Base of every expected failure. `str(error)` is one line; `hint` is the next step, "" when there is none."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(PipelineError):
+    """The author of a job file, board file or command line can fix it."""
+
+
+class ToolError(PipelineError):
+    """Whoever installs this machine can fix it: a program or package is missing, too old or failed."""
+
+
+class UnsupportedError(PipelineError):
+    """The model's author can fix it: no kernel for this layer, shape, scale or bit width."""
+
+
+class FitError(PipelineError):
+    """The model does not fit the board; the message names what is needed, what there is, and the largest part."""
+
+
+class DeviceError(PipelineError):
+    """The person at the bench can fix it: port, cable, power, wrong or stale firmware."""
+
+
+class MismatchError(PipelineError):
+    """Our bug: device and twin disagree. `reproducer` is the folder that holds everything to repeat it."""
+
+    def __init__(self, message: str, hint: str = "", reproducer: Path | None = None) -> None:
+        super().__init__(message, hint)
+        self.reproducer = reproducer

@@ -1,0 +1,143 @@
+"""The only door to other programs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ToolError
+
+PACKAGES: Mapping[str, str] = {
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "arm-none-eabi-size": "binutils-arm-none-eabi",
+    "cmake": "cmake",
+    "ninja": "ninja-build",
+    "gcc": "gcc",
+    "qemu-system-arm": "qemu-system-arm",
+    "clang-format": "clang-format",
+    "gdb-multiarch": "gdb-multiarch",
+}
+"""Debian package that brings a program."""
+
+
+@dataclass(frozen=True)
+class Result:
+    command: tuple[str, ...]
+    returncode: int
+    output: str
+    """stdout and stderr together, as text."""
+
+
+def find(program: str) -> Path | None:
+    """Path of the program, or None."""
+    path = shutil.which(program)
+    return Path(path) if path else None
+
+
+def install_hint(program: str) -> str:
+    """The command that installs the program."""
+    return f"sudo apt-get install {PACKAGES.get(program, program)}"
+
+
+def require(program: str) -> Path:
+    """Path of the program; ToolError with the command that installs it when missing."""
+    path = find(program)
+    if path is None:
+        raise ToolError(f"{program} is not installed", install_hint(program))
+    return path
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    check: bool = True,
+) -> Result:
+    """Output and exit code of the finished program. With `check` a non-zero exit is a ToolError holding the last lines.
+
+    env: added to this process's environment.
+    """
+    argv = tuple(str(part) for part in command)
+    require(argv[0])
+    try:
+        done = subprocess.run(
+            argv, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout_s, check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{argv[0]} did not finish within {timeout_s:g} s", shlex.join(argv)) from error
+    result = Result(argv, done.returncode, done.stdout)
+    if check and done.returncode != 0:
+        tail = " | ".join(done.stdout.strip().splitlines()[-12:])
+        raise ToolError(f"{argv[0]} failed with exit code {done.returncode}: {tail}", f"repeat by hand: {shlex.join(argv)}")
+    return result
+
+
+class Process:
+    """A child that lives as long as the `with` block: it is ended, by its own id, however the block is left.
+
+    stdin and stdout are pipes when `pipes`, else closed and collected; stderr goes to `log`.
+    """
+
+    def __init__(self, command: Sequence[str | Path], *, log: Path, pipes: bool = False) -> None:
+        self.command = tuple(str(part) for part in command)
+        require(self.command[0])
+        self.log = log
+        with log.open("wb") as err:
+            self._child = subprocess.Popen(
+                self.command, stderr=err, bufsize=0,
+                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else err,
+                start_new_session=True,
+            )
+
+    @property
+    def stdin(self) -> int:
+        """File descriptor of the child's standard input (pipes only)."""
+        assert self._child.stdin is not None
+        return self._child.stdin.fileno()
+
+    @property
+    def stdout(self) -> int:
+        """File descriptor of the child's standard output (pipes only)."""
+        assert self._child.stdout is not None
+        return self._child.stdout.fileno()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def returncode(self) -> int | None:
+        """Exit code, or None while it runs."""
+        return self._child.poll()
+
+    def log_tail(self, lines: int = 5) -> str:
+        """Last lines the child wrote, joined by " | "."""
+        return " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
+
+    def close(self) -> None:
+        """Ends the child: SIGTERM, after 2 s SIGKILL. Safe to call twice."""
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+        if self._child.poll() is None:
+            self._child.send_signal(signal.SIGTERM)
+            try:
+                self._child.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
