@@ -69,15 +69,25 @@ def run(
     require(argv[0])
     try:
         done = subprocess.run(
-            argv, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout_s, check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            argv,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
     except subprocess.TimeoutExpired as error:
         raise ToolError(f"{argv[0]} did not finish within {timeout_s:g} s", shlex.join(argv)) from error
     result = Result(argv, done.returncode, done.stdout)
     if check and done.returncode != 0:
         tail = " | ".join(done.stdout.strip().splitlines()[-12:])
-        raise ToolError(f"{argv[0]} failed with exit code {done.returncode}: {tail}", f"repeat by hand: {shlex.join(argv)}")
+        raise ToolError(
+            f"{argv[0]} failed with exit code {done.returncode}: {tail}", f"repeat by hand: {shlex.join(argv)}"
+        )
     return result
 
 
@@ -93,7 +103,9 @@ class Process:
         self.log = log
         with log.open("wb") as err:
             self._child = subprocess.Popen(
-                self.command, stderr=err, bufsize=0,
+                self.command,
+                stderr=err,
+                bufsize=0,
                 stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipes else err,
                 start_new_session=True,

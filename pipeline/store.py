@@ -77,9 +77,13 @@ def read_meta(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"{folder}: nothing stored here (no meta.json)") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: damaged or not written by tritmcu ({error})", "delete the folder and run again") from error
+        raise ConfigError(
+            f"{path}: damaged or not written by tritmcu ({error})", "delete the folder and run again"
+        ) from error
     if form != FORMAT:
-        raise ConfigError(f"{path}: {noun} in format {form}, this version reads {FORMAT}", "delete the folder and run again")
+        raise ConfigError(
+            f"{path}: {noun} in format {form}, this version reads {FORMAT}", "delete the folder and run again"
+        )
     return dict(meta)
 
 

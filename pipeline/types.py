@@ -140,7 +140,7 @@ class Dataset:
 
     @property
     def label(self) -> str:
-        """"clean", or the attack's name and eps."""
+        """ "clean", or the attack's name and eps."""
         return f"{self.attack.name} eps={self.attack.eps_label}" if self.attack else "clean"
 
     @property

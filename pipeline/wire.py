@@ -60,7 +60,9 @@ class Message:
 
 MESSAGES = (
     Message(
-        "HELLO", 0x01, "Who are you? Forgets any half-received sample. The host repeats it until it is answered.",
+        "HELLO",
+        0x01,
+        "Who are you? Forgets any half-received sample. The host repeats it until it is answered.",
         (Field("protocol", "u8", "protocol version of the host"),),
         (
             Field("protocol", "u8", "protocol version of the device"),
@@ -77,7 +79,8 @@ MESSAGES = (
         ),
     ),
     Message(
-        "INPUT", 0x02,
+        "INPUT",
+        0x02,
         "A piece of one sample. Pieces arrive in order; a repeated one is answered and ignored. The first piece of a "
         "higher ticket starts a new sample; pieces of a ticket already run are answered and ignored.",
         (
@@ -91,7 +94,8 @@ MESSAGES = (
         request_tail="int8 elements",
     ),
     Message(
-        "RUN", 0x03,
+        "RUN",
+        0x03,
         "Run the first `layers` layers on the sample. Repeating it for the same ticket and layers repeats the answer.",
         (
             Field("ticket", "u32", "ticket whose sample is complete"),
@@ -104,23 +108,33 @@ MESSAGES = (
         reply_tail="the last layer's output (int8), then u32 ticks per layer run, as far as the frame holds",
     ),
     Message(
-        "TICKS", 0x04, "Ticks per layer of the last run.",
+        "TICKS",
+        0x04,
+        "Ticks per layer of the last run.",
         (Field("first", "u16", "first layer"),),
         (Field("first", "u16", "first layer"),),
         reply_tail="u32 per layer, as far as the frame holds",
     ),
     Message(
-        "TENSOR", 0x05, "A piece of a layer's output as it lies in the arena now: valid after a RUN that ended there.",
+        "TENSOR",
+        0x05,
+        "A piece of a layer's output as it lies in the arena now: valid after a RUN that ended there.",
         (
             Field("layer", "u16", "layer number, from 0"),
             Field("length", "u16", "bytes wanted"),
             Field("offset", "u32", "first byte"),
         ),
-        (Field("layer", "u16", "layer number"), Field("length", "u16", "bytes that follow"), Field("offset", "u32", "first byte")),
+        (
+            Field("layer", "u16", "layer number"),
+            Field("length", "u16", "bytes that follow"),
+            Field("offset", "u32", "first byte"),
+        ),
         reply_tail="int8 elements",
     ),
     Message(
-        "STATS", 0x06, "What the device measured since reset.",
+        "STATS",
+        0x06,
+        "What the device measured since reset.",
         (),
         (
             Field("stack_high_water", "u32", "deepest stack use, bytes"),
@@ -136,7 +150,9 @@ MESSAGES = (
     Message("RESET", 0x07, "Answer, then restart the MCU."),
     Message("ECHO", 0x08, "Send the same bytes back.", request_tail="any bytes", reply_tail="the same bytes"),
     Message(
-        "FAULT", 0x7E, "Sent once, unasked, by the fault handler; the device then stops until it is reset.",
+        "FAULT",
+        0x7E,
+        "Sent once, unasked, by the fault handler; the device then stops until it is reset.",
         reply=(
             Field("ipsr", "u32", "exception number"),
             Field("cfsr", "u32", "configurable fault status"),
@@ -149,7 +165,9 @@ MESSAGES = (
         ),
     ),
     Message(
-        "ERROR", 0x7F, "The request could not be served.",
+        "ERROR",
+        0x7F,
+        "The request could not be served.",
         reply=(
             Field("request", "u8", "type of the request"),
             Field("code", "u8", "see the error table"),
