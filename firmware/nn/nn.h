@@ -97,8 +97,8 @@ void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, co
                            const int8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
 
 /* output may be input1 or input2. */
-void nn_elementwise_add_s8(const nn_add_params *params, const nn_dims *dims, const int8_t *input1,
-                           const int8_t *input2, int8_t *output);
+void nn_elementwise_add_s8(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
+                           int8_t *output);
 
 /* Padding never counts: an average divides by the elements inside the input, a maximum ignores the rest. */
 void nn_max_pool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,

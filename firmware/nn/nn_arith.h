@@ -11,11 +11,17 @@ static_assert((-1 >> 1) == -1, "right shift of a negative int must be arithmetic
 
 #define NN_ADD_LEFT_SHIFT 20 /* head room of both inputs of an add, as TensorFlow Lite's int8 reference */
 
-static inline int32_t nn_max(int32_t a, int32_t b) { return a > b ? a : b; }
-static inline int32_t nn_min(int32_t a, int32_t b) { return a < b ? a : b; }
+static inline int32_t nn_max(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+static inline int32_t nn_min(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
 
 /* x limited to [low, high]. */
-static inline int32_t nn_clamp(int32_t x, int32_t low, int32_t high) { return nn_min(nn_max(x, low), high); }
+static inline int32_t nn_clamp(int32_t x, int32_t low, int32_t high) {
+    return nn_min(nn_max(x, low), high);
+}
 
 /* floor((a * b + 2^30) / 2^31); b != INT32_MIN. */
 static inline int32_t nn_doubling_high_multiply(int32_t a, int32_t b) {

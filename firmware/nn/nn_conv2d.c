@@ -1,0 +1,67 @@
+/* Reference convolution: any filter, stride, padding and channel count.
+ *
+ * One output channel at a time, so that a packed filter is decoded once; inside a filter row the taps that fall on the
+ * input are one contiguous run, which compilers vectorise. */
+#include "nn.h"
+#include "nn_arith.h"
+
+/* Sum over a run of (input + offset) * weight. int16 operands let SIMD units multiply and add pairs. */
+static int32_t dot(const int8_t *input, const int8_t *weights, int32_t count, int32_t offset) {
+    int32_t acc = 0;
+    for (int32_t i = 0; i < count; i++) {
+        const int16_t x = (int16_t)(input[i] + offset);
+        const int16_t w = weights[i];
+        acc += x * w;
+    }
+    return acc;
+}
+
+/* Accumulator of one output pixel: taps outside the input are skipped, which is padding with real zero. */
+static int32_t window(const nn_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter,
+                      const int8_t *weights, int32_t out_y, int32_t out_x) {
+    const int32_t y0 = out_y * params->stride.h - params->padding.h;
+    const int32_t x0 = out_x * params->stride.w - params->padding.w;
+    const int32_t first = nn_max(0, -x0);
+    const int32_t run = (nn_min(filter->w, in->w - x0) - first) * in->c;
+    int32_t acc = 0;
+    for (int32_t ky = nn_max(0, -y0); ky < nn_min(filter->h, in->h - y0); ky++) {
+        acc += dot(input + ((y0 + ky) * in->w + x0 + first) * in->c, weights + (ky * filter->w + first) * in->c, run,
+                   params->input_offset);
+    }
+    return acc;
+}
+
+/* One output channel of the whole map, from its decoded filter. */
+static void channel(const nn_conv_params *params, const nn_per_channel_quant_params *quant, const nn_dims *in,
+                    const int8_t *input, const nn_dims *filter, const int8_t *weights, int32_t bias, const nn_dims *out,
+                    int32_t oc, int8_t *output) {
+    int8_t *o = output + oc;
+    for (int32_t y = 0; y < out->h; y++) {
+        for (int32_t x = 0; x < out->w; x++, o += out->c) {
+            const int32_t acc = bias + window(params, in, input, filter, weights, y, x);
+            const int32_t q = nn_requantize(acc, quant->multiplier[oc], quant->shift[oc]) + params->output_offset;
+            *o = (int8_t)nn_clamp(q, params->activation.min, params->activation.max);
+        }
+    }
+}
+
+void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const int8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    (void)ctx;
+    const int32_t taps = filter_dims->h * filter_dims->w * filter_dims->c;
+    for (int32_t oc = 0; oc < output_dims->c; oc++) {
+        channel(params, quant, input_dims, input, filter_dims, filter + oc * taps, bias[oc], output_dims, oc, output);
+    }
+}
+
+void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    int8_t *decoded = ctx->buf;
+    const int32_t taps = filter_dims->h * filter_dims->w * filter_dims->c;
+    for (int32_t oc = 0; oc < output_dims->c; oc++) {
+        nn_decode_t2(filter + oc * ((taps + 3) / 4), taps, decoded);
+        channel(params, quant, input_dims, input, filter_dims, decoded, bias[oc], output_dims, oc, output);
+    }
+}

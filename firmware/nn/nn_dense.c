@@ -1,0 +1,38 @@
+/* Reference dense layer. The input is taken as one vector of h * w * c features; filter_dims->c is its length. */
+#include "nn.h"
+#include "nn_arith.h"
+
+static int8_t output_of(const nn_fc_params *params, const nn_per_channel_quant_params *quant, int32_t acc, int32_t o) {
+    const int32_t q = nn_requantize(acc, quant->multiplier[o], quant->shift[o]) + params->output_offset;
+    return (int8_t)nn_clamp(q, params->activation.min, params->activation.max);
+}
+
+static int32_t dot(const int8_t *input, const int8_t *weights, int32_t count, int32_t offset) {
+    int32_t acc = 0;
+    for (int32_t i = 0; i < count; i++) acc += (input[i] + offset) * weights[i];
+    return acc;
+}
+
+void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const int8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    (void)ctx;
+    (void)input_dims;
+    const int32_t features = filter_dims->c;
+    for (int32_t o = 0; o < output_dims->c; o++) {
+        const int32_t acc = bias[o] + dot(input, filter + o * features, features, params->input_offset);
+        output[o] = output_of(params, quant, acc, o);
+    }
+}
+
+void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    (void)input_dims;
+    int8_t *decoded = ctx->buf;
+    const int32_t features = filter_dims->c;
+    for (int32_t o = 0; o < output_dims->c; o++) {
+        nn_decode_t2(filter + o * ((features + 3) / 4), features, decoded);
+        output[o] = output_of(params, quant, bias[o] + dot(input, decoded, features, params->input_offset), o);
+    }
+}

@@ -1,0 +1,102 @@
+"""Building blocks of kernel calls and of the NumPy specification that several layer kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import arith
+from pipeline.types import Arg, Int8Array, KernelCall, QLayer, TensorSpec
+
+CTX = Arg("ctx")
+OUTPUT = Arg("output")
+QUANT = Arg("quant")
+"""Per-channel requantization from the tables "multiplier" and "shift"."""
+
+
+def input_arg(index: int = 0) -> Arg:
+    return Arg("input", index=index)
+
+
+def table(name: str) -> Arg:
+    return Arg("table", name=name)
+
+
+def params(ctype: str, **fields: Any) -> Arg:
+    """A C struct constant: ints, or mappings for nested structs."""
+    return Arg("params", ctype=ctype, fields=fields)
+
+
+def dims(n: int, h: int, w: int, c: int) -> Arg:
+    return Arg("dims", fields={"n": n, "h": h, "w": w, "c": c})
+
+
+def map_dims(shape: tuple[int, ...]) -> Arg:
+    """Dims of an activation: (h, w, c), or a vector of features as 1 x 1 x features."""
+    h, w, c = shape if len(shape) == 3 else (1, 1, int(np.prod(shape)))
+    return dims(1, h, w, c)
+
+
+def tile(pair: tuple[int, int]) -> dict[str, int]:
+    """nn_tile from (h, w)."""
+    return {"w": pair[1], "h": pair[0]}
+
+
+def activation(layer: QLayer) -> dict[str, int]:
+    low, high = layer.params["activation"]
+    return {"min": low, "max": high}
+
+
+def requant_tables(layer: QLayer) -> dict[str, NDArray[Any]]:
+    """bias, multiplier and shift of a weighted layer as constant tables: 9 bytes a channel."""
+    assert layer.bias is not None and layer.multiplier is not None and layer.shift is not None
+    return {"bias": layer.bias, "multiplier": layer.multiplier, "shift": layer.shift}
+
+
+def finish(layer: QLayer, acc: NDArray[Any]) -> Int8Array:
+    """int8 outputs of int64 accumulators (..., channels): bias, requantization, output zero point, clamp."""
+    assert layer.bias is not None and layer.multiplier is not None and layer.shift is not None
+    q = arith.requantize(acc + layer.bias, layer.multiplier, layer.shift) + layer.output.quantization.zero_point
+    return arith.clamp(q, *layer.params["activation"]).astype(np.int8)
+
+
+def windows(layer: QLayer, x: NDArray[Any], kernel: tuple[int, int], fill: int) -> NDArray[Any]:
+    """View (n, oh, ow, c, kh, kw) of every window of x (n, h, w, c), with `fill` outside the input."""
+    oh, ow = layer.output.shape[:2]
+    (sh, sw), (top, left) = layer.params["stride"], layer.params["padding"]
+    bottom = max(0, (oh - 1) * sh + kernel[0] - top - x.shape[1])
+    right = max(0, (ow - 1) * sw + kernel[1] - left - x.shape[2])
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+    view = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
+    return view[:, ::sh, ::sw][:, :oh, :ow]
+
+
+def centred(x: Int8Array, spec: TensorSpec) -> NDArray[np.int64]:
+    """x minus its zero point."""
+    return x.astype(np.int64) - spec.quantization.zero_point
+
+
+def pool(function: str, source: str, layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    """The call of a pooling kernel."""
+    h, w = layer.params["pool"]
+    return KernelCall(
+        function=function,
+        source=source,
+        args=(
+            params(
+                "nn_pool_params",
+                stride=tile(layer.params["stride"]),
+                padding=tile(layer.params["padding"]),
+                activation=activation(layer),
+            ),
+            map_dims(specs[0].shape),
+            input_arg(),
+            dims(1, h, w, 1),
+            map_dims(layer.output.shape),
+            OUTPUT,
+        ),
+        tables={},
+    )

@@ -1,0 +1,9 @@
+"""Layer kinds, one module each; the portable C kernel of kind K is firmware/nn/nn_K.c. A module has
+
+reference(layer, specs, inputs) -> int8 (n, *output shape): the NumPy specification; inputs: int8 (n, *shape) each
+kernel(layer, specs) -> KernelCall of the portable reference kernel, or None when the layer only renames its input
+macs(layer, specs) -> multiply-accumulates of one sample
+
+where specs are the TensorSpecs of the layer's inputs. Weight layouts: conv2d (out, kh, kw, in), depthwise_conv2d
+(kh, kw, out), dense (out, in).
+"""

@@ -1,0 +1,58 @@
+"""2-D convolution, any filter, stride and padding. params: stride, padding (top, left), activation (min, max)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import calls, packing
+from pipeline.types import Int8Array, KernelCall, QLayer, TensorSpec
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    assert layer.weights is not None
+    return int(np.prod(layer.output.shape[:2])) * layer.weights.size
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    assert layer.weights is not None
+    _, kh, kw, _ = layer.weights.shape
+    view = calls.windows(layer, calls.centred(inputs[0], specs[0]), (kh, kw), 0)
+    # float64 sums of integers below 2^53 are exact, and BLAS is fast
+    acc = np.einsum("nhwcyx,oyxc->nhwo", view.astype(np.float64), layer.weights.astype(np.float64), optimize=True)
+    return calls.finish(layer, np.rint(acc).astype(np.int64))
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    oc, kh, kw, ic = layer.weights.shape
+    ternary = layer.weight_bits == 2
+    rows = layer.weights.reshape(oc, -1)
+    if ternary:
+        packing.require_ternary(rows, layer.name)
+    return KernelCall(
+        function="nn_convolve_t2" if ternary else "nn_convolve_s8",
+        source="nn_conv2d.c",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_conv_params",
+                input_offset=-specs[0].quantization.zero_point,
+                output_offset=layer.output.quantization.zero_point,
+                stride=calls.tile(layer.params["stride"]),
+                padding=calls.tile(layer.params["padding"]),
+                activation=calls.activation(layer),
+            ),
+            calls.QUANT,
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(),
+            calls.dims(oc, kh, kw, ic),
+            calls.table("filter"),
+            calls.table("bias"),
+            calls.map_dims(layer.output.shape),
+            calls.OUTPUT,
+        ),
+        tables={"filter": packing.pack_t2(rows) if ternary else rows, **calls.requant_tables(layer)},
+        scratch_bytes=kh * kw * ic if ternary else 0,
+    )

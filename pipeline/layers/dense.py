@@ -1,0 +1,52 @@
+"""Dense layer on its input taken as one vector. params: activation (min, max)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import calls, packing
+from pipeline.types import Int8Array, KernelCall, QLayer, TensorSpec
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    assert layer.weights is not None
+    return layer.weights.size
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    assert layer.weights is not None
+    x = calls.centred(inputs[0], specs[0]).reshape(len(inputs[0]), -1)
+    return calls.finish(layer, x @ layer.weights.T.astype(np.int64))
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    outputs, features = layer.weights.shape
+    ternary = layer.weight_bits == 2
+    if ternary:
+        packing.require_ternary(layer.weights, layer.name)
+    return KernelCall(
+        function="nn_fully_connected_t2" if ternary else "nn_fully_connected_s8",
+        source="nn_dense.c",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_fc_params",
+                input_offset=-specs[0].quantization.zero_point,
+                output_offset=layer.output.quantization.zero_point,
+                activation=calls.activation(layer),
+            ),
+            calls.QUANT,
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(),
+            calls.dims(outputs, 1, 1, features),
+            calls.table("filter"),
+            calls.table("bias"),
+            calls.map_dims(layer.output.shape),
+            calls.OUTPUT,
+        ),
+        tables={"filter": packing.pack_t2(layer.weights) if ternary else layer.weights, **calls.requant_tables(layer)},
+        scratch_bytes=features if ternary else 0,
+    )

@@ -1,0 +1,62 @@
+"""Depthwise 2-D convolution: output channel o reads input channel o // multiplier.
+
+params: stride, padding (top, left), activation (min, max).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import calls, packing
+from pipeline.types import Int8Array, KernelCall, QLayer, TensorSpec
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    assert layer.weights is not None
+    return int(np.prod(layer.output.shape[:2])) * layer.weights.size
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    assert layer.weights is not None
+    kh, kw, oc = layer.weights.shape
+    x = np.repeat(calls.centred(inputs[0], specs[0]), oc // specs[0].shape[2], axis=3)
+    view = calls.windows(layer, x, (kh, kw), 0)
+    acc = np.einsum("nhwoyx,yxo->nhwo", view, layer.weights.astype(np.int64))
+    return calls.finish(layer, acc)
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    kh, kw, oc = layer.weights.shape
+    ternary = layer.weight_bits == 2
+    taps = layer.weights.reshape(1, -1)
+    if ternary:
+        packing.require_ternary(taps, layer.name)
+    return KernelCall(
+        function="nn_depthwise_conv_t2" if ternary else "nn_depthwise_conv_s8",
+        source="nn_depthwise_conv2d.c",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_dw_conv_params",
+                input_offset=-specs[0].quantization.zero_point,
+                output_offset=layer.output.quantization.zero_point,
+                ch_mult=oc // specs[0].shape[2],
+                stride=calls.tile(layer.params["stride"]),
+                padding=calls.tile(layer.params["padding"]),
+                activation=calls.activation(layer),
+            ),
+            calls.QUANT,
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(),
+            calls.dims(1, kh, kw, oc),
+            calls.table("filter"),
+            calls.table("bias"),
+            calls.map_dims(layer.output.shape),
+            calls.OUTPUT,
+        ),
+        tables={"filter": packing.pack_t2(taps) if ternary else taps, **calls.requant_tables(layer)},
+        scratch_bytes=kh * kw * oc if ternary else 0,
+    )

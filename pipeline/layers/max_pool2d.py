@@ -1,0 +1,23 @@
+"""Maximum over windows. params: pool (h, w), stride, padding (top, left), activation (min, max)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import arith, calls
+from pipeline.types import Int8Array, KernelCall, QLayer, TensorSpec
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    return 0
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    view = calls.windows(layer, inputs[0], layer.params["pool"], -128)
+    return arith.clamp(view.max(axis=(4, 5)), *layer.params["activation"]).astype(np.int8)
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    return calls.pool("nn_max_pool_s8", "nn_max_pool2d.c", layer, specs)
