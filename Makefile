@@ -1,0 +1,38 @@
+# `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint pytest data clean
+SHELL := /bin/bash
+
+BIN := .venv/bin
+JOB ?= jobs/digits.toml
+C_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'firmware/*.[ch]' 'tests/*.[ch]')
+# The tests' real data: TRITMCU_DATA when it is set, else what `make data` unpacked, else none (those tests skip).
+DATA = $(or $(TRITMCU_DATA),$(if $(wildcard build/data/complete),$(CURDIR)/build/data))
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Debian/Ubuntu packages and .venv (PYTHON=... chooses the interpreter)
+	@scripts/setup.sh
+
+run: setup ## train, attack, lower, render, build, flash, stream, report (JOB=jobs/digits.toml)
+	$(BIN)/tritmcu run $(JOB)
+
+test: setup data ## the linters, then every test that needs no hardware
+	@$(MAKE) --no-print-directory lint pytest
+
+lint: setup ## ruff, mypy, clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
+
+pytest: setup ## the tests alone (PYTEST='-k words -x' passes options on)
+	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest $(PYTEST)
+
+data: setup ## unpack ../shared/data, where it exists, into build/data
+	@if [[ -z "$$TRITMCU_DATA" && -f ../shared/data/unpack.py && ! -f build/data/complete ]]; then \
+		mkdir -p build && $(BIN)/python ../shared/data/unpack.py build/data && touch build/data/complete; fi
+
+clean: ## delete what was built (build, dist, caches); runs and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Brings a Debian or Ubuntu machine to the state the other make targets need: system packages, then .venv.
+# Safe to repeat; does nothing when both are in place. PYTHON=... chooses the interpreter (3.11 to 3.13).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# One line per need: what proves that it is there, then the Debian packages that bring it.
+needs() {
+    cat <<'TABLE'
+arm-none-eabi-gcc      gcc-arm-none-eabi
+arm-none-eabi-newlib   libnewlib-arm-none-eabi
+qemu-system-arm        qemu-system-arm
+cmake                  cmake
+ninja                  ninja-build
+gcc                    gcc libc6-dev
+git                    git
+TABLE
+}
+
+present() {
+    case "$1" in
+    arm-none-eabi-newlib) [[ -f "$(arm-none-eabi-gcc -print-file-name=libc.a 2>/dev/null)" ]] ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+suitable() { # is $1 a Python 3.11 to 3.13 that can make environments?
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3 python3.11 python3.12 python3.13; do
+        if suitable "$candidate"; then echo "$candidate"; return; fi
+    done
+}
+
+install_packages() {
+    local packages=("$@") sudo=()
+    command -v apt-get >/dev/null || fail "needs ${packages[*]} (Debian names); install them and run again"
+    if [[ $EUID -ne 0 ]]; then
+        command -v sudo >/dev/null || fail "run as root: apt-get install ${packages[*]}"
+        sudo=(sudo)
+    fi
+    local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+    say "installing ${packages[*]}"
+    "${apt[@]}" update >&2
+    "${apt[@]}" install -y --no-install-recommends "${packages[@]}" >&2
+}
+
+system_packages() {
+    local missing=() proof packages
+    while read -r proof packages; do
+        present "$proof" || missing+=($packages)
+    done < <(needs)
+    [[ -x .venv/bin/python || -n "$(find_python)" ]] || missing+=(python3 python3-venv)
+    if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
+}
+
+virtual_environment() {
+    local stamp=.venv/setup.sha256 wanted python
+    wanted=$(cat pyproject.toml constraints.txt <(pwd) | sha256sum)
+    if [[ -x .venv/bin/tritmcu && -f $stamp && "$(<"$stamp")" == "$wanted" ]]; then return; fi
+    if [[ ! -x .venv/bin/python ]] || ! suitable .venv/bin/python; then
+        python=$(find_python)
+        [[ -n $python ]] || fail "needs Python 3.11, 3.12 or 3.13 with venv; name one: make setup PYTHON=/path/to/python3"
+        say "creating .venv with $("$python" --version)"
+        "$python" -m venv --clear .venv
+    fi
+    say "installing the Python packages of constraints.txt into .venv (about 2.5 GB; a few minutes the first time)"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        -c constraints.txt -e '.[train,attack,report,tflite,dev]' >&2
+    echo "$wanted" >"$stamp"
+}
+
+system_packages
+virtual_environment
