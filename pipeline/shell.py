@@ -131,6 +131,13 @@ class Process:
         """Exit code, or None while it runs."""
         return self._child.poll()
 
+    def wait(self, timeout_s: float) -> int | None:
+        """Exit code, or None when it still runs after timeout_s."""
+        try:
+            return self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
     def log_tail(self, lines: int = 5) -> str:
         """Last lines the child wrote, joined by " | "."""
         return " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
