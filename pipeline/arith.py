@@ -41,7 +41,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
 
 
 def doubling_high_multiply(a: Ints, b: Ints) -> Ints:
-    """floor((a * b + 2^30) / 2^31): high word of the doubled product, rounded half up. a, b in int32; b != INT32_MIN."""
+    """floor((a * b + 2^30) / 2^31): high word of the doubled product, rounded half up; a, b in int32, b > INT32_MIN."""
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
     return np.asarray((product + (1 << 30)) >> 31)
 
@@ -52,7 +52,7 @@ def rounding_right_shift(x: Ints, exponent: Ints) -> Ints:
     mask = (np.int64(1) << exponent) - 1
     remainder = x & mask
     threshold = (mask >> 1) + (x < 0)
-    return (x >> exponent) + (remainder > threshold)
+    return np.asarray((x >> exponent) + (remainder > threshold))
 
 
 def requantize(acc: Ints, multiplier: Ints, shift: Ints) -> Ints:
@@ -74,7 +74,7 @@ def left_shift_is_safe(acc_bound: Ints, shift: Ints) -> NDArray[np.bool_]:
 
 def clamp(x: Ints, low: int, high: int) -> Ints:
     """x limited to [low, high]."""
-    return np.clip(x, low, high)
+    return np.asarray(np.clip(x, low, high))
 
 
 def rounded_mean(total: Ints, count: Ints) -> Ints:

@@ -23,12 +23,12 @@ def require_ternary(weights: Int8Array, layer: str) -> None:
 
 
 def pack_t2(rows: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 (rows, ceil(count / 4)): trits (rows, count) as two's complement pairs of bits, four a byte, first in the low
-    bits; every row starts on a byte, its tail is zero."""
+    """uint8 (rows, ceil(count / 4)): trits (rows, count) as two's complement pairs of bits, four a byte, the first in
+    the low bits; every row starts on a byte, its tail is zero."""
     codes = (rows.astype(np.int8) & 3).astype(np.uint8)
     padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 4))).reshape(len(codes), -1, 4)
     shifted = padded << np.arange(0, 8, 2, dtype=np.uint8)
-    return np.bitwise_or.reduce(shifted, axis=2).astype(np.uint8)
+    return np.asarray(np.bitwise_or.reduce(shifted, axis=2), dtype=np.uint8)
 
 
 def unpack_t2(packed: NDArray[np.uint8], count: int) -> Int8Array:

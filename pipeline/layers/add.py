@@ -17,11 +17,11 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
     p = layer.params
-    total = sum(
+    first, second = (
         arith.requantize(calls.centred(x, spec) << arith.ADD_LEFT_SHIFT, p[f"input{i}_mult"], p[f"input{i}_shift"])
         for i, (x, spec) in enumerate(zip(inputs, specs, strict=True), 1)
     )
-    q = arith.requantize(total, p["output_mult"], p["output_shift"]) + layer.output.quantization.zero_point
+    q = arith.requantize(first + second, p["output_mult"], p["output_shift"]) + layer.output.quantization.zero_point
     return arith.clamp(q, *p["activation"]).astype(np.int8)
 
 

@@ -22,7 +22,8 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
     x = inputs[0].astype(np.int64)
     total = calls.windows(layer, x, pool, 0).sum(axis=(4, 5))
     count = calls.windows(layer, np.ones_like(x[:1, :, :, :1]), pool, 0).sum(axis=(4, 5))
-    return arith.clamp(arith.rounded_mean(total, count), *layer.params["activation"]).astype(np.int8)
+    mean = arith.clamp(arith.rounded_mean(total, count), *layer.params["activation"])
+    return mean.astype(np.int8).reshape(len(x), *layer.output.shape)
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

@@ -16,7 +16,8 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
     view = calls.windows(layer, inputs[0], layer.params["pool"], -128)
-    return arith.clamp(view.max(axis=(4, 5)), *layer.params["activation"]).astype(np.int8)
+    best = arith.clamp(view.max(axis=(4, 5)), *layer.params["activation"])
+    return best.astype(np.int8).reshape(len(view), *layer.output.shape)
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
