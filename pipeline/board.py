@@ -1,4 +1,4 @@
-"""Board: what a board is, as data (boards/<name>.toml). Which unit hangs on which port is a rig's business, not this."""
+"""Board: what a board is, as data (boards/<name>.toml). Which unit hangs on which port is a rig's business."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Emulator(Strict):
 
 
 class Board(Strict):
-    """One board. port: folder under firmware/port; defines: constants of that port (C macros), e.g. pins and clock tree;
+    """One board. port: folder under firmware/port; defines: constants of that port (C macros): pins, clock tree;
     runner: flashing tool; tick: what the port's counter counts."""
 
     name: str
@@ -82,7 +82,7 @@ class Board(Strict):
     link: Link
     runner: str
     emulator: Emulator | None = None
-    defines: dict[str, int | str] = {}
+    defines: dict[str, int | str] = Field(default_factory=dict)
     silicon_tested: bool = False
 
     @field_validator("core")
@@ -106,6 +106,11 @@ class Board(Strict):
     def has_dsp(self) -> bool:
         """Whether the core has the Armv7E-M DSP instructions."""
         return self.core in CORES_WITH_DSP
+
+    @property
+    def has_mve(self) -> bool:
+        """Whether the core has the M-profile vector extension (Helium)."""
+        return self.core == "cortex-m55"
 
     @property
     def is_host(self) -> bool:

@@ -1,4 +1,4 @@
-"""Strict TOML -> frozen pydantic models. Every mistake becomes one ConfigError line: file, key, value, what is allowed."""
+"""Strict TOML -> frozen pydantic models. Every mistake is one ConfigError line: file, key, value, what is allowed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Noun <-> folder. A stored noun is a folder with meta.json (what, format, key, digest, plain values), arrays.npz and
-any files of its own. Folders appear whole or not at all: they are written beside their place and moved into it.
+any files of its own. Folders appear whole or not at all: written beside their place, then moved into it.
 
 `key` is the digest of everything the noun was made from; a stage whose folder carries the key it would write is skipped.
 """

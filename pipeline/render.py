@@ -1,0 +1,195 @@
+"""render: a QModel and a Board become a firmware project in text. Templates print; everything is decided here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import jinja2
+
+from pipeline import planner, select, wire
+from pipeline.board import Board
+from pipeline.registry import REPOSITORY
+from pipeline.types import Arg, KernelCall, QLayer, QModel, Sources, digest_of
+
+FIRMWARE = REPOSITORY / "firmware"
+TEMPLATES = REPOSITORY / "templates"
+GENERATED = ("board.h", "wire.h", "link.ld", "model.h", "model.c")
+DIGEST_FILE = "generated/build_id.h"
+C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t",
+           "uint32": "uint32_t"}  # fmt: skip
+CORE_KERNELS = {"_dsp": "dsp", "_mve": "mve"}
+"""Suffix of a kernel file that only some cores can compile, and the board feature it needs."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A constant array as the templates see it."""
+
+    name: str
+    ctype: str
+    values: tuple[int, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant struct; `initializer` is its text."""
+
+    name: str
+    ctype: str
+    initializer: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as the templates see it; function is "" for a renamed input."""
+
+    symbol: str
+    comment: str
+    function: str
+    arguments: tuple[str, ...]
+    tables: tuple[Table, ...]
+    constants: tuple[Constant, ...]
+    scratch_offset: int
+    scratch_bytes: int
+    output_offset: int
+    output_bytes: int
+
+
+def render(model: QModel, board: Board, kernels: Literal["auto", "reference"] = "auto") -> Sources:
+    """The project of `model` for `board`. UnsupportedError names a layer that no kernel serves.
+
+    kernels: "auto" takes the fastest kernel the core can run, "reference" the portable ones.
+    """
+    calls = [select.kernel(layer, model.input_specs(layer), board, kernels) for layer in model.layers]
+    plan = planner.plan(model, calls)
+    layers = [_layer(model, i, call, plan) for i, call in enumerate(calls)]
+    files = dict(_firmware_files(board))
+    context = {
+        "board": board,
+        "qmodel": model,
+        "layers": layers,
+        "arena_bytes": plan.arena_bytes,
+        "input_offset": plan.tensor_offsets[0],
+        "messages": wire.MESSAGES,
+        "errors": wire.ERRORS,
+        "wire": wire,
+        "sources": ["generated/model.c", *_compiled(files, "app/", "link/", "port/")],
+        "kernel_sources": _compiled(files, "nn/"),
+        "headers": sorted(PurePosixPath(f).name for f in files if f.startswith("nn/") and f.endswith(".h")),
+    }
+    environment = _environment()
+    for name in GENERATED:
+        if name != "link.ld" or not board.is_host:
+            files[f"generated/{name}"] = environment.get_template(f"{name}.j2").render(context)
+    files["CMakeLists.txt"] = environment.get_template("CMakeLists.txt.j2").render(context)
+    if not board.is_host:
+        files["toolchain.cmake"] = environment.get_template("toolchain.cmake.j2").render(context)
+    digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
+    files[DIGEST_FILE] = environment.get_template("build_id.h.j2").render(context, digest=digest)
+    tables = {layer.name: sum(t.size_bytes for t in r.tables) for layer, r in zip(model.layers, layers, strict=True)}
+    return Sources(dict(sorted(files.items())), digest, board.name, model.digest, plan.arena_bytes, tables)
+
+
+def _compiled(files: Mapping[str, str], *folders: str) -> list[str]:
+    return sorted(f for f in files if f.startswith(folders) and f.endswith((".c", ".S")))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters["rows"] = rows
+    return environment
+
+
+def rows(values: tuple[int, ...], per_row: int = 16) -> list[str]:
+    """Lines of comma-separated numbers, `per_row` each, for an array initializer.
+
+    >>> rows((1, -2, 3), 2)
+    ['1, -2,', '3,']
+    """
+    return [", ".join(map(str, values[i : i + per_row])) + "," for i in range(0, len(values), per_row)]
+
+
+def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
+    """(path in the project, text) of every hand-written file this board's project needs."""
+    for path in sorted(FIRMWARE.rglob("*")):
+        relative = PurePosixPath(path.relative_to(FIRMWARE).as_posix())
+        if path.suffix in {".c", ".h", ".S"} and _belongs(relative, board):
+            yield str(relative), path.read_text()
+
+
+def _belongs(path: PurePosixPath, board: Board) -> bool:
+    if path.parts[0] == "port" and len(path.parts) > 2:
+        return path.parts[1] == board.port or (path.parts[1] == "cortexm" and not board.is_host)
+    needs = [feature for suffix, feature in CORE_KERNELS.items() if path.stem.endswith(suffix)]
+    return all(getattr(board, f"has_{feature}") for feature in needs)
+
+
+def _symbol(index: int, name: str) -> str:
+    """C identifier of a layer, unique and never a keyword."""
+    return f"layer{index}_{re.sub(r'[^0-9A-Za-z_]', '_', name)}"
+
+
+def _layer(model: QModel, index: int, call: KernelCall | None, plan: planner.Plan) -> Layer:
+    layer = model.layers[index]
+    symbol = _symbol(index, layer.name)
+    tables = _tables(symbol, call)
+    constants: list[Constant] = []
+    arguments = [_argument(arg, symbol, layer, plan, index, constants) for arg in call.args] if call else []
+    return Layer(
+        symbol=symbol,
+        comment=f"{layer.kind}, {_shape(model, layer)}",
+        function=call.function if call else "",
+        arguments=tuple(arguments),
+        tables=tables,
+        constants=tuple(constants),
+        scratch_offset=plan.scratch_offsets[index] or 0,
+        scratch_bytes=call.scratch_bytes if call else 0,
+        output_offset=plan.tensor_offsets[index + 1],
+        output_bytes=layer.output.size_bytes,
+    )
+
+
+def _shape(model: QModel, layer: QLayer) -> str:
+    inputs = " + ".join("x".join(map(str, spec.shape)) for spec in model.input_specs(layer))
+    return f"{inputs} -> {'x'.join(map(str, layer.output.shape))}"
+
+
+def _tables(symbol: str, call: KernelCall | None) -> tuple[Table, ...]:
+    return tuple(
+        Table(f"{symbol}_{name}", C_TYPES[table.dtype.name], tuple(table.ravel().tolist()), table.nbytes)
+        for name, table in (call.tables.items() if call else ())
+    )
+
+
+def _argument(arg: Arg, symbol: str, layer: QLayer, plan: planner.Plan, index: int, constants: list[Constant]) -> str:
+    """C text of one argument; structs it points to are added to `constants`."""
+    if arg.kind == "input":
+        return f"arena + {plan.tensor_offsets[layer.inputs[arg.index]]}"
+    if arg.kind == "output":
+        return f"arena + {plan.tensor_offsets[index + 1]}"
+    if arg.kind == "table":
+        return f"{symbol}_{arg.name}"
+    if arg.kind == "ctx":
+        return "&ctx"
+    if arg.kind == "quant":
+        text, ctype, suffix = f"{{{symbol}_multiplier, {symbol}_shift}}", "nn_per_channel_quant_params", "quant"
+    elif arg.kind == "dims":
+        text, ctype, suffix = _initializer(arg.fields), "nn_dims", f"dims{len(constants)}"
+    else:
+        text, ctype, suffix = _initializer(arg.fields), arg.ctype, "params"
+    constants.append(Constant(f"{symbol}_{suffix}", ctype, text))
+    return f"&{symbol}_{suffix}"
+
+
+def _initializer(fields: Mapping[str, Any]) -> str:
+    """Designated initializer of a (nested) struct of ints."""
+    parts = (f".{k} = {_initializer(v) if isinstance(v, Mapping) else v}" for k, v in fields.items())
+    return "{" + ", ".join(parts) + "}"
