@@ -1,0 +1,111 @@
+"""Portable C kernels = NumPy specification, over random shapes, strides, paddings, zero points and scales."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import lower, twin
+from pipeline.types import TrainedModel
+from tests import tiny
+
+CASES = 120
+
+
+def check(builder: tiny.Builder, channels: int) -> None:
+    classes = tuple(map(str, range(channels)))
+    model = lower.lower(TrainedModel("case", builder.input, classes, tuple(builder.layers), {}))
+    x = tiny.samples(model, 3)
+    for layer, c, numpy in zip(model.layers, twin.trace(model, x), twin.specification(model, x), strict=True):
+        assert np.array_equal(c, numpy), f"{layer.name}: {np.argwhere(c != numpy)[0]}"
+
+
+@st.composite
+def output(draw: st.DrawFn) -> dict[str, object]:
+    function = draw(st.sampled_from(["relu", "linear"]))
+    zero_point = draw(st.integers(-128, 127))
+    return {"function": function, "scale": 2.0 ** draw(st.integers(-9, 0)), "zero_point": zero_point, "bits": 8}
+
+
+@given(st.data())
+@settings(max_examples=CASES, deadline=None)
+@pytest.mark.parametrize("bits", [2, 8])
+def test_conv2d(bits: int, data: st.DataObject) -> None:
+    draw = data.draw
+    h, w, c = draw(st.integers(3, 9)), draw(st.integers(3, 9)), draw(st.integers(1, 9))
+    b = tiny.Builder((h, w, c), draw(st.integers(0, 999)))
+    kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+    padding = "same" if max(kernel) > min(h, w) else draw(st.sampled_from(["same", "valid"]))
+    strides = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    shape = (*kernel, c, draw(st.integers(1, 9)))
+    b.weighted("conv", "conv2d", "input", shape, bits, strides, padding)
+    b.add("out", "activation", ["conv"], draw(output()))
+    check(b, shape[-1])
+
+
+@given(st.data())
+@settings(max_examples=CASES, deadline=None)
+@pytest.mark.parametrize("bits", [2, 8])
+def test_depthwise_conv2d(bits: int, data: st.DataObject) -> None:
+    draw = data.draw
+    h, w, c = draw(st.integers(3, 9)), draw(st.integers(3, 9)), draw(st.integers(1, 9))
+    b = tiny.Builder((h, w, c), draw(st.integers(0, 999)))
+    kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    multiplier = draw(st.integers(1, 3))
+    strides = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    padding = draw(st.sampled_from(["same", "valid"]))
+    b.weighted("dw", "depthwise_conv2d", "input", (*kernel, c, multiplier), bits, strides, padding)
+    b.add("out", "activation", ["dw"], draw(output()))
+    check(b, c * multiplier)
+
+
+@given(st.data())
+@settings(max_examples=CASES, deadline=None)
+@pytest.mark.parametrize("bits", [2, 8])
+def test_dense(bits: int, data: st.DataObject) -> None:
+    draw = data.draw
+    features, units = draw(st.integers(1, 300)), draw(st.integers(1, 20))
+    b = tiny.Builder((features,), draw(st.integers(0, 999)))
+    b.weighted("dense", "dense", "input", (features, units), bits)
+    b.add("out", "activation", ["dense"], draw(output()))
+    check(b, units)
+
+
+@given(st.data())
+@settings(max_examples=CASES, deadline=None)
+@pytest.mark.parametrize("kind", ["max_pool2d", "average_pool2d"])
+def test_pooling(kind: str, data: st.DataObject) -> None:
+    draw = data.draw
+    h, w, c = draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 5))
+    b = tiny.Builder((h, w, c), 0)
+    pool = (draw(st.integers(1, h)), draw(st.integers(1, w)))
+    config = {
+        "pool": pool,
+        "strides": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+        "padding": draw(st.sampled_from(["same", "valid"])),
+    }
+    b.add("pool", kind, ["input"], config)
+    check(b, c)
+
+
+@given(st.data())
+@settings(max_examples=CASES, deadline=None)
+def test_add_of_two_scales(data: st.DataObject) -> None:
+    draw = data.draw
+    c = draw(st.integers(1, 6))
+    b = tiny.Builder((4, 4, c), draw(st.integers(0, 999)))
+    left = b.activation(b.weighted("left", "conv2d", "input", (1, 1, c, c)), draw(output()))
+    right = b.activation(b.weighted("right", "conv2d", "input", (1, 1, c, c)), draw(output()))
+    b.activation(b.add("sum", "add", [left, right]), draw(output()))
+    check(b, c)
+
+
+def test_every_layer_kind_in_one_network() -> None:
+    model = tiny.qmodel()
+    x = tiny.samples(model, 20)
+    for layer, c, numpy in zip(model.layers, twin.trace(model, x), twin.specification(model, x), strict=True):
+        assert np.array_equal(c, numpy), layer.name
+        assert len(np.unique(c)) > 4, f"{layer.name} is nearly constant: the test would prove nothing"
+    assert np.array_equal(twin.run(model, x), twin.trace(model, x)[-1])
