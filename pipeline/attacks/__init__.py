@@ -1,0 +1,1 @@
+"""Attacks: `run(classifier, x, y, config, eps, seed) -> x_adv` in each module; names with an underscore help."""

@@ -1,0 +1,50 @@
+"""scikit-learn's digits: 1,797 real 8x8 images of handwritten digits, shipped with the package, no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ToolError
+from pipeline.types import Dataset, Progress, Quantization, Split, TensorSpec, no_progress
+
+DESCRIPTION = "handwritten digits 8x8 (scikit-learn, 1,797 images, no download)"
+
+LEVELS = 16
+"""Pixels are integers 0..16."""
+QUANTIZATION = Quantization(scale=1 / 255, zero_point=-128)
+SHARES = (("test", 0.25), ("validation", 0.10))
+
+
+def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) -> Dataset:
+    """The Dataset, 8x8x1: pixel k becomes real k/16 on the lattice of an 8-bit image, q = round(255 k / 16) - 128.
+
+    Fixed splits, stratified by class: 25 % test, 10 % validation, the rest training. root, cache: not used.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ToolError("scikit-learn is not installed", "pip install scikit-learn") from error
+    digits = load_digits()
+    x = QUANTIZATION.quantize(digits.images[..., np.newaxis] / LEVELS)
+    y = digits.target.astype(np.int64)
+    splits = {name: Split(x[index], y[index], index) for name, index in _stratified(y).items()}
+    progress("data", 1, 1, f"digits: {len(x)} images")
+    return Dataset("digits", TensorSpec((8, 8, 1), QUANTIZATION), tuple("0123456789"), splits, augment="crop")
+
+
+def _stratified(y: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Indices per split, every class in the same proportions; independent of any job's seed."""
+    rng = np.random.default_rng(0)
+    parts: dict[str, list[NDArray[np.int64]]] = {"train": [], "validation": [], "test": []}
+    for label in np.unique(y):
+        rest = rng.permutation(np.flatnonzero(y == label))
+        total = len(rest)
+        for name, share in SHARES:
+            count = round(share * total)
+            parts[name].append(rest[:count])
+            rest = rest[count:]
+        parts["train"].append(rest)
+    return {name: rng.permutation(np.concatenate(part)).astype(np.int64) for name, part in parts.items()}
