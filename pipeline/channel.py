@@ -1,0 +1,212 @@
+"""Requests in flight on a link: sequence numbers, credit, loss and timeouts. What is sent again is session.py's choice.
+
+The device serves requests in order, so an answer also says that every older request, or its answer, was lost. Silence
+is judged by the device's own pace: a timeout is a multiple of the longest recent wait for the same kind of request and
+doubles while nothing is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline import faults, wire
+from pipeline.errors import DeviceError
+from pipeline.links import Link
+from pipeline.types import LinkStats
+
+LOST = "LOST"
+"""Answer.error: a younger request was answered first."""
+TIMEOUT = "TIMEOUT"
+"""Answer.error: nothing came in time."""
+
+_ERROR_NAMES = {code: name for name, code, _ in wire.ERRORS}
+_MESSAGE_NAMES = {message.code: message.name for message in wire.MESSAGES}
+_FIRST_PATIENCE_S = {"HELLO": 0.1, "RUN": 10.0}
+"""Before the device's pace is known; 1 s for what is not listed."""
+_SHORTEST_PATIENCE_S = 0.05
+_LONGEST_HELLO_PATIENCE_S = 0.5
+"""A HELLO lost because the device still boots costs no more than this."""
+_PACE_MARGIN = 4.0
+_PACE_DECAY = 0.99
+_MOST_IN_FLIGHT = 100
+"""Well below the 256 sequence numbers, so that a late answer cannot be taken for a younger request's."""
+
+
+class DeviceFaultError(DeviceError):
+    """The firmware's fault handler reported itself; the device stands still until it is reset."""
+
+
+@dataclass(eq=False)
+class Request:
+    """A request on the wire. size: its bytes there; tag: the sender's own note."""
+
+    name: str
+    seq: int
+    size: int
+    sent_s: float
+    tag: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a request: fields and tail of its reply; or `error`: LOST, TIMEOUT or an error code's name, whose
+    detail is in fields["detail"]."""
+
+    request: Request
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    tail: bytes = b""
+    error: str = ""
+
+
+class Channel:
+    """The requests in flight on one link. credit: most unanswered request bytes the device can hold; silence_s: how
+    long a device may answer nothing before it counts as gone."""
+
+    def __init__(self, link: Link, *, silence_s: float) -> None:
+        self.link = link
+        self.credit = wire.wire_size(0)
+        self.silence_s = silence_s
+        self.retries = 0
+        self._decoder = wire.Decoder()
+        self._in_flight: deque[Request] = deque()
+        self._outgoing = bytearray()
+        self._bytes_sent = 0
+        self._bytes_received = 0
+        self._seq = 0
+        self._misses = 0
+        self._slowest_s: dict[str, float] = {}
+        self._heard_s = self._opened_s = time.monotonic()
+
+    def link_stats(self) -> LinkStats:
+        """Counters since the channel was made."""
+        return LinkStats(
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+            seconds=time.monotonic() - self._opened_s,
+            retries=self.retries,
+            crc_errors=self._decoder.errors,
+        )
+
+    def has_room(self, payload_bytes: int) -> bool:
+        """Whether a request with this payload may be sent now. After a timeout only one is, until it is answered."""
+        if not self._in_flight:
+            return True
+        if self._misses or len(self._in_flight) >= _MOST_IN_FLIGHT:
+            return False
+        return sum(request.size for request in self._in_flight) + wire.wire_size(payload_bytes) <= self.credit
+
+    def post(self, name: str, tail: bytes = b"", *, tag: Any = None, **values: Any) -> Request:
+        """The request, queued; it leaves with the next `exchange`."""
+        data = wire.request(name, self._seq, tail, **values)
+        if self._misses:
+            # Closes whatever half frame the device may still hold.
+            data = wire.DELIMITER + data
+        request = Request(name, self._seq, len(data), time.monotonic(), tag)
+        self._seq = (self._seq + 1) & 0xFF
+        if not self._in_flight and not self._misses:
+            self._heard_s = request.sent_s
+        self._in_flight.append(request)
+        self._outgoing += data
+        return request
+
+    def exchange(self) -> list[Answer]:
+        """Sends what is queued and returns what became of the requests in flight, in order; waits for at least one
+        outcome. A silent device yields a TIMEOUT for each of them. DeviceError when the link is gone, the device
+        reports a fault, or it has answered nothing for silence_s."""
+        self._send()
+        while self._in_flight:
+            answers = self._receive(self._deadline_s() - time.monotonic())
+            if answers:
+                return answers
+            if time.monotonic() >= self._deadline_s():
+                return self._time_out()
+        return []
+
+    def _send(self) -> None:
+        if self._outgoing:
+            self._bytes_sent += len(self._outgoing)
+            data = bytes(self._outgoing)
+            self._outgoing.clear()
+            self.link.write(data)
+
+    def _receive(self, timeout_s: float) -> list[Answer]:
+        data = self.link.read(max(timeout_s, 0.0))
+        self._bytes_received += len(data)
+        return [answer for frame in self._decoder.feed(data) for answer in self._settle(frame)]
+
+    def _settle(self, frame: wire.Frame) -> list[Answer]:
+        """The outcomes a frame decides: its request's, and the loss of every older one. Late and duplicate answers,
+        and frames that answer nothing, decide nothing."""
+        name = _MESSAGE_NAMES.get(frame.type & ~wire.REPLY, "")
+        if name == "FAULT":
+            raise self._crash(frame)
+        request = next((r for r in self._in_flight if r.seq == frame.seq), None)
+        answer = _parse(request, name, frame) if request else None
+        if answer is None:
+            return []
+        self._learn_pace(answer.request)
+        return [*self._drop_until(answer.request), answer]
+
+    def _crash(self, frame: wire.Frame) -> DeviceFaultError:
+        try:
+            what = faults.describe(wire.reply("FAULT", frame)[0])
+        except wire.FrameError as error:
+            what = f"unreadable fault report: {error}"
+        return DeviceFaultError(f"{self.link.name}: the firmware crashed: {what}", "reset the board")
+
+    def _drop_until(self, request: Request) -> list[Answer]:
+        """Takes the requests up to this one out of flight; the older ones as LOST."""
+        lost = []
+        while (oldest := self._in_flight.popleft()) is not request:
+            lost.append(Answer(oldest, error=LOST))
+        return lost
+
+    def _learn_pace(self, request: Request) -> None:
+        now = time.monotonic()
+        waited = now - max(request.sent_s, self._heard_s)
+        self._slowest_s[request.name] = max(waited, _PACE_DECAY * self._slowest_s.get(request.name, 0.0))
+        self._heard_s = now
+        self._misses = 0
+
+    def _patience_s(self, name: str) -> float:
+        """How long to wait for the answer to such a request before it counts as lost."""
+        if name in self._slowest_s:
+            patience = max(_PACE_MARGIN * self._slowest_s[name], _SHORTEST_PATIENCE_S)
+        else:
+            patience = _FIRST_PATIENCE_S.get(name, 1.0)
+        longest = _LONGEST_HELLO_PATIENCE_S if name == "HELLO" else self.silence_s
+        return min(patience * (1 << self._misses), longest)
+
+    def _deadline_s(self) -> float:
+        oldest = self._in_flight[0]
+        waiting_since_s = max(oldest.sent_s, self._heard_s)
+        return min(waiting_since_s + self._patience_s(oldest.name), self._heard_s + self.silence_s)
+
+    def _time_out(self) -> list[Answer]:
+        if time.monotonic() - self._heard_s >= self.silence_s:
+            message = f"{self.link.name}: no answer to {self._in_flight[0].name} for {self.silence_s:g} s"
+            raise DeviceError(message, "reset the board; if that does not help, flash it again")
+        self._misses += 1
+        answers = [Answer(request, error=TIMEOUT) for request in self._in_flight]
+        self._in_flight.clear()
+        return answers
+
+
+def _parse(request: Request, name: str, frame: wire.Frame) -> Answer | None:
+    """What the frame says about the request; None when it is no answer to it."""
+    try:
+        if name == "ERROR":
+            fields, _ = wire.reply(name, frame)
+            error = _ERROR_NAMES.get(fields["code"], f"ERROR_{fields['code']}")
+            refused = _MESSAGE_NAMES.get(fields["request"]) == request.name
+            return Answer(request, fields, error=error) if refused else None
+        if name != request.name:
+            return None
+        fields, tail = wire.reply(name, frame)
+    except wire.FrameError:
+        return None
+    return Answer(request, fields, tail)
