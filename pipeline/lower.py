@@ -79,6 +79,8 @@ class _Lowering:
 
     def run(self) -> QModel:
         for layer in self.trained.layers:
+            _require_finite(layer)
+        for layer in self.trained.layers:
             if layer.name not in self.tensor:
                 self._lower(layer)
         if not self.layers:
@@ -88,12 +90,6 @@ class _Lowering:
         )
 
     def _lower(self, layer: TrainedLayer) -> None:
-        for array_name, array in layer.arrays.items():
-            if not np.isfinite(array).all():
-                raise UnsupportedError(
-                    f"layer {layer.name!r}: {array_name} holds NaN or infinity",
-                    "train again with a lower learning rate",
-                )
         if layer.kind in WEIGHTED:
             self._weighted(self._chain(layer))
         elif layer.kind == "add":
@@ -229,6 +225,13 @@ def add_params(first: Quantization, second: Quantization, output: Quantization) 
         for name, real in reals.items()
         for part, value in zip(("mult", "shift"), arith.quantize_multiplier(real), strict=True)
     }
+
+
+def _require_finite(layer: TrainedLayer) -> None:
+    for name, array in layer.arrays.items():
+        if not np.isfinite(array).all():
+            what = f"layer {layer.name!r}: {name} holds NaN or infinity"
+            raise UnsupportedError(what, "train again with a lower learning rate")
 
 
 def _quantization(activation: TrainedLayer) -> Quantization | None:
