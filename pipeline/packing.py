@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UnsupportedError
-from pipeline.types import Int8Array
+from pipeline.types import Int8Array, QLayer
 
 
 def require_ternary(weights: Int8Array, layer: str) -> None:
@@ -20,6 +21,14 @@ def require_ternary(weights: Int8Array, layer: str) -> None:
             f"layer {layer!r}: weight {at} is {int(weights.flat[at])}, a ternary weight is -1, 0 or 1",
             "set the layer's weight bits to 8, or train it with the ternary quantizer",
         )
+
+
+def require_bits(layer: QLayer, served: Sequence[int] = (2, 8)) -> None:
+    """UnsupportedError when no kernel reads weights of the layer's bit width."""
+    if layer.weight_bits not in served:
+        near = min(served, key=lambda bits: abs(bits - layer.weight_bits))
+        what = f"layer {layer.name!r}: no {layer.kind} kernel for {layer.weight_bits}-bit weights"
+        raise UnsupportedError(what, f"nearest that works: {near} bits (known: {', '.join(map(str, served))})")
 
 
 def pack_t2(rows: NDArray[Any]) -> NDArray[np.uint8]:

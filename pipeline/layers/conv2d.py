@@ -27,6 +27,7 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     oc, kh, kw, ic = layer.weights.shape
+    packing.require_bits(layer)
     ternary = layer.weight_bits == 2
     rows = layer.weights.reshape(oc, -1)
     if ternary:

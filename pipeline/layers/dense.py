@@ -24,6 +24,7 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     outputs, features = layer.weights.shape
+    packing.require_bits(layer)
     ternary = layer.weight_bits == 2
     if ternary:
         packing.require_ternary(layer.weights, layer.name)

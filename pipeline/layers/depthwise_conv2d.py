@@ -30,6 +30,7 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     kh, kw, oc = layer.weights.shape
+    packing.require_bits(layer)
     ternary = layer.weight_bits == 2
     taps = layer.weights.reshape(1, -1)
     if ternary:

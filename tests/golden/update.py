@@ -1,0 +1,13 @@
+"""Writes the golden files anew from the current templates: `python -m tests.golden.update`. Read the diff it makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import board, render
+from tests import tiny
+
+if __name__ == "__main__":
+    files = render.render(tiny.qmodel(), board.load("host"), "reference").files
+    for name in ("model.c", "model.h"):
+        Path(__file__).with_name(name).write_text(files[f"generated/{name}"])
