@@ -1,0 +1,162 @@
+"""The report's drawings. Matplotlib is imported when the first one is drawn, not before."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Dataset, DatasetTrace, Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
+COLOURS = {"keras": "#98a2b3", "twin": "#2e90fa", "device": "#0b8a6f"}
+ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
+SAMPLES = 8
+"""Columns of the sample sheet."""
+
+
+def draw(numbers: Mapping[str, Any], trace: Trace, datasets: Sequence[Dataset]) -> dict[str, str]:
+    """HTML text of each figure by name: "accuracy" and "training" as <svg>, "samples" as <img>; "" for one without
+    data. numbers: the content of report.json."""
+    return {
+        "accuracy": _accuracy(numbers["accuracy"]),
+        "training": _training(numbers["training"]),
+        "samples": _samples(trace, datasets),
+    }
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure, inches. Not through pyplot: that keeps global state."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update({"svg.hashsalt": "tritmcu", "font.size": 10, "axes.edgecolor": GRID})
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _axes(figure: Figure, xlabel: str, ylabel: str) -> Axes:
+    axes = figure.add_subplot()
+    axes.set_xlabel(xlabel, color=MUTED)
+    axes.set_ylabel(ylabel, color=MUTED)
+    axes.tick_params(colors=MUTED, length=0)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return axes
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> str:
+    """Accuracy over eps in lattice steps, one colour per attack; Keras and twin dashed and dotted, the device drawn."""
+    if not accuracy["attacks"]:
+        return ""
+    figure = _figure(7.2, 3.6)
+    axes = _axes(figure, "largest change of an input element (lattice steps)", "accuracy (%)")
+    for colour, (name, points) in zip(ATTACK_COLOURS * 3, _by_attack(accuracy).items(), strict=False):
+        x = [point["eps_lsb"] for point in points]
+        low, high = zip(*(point["device_interval"] for point in points), strict=True)
+        axes.fill_between(x, 100 * np.array(low), 100 * np.array(high), color=colour, alpha=0.12, linewidth=0)
+        for who, style in (("keras", "--"), ("twin", ":"), ("device", "-")):
+            y = [np.nan if point[who] is None else 100 * point[who] for point in points]
+            marker, width = ("o", 2.0) if who == "device" else ("", 1.2)
+            axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=f"{name}, {who}")
+    axes.set_ylim(-2, 102)
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _svg(figure)
+
+
+def _by_attack(accuracy: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """The curve of every attack and norm: the clean point, then its points by rising eps."""
+    curves: dict[str, list[Mapping[str, Any]]] = {}
+    for point in sorted(accuracy["attacks"], key=lambda p: float(p["eps"])):
+        curves.setdefault(f"{point['name'].upper()} {_norm(point['norm'])}", []).append(point)
+    return {name: [{**accuracy["clean"], "eps_lsb": 0}, *points] for name, points in curves.items()}
+
+
+def _norm(norm: str) -> str:
+    return {"linf": "L∞", "l2": "L2"}.get(norm, norm)
+
+
+def _training(history: Sequence[Mapping[str, float]]) -> str:
+    """Loss (left axis) and accuracies (right axis) per epoch."""
+    if len(history) < 2:
+        return ""
+    figure = _figure(7.2, 2.9)
+    axes = _axes(figure, "epoch", "loss")
+    epochs = [epoch["epoch"] for epoch in history]
+    axes.plot(epochs, [epoch["loss"] for epoch in history], color=COLOURS["keras"], linewidth=1.6, label="loss")
+    axes.set_ylim(bottom=0)
+    right = axes.twinx()
+    right.spines[["top", "right", "left"]].set_visible(False)
+    right.tick_params(colors=MUTED, length=0)
+    right.set_ylabel("accuracy (%)", color=MUTED)
+    for key, label, colour in (
+        ("accuracy", "training accuracy", COLOURS["twin"]),
+        ("validation_accuracy", "validation accuracy", COLOURS["device"]),
+    ):
+        right.plot(epochs, [100 * epoch.get(key, np.nan) for epoch in history], color=colour, label=label)
+    right.set_ylim(0, 102)
+    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside upper center", ncols=3)
+    return _svg(figure)
+
+
+def _samples(trace: Trace, datasets: Sequence[Dataset]) -> str:
+    """The first clean inputs above their strongest attacked copies, each with what the device answered."""
+    clean = datasets[0]
+    rows = [(clean, trace.datasets[0])]
+    strongest = _strongest(trace.datasets[1:])
+    if strongest:
+        rows.append((next(d for d in datasets if d.digest == strongest.dataset), strongest))
+    columns = min(SAMPLES, *(len(answers.y) for _, answers in rows))
+    figure = _figure(1.1 * columns, 1.5 * len(rows))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (dataset, answers) in zip(grid, rows, strict=True):
+        for axes, column in zip(line, range(columns), strict=True):
+            _sample(axes, _picture(dataset, column), clean.classes, answers, column)
+        line[0].set_ylabel(dataset.label.replace(" ", "\n"), fontsize=8, color=MUTED)
+    return _png(figure)
+
+
+def _strongest(attacked: Iterable[DatasetTrace]) -> DatasetTrace | None:
+    """The attacked set on which the device is right least often; None without any."""
+    return min(attacked, key=lambda t: float(np.mean(np.argmax(t.logits, axis=1) == t.y)), default=None)
+
+
+def _picture(dataset: Dataset, number: int) -> NDArray[Any]:
+    """The sample as an image: (h, w) or (h, w, 3), 0 to 255."""
+    x = dataset.splits["test"].x[number].astype(np.int16) + 128
+    if x.ndim == 3 and x.shape[2] == 3:
+        return x.astype(np.uint8)
+    if x.ndim == 3 and x.shape[2] == 1:
+        return x[:, :, 0].astype(np.uint8)
+    return np.atleast_2d(x.reshape(x.shape[0], -1)).astype(np.uint8)
+
+
+def _sample(axes: Axes, image: NDArray[Any], classes: Sequence[str], trace: DatasetTrace, number: int) -> None:
+    answer, truth = int(np.argmax(trace.logits[number])), int(trace.y[number])
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.set_title(classes[answer], fontsize=9, color=COLOURS["device"] if answer == truth else ATTACK_COLOURS[0])
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144, transparent=True, metadata={"Software": None})
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="samples and what the device answered" src="data:image/png;base64,{data}">'

@@ -1,0 +1,344 @@
+"""report: everything that was measured, as report.json (docs/REPORT.md), report.md and report.html."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import figures, registry, select, store
+from pipeline.board import Board
+from pipeline.types import Dataset, DatasetTrace, Image, QLayer, QModel, Sources, Trace
+
+FORMAT = 1
+"""Of report.json; changes when a key changes its meaning or goes away."""
+TEMPLATES = registry.REPOSITORY / "templates"
+REQUANT_TABLES = frozenset({"bias", "multiplier", "shift"})
+VERSIONED = ("tritmcu", "numpy", "tensorflow", "keras", "qkeras-v3", "adversarial-robustness-toolbox")
+UNIT_LABELS = {
+    "instructions": "executed instructions (emulated)",
+    "cycles": "core cycles (measured)",
+    "us": "microseconds (measured)",
+}
+
+Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a report is made of. job: the job's values, at least its name; datasets: what was streamed, clean first;
+    agreement: lower.agreement's differences per layer; history: training, one mapping per epoch; seconds: per stage."""
+
+    job: Mapping[str, Any]
+    board: Board
+    qmodel: QModel
+    sources: Sources
+    image: Image
+    trace: Trace
+    datasets: Sequence[Dataset]
+    agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def report(evidence: Evidence, folder: Path) -> Numbers:
+    """The content of report.json. Writes it with report.md and report.html (one file, opens offline) into `folder`."""
+    numbers = summarize(evidence)
+    drawings = figures.draw(numbers, evidence.trace, evidence.datasets)
+    environment = _environment()
+    for suffix, context in (("md", {}), ("html", {"figures": drawings})):
+        text = environment.get_template(f"report.{suffix}.j2").render(report=numbers, **context)
+        store.write_text(folder / f"report.{suffix}", text)
+    store.write_text(folder / "report.json", json.dumps(numbers, indent=1) + "\n")
+    return numbers
+
+
+def summarize(evidence: Evidence) -> Numbers:
+    """The content of report.json: plain JSON values, every key described in docs/REPORT.md."""
+    clean = evidence.trace.datasets[0]
+    return {
+        "format": FORMAT,
+        "job": dict(evidence.job),
+        "board": _board(evidence.board),
+        "dataset": _dataset(evidence),
+        "digests": _digests(evidence),
+        "accuracy": {
+            "clean": _accuracy(clean),
+            "attacks": [_attack(attacked, clean, evidence) for attacked in evidence.trace.datasets[1:]],
+        },
+        "agreement": _agreement(evidence),
+        "confusion": _confusion(clean, len(evidence.qmodel.classes)).tolist(),
+        "latency": _latency(evidence),
+        "memory": _memory(evidence),
+        "link": _link(evidence.trace),
+        "training": [dict(epoch) for epoch in evidence.history],
+        "provenance": _provenance(evidence),
+    }
+
+
+def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """95 % confidence interval of a proportion, in [0, 1]; (0, 1) for n = 0. Wilson (1927), JASA 22:209-212."""
+    if n == 0:
+        return 0.0, 1.0
+    p = successes / n
+    centre = p + z * z / (2 * n)
+    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def _board(board: Board) -> Numbers:
+    return {
+        "name": board.name,
+        "description": board.description,
+        "mcu": board.mcu,
+        "core": board.core,
+        "clock_hz": board.clock_hz,
+        "emulated": board.emulator is not None,
+        "flash_bytes": board.memory.flash.length,
+        "ram_bytes": board.memory.ram.length,
+    }
+
+
+def _dataset(evidence: Evidence) -> Numbers:
+    dataset = evidence.datasets[0]
+    return {
+        "name": dataset.name,
+        "classes": list(dataset.classes),
+        "input_shape": list(dataset.input.shape),
+        "input_scale": dataset.input.quantization.scale,
+        "input_zero_point": dataset.input.quantization.zero_point,
+        "samples": {name: len(split) for name, split in dataset.splits.items()},
+    }
+
+
+def _digests(evidence: Evidence) -> Numbers:
+    return {
+        "datasets": {dataset.label: dataset.digest for dataset in evidence.datasets},
+        "qmodel": evidence.qmodel.digest,
+        "sources": evidence.sources.digest,
+        "image": evidence.image.digest,
+        "device": evidence.trace.device.digest,
+    }
+
+
+def _answers(trace: DatasetTrace) -> dict[str, NDArray[np.int64]]:
+    """Predicted class per sample of keras (where known), twin and device; a tie goes to the lower class."""
+    logits = {"keras": trace.keras_logits, "twin": trace.twin_logits, "device": trace.logits}
+    return {who: np.argmax(values, axis=1) for who, values in logits.items() if values is not None}
+
+
+def _accuracy(trace: DatasetTrace) -> Numbers:
+    shares = {who: float(np.mean(answers == trace.y)) for who, answers in _answers(trace).items()}
+    hits = int(np.sum(np.argmax(trace.logits, axis=1) == trace.y))
+    return {
+        "keras": shares.get("keras"),
+        "twin": shares["twin"],
+        "device": shares["device"],
+        "n": len(trace.y),
+        "device_interval": list(wilson(hits, len(trace.y))),
+    }
+
+
+def _attack(attacked: DatasetTrace, clean: DatasetTrace, evidence: Evidence) -> Numbers:
+    assert attacked.attack is not None
+    info = attacked.attack
+    return {
+        "name": info.name,
+        "norm": info.norm,
+        "eps": info.eps,
+        "eps_label": info.eps_label,
+        "eps_lsb": info.eps_lsb,
+        "params": dict(info.params),
+        **_accuracy(attacked),
+        "success": _success(attacked, clean),
+        "change_lsb": _largest_change(attacked, evidence.datasets),
+    }
+
+
+def _success(attacked: DatasetTrace, clean: DatasetTrace) -> Numbers:
+    """Attack success on the device: the share of samples answered rightly when clean and wrongly when attacked."""
+    _, here, there = np.intersect1d(attacked.index, clean.index, return_indices=True)
+    right = np.argmax(clean.logits[there], axis=1) == clean.y[there]
+    fooled = right & (np.argmax(attacked.logits[here], axis=1) != attacked.y[here])
+    n, successes = int(right.sum()), int(fooled.sum())
+    return {"rate": successes / n if n else None, "interval": list(wilson(successes, n)), "n": n}
+
+
+def _largest_change(attacked: DatasetTrace, datasets: Sequence[Dataset]) -> int | None:
+    """Largest change of any input element, in lattice steps, as the device received it; None without a common sample."""
+    clean = datasets[0].splits["test"]
+    mine = next(dataset for dataset in datasets if dataset.digest == attacked.dataset).splits["test"]
+    _, here, there = np.intersect1d(mine.index, clean.index, return_indices=True)
+    change = np.abs(mine.x[here].astype(np.int16) - clean.x[there])
+    return int(change.max()) if change.size else None
+
+
+def _agreement(evidence: Evidence) -> Numbers:
+    traces = evidence.trace.datasets
+    wrong = [np.any(t.logits != t.twin_logits, axis=1) for t in traces]
+    clean = _answers(traces[0])
+    return {
+        "device_twin_mismatches": int(sum(w.sum() for w in wrong)),
+        "samples": sum(len(w) for w in wrong),
+        "logits": sum(t.logits.size for t in traces),
+        "keras_twin_top1": float(np.mean(clean["keras"] == clean["twin"])) if "keras" in clean else None,
+        "layers": [
+            {"name": layer.name, "keras_name": layer.keras_name, **evidence.agreement[layer.name]}
+            for layer in evidence.qmodel.layers
+            if layer.name in evidence.agreement
+        ],
+    }
+
+
+def _confusion(trace: DatasetTrace, classes: int) -> NDArray[np.int64]:
+    """Counts (true class, class the device answered)."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (trace.y, np.argmax(trace.logits, axis=1)), 1)
+    return counts
+
+
+def _latency(evidence: Evidence) -> Numbers:
+    """Ticks of the clean samples; the key that holds them is the tick's unit."""
+    clean, unit = evidence.trace.datasets[0], evidence.trace.device.tick_unit
+    median = np.median(clean.layer_ticks, axis=0)
+    total = float(median.sum())
+    model, board = evidence.qmodel, evidence.board
+    return {
+        "unit": unit,
+        "label": UNIT_LABELS[unit],
+        "tick_hz": evidence.trace.device.tick_hz,
+        unit: _spread(clean.ticks),
+        "per_layer": [
+            {
+                **_layer(layer, model, board, evidence.sources),
+                unit: _spread(clean.layer_ticks[:, i]),
+                "share": float(median[i]) / total if total else 0.0,
+            }
+            for i, layer in enumerate(model.layers)
+        ],
+    }
+
+
+def _spread(ticks: NDArray[np.uint32]) -> Numbers:
+    return {
+        "median": float(np.median(ticks)),
+        "p99": float(np.percentile(ticks, 99)),
+        "min": int(ticks.min()),
+        "max": int(ticks.max()),
+    }
+
+
+def _layer(layer: QLayer, model: QModel, board: Board, sources: Sources) -> Numbers:
+    specs = model.input_specs(layer)
+    call = select.kernel(layer, specs, board)
+    tables = call.tables if call else {}
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "kernel": call.function if call else None,
+        "output_shape": list(layer.output.shape),
+        "macs": registry.load("layers", layer.kind).macs(layer, specs),
+        "weights": 0 if layer.weights is None else layer.weights.size,
+        "weight_bits": None if layer.weights is None else layer.weight_bits,
+        "weights_bytes": sum(table.nbytes for name, table in tables.items() if name not in REQUANT_TABLES),
+        "tables_bytes": sources.layer_table_bytes.get(layer.name, 0),
+    }
+
+
+def _memory(evidence: Evidence) -> Numbers:
+    image, stats = evidence.image, evidence.trace.stats
+    other = image.flash_bytes - image.weights_bytes - image.code_bytes
+    data = image.ram_bytes - image.arena_bytes
+    return {
+        "flash_bytes": image.flash_bytes,
+        "flash_limit_bytes": evidence.board.memory.flash.length,
+        "flash_groups": {"weights": image.weights_bytes, "code": image.code_bytes, "other constants": other},
+        "weights_bytes": image.weights_bytes,
+        "code_bytes": image.code_bytes,
+        "ram_bytes": image.ram_bytes,
+        "ram_limit_bytes": evidence.board.memory.ram.length,
+        "ram_groups": {"arena": image.arena_bytes, "data and buffers": data, "stack": image.stack_bytes},
+        "arena_bytes": image.arena_bytes,
+        "arena_touched_bytes": stats.arena_touched_bytes,
+        "stack_bytes": image.stack_bytes,
+        "stack_high_water_bytes": stats.stack_high_water_bytes,
+        "canaries_ok": stats.canaries_ok,
+    }
+
+
+def _link(trace: Trace) -> Numbers:
+    link = asdict(trace.link)
+    total = trace.link.bytes_sent + trace.link.bytes_received
+    return {"bytes_per_s": total / trace.link.seconds if trace.link.seconds else 0.0, **link}
+
+
+def _provenance(evidence: Evidence) -> Numbers:
+    return {
+        "compiler": evidence.image.compiler,
+        "flags": list(evidence.image.flags),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "system": platform.platform(terse=True),
+        "seed": evidence.job.get("seed"),
+        "seconds": dict(evidence.seconds),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, count=count, size=size)
+    return environment
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """ "97.3 %"; a dash for what was not measured.
+
+    >>> percent(0.9731), percent(None)
+    ('97.3 %', '–')
+    """
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def count(number: float) -> str:
+    """Thousands apart: "1 234 567".
+
+    >>> count(1234567.0)
+    '1\u202f234\u202f567'
+    """
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def size(number: int) -> str:
+    """Bytes as a person reads them.
+
+    >>> size(812), size(6144)
+    ('812 B', '6.0 KiB')
+    """
+    if number < 1024:
+        return f"{number} B"
+    return f"{number / 1024:.1f} KiB" if number < 1 << 20 else f"{number / (1 << 20):.1f} MiB"
