@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import arith
-from pipeline.types import Arg, Int8Array, KernelCall, QLayer, TensorSpec
+from pipeline.types import Arg, Int8Array, KernelCall, QLayer, Quantization, TensorSpec
 
 CTX = Arg("ctx")
 OUTPUT = Arg("output")
@@ -100,3 +100,29 @@ def pool(function: str, source: str, layer: QLayer, specs: Sequence[TensorSpec])
         ),
         tables={},
     )
+
+
+def add_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, int]:
+    """Multipliers and shifts of an add: both inputs to a common scale of twice the larger, then to the output's.
+
+    TensorFlow Lite, reference kernel of Add for int8 (left shift 20).
+    """
+    common = 2 * max(first.scale, second.scale)
+    reals = {
+        "input1": first.scale / common,
+        "input2": second.scale / common,
+        "output": common / ((1 << arith.ADD_LEFT_SHIFT) * output.scale),
+    }
+    return {
+        f"{name}_{part}": value
+        for name, real in reals.items()
+        for part, value in zip(("mult", "shift"), arith.quantize_multiplier(real), strict=True)
+    }
+
+
+def extent(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
+    """(output size, elements padded before the first) along one axis, as TensorFlow's "same" and "valid"."""
+    if padding == "valid":
+        return (size - kernel) // stride + 1, 0
+    out = -(-size // stride)
+    return out, max((out - 1) * stride + kernel - size, 0) // 2

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import arith, packing, twin
+from pipeline import arith, calls, packing, twin
 from pipeline.errors import UnsupportedError
 from pipeline.types import (
     FloatArray,
@@ -175,7 +175,7 @@ class _Lowering:
         if first.shape != second.shape:
             raise UnsupportedError(f"layer {chain.head.name!r}: adds shapes {first.shape} and {second.shape}")
         quantization, clamp = self._output(chain)
-        params: dict[str, Any] = dict(add_params(first.quantization, second.quantization, quantization))
+        params: dict[str, Any] = dict(calls.add_params(first.quantization, second.quantization, quantization))
         output = TensorSpec(first.shape, quantization)
         layer = QLayer(
             chain.head.name,
@@ -194,7 +194,7 @@ class _Lowering:
         pool = (h, w) if whole else tuple(layer.config["pool"])
         stride = (1, 1) if whole else tuple(layer.config["strides"])
         padding = "valid" if whole else layer.config["padding"]
-        (oh, top), (ow, left) = (_extent(n, k, s, padding) for n, k, s in zip((h, w), pool, stride, strict=True))
+        (oh, top), (ow, left) = (calls.extent(n, k, s, padding) for n, k, s in zip((h, w), pool, stride, strict=True))
         limits = (spec.quantization.qmin, spec.quantization.qmax)
         params = {"pool": pool, "stride": stride, "padding": (top, left), "activation": limits}
         output = TensorSpec((c,) if whole else (oh, ow, c), spec.quantization)
@@ -207,24 +207,6 @@ def calibrated(low: float, high: float) -> Quantization:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255 or 1.0
     return Quantization(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
-
-
-def add_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, int]:
-    """Multipliers and shifts of an add: both inputs to a common scale of twice the larger, then to the output's.
-
-    TensorFlow Lite, reference kernel of Add for int8 (left shift 20).
-    """
-    common = 2 * max(first.scale, second.scale)
-    reals = {
-        "input1": first.scale / common,
-        "input2": second.scale / common,
-        "output": common / ((1 << arith.ADD_LEFT_SHIFT) * output.scale),
-    }
-    return {
-        f"{name}_{part}": value
-        for name, real in reals.items()
-        for part, value in zip(("mult", "shift"), arith.quantize_multiplier(real), strict=True)
-    }
 
 
 def _require_finite(layer: TrainedLayer) -> None:
@@ -287,18 +269,10 @@ def _geometry(
         return (len(weights),), {}
     stride, padding = tuple(layer.config["strides"]), layer.config["padding"]
     kernel = weights.shape[1:3]
-    (oh, top), (ow, left) = (_extent(n, k, s, padding) for n, k, s in zip(shape[:2], kernel, stride, strict=True))
+    (oh, top), (ow, left) = (calls.extent(n, k, s, padding) for n, k, s in zip(shape[:2], kernel, stride, strict=True))
     if oh < 1 or ow < 1:
         raise UnsupportedError(f"layer {layer.name!r}: filter {kernel} does not fit into its input {shape}")
     return (oh, ow, len(weights)), {"stride": stride, "padding": (top, left)}
-
-
-def _extent(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
-    """(output size, elements padded before the first) along one axis, as TensorFlow's "same" and "valid"."""
-    if padding == "valid":
-        return (size - kernel) // stride + 1, 0
-    out = -(-size // stride)
-    return out, max((out - 1) * stride + kernel - size, 0) // 2
 
 
 def _input_bound(q: Quantization) -> int:
