@@ -1,0 +1,59 @@
+#include "cortexm.h"
+
+#include "mcu.h"
+#include "port.h"
+
+extern uint32_t __stack_bottom[], __stack_top[];
+
+#define DEMCR REG32(0xE000EDFCU)      /* C1.6.5 */
+#define DWT_CTRL REG32(0xE0001000U)   /* C1.8.7 */
+#define DWT_CYCCNT REG32(0xE0001004U) /* C1.8.8 */
+#define DWT_LAR REG32(0xE0001FB0U)    /* lock access, implemented by Cortex-M7; elsewhere ignored */
+
+uint32_t port_stack_size(void) {
+    return (uint32_t)((uintptr_t)__stack_top - (uintptr_t)__stack_bottom);
+}
+
+uint32_t port_stack_high_water(void) {
+    const uint32_t *word = __stack_bottom;
+    while (word < __stack_top && *word == CORTEXM_STACK_PAINT) word++;
+    return (uint32_t)((uintptr_t)__stack_top - (uintptr_t)word);
+}
+
+void cortexm_enable_link_irq(void) {
+    NVIC_ISER(MCU_LINK_IRQ / 32U) = 1U << (MCU_LINK_IRQ % 32U);
+}
+
+uint8_t cortexm_ring_wait(ring *r) {
+    /* Masked between the test and the sleep, so that no byte slips in between; a pending interrupt ends WFI all the
+     * same (B1.5.19). */
+    cortexm_disable_irq();
+    while (ring_empty(r)) {
+        cortexm_wait_for_irq();
+        cortexm_enable_irq();
+        cortexm_barrier();
+        cortexm_disable_irq();
+    }
+    cortexm_enable_irq();
+    return ring_take(r);
+}
+
+noreturn void cortexm_reset_mcu(void) {
+    cortexm_barrier();
+    SCB_AIRCR = 0x05FAU << 16 | 1U << 2; /* VECTKEY, SYSRESETREQ (B3.2.6) */
+    for (;;) cortexm_barrier();
+}
+
+int cortexm_start_cycle_counter(void) {
+    DEMCR |= 1U << 24; /* TRCENA */
+    DWT_LAR = 0xC5ACCE55U;
+    DWT_CYCCNT = 0;
+    DWT_CTRL |= 1U; /* CYCCNTENA */
+    const uint32_t before = DWT_CYCCNT;
+    for (int i = 0; i < 8; i++) cortexm_barrier();
+    return DWT_CYCCNT != before;
+}
+
+uint32_t cortexm_cycles(void) {
+    return DWT_CYCCNT;
+}
