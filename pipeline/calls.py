@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ def pool(function: str, source: str, layer: QLayer, specs: Sequence[TensorSpec])
     )
 
 
-def add_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, int]:
+def add_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, Any]:
     """Multipliers and shifts of an add: both inputs to a common scale of twice the larger, then to the output's.
 
     TensorFlow Lite, reference kernel of Add for int8 (left shift 20).
@@ -113,6 +113,16 @@ def add_params(first: Quantization, second: Quantization, output: Quantization) 
         "input2": second.scale / common,
         "output": common / ((1 << arith.ADD_LEFT_SHIFT) * output.scale),
     }
+    return _multipliers(reals)
+
+
+def concatenate_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, Any]:
+    """Multipliers and shifts of a concatenation: each input, widened by 20 bits, to the output's scale."""
+    step = (1 << arith.ADD_LEFT_SHIFT) * output.scale
+    return _multipliers({"input1": first.scale / step, "input2": second.scale / step})
+
+
+def _multipliers(reals: Mapping[str, float]) -> dict[str, Any]:
     return {
         f"{name}_{part}": value
         for name, real in reals.items()

@@ -94,6 +94,8 @@ class _Lowering:
             self._weighted(self._chain(layer))
         elif layer.kind == "add":
             self._add(self._chain(layer))
+        elif layer.kind == "concatenate":
+            self._concatenate(self._chain(layer))
         elif layer.kind in POOLING:
             self._pool(layer)
         elif layer.kind == "flatten":
@@ -156,8 +158,6 @@ class _Lowering:
         head, source = chain.head, self._spec(chain.head.inputs[0])
         quantization, clamp = self._output(chain)
         weights, scale, bias = _fold(chain)
-        if head.config["bits"] == 2:
-            packing.require_ternary(weights, head.name)
         shape, geometry = _geometry(head, source.shape, weights)
         bound = _input_bound(source.quantization) * np.abs(weights.astype(np.int64)).reshape(len(scale), -1).sum(axis=1)
         requant = _requantization(head.name, scale * source.quantization.scale, bias, quantization.scale, bound)
@@ -168,6 +168,7 @@ class _Lowering:
             {**geometry, "activation": clamp}, _stored_layout(head.kind, weights), head.config["bits"],
             requant.bias, requant.multiplier, requant.shift, chain.end,
         )  # fmt: skip
+        packing.require_range(layer)
         self._append_chain(layer, chain)
 
     def _add(self, chain: _Chain) -> None:
@@ -175,7 +176,7 @@ class _Lowering:
         if first.shape != second.shape:
             raise UnsupportedError(f"layer {chain.head.name!r}: adds shapes {first.shape} and {second.shape}")
         quantization, clamp = self._output(chain)
-        params: dict[str, Any] = dict(calls.add_params(first.quantization, second.quantization, quantization))
+        params = calls.add_params(first.quantization, second.quantization, quantization)
         output = TensorSpec(first.shape, quantization)
         layer = QLayer(
             chain.head.name,
@@ -185,6 +186,17 @@ class _Lowering:
             {**params, "activation": clamp},
             keras_name=chain.end,
         )
+        self._append_chain(layer, chain)
+
+    def _concatenate(self, chain: _Chain) -> None:
+        first, second = (self._spec(name) for name in chain.head.inputs)
+        if first.shape[:-1] != second.shape[:-1]:
+            raise UnsupportedError(f"layer {chain.head.name!r}: concatenates shapes {first.shape} and {second.shape}")
+        quantization, clamp = self._output(chain)
+        params = calls.concatenate_params(first.quantization, second.quantization, quantization)
+        params["activation"] = clamp
+        output = TensorSpec((*first.shape[:-1], first.shape[-1] + second.shape[-1]), quantization)
+        layer = QLayer(chain.head.name, "concatenate", self._tensors(chain.head), output, params, keras_name=chain.end)
         self._append_chain(layer, chain)
 
     def _pool(self, layer: TrainedLayer) -> None:

@@ -1,8 +1,7 @@
-"""Weights as bytes: how {-1, 0, 1} becomes 2 bits. The C side is firmware/nn/nn_decode.c."""
+"""Weights as bytes: 2 bits for -1, 0 and 1. The C side is firmware/nn/nn_decode.c."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,37 +10,45 @@ from numpy.typing import NDArray
 from pipeline.errors import UnsupportedError
 from pipeline.types import Int8Array, QLayer
 
+WIDTHS = (2, 3, 4, 8)
+"""Weight bits that kernels read; 2 means ternary."""
+SUFFIX = {2: "t2", 3: "s3", 4: "s4", 8: "s8"}
+"""Ending of a kernel's name per weight width."""
 
-def require_ternary(weights: Int8Array, layer: str) -> None:
-    """UnsupportedError naming the layer and the first value outside {-1, 0, 1}: such a tensor never gets packed."""
-    wrong = np.flatnonzero(np.abs(weights.astype(np.int16)) > 1)
+
+def require_range(layer: QLayer) -> None:
+    """UnsupportedError naming the layer and its first weight that its bit width does not hold: such a tensor never gets
+    packed. The range is symmetric: ternary -1 to 1, else -(2^(bits-1) - 1) to 2^(bits-1) - 1."""
+    assert layer.weights is not None
+    if layer.weight_bits not in WIDTHS:
+        near = min(WIDTHS, key=lambda bits: abs(bits - layer.weight_bits))
+        what = f"layer {layer.name!r}: no {layer.kind} kernel for {layer.weight_bits}-bit weights"
+        raise UnsupportedError(what, f"nearest that works: {near} bits (known: {', '.join(map(str, WIDTHS))})")
+    limit = (1 << (layer.weight_bits - 1)) - 1
+    wrong = np.flatnonzero(np.abs(layer.weights.astype(np.int16)) > limit)
     if wrong.size:
         at = int(wrong[0])
+        kind = "ternary" if layer.weight_bits == 2 else f"{layer.weight_bits}-bit"
         raise UnsupportedError(
-            f"layer {layer!r}: weight {at} is {int(weights.flat[at])}, a ternary weight is -1, 0 or 1",
-            "set the layer's weight bits to 8, or train it with the ternary quantizer",
+            f"layer {layer.name!r}: weight {at} is {layer.weights.flat[at]}, a {kind} weight is {-limit} to {limit}",
+            "set the layer's weight bits to 8, or train it with the quantizer of its width",
         )
 
 
-def require_bits(layer: QLayer, served: Sequence[int] = (2, 8)) -> None:
-    """UnsupportedError when no kernel reads weights of the layer's bit width."""
-    if layer.weight_bits not in served:
-        near = min(served, key=lambda bits: abs(bits - layer.weight_bits))
-        what = f"layer {layer.name!r}: no {layer.kind} kernel for {layer.weight_bits}-bit weights"
-        raise UnsupportedError(what, f"nearest that works: {near} bits (known: {', '.join(map(str, served))})")
+def pack(rows: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Rows (rows, count) of signed integers as the kernels read them: int8 as it is for 8 bits, else uint8 (rows,
+    ceil(count * bits / 8)), two's complement fields from the low bits of the first byte on, tail zero."""
+    if bits == 8:
+        return rows.astype(np.int8)
+    fields = (rows.astype(np.int64)[..., None] >> np.arange(bits)) & 1
+    return np.packbits(fields.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little")
 
 
-def pack_t2(rows: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 (rows, ceil(count / 4)): trits (rows, count) as two's complement pairs of bits, four a byte, the first in
-    the low bits; every row starts on a byte, its tail is zero."""
-    codes = (rows.astype(np.int8) & 3).astype(np.uint8)
-    padded = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 4))).reshape(len(codes), -1, 4)
-    shifted = padded << np.arange(0, 8, 2, dtype=np.uint8)
-    return np.asarray(np.bitwise_or.reduce(shifted, axis=2), dtype=np.uint8)
-
-
-def unpack_t2(packed: NDArray[np.uint8], count: int) -> Int8Array:
-    """int8 (rows, count): the inverse of pack_t2."""
-    codes = (packed[..., None] >> np.arange(0, 8, 2, dtype=np.uint8)) & 3
-    flat = codes.reshape(len(packed), -1)[:, :count].astype(np.int8)
-    return np.asarray(flat - ((flat & 2) << 1), dtype=np.int8)
+def unpack(packed: NDArray[Any], bits: int, count: int) -> Int8Array:
+    """int8 (rows, count): the inverse of `pack`."""
+    if bits == 8:
+        return packed.astype(np.int8)
+    stream = np.unpackbits(packed, axis=1, bitorder="little")[:, : count * bits]
+    fields = stream.reshape(len(packed), count, bits).astype(np.int64)
+    values = (fields << np.arange(bits)).sum(axis=2)
+    return np.asarray(values - (fields[..., -1] << bits), dtype=np.int8)

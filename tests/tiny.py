@@ -27,7 +27,7 @@ class Builder:
         return name
 
     def codes(self, shape: tuple[int, ...], bits: int) -> np.ndarray:
-        limit = 1 if bits == 2 else 127
+        limit = (1 << (bits - 1)) - 1
         return self.random.integers(-limit, limit + 1, shape).astype(np.int8)
 
     def weighted(
@@ -35,7 +35,7 @@ class Builder:
     ) -> str:
         channels = shape[2] * shape[3] if kind == "depthwise_conv2d" else shape[-1]
         fan_in = np.prod(shape) / channels
-        scale = self.random.uniform(0.5, 2.0, channels) / np.sqrt(fan_in) / (1 if bits == 2 else 70)
+        scale = self.random.uniform(0.5, 2.0, channels) / np.sqrt(fan_in) / ((1 << (bits - 1)) - 1)
         config = {"bits": bits, "strides": strides, "padding": padding}
         bias = self.random.normal(0, 0.2, channels)
         return self.add(name, kind, [source], config, codes=self.codes(shape, bits), scale=scale, bias=bias)

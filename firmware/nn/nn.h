@@ -66,20 +66,41 @@ typedef struct {
 } nn_add_params;
 
 typedef struct {
+    int32_t input1_offset, input1_mult, input1_shift;
+    int32_t input2_offset, input2_mult, input2_shift;
+    int32_t output_offset;
+    nn_activation activation;
+} nn_concat_params;
+
+typedef struct {
     nn_tile stride, padding;
     nn_activation activation;
 } nn_pool_params;
 
-/* Scratch of the t2 reference convolution: one decoded filter, filter h * w * c bytes. */
+/* Scratch of the packed kernels (t2, s3, s4): one decoded filter, filter h * w * c bytes. */
 void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+void nn_convolve_s3(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+void nn_convolve_s4(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
                     const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
                     const int32_t *bias, const nn_dims *output_dims, int8_t *output);
 void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
                     const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const int8_t *filter,
                     const int32_t *bias, const nn_dims *output_dims, int8_t *output);
 
-/* Scratch of the t2 reference: all decoded filters, filter h * w * c bytes. */
+/* Scratch of the packed kernels: all decoded filters, filter h * w * c bytes. */
 void nn_depthwise_conv_t2(const nn_context *ctx, const nn_dw_conv_params *params,
+                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *output_dims, int8_t *output);
+void nn_depthwise_conv_s3(const nn_context *ctx, const nn_dw_conv_params *params,
+                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *output_dims, int8_t *output);
+void nn_depthwise_conv_s4(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                           const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
                           const nn_dims *output_dims, int8_t *output);
@@ -88,8 +109,15 @@ void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params
                           const nn_dims *filter_dims, const int8_t *filter, const int32_t *bias,
                           const nn_dims *output_dims, int8_t *output);
 
-/* Requantization per output feature, unlike CMSIS-NN's per-tensor dense layer. */
+/* Requantization per output feature, unlike CMSIS-NN's per-tensor dense layer. Scratch of the packed kernels: one
+ * decoded row, filter c bytes. */
 void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+void nn_fully_connected_s3(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+void nn_fully_connected_s4(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
                            const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
 void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
@@ -106,8 +134,14 @@ void nn_max_pool_s8(const nn_pool_params *params, const nn_dims *input_dims, con
 void nn_avgpool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
 
-/* t2 layout: two's complement trits (00 = 0, 01 = +1, 11 = -1), four a byte, first in the low bits; each output channel
- * (dense, convolution) or the whole filter (depthwise) starts on a byte. Decodes `count` trits to int8. */
-void nn_decode_t2(const uint8_t *packed, int32_t count, int8_t *decoded);
+/* Two tensors of equal height and width, channels of input1 first. Both inputs are widened by NN_ADD_LEFT_SHIFT and
+ * rescaled to the output's quantization. */
+void nn_concatenate_s8(const nn_concat_params *params, const nn_dims *input1_dims, const int8_t *input1,
+                       const nn_dims *input2_dims, const int8_t *input2, int8_t *output);
+
+/* Layout of packed weights: fields of `bits` bits (2 to 8), two's complement, one after another from the low bits of
+ * the first byte on; each output channel (dense, convolution) or the whole filter (depthwise) starts on a byte. A
+ * ternary weight is a 2-bit field that is never -2. Decodes `count` fields to int8. */
+void nn_decode(const uint8_t *packed, int32_t bits, int32_t count, int8_t *decoded);
 
 #endif

@@ -55,13 +55,33 @@ void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const n
     }
 }
 
-void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+/* Any packed bit width: decode, then as s8. */
+static void packed(int32_t bits, const nn_context *ctx, const nn_conv_params *params,
+                   const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                   const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims,
+                   int8_t *output) {
     int8_t *decoded = ctx->buf;
     const int32_t taps = filter_dims->h * filter_dims->w * filter_dims->c;
     for (int32_t oc = 0; oc < output_dims->c; oc++) {
-        nn_decode_t2(filter + oc * ((taps + 3) / 4), taps, decoded);
+        nn_decode(filter + oc * ((taps * bits + 7) / 8), bits, taps, decoded);
         channel(params, quant, input_dims, input, filter_dims, decoded, bias[oc], output_dims, oc, output);
     }
+}
+
+void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
+}
+
+void nn_convolve_s3(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
+}
+
+void nn_convolve_s4(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

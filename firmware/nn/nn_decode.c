@@ -1,9 +1,18 @@
 /* Packed weights to int8. */
 #include "nn.h"
 
-void nn_decode_t2(const uint8_t *packed, int32_t count, int8_t *decoded) {
+void nn_decode(const uint8_t *packed, int32_t bits, int32_t count, int8_t *decoded) {
+    const uint32_t mask = (1U << bits) - 1U;
+    const int32_t sign = (int32_t)(1U << (bits - 1));
+    uint32_t window = 0;
+    int32_t have = 0;
     for (int32_t i = 0; i < count; i++) {
-        const int32_t code = (packed[i / 4] >> (2 * (i % 4))) & 3;
-        decoded[i] = (int8_t)(code - ((code & 2) << 1)); /* sign extension of two bits */
+        if (have < bits) {
+            window |= (uint32_t)*packed++ << have;
+            have += 8;
+        }
+        decoded[i] = (int8_t)(((int32_t)(window & mask) ^ sign) - sign);
+        window >>= bits;
+        have -= bits;
     }
 }

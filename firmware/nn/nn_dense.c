@@ -25,14 +25,34 @@ void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, co
     }
 }
 
-void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
-                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+/* Any packed bit width: decode, then as s8. */
+static void packed(int32_t bits, const nn_context *ctx, const nn_fc_params *params,
+                   const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                   const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims,
+                   int8_t *output) {
     (void)input_dims;
     int8_t *decoded = ctx->buf;
     const int32_t features = filter_dims->c;
     for (int32_t o = 0; o < output_dims->c; o++) {
-        nn_decode_t2(filter + o * ((features + 3) / 4), features, decoded);
+        nn_decode(filter + o * ((features * bits + 7) / 8), bits, features, decoded);
         output[o] = output_of(params, quant, bias[o] + dot(input, decoded, features, params->input_offset), o);
     }
+}
+
+void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
+}
+
+void nn_fully_connected_s3(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
+}
+
+void nn_fully_connected_s4(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+    packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

@@ -34,10 +34,32 @@ void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params
     }
 }
 
+/* Any packed bit width: decode, then as s8. */
+static void packed(int32_t bits, const nn_context *ctx, const nn_dw_conv_params *params,
+                   const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                   const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims,
+                   int8_t *output) {
+    nn_decode(filter, bits, filter_dims->h * filter_dims->w * filter_dims->c, ctx->buf);
+    nn_depthwise_conv_s8(ctx, params, quant, input_dims, input, filter_dims, ctx->buf, bias, output_dims, output);
+}
+
 void nn_depthwise_conv_t2(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                           const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
                           const nn_dims *output_dims, int8_t *output) {
-    nn_decode_t2(filter, filter_dims->h * filter_dims->w * filter_dims->c, ctx->buf);
-    nn_depthwise_conv_s8(ctx, params, quant, input_dims, input, filter_dims, ctx->buf, bias, output_dims, output);
+    packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
+}
+
+void nn_depthwise_conv_s3(const nn_context *ctx, const nn_dw_conv_params *params,
+                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *output_dims, int8_t *output) {
+    packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
+}
+
+void nn_depthwise_conv_s4(const nn_context *ctx, const nn_dw_conv_params *params,
+                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *output_dims, int8_t *output) {
+    packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

@@ -27,13 +27,10 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     oc, kh, kw, ic = layer.weights.shape
-    packing.require_bits(layer)
-    ternary = layer.weight_bits == 2
+    packing.require_range(layer)
     rows = layer.weights.reshape(oc, -1)
-    if ternary:
-        packing.require_ternary(rows, layer.name)
     return KernelCall(
-        function="nn_convolve_t2" if ternary else "nn_convolve_s8",
+        function=f"nn_convolve_{packing.SUFFIX[layer.weight_bits]}",
         source="nn_conv2d.c",
         args=(
             calls.CTX,
@@ -54,6 +51,6 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.map_dims(layer.output.shape),
             calls.OUTPUT,
         ),
-        tables={"filter": packing.pack_t2(rows) if ternary else rows, **calls.requant_tables(layer)},
-        scratch_bytes=kh * kw * ic if ternary else 0,
+        tables={"filter": packing.pack(rows, layer.weight_bits), **calls.requant_tables(layer)},
+        scratch_bytes=0 if layer.weight_bits == 8 else kh * kw * ic,
     )

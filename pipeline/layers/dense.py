@@ -24,12 +24,9 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     outputs, features = layer.weights.shape
-    packing.require_bits(layer)
-    ternary = layer.weight_bits == 2
-    if ternary:
-        packing.require_ternary(layer.weights, layer.name)
+    packing.require_range(layer)
     return KernelCall(
-        function="nn_fully_connected_t2" if ternary else "nn_fully_connected_s8",
+        function=f"nn_fully_connected_{packing.SUFFIX[layer.weight_bits]}",
         source="nn_dense.c",
         args=(
             calls.CTX,
@@ -48,6 +45,6 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.map_dims(layer.output.shape),
             calls.OUTPUT,
         ),
-        tables={"filter": packing.pack_t2(layer.weights) if ternary else layer.weights, **calls.requant_tables(layer)},
-        scratch_bytes=features if ternary else 0,
+        tables={"filter": packing.pack(layer.weights, layer.weight_bits), **calls.requant_tables(layer)},
+        scratch_bytes=0 if layer.weight_bits == 8 else features,
     )

@@ -30,13 +30,10 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     kh, kw, oc = layer.weights.shape
-    packing.require_bits(layer)
-    ternary = layer.weight_bits == 2
+    packing.require_range(layer)
     taps = layer.weights.reshape(1, -1)
-    if ternary:
-        packing.require_ternary(taps, layer.name)
     return KernelCall(
-        function="nn_depthwise_conv_t2" if ternary else "nn_depthwise_conv_s8",
+        function=f"nn_depthwise_conv_{packing.SUFFIX[layer.weight_bits]}",
         source="nn_depthwise_conv2d.c",
         args=(
             calls.CTX,
@@ -58,6 +55,6 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.map_dims(layer.output.shape),
             calls.OUTPUT,
         ),
-        tables={"filter": packing.pack_t2(taps) if ternary else taps, **calls.requant_tables(layer)},
-        scratch_bytes=kh * kw * oc if ternary else 0,
+        tables={"filter": packing.pack(taps, layer.weight_bits), **calls.requant_tables(layer)},
+        scratch_bytes=0 if layer.weight_bits == 8 else kh * kw * oc,
     )

@@ -11,7 +11,7 @@ from pipeline import lower, twin
 from pipeline.types import TrainedModel
 from tests import tiny
 
-CASES = 120
+CASES = 80
 
 
 def check(builder: tiny.Builder, channels: int) -> None:
@@ -25,13 +25,14 @@ def check(builder: tiny.Builder, channels: int) -> None:
 @st.composite
 def output(draw: st.DrawFn) -> dict[str, object]:
     function = draw(st.sampled_from(["relu", "linear"]))
-    zero_point = draw(st.integers(-128, 127))
-    return {"function": function, "scale": 2.0 ** draw(st.integers(-9, 0)), "zero_point": zero_point, "bits": 8}
+    bits = draw(st.sampled_from([2, 3, 4, 8, 8]))
+    zero_point = draw(st.integers(-(1 << (bits - 1)), (1 << (bits - 1)) - 1))
+    return {"function": function, "scale": 2.0 ** draw(st.integers(-9, 0)), "zero_point": zero_point, "bits": bits}
 
 
 @given(st.data())
 @settings(max_examples=CASES, deadline=None)
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_conv2d(bits: int, data: st.DataObject) -> None:
     draw = data.draw
     h, w, c = draw(st.integers(3, 9)), draw(st.integers(3, 9)), draw(st.integers(1, 9))
@@ -47,7 +48,7 @@ def test_conv2d(bits: int, data: st.DataObject) -> None:
 
 @given(st.data())
 @settings(max_examples=CASES, deadline=None)
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_depthwise_conv2d(bits: int, data: st.DataObject) -> None:
     draw = data.draw
     h, w, c = draw(st.integers(3, 9)), draw(st.integers(3, 9)), draw(st.integers(1, 9))
@@ -63,7 +64,7 @@ def test_depthwise_conv2d(bits: int, data: st.DataObject) -> None:
 
 @given(st.data())
 @settings(max_examples=CASES, deadline=None)
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_dense(bits: int, data: st.DataObject) -> None:
     draw = data.draw
     features, units = draw(st.integers(1, 300)), draw(st.integers(1, 20))
@@ -100,6 +101,18 @@ def test_add_of_two_scales(data: st.DataObject) -> None:
     right = b.activation(b.weighted("right", "conv2d", "input", (1, 1, c, c)), draw(output()))
     b.activation(b.add("sum", "add", [left, right]), draw(output()))
     check(b, c)
+
+
+@given(st.data())
+@settings(max_examples=CASES, deadline=None)
+def test_concatenate_of_two_scales(data: st.DataObject) -> None:
+    draw = data.draw
+    c, d = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    b = tiny.Builder((4, 4, c), draw(st.integers(0, 999)))
+    left = b.activation(b.weighted("left", "conv2d", "input", (1, 1, c, c)), draw(output()))
+    right = b.activation(b.weighted("right", "conv2d", "input", (1, 1, c, d)), draw(output()))
+    b.activation(b.add("side", "concatenate", [left, right]), draw(output()))
+    check(b, c + d)
 
 
 def test_every_layer_kind_in_one_network() -> None:

@@ -14,15 +14,15 @@ static const int8_t layer0_stem_filter[54] = {
 };
 static_assert(sizeof layer0_stem_filter == 54, "size of layer0_stem_filter");
 static const int32_t layer0_stem_bias[6] = {
-    -37806, 41455, 1049950, 83663, 707123, 8395,
+    -68590, 75211, 1904909, 151788, 1282922, 15231,
 };
 static_assert(sizeof layer0_stem_bias == 24, "size of layer0_stem_bias");
 static const int32_t layer0_stem_multiplier[6] = {
-    1745740955, 2040828938, 1301147180, 1085932365, 1243055958, 1273017187,
+    1924438848, 1124866344, 1434335474, 1197090796, 1370297906, 1403326033,
 };
 static_assert(sizeof layer0_stem_multiplier == 24, "size of layer0_stem_multiplier");
 static const int8_t layer0_stem_shift[6] = {
-    -13, -10, -14, -10, -14, -10,
+    -14, -10, -15, -11, -15, -11,
 };
 static_assert(sizeof layer0_stem_shift == 6, "size of layer0_stem_shift");
 static const nn_conv_params layer0_stem_params = {.input_offset = 128, .output_offset = -128, .stride = {.w = 1, .h = 1}, .padding = {.w = 1, .h = 1}, .activation = {.min = -128, .max = 127}};

@@ -7,21 +7,37 @@ from hypothesis import strategies as st
 
 from pipeline import packing
 from pipeline.errors import UnsupportedError
+from pipeline.types import QLayer, Quantization, TensorSpec
 
 
-@given(st.integers(1, 6), st.integers(1, 70), st.integers(0, 999))
-def test_unpacking_gives_the_trits_back(rows: int, count: int, seed: int) -> None:
-    trits = np.random.default_rng(seed).integers(-1, 2, (rows, count)).astype(np.int8)
-    packed = packing.pack_t2(trits)
-    assert packed.shape == (rows, -(-count // 4))
-    assert np.array_equal(packing.unpack_t2(packed, count), trits)
+@given(st.sampled_from(packing.WIDTHS), st.integers(1, 6), st.integers(1, 70), st.integers(0, 999))
+def test_unpacking_gives_the_weights_back(bits: int, rows: int, count: int, seed: int) -> None:
+    limit = (1 << (bits - 1)) - 1
+    weights = np.random.default_rng(seed).integers(-limit, limit + 1, (rows, count)).astype(np.int8)
+    packed = packing.pack(weights, bits)
+    assert packed.shape == (rows, -(-count * bits // 8))
+    assert np.array_equal(packing.unpack(packed, bits, count), weights)
 
 
 def test_golden_bytes() -> None:
-    """Worked by hand: 0 -> 00, +1 -> 01, -1 -> 11, the first trit in the low bits."""
-    assert packing.pack_t2(np.array([[1, -1, 0, 1, -1]])).tolist() == [[0b01_00_11_01, 0b00_00_00_11]]
+    """Worked by hand: 0 -> 00, +1 -> 01, -1 -> 11, the first weight in the low bits; 3 bits run across bytes."""
+    assert packing.pack(np.array([[1, -1, 0, 1, -1]]), 2).tolist() == [[0b01_00_11_01, 0b00_00_00_11]]
+    assert packing.pack(np.array([[3, -3, 1]]), 3).tolist() == [[0b01_101_011, 0b0000000_0]]
 
 
-def test_other_values_never_reach_the_packer() -> None:
-    with pytest.raises(UnsupportedError, match=r"layer 'conv7': weight 2 is 2"):
-        packing.require_ternary(np.array([0, 1, 2, -1], np.int8), "conv7")
+@pytest.mark.parametrize(("bits", "value", "allowed"), OUTSIDE)
+def test_other_values_never_reach_the_packer(bits: int, value: int, allowed: str) -> None:
+    weights = np.array([[0, 1, value, -1]], np.int8)
+    layer = QLayer("conv7", "dense", (0,), TensorSpec((1,), Quantization(1.0, 0)), weights=weights, weight_bits=bits)
+    with pytest.raises(UnsupportedError, match=rf"layer 'conv7': weight 2 is {value}, .* is {allowed}"):
+        packing.require_range(layer)
+
+
+def test_an_unserved_width_names_the_nearest() -> None:
+    layer = QLayer(
+        "d", "dense", (0,), TensorSpec((1,), Quantization(1.0, 0)), weights=np.ones((1, 1), np.int8), weight_bits=6
+    )
+    with pytest.raises(UnsupportedError) as error:
+        packing.require_range(layer)
+    assert "6-bit" in str(error.value)
+    assert "nearest that works: 4" in error.value.hint or "nearest that works: 8" in error.value.hint
