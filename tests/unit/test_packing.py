@@ -25,6 +25,9 @@ def test_golden_bytes() -> None:
     assert packing.pack(np.array([[3, -3, 1]]), 3).tolist() == [[0b01_101_011, 0b0000000_0]]
 
 
+OUTSIDE = [(2, 2, "-1 to 1"), (2, -2, "-1 to 1"), (3, -4, "-3 to 3"), (4, 8, "-7 to 7")]
+
+
 @pytest.mark.parametrize(("bits", "value", "allowed"), OUTSIDE)
 def test_other_values_never_reach_the_packer(bits: int, value: int, allowed: str) -> None:
     weights = np.array([[0, 1, value, -1]], np.int8)
