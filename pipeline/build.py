@@ -1,0 +1,166 @@
+"""build: a rendered project becomes a firmware image, with CMake and Ninja."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import footprint, shell
+from pipeline.board import Board
+from pipeline.errors import FitError, ToolError
+from pipeline.types import Image, Progress, Sources, no_progress
+
+ELF = "firmware.elf"
+OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
+_KIB = 1024
+_CLEAN_ENVIRONMENT = {"CFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
+_OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
+_SMALLER = "a smaller model ([model] width in the job), or a board with more memory: tritmcu boards"
+
+
+def build(
+    sources: Sources, board: Board, folder: Path, *, sanitize: bool = False, progress: Progress = no_progress
+) -> Image:
+    """The image built from `sources`, whose project is written to folder/project; firmware.elf and, for a board with
+    flash, firmware.bin and firmware.hex are put beside it.
+
+    sanitize: with address and undefined behaviour sanitizers, host board only. FitError when the model cannot fit the
+    board (found before building where possible), ToolError when a program is missing or the compiler refuses.
+    """
+    check_fit(sources, board)
+    compiler = _require_tools(board)
+    project = folder / "project"
+    _write(sources, project)
+    progress("build", 0, 3, "configure")
+    _configure(project, board, sanitize)
+    progress("build", 1, 3, "compile")
+    _compile(project, sources, board)
+    progress("build", 2, 3, "measure")
+    flags = _flags(project / "build")
+    for name in OUTPUTS:
+        if (project / "build" / name).exists():
+            shutil.move(project / "build" / name, folder / name)
+    shutil.rmtree(project / "build")
+    image = _image(sources, board, folder / ELF, _version(compiler), flags)
+    progress("build", 3, 3, f"{image.flash_bytes} bytes flash, {image.ram_bytes + image.stack_bytes} bytes RAM")
+    return image
+
+
+def check_fit(sources: Sources, board: Board) -> None:
+    """FitError when what is known before building exceeds the board's memory: constant tables against flash; arena,
+    stack and link buffers against RAM. The code comes on top, so passing is no promise."""
+    tables = {f"the tables of layer {name!r}": size for name, size in sources.layer_table_bytes.items()}
+    _check_region("flash", tables, board.memory.flash.length, board)
+    ram = {
+        "the activation arena": sources.arena_bytes,
+        "the stack": board.memory.stack_bytes,
+        "the receive buffer": board.link.rx_buffer_bytes,
+        "the frame buffer": board.link.max_payload,
+    }
+    _check_region("RAM", ram, board.memory.ram.length, board)
+
+
+def _check_region(region: str, parts: dict[str, int], available: int, board: Board) -> None:
+    needed = sum(parts.values())
+    if needed > available:
+        largest = max(parts, key=parts.__getitem__)
+        raise FitError(
+            f"board {board.name!r}: needs at least {_kib(needed)} {region}, has {_kib(available)}; "
+            f"largest part: {largest}, {_kib(parts[largest])}",
+            _SMALLER,
+        )
+
+
+def _kib(size: int) -> str:
+    return f"{size / _KIB:.1f} KiB"
+
+
+def _require_tools(board: Board) -> str:
+    """Name of the C compiler; every program of the build is there."""
+    compiler = "gcc" if board.is_host else "arm-none-eabi-gcc"
+    for program in ("cmake", "ninja", compiler):
+        shell.require(program)
+    return compiler
+
+
+def _write(sources: Sources, project: Path) -> None:
+    if project.exists():
+        shutil.rmtree(project)
+    for name, text in sources.files.items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _configure(project: Path, board: Board, sanitize: bool) -> None:
+    options = ["-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DCMAKE_BUILD_TYPE="]
+    options += ["-DCMAKE_C_COMPILER=gcc"] if board.is_host else ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
+    options += ["-DSANITIZE=ON"] if sanitize else []
+    command = ["cmake", "-G", "Ninja", "-B", "build", *options]
+    shell.run(command, cwd=project, env=_CLEAN_ENVIRONMENT)
+
+
+def _compile(project: Path, sources: Sources, board: Board) -> None:
+    result = shell.run(["cmake", "--build", "build"], cwd=project, env=_CLEAN_ENVIRONMENT, check=False)
+    if result.returncode == 0:
+        return
+    overflow = _OVERFLOW.search(result.output)
+    if overflow:
+        raise _does_not_fit(overflow[1], int(overflow[2]), sources, board)
+    lines = [line for line in result.output.splitlines() if "error:" in line or "undefined reference" in line]
+    first = " | ".join(lines[:3]) or " | ".join(result.output.strip().splitlines()[-3:])
+    if "string.h: No such file" in first:
+        raise ToolError("the C library of the compiler is missing", shell.install_hint("arm-none-eabi-gcc"))
+    raise ToolError(f"board {board.name!r}: the firmware does not build: {first}", f"cmake --build {project / 'build'}")
+
+
+def _does_not_fit(region: str, excess: int, sources: Sources, board: Board) -> FitError:
+    """The linker's verdict in terms of the model."""
+    if region == "RAM":
+        available, largest, size = board.memory.ram.length, "the activation arena", sources.arena_bytes
+    else:
+        available = board.memory.flash.length
+        size, name = max((size, name) for name, size in sources.layer_table_bytes.items())
+        largest = f"the tables of layer {name!r}"
+    return FitError(
+        f"board {board.name!r}: needs {_kib(available + excess)} {region.replace('FLASH', 'flash')}, "
+        f"has {_kib(available)}; largest part: {largest}, {_kib(size)}",
+        _SMALLER,
+    )
+
+
+def _flags(build_folder: Path) -> tuple[str, ...]:
+    """Compiler flags of the application, without files, folders and path maps."""
+    commands = json.loads((build_folder / "compile_commands.json").read_text())
+    command = next(c["command"] for c in commands if c["file"].endswith("app/main.c"))
+    words = shlex.split(command)[1:]
+    return tuple(w for w in words[: words.index("-o")] if not w.startswith(("-I", "-ffile-prefix-map")))
+
+
+def _version(compiler: str) -> str:
+    """First line of the compiler's --version."""
+    return shell.run([compiler, "--version"]).output.splitlines()[0]
+
+
+def _image(sources: Sources, board: Board, elf: Path, compiler: str, flags: Sequence[str]) -> Image:
+    measured = footprint.read(elf)
+    weights_bytes = sum(measured.tables.values())
+    return Image(
+        elf=elf.name,
+        digest=sources.digest,
+        board=board.name,
+        compiler=compiler,
+        flags=tuple(flags),
+        flash_bytes=measured.flash_bytes,
+        ram_bytes=measured.ram_bytes,
+        weights_bytes=weights_bytes,
+        code_bytes=measured.flash_bytes - weights_bytes,
+        arena_bytes=sources.arena_bytes,
+        stack_bytes=measured.stack_bytes,
+        sections=measured.sections,
+        symbols=measured.symbols,
+    )
