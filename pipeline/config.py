@@ -47,7 +47,9 @@ def load(model: type[Model], path: Path) -> Model:
 
 
 def _explain(model: type[BaseModel], error: ValidationError) -> tuple[str, str]:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt key is also a missing one: the misspelling says more.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     location = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":

@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import figures, registry, select, store
+from pipeline import figures, registry, select, store, text
 from pipeline.board import Board
 from pipeline.types import Dataset, DatasetTrace, Image, QLayer, QModel, Sources, Trace
 
@@ -36,7 +36,8 @@ Numbers = dict[str, Any]
 @dataclass(frozen=True)
 class Evidence:
     """What a report is made of. job: the job's values, at least its name; datasets: what was streamed, clean first;
-    agreement: lower.agreement's differences per layer; history: training, one mapping per epoch; seconds: per stage."""
+    footprint: flash bytes by owner, adding up to the image's; agreement: lower.agreement's differences per layer;
+    history: training, one mapping per epoch; seconds: of the stages that ran, by name."""
 
     job: Mapping[str, Any]
     board: Board
@@ -45,6 +46,7 @@ class Evidence:
     image: Image
     trace: Trace
     datasets: Sequence[Dataset]
+    footprint: Mapping[str, int]
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -56,8 +58,8 @@ def report(evidence: Evidence, folder: Path) -> Numbers:
     drawings = figures.draw(numbers, evidence.trace, evidence.datasets)
     environment = _environment()
     for suffix, context in (("md", {}), ("html", {"figures": drawings})):
-        text = environment.get_template(f"report.{suffix}.j2").render(report=numbers, **context)
-        store.write_text(folder / f"report.{suffix}", text)
+        page = environment.get_template(f"report.{suffix}.j2").render(report=numbers, **context)
+        store.write_text(folder / f"report.{suffix}", page)
     store.write_text(folder / "report.json", json.dumps(numbers, indent=1) + "\n")
     return numbers
 
@@ -257,12 +259,11 @@ def _layer(layer: QLayer, model: QModel, board: Board, sources: Sources) -> Numb
 
 def _memory(evidence: Evidence) -> Numbers:
     image, stats = evidence.image, evidence.trace.stats
-    other = image.flash_bytes - image.weights_bytes - image.code_bytes
     data = image.ram_bytes - image.arena_bytes
     return {
         "flash_bytes": image.flash_bytes,
         "flash_limit_bytes": evidence.board.memory.flash.length,
-        "flash_groups": {"weights": image.weights_bytes, "code": image.code_bytes, "other constants": other},
+        "flash_groups": _flash_groups(evidence.footprint),
         "weights_bytes": image.weights_bytes,
         "code_bytes": image.code_bytes,
         "ram_bytes": image.ram_bytes,
@@ -274,6 +275,14 @@ def _memory(evidence: Evidence) -> Numbers:
         "stack_high_water_bytes": stats.stack_high_water_bytes,
         "canaries_ok": stats.canaries_ok,
     }
+
+
+def _flash_groups(footprint: Mapping[str, int]) -> dict[str, int]:
+    """Flash bytes by owner, the tables of all layers as one."""
+    code = {
+        owner: size for owner, size in footprint.items() if not owner.startswith("layer ") or owner == "layer calls"
+    }
+    return {"layer tables": sum(footprint.values()) - sum(code.values()), **code}
 
 
 def _link(trace: Trace) -> Numbers:
@@ -311,34 +320,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, count=count, size=size)
+    environment.filters.update(percent=text.percent, count=text.count, size=text.size)
     return environment
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """ "97.3 %"; a dash for what was not measured.
-
-    >>> percent(0.9731), percent(None)
-    ('97.3 %', '–')
-    """
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
-
-
-def count(number: float) -> str:
-    """Thousands apart: "1 234 567".
-
-    >>> count(1234567.0)
-    '1\u202f234\u202f567'
-    """
-    return f"{number:,.0f}".replace(",", "\u202f")
-
-
-def size(number: int) -> str:
-    """Bytes as a person reads them.
-
-    >>> size(812), size(6144)
-    ('812 B', '6.0 KiB')
-    """
-    if number < 1024:
-        return f"{number} B"
-    return f"{number / 1024:.1f} KiB" if number < 1 << 20 else f"{number / (1 << 20):.1f} MiB"

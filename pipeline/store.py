@@ -26,24 +26,26 @@ FORMAT = 1
 T = TypeVar("T")
 
 
-def save(folder: Path, value: Any, key: str, extra: Callable[[Path], None] | None = None) -> None:
-    """Stores a dataclass. extra(path): writes further files into the unfinished folder."""
-    arrays: dict[str, Any] = {}
-    meta = {
-        "noun": type(value).__name__,
-        "format": FORMAT,
-        "key": key,
-        "value": _encode(value, "", arrays),
-    }
+def save(folder: Path, value: Any, key: str) -> None:
+    """Stores a dataclass."""
+    create(folder, key, lambda path: value)
+
+
+def create(folder: Path, key: str, make: Callable[[Path], T]) -> T:
+    """What make(path) returns, a dataclass, stored; `path` is the unfinished folder, for files of its own."""
+    made: list[T] = []
 
     def write(path: Path) -> None:
+        value = make(path)
+        made.append(value)
+        arrays: dict[str, Any] = {}
+        meta = {"noun": type(value).__name__, "format": FORMAT, "key": key, "value": _encode(value, "", arrays)}
         if arrays:
             np.savez_compressed(path / "arrays.npz", **arrays)
-        if extra:
-            extra(path)
         (path / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n")
 
     write_folder(folder, write)
+    return made[0]
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:

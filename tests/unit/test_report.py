@@ -69,6 +69,7 @@ def evidence() -> Evidence:
             DeviceStats(700, 4000, True, 2048),
         ),
         datasets=(clean, idle, strong),
+        footprint={"layer stem": 1000, "layer main": 500, "kernels": 4000, "program": 3500},
         agreement={"stem": {"max_lsb": 1.0, "mean_lsb": 0.25}},
         history=[
             {"epoch": i, "loss": 1 / i, "accuracy": 1 - 1 / i, "validation_accuracy": 0.5} for i in range(1, 5)
@@ -127,6 +128,7 @@ def test_latency_is_named_by_its_unit_and_shares_add_up(numbers):
 
 def test_memory_groups_add_up(numbers):
     memory = numbers["memory"]
+    assert memory["flash_groups"] == {"layer tables": 1500, "kernels": 4000, "program": 3500}
     assert sum(memory["flash_groups"].values()) == memory["flash_bytes"] == 9000
     assert sum(memory["ram_groups"].values()) == memory["ram_bytes"] + memory["stack_bytes"]
 

@@ -1,0 +1,32 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """ "97.3 %"; a dash for what was not measured.
+
+    >>> percent(0.9731), percent(None)
+    ('97.3 %', '–')
+    """
+    return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def count(number: float) -> str:
+    """Thousands apart: "1 234 567".
+
+    >>> count(1234567.0)
+    '1\u202f234\u202f567'
+    """
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def size(number: int) -> str:
+    """Bytes as a person reads them.
+
+    >>> size(812), size(6144)
+    ('812 B', '6.0 KiB')
+    """
+    if number < 1024:
+        return f"{number} B"
+    return f"{number / 1024:.1f} KiB" if number < 1 << 20 else f"{number / (1 << 20):.1f} MiB"

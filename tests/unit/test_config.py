@@ -1,0 +1,110 @@
+"""Job and board files: every mistake is one line naming file, key, value and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline import board, job, registry
+from pipeline.errors import ConfigError
+
+JOB = """
+name = "toy"
+[dataset]
+name = "digits"
+[model]
+name = "digits_cnn"
+[train]
+epochs = 3
+"""
+ATTACK = """
+[[attacks]]
+name = "fgsm"
+eps = ["8/255", 0.1]
+"""
+
+
+def load_job(tmp_path, text):
+    path = tmp_path / "toy.toml"
+    path.write_text(text)
+    return job.load(path)
+
+
+def test_a_small_job_is_valid_and_frozen(tmp_path):
+    loaded = load_job(tmp_path, JOB + ATTACK)
+    assert (loaded.name, loaded.train.epochs, loaded.attacks[0].eps) == ("toy", 3, ("8/255", "0.1"))
+    assert job.eps_value("8/255") == 8 / 255
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (JOB.replace("epochs", "epoch"), "unknown key 'train.epoch'; did you mean 'epochs'?"),
+        (JOB.replace("epochs = 3", "epochs = -3"), "key 'train.epochs' = -3: Input should be greater than 0"),
+        (JOB.replace("epochs = 3", 'epochs = "three"'), "key 'train.epochs' = 'three'"),
+        (JOB.replace("epochs = 3", "epochs = 2.5"), "key 'train.epochs' = 2.5"),
+        (JOB.replace("epochs = 3", ""), "key 'train.epochs' is missing"),
+        (JOB.replace('"digits"', '"digit"'), "unknown dataset 'digit'; did you mean 'digits'?"),
+        (JOB.replace('"digits_cnn"', '"resnet"'), "unknown model 'resnet'"),
+        (JOB.replace("[model]", "[model]\nweight_bits = 5"), "key 'model.weight_bits' = 5"),
+        (JOB + ATTACK.replace("8/255", "-8/255"), "must be a positive number or a fraction"),
+        (JOB + ATTACK.replace("8/255", "8/0"), "must be a positive number or a fraction"),
+        (JOB + ATTACK.replace('"8/255", 0.1', ""), "key 'attacks.0.eps'"),
+        (JOB + ATTACK.replace("fgsm", "fgms"), "unknown attack 'fgms'; did you mean 'fgsm'?"),
+        (JOB.replace('"toy"', '"To y"'), "key 'name' = 'To y'"),
+        (JOB.replace("epochs = 3", "epochs = 3\ntemperature = nan"), "key 'train.temperature'"),
+        ("name = ", "not valid TOML"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_key_and_value(tmp_path, text, says):
+    with pytest.raises(ConfigError) as caught:
+        load_job(tmp_path, text)
+    message = str(caught.value)
+    assert says in message
+    assert "toy.toml" in message
+    assert "\n" not in message
+
+
+def test_a_missing_job_lists_the_ready_made_ones(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        job.load(tmp_path / "digit.toml")
+    assert "jobs/digits.toml" in caught.value.hint
+
+
+def test_every_ready_made_job_is_valid_and_named_like_its_file():
+    paths = sorted((registry.REPOSITORY / "jobs").glob("*.toml"))
+    assert paths
+    for path in paths:
+        loaded = job.load(path)
+        assert loaded.name == path.stem
+        assert loaded.description
+        board.load(loaded.board)
+
+
+def test_an_unknown_board_lists_all_with_the_nearest():
+    with pytest.raises(ConfigError) as caught:
+        board.load("netduinoplus")
+    assert "did you mean 'netduinoplus2'?" in str(caught.value)
+    assert all(name in caught.value.hint for name in board.names())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('core = "host"', 'core = "cortex-m5"', "unknown core 'cortex-m5'"),
+        ('kind = "pipe"', 'kind = "usb"', "key 'link.kind' = 'usb'"),
+        ("max_payload = 2048", "max_payload = 4096", "at least link.max_payload + 16"),
+        ('mcu = "none"', "", "key 'mcu' is missing"),
+        ('name = "host"', 'name = "mine"', "must be the file's name 'host'"),
+    ],
+)
+def test_a_wrong_board_file_is_refused(tmp_path, old, new, says):
+    text = (board.BOARDS / "host.toml").read_text()
+    assert old in text
+    path = tmp_path / "host.toml"
+    path.write_text(text.replace(old, new).replace("rx_buffer_bytes = 8192", "rx_buffer_bytes = 2200"))
+    with pytest.raises(ConfigError) as caught:
+        board.load(str(path))
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
