@@ -43,9 +43,8 @@ def test_ram_is_what_binutils_say(tmp_path: Path) -> None:
     chosen = board.load("mps2-an386")
     image = build.build(render.render(tiny.qmodel(), chosen), chosen, tmp_path)
     size = shell.run(["arm-none-eabi-size", "-A", tmp_path / image.elf]).output
-    sections = {
-        words[0]: int(words[1]) for line in size.splitlines() if (words := line.split())[1:2] and words[1].isdigit()
-    }
+    rows = (line.split() for line in size.splitlines() if line.startswith("."))
+    sections = {name: int(bytes_) for name, bytes_, _address in rows}
     assert image.ram_bytes == sections[".data"] + sections[".bss"]
     assert image.stack_bytes == sections[".stack"] == chosen.memory.stack_bytes
     symbols = shell.run(["arm-none-eabi-nm", "-S", tmp_path / image.elf]).output

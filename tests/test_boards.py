@@ -1,0 +1,423 @@
+"""What every board promises: it is described without gaps, its project builds, and where it can run here, its firmware
+serves every message as pipeline/wire.py says, counts instructions exactly and reports its own crash."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import board, build, registry, render, shell, twin, wire
+from pipeline.board import Board
+from pipeline.links import Link
+from pipeline.types import Sources
+from tests import tiny
+
+MODEL = tiny.qmodel()
+SAMPLES = tiny.samples(MODEL, 3)
+TIMEOUT_S = 20.0
+REPEATS = 3
+EMULATED = [name for name in board.names() if board.load(name).emulator]
+RUNNING = ["host", *(pytest.param(n, marks=[pytest.mark.toolchain, pytest.mark.emulator]) for n in EMULATED)]
+
+
+class Device:
+    """One request at a time, nothing repeated: what the firmware says is what the test sees."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._decoder = wire.Decoder()
+        self._frames: list[wire.Frame] = []
+        self._seq = 0
+
+    def send(self, data: bytes) -> None:
+        self._link.write(data)
+
+    def receive(self, timeout_s: float = TIMEOUT_S) -> wire.Frame | None:
+        """The next frame, or None when none comes in time."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self._frames:
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return None
+            self._frames += self._decoder.feed(self._link.read(left_s))
+        return self._frames.pop(0)
+
+    def ask(self, name: str, tail: bytes = b"", **fields: Any) -> tuple[dict[str, Any], bytes]:
+        """(fields, tail) of the reply; an ERROR's or FAULT's fields carry "message"."""
+        self._seq = (self._seq + 1) % 256
+        self.send(wire.request(name, self._seq, tail, **fields))
+        frame = self.receive()
+        assert frame is not None, f"no answer to {name}"
+        answered = next(m.name for m in wire.MESSAGES if m.code == frame.type ^ wire.REPLY)
+        values, rest = wire.reply(answered, frame)
+        if answered != name:
+            return {"message": answered, **values}, rest
+        assert frame.seq == self._seq
+        return values, rest
+
+    def hello(self) -> dict[str, Any]:
+        """The answer to HELLO, which is repeated: a UART that is not enabled yet hears nothing."""
+        for _ in range(100):
+            self.send(wire.request("HELLO", 0, protocol=wire.PROTOCOL))
+            if frame := self.receive(timeout_s=0.2):
+                while self.receive(timeout_s=0.05):
+                    pass
+                return wire.reply("HELLO", frame)[0]
+        raise AssertionError("no answer to HELLO")
+
+    def upload(self, ticket: int, sample: bytes, piece: int = 24) -> None:
+        for offset in range(0, len(sample), piece):
+            part = sample[offset : offset + piece]
+            values, _ = self.ask("INPUT", part, ticket=ticket, offset=offset)
+            assert values == {"ticket": ticket, "received": offset + len(part)}
+
+
+def error(request: str, code: str, detail: int) -> tuple[dict[str, Any], bytes]:
+    """The ERROR answer."""
+    codes = {name: number for name, number, _ in wire.ERRORS}
+    number = wire.BY_NAME[request].code
+    return {"message": "ERROR", "request": number, "code": codes[code], "detail": detail}, b""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A firmware ready to be started."""
+
+    board: Board
+    sources: Sources
+    folder: Path
+
+    @contextlib.contextmanager
+    def start(self) -> Iterator[Device]:
+        """A freshly started device."""
+        runner = registry.load("runners", self.board.runner)
+        links = registry.load("links", self.board.link.kind)
+        with (
+            runner.attach(self.board, self.folder, None) as place,
+            contextlib.closing(links.open_link(self.board, place)) as link,
+        ):
+            yield Device(link)
+
+
+Builder = Callable[..., Built]
+
+
+@pytest.fixture(scope="session")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """builder(board name, model.c text or None) builds once per session."""
+    done: dict[tuple[str, str | None], Built] = {}
+
+    def make(name: str, model: str | None = None, layers: int = 0) -> Built:
+        if (name, model) not in done:
+            chosen = board.load(name)
+            sources = render.render(MODEL, chosen)
+            if model is not None:
+                sources = replace(sources, files={**sources.files, **by_hand(model, layers)}, layer_table_bytes={})
+            folder = tmp_path_factory.mktemp(name)
+            build.build(sources, chosen, folder, sanitize=chosen.is_host)
+            done[name, model] = Built(chosen, sources, folder)
+        return done[name, model]
+
+    return make
+
+
+def by_hand(source: str, layers: int) -> dict[str, str]:
+    """A model written in C: its input is 4 bytes, every layer's output the first 4 bytes of the arena."""
+    sizes = {"ARENA_BYTES": 64, "INPUT_OFFSET": 0, "INPUT_BYTES": 4, "OUTPUT_BYTES": 4, "LAYERS": layers}
+    defines = "".join(f"#define MODEL_{name} {value}U\n" for name, value in sizes.items())
+    layer = "typedef struct { void (*run)(int8_t *arena); uint32_t output_offset, output_bytes; } model_layer;\n"
+    header = (
+        f"#pragma once\n#include <stdint.h>\n{defines}{layer}extern const model_layer model_layers[MODEL_LAYERS];\n"
+    )
+    return {"generated/model.h": header, "generated/model.c": f'#include "model.h"\n{source}'}
+
+
+@pytest.fixture(params=RUNNING)
+def built(request: pytest.FixtureRequest, builder: Builder) -> Built:
+    return builder(request.param)
+
+
+@pytest.fixture
+def device(built: Built) -> Iterator[Device]:
+    with built.start() as started:
+        started.hello()
+        yield started
+
+
+@pytest.mark.parametrize("name", board.names())
+def test_description_has_no_gaps(name: str) -> None:
+    b = board.load(name)
+    assert (registry.REPOSITORY / "firmware" / "port" / b.port / "port.c").exists()
+    assert b.runner in registry.names("runners")
+    assert b.link.kind in registry.names("links")
+    assert (b.emulator is not None) == (b.runner == "qemu")
+    assert (b.tick_hz == 0) == (b.tick == "instructions")
+    assert len(b.name) <= 32, "the field of HELLO"
+    assert not (b.silicon_tested and b.emulator), "an emulator is no silicon"
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("name", [n for n in board.names() if n != "host"])
+def test_everything_but_the_arena_is_small(name: str, builder: Builder) -> None:
+    """Stack, buffers and all state of link, port and application: under 4 KiB with the default sizes."""
+    b = builder(name)
+    sections = shell.run(["arm-none-eabi-size", "-A", b.folder / "firmware.elf"]).output.splitlines()
+    used = sum(int(line.split()[1]) for line in sections if line.startswith((".stack", ".data", ".bss")))
+    assert used - b.sources.arena_bytes < 4096
+
+
+def test_hello_says_who_it_is(built: Built) -> None:
+    with built.start() as device:
+        values = device.hello()
+    b, model = built.board, MODEL
+    assert values == {
+        "protocol": wire.PROTOCOL,
+        "tick_unit": wire.TICK_UNITS.index(b.tick),
+        "tick_hz": b.tick_hz,
+        "max_payload": b.link.max_payload,
+        "rx_buffer_bytes": b.link.rx_buffer_bytes,
+        "layers": len(model.layers),
+        "arena_bytes": built.sources.arena_bytes,
+        "input_bytes": model.input.size_bytes,
+        "output_bytes": model.output.size_bytes,
+        "digest": bytes.fromhex(built.sources.digest),
+        "board": b.name,
+    }
+
+
+def test_logits_are_the_twins(device: Device) -> None:
+    expected = twin.run(MODEL, SAMPLES)
+    for ticket, (sample, logits) in enumerate(zip(SAMPLES, expected, strict=True), 1):
+        device.upload(ticket, sample.tobytes())
+        values, tail = device.ask("RUN", ticket=ticket, layers=wire.ALL_LAYERS)
+        assert tail[: logits.size] == logits.tobytes()
+        ticks = struct.unpack(f"<{len(MODEL.layers)}I", tail[logits.size :])
+        assert values == {"ticket": ticket, "ticks": sum(ticks)}
+        assert device.ask("RUN", ticket=ticket, layers=len(MODEL.layers)) == (values, tail), "the answer is repeated"
+        assert device.ask("TICKS", first=2) == ({"first": 2}, struct.pack(f"<{len(ticks) - 2}I", *ticks[2:]))
+
+
+def test_every_layer_can_be_looked_at(device: Device) -> None:
+    sample = SAMPLES[:1]
+    for number, expected in enumerate(twin.trace(MODEL, sample)):
+        device.upload(number + 1, sample.tobytes())
+        device.ask("RUN", ticket=number + 1, layers=number + 1)
+        size = expected.size
+        whole = b""
+        while len(whole) < size:
+            fields, tail = device.ask("TENSOR", layer=number, length=100, offset=len(whole))
+            assert fields == {"layer": number, "length": len(tail), "offset": len(whole)}
+            assert len(tail) == min(100, size - len(whole))
+            whole += tail
+        assert whole == expected.tobytes()
+        assert device.ask("TENSOR", layer=number, length=9, offset=size)[0]["length"] == 0
+        assert device.ask("TENSOR", layer=number, length=9, offset=size + 1) == error("TENSOR", "BAD_OFFSET", size)
+
+
+def test_samples_arrive_in_order_and_once(device: Device) -> None:
+    first, second = (bytes([value] * MODEL.input.size_bytes) for value in (7, 9))
+    size = len(first)
+    assert device.ask("RUN", ticket=1, layers=1) == error("RUN", "INCOMPLETE", 0)
+    assert device.ask("INPUT", first[:10], ticket=1, offset=0)[0] == {"ticket": 1, "received": 10}
+    assert device.ask("INPUT", first[:4], ticket=1, offset=20) == error("INPUT", "BAD_OFFSET", 10)
+    assert device.ask("INPUT", first[:10], ticket=1, offset=0)[0] == {"ticket": 1, "received": 10}, "repeated"
+    assert device.ask("INPUT", first, ticket=1, offset=10) == error("INPUT", "BAD_OFFSET", 10), "beyond the end"
+    assert device.ask("INPUT", b"", ticket=1, offset=0xFFFFFFFF) == error("INPUT", "BAD_OFFSET", 10)
+    assert device.ask("RUN", ticket=1, layers=1) == error("RUN", "INCOMPLETE", 10)
+    assert device.ask("INPUT", second[:4], ticket=5, offset=4) == error("INPUT", "BAD_OFFSET", 0), "gap at the start"
+    assert device.ask("INPUT", first[10:], ticket=1, offset=10)[0] == {"ticket": 1, "received": size}
+    assert device.ask("RUN", ticket=2, layers=1) == error("RUN", "INCOMPLETE", 0)
+    answer = device.ask("RUN", ticket=1, layers=1)
+    assert "message" not in answer[0]
+    assert device.ask("INPUT", second, ticket=1, offset=0)[0] == {"ticket": 1, "received": size}, "already run: ignored"
+    assert device.ask("RUN", ticket=1, layers=1) == answer
+    assert device.ask("RUN", ticket=1, layers=2) == error("RUN", "INCOMPLETE", 0), "the sample may be overwritten"
+    device.upload(5, second)
+    assert device.ask("INPUT", first, ticket=4, offset=0)[0] == {"ticket": 5, "received": size}, "an older ticket"
+    assert "message" not in device.ask("RUN", ticket=5, layers=1)[0]
+    device.hello()
+    assert device.ask("RUN", ticket=5, layers=1) == error("RUN", "INCOMPLETE", 0), "HELLO forgets"
+    assert device.ask("INPUT", first, ticket=0, offset=0)[0] == {"ticket": 0, "received": 0}, "0 is no ticket"
+    assert device.ask("RUN", ticket=0, layers=1) == error("RUN", "INCOMPLETE", 0)
+
+
+def test_nonsense_is_refused(device: Device) -> None:
+    layers = len(MODEL.layers)
+    device.upload(1, SAMPLES[0].tobytes())
+    for number in (0, layers + 1, wire.ALL_LAYERS - 1):
+        assert device.ask("RUN", ticket=1, layers=number) == error("RUN", "BAD_LAYER", layers)
+    assert device.ask("TENSOR", layer=layers, length=1, offset=0) == error("TENSOR", "BAD_LAYER", layers)
+    assert device.ask("TICKS", first=layers) == error("TICKS", "BAD_LAYER", layers)
+    assert device.ask("STATS", b"x") == error("STATS", "BAD_LENGTH", 1)
+    device.send(wire.encode(wire.Frame(wire.BY_NAME["RUN"].code, 1, b"abc")))
+    assert device.receive() == wire.Frame(0xFF, 1, struct.pack("<BBI", wire.BY_NAME["RUN"].code, 2, 3))
+    device.send(wire.encode(wire.Frame(0x55, 77, b"")))
+    assert device.receive() == wire.Frame(0xFF, 77, struct.pack("<BBI", 0x55, 1, 0x55))
+
+
+def test_damaged_frames_are_counted_and_cost_only_themselves(device: Device, built: Built) -> None:
+    longest = built.board.link.max_payload
+    echo = wire.request("ECHO", 1, b"\0\1\2" * 5)
+    broken = bytearray(echo)
+    broken[4] ^= 0x10
+    too_long = wire.encode(wire.Frame(wire.BY_NAME["ECHO"].code, 2, b"z" * (longest + 1)))
+    for data in (bytes(broken), echo[:7] + b"\0", too_long, b"\0\0\0"):
+        device.send(data)
+    whole = bytes(i % 256 for i in range(longest))
+    assert device.ask("ECHO", whole) == ({}, whole)
+    stats, _ = device.ask("STATS")
+    assert (stats["crc_errors"], stats["rx_dropped"]) == (3, 0)
+
+
+def test_as_much_as_the_credit_allows_may_be_on_the_wire(device: Device, built: Built) -> None:
+    """A burst of unanswered requests fills the receive buffer to the last byte the device promised; none is lost."""
+    credit = built.board.link.rx_buffer_bytes
+    frame = wire.request("ECHO", 3, b"x" * 20)
+    for _ in range(20):
+        count = credit // len(frame)
+        device.send(frame * count)
+        for _ in range(count):
+            assert device.receive() == wire.Frame(wire.BY_NAME["ECHO"].code | wire.REPLY, 3, b"x" * 20)
+    assert device.ask("STATS")[0]["rx_dropped"] == 0
+
+
+def test_measures_itself(device: Device, built: Built) -> None:
+    before, _ = device.ask("STATS")
+    assert before["arena_touched"] == 0
+    device.upload(1, SAMPLES[0].tobytes())
+    device.ask("RUN", ticket=1, layers=wire.ALL_LAYERS)
+    after, _ = device.ask("STATS")
+    assert after["canaries_ok"] == 1
+    assert 0.8 * built.sources.arena_bytes < after["arena_touched"] <= built.sources.arena_bytes
+    assert after["frames"] > before["frames"]
+    if built.board.is_host:
+        assert after["stack_size"] == after["stack_high_water"] == 0
+    else:
+        assert after["stack_size"] == built.board.memory.stack_bytes
+        assert 100 < after["stack_high_water"] < after["stack_size"]
+
+
+def test_reset_starts_afresh(device: Device) -> None:
+    device.upload(1, SAMPLES[0].tobytes())
+    for _ in range(2):
+        assert device.ask("RESET") == ({}, b"")
+        device.hello()
+        stats, _ = device.ask("STATS")
+        assert stats["arena_touched"] == 0
+        assert device.ask("RUN", ticket=1, layers=1) == error("RUN", "INCOMPLETE", 0)
+
+
+@pytest.mark.toolchain
+@pytest.mark.emulator
+@pytest.mark.parametrize("name", EMULATED)
+def test_instruction_counts_repeat_exactly(name: str, builder: Builder) -> None:
+    """Over fresh emulators, over samples sent in other pieces, with the next request already on the wire."""
+    counts = []
+    for start in range(REPEATS):
+        with builder(name).start() as device:
+            device.hello()
+            device.upload(1, SAMPLES[0].tobytes(), piece=8 + 16 * start)
+            run = wire.request("RUN", 9, ticket=1, layers=wire.ALL_LAYERS)
+            device.send(run + wire.request("ECHO", 10, b"x" * 40 * start))
+            frame = device.receive()
+            assert frame is not None
+            counts.append(wire.reply("RUN", frame)[1])
+    assert len(set(counts)) == 1
+
+
+COUNTED = """
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+__attribute__((naked)) static void loop(int8_t *arena) {
+    __asm volatile("ldr r0, [r0]\\n1:\\n subs r0, #1\\n bne 1b\\n bx lr");
+}
+__attribute__((naked)) static void nothing(int8_t *arena) { __asm volatile("bx lr"); }
+const model_layer model_layers[MODEL_LAYERS] = {{loop, 0, 4}, {nothing, 0, 4}};
+"""
+
+
+@pytest.mark.toolchain
+@pytest.mark.emulator
+@pytest.mark.parametrize("name", EMULATED)
+def test_instruction_counts_are_true(name: str, builder: Builder) -> None:
+    """A loop of 2 n instructions and a constant around it, whatever the phase between instructions and timer."""
+    rounds = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1000, 1001, 12_345, 1_000_003]
+    with builder(name, COUNTED, 2).start() as device:
+        device.hello()
+        for ticket, n in enumerate(rounds, 1):
+            device.upload(ticket, struct.pack("<I", n))
+            _, tail = device.ask("RUN", ticket=ticket, layers=wire.ALL_LAYERS)
+            loop, nothing = struct.unpack("<II", tail[4:])
+            assert loop - nothing == 2 * n + 1
+            assert nothing < 8, "calling a layer costs a handful of instructions"
+
+
+CRASHES = """
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Winfinite-recursion"
+static void divide(int8_t *arena) { volatile int zero = 0; *arena = (int8_t)(5 / zero); }
+static void trap(int8_t *arena) { __builtin_trap(); }
+static void jump(int8_t *arena) { ((void (*)(void))0x30000001)(); }
+static int deeper(volatile int *above) { volatile int here[64]; here[0] = *above + 1; return deeper(here) + here[1]; }
+static void overflow(int8_t *arena) { volatile int start = *arena; *arena = (int8_t)deeper(&start); }
+static void leap(int8_t *arena) { volatile int8_t huge[8000]; huge[0] = *arena; *arena = huge[0]; }
+__attribute__((noinline)) static void chosen(int8_t *arena) {
+    if (*arena == 0) divide(arena);
+    if (*arena == 1) trap(arena);
+    if (*arena == 2) jump(arena);
+    if (*arena == 3) overflow(arena);
+    if (*arena == 4) leap(arena);
+}
+const model_layer model_layers[MODEL_LAYERS] = {{chosen, 0, 4}};
+"""
+IACCVIOL, DACCVIOL, IBUSERR, UNDEFINSTR, DIVBYZERO = 1 << 0, 1 << 1, 1 << 8, 1 << 16, 1 << 25
+"""Bits of CFSR."""
+
+
+@pytest.mark.toolchain
+@pytest.mark.emulator
+@pytest.mark.parametrize("name", EMULATED)
+@pytest.mark.parametrize(
+    ("crash", "flag", "place"),
+    [
+        (0, DIVBYZERO, "divide"),
+        (1, UNDEFINSTR, "trap"),
+        (2, IBUSERR, "0x30000000"),
+        (3, DACCVIOL, "stack"),
+        (4, DACCVIOL, "stack"),
+    ],
+    ids=["divide", "trap", "jump", "recursion", "huge-frame"],
+)
+def test_a_crash_is_reported(name: str, crash: int, flag: int, place: str, builder: Builder) -> None:
+    """By a FAULT frame that holds the fault flags and the place, even when the stack is gone."""
+    b = builder(name, CRASHES, 1)
+    with b.start() as device:
+        device.hello()
+        device.upload(1, bytes([crash, 0, 0, 0]))
+        fault, _ = device.ask("RUN", ticket=1, layers=1)
+        assert fault["message"] == "FAULT"
+        device.send(wire.request("HELLO", 0, protocol=wire.PROTOCOL))
+        assert device.receive(timeout_s=0.3) is None, "it stands still"
+    assert fault["ipsr"] == 3
+    assert fault["cfsr"] & flag
+    if place == "stack":
+        assert fault["mmfar"] < b.board.memory.ram.origin
+    elif place.startswith("0x"):
+        assert fault["pc"] == int(place, 16)
+    else:
+        elf = b.folder / "firmware.elf"
+        where = shell.run(["arm-none-eabi-addr2line", "-f", "-i", "-e", elf, hex(fault["pc"])]).output
+        assert place in where.split()
+
+
+def test_samples_are_the_ones_meant() -> None:
+    """The checks above can fail: different samples have different logits."""
+    assert len({logits.tobytes() for logits in twin.run(MODEL, SAMPLES)}) == len(SAMPLES)
+    assert np.unique(SAMPLES).size > 100
