@@ -1,8 +1,8 @@
 """Requests in flight on a link: sequence numbers, credit, loss and timeouts. What is sent again is session.py's choice.
 
 The device serves requests in order, so an answer also says that every older request, or its answer, was lost. Silence
-is judged by the device's own pace: a timeout is a multiple of the longest recent wait for the same kind of request and
-doubles while nothing is answered.
+is judged by the device's own pace: a timeout is a multiple of the longest recent wait for the same kinds of request,
+shorter once a damaged frame has arrived, which was most likely the answer, and longer while nothing is answered.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ TIMEOUT = "TIMEOUT"
 
 _ERROR_NAMES = {code: name for name, code, _ in wire.ERRORS}
 _MESSAGE_NAMES = {message.code: message.name for message in wire.MESSAGES}
-_FIRST_PATIENCE_S = {"HELLO": 0.1, "RUN": 10.0}
-"""Before the device's pace is known; 1 s for what is not listed."""
-_SHORTEST_PATIENCE_S = 0.05
-_LONGEST_HELLO_PATIENCE_S = 0.5
-"""A HELLO lost because the device still boots costs no more than this."""
+_FIRST_PATIENCE_S = 0.5
+"""Before the device's pace is known. Every request may be repeated, so too little patience costs a frame, not an error."""
+_SHORTEST_PATIENCE_S = 0.02
+_HELLO_PATIENCE_S = 0.1
+"""A device that still boots loses HELLOs without a word."""
+_MOST_BACKOFF = 16
 _PACE_MARGIN = 4.0
+_DAMAGED_MARGIN = 1.5
 _PACE_DECAY = 0.99
 _MOST_IN_FLIGHT = 100
 """Well below the 256 sequence numbers, so that a late answer cannot be taken for a younger request's."""
@@ -79,6 +81,7 @@ class Channel:
         self._seq = 0
         self._misses = 0
         self._slowest_s: dict[str, float] = {}
+        self._damaged_s: float | None = None
         self._heard_s = self._opened_s = time.monotonic()
 
     def link_stats(self) -> LinkStats:
@@ -136,7 +139,13 @@ class Channel:
     def _receive(self, timeout_s: float) -> list[Answer]:
         data = self.link.read(max(timeout_s, 0.0))
         self._bytes_received += len(data)
-        return [answer for frame in self._decoder.feed(data) for answer in self._settle(frame)]
+        damaged = self._decoder.errors
+        answers = [answer for frame in self._decoder.feed(data) for answer in self._settle(frame)]
+        if answers:
+            self._damaged_s = None
+        elif self._decoder.errors > damaged:
+            self._damaged_s = time.monotonic()
+        return answers
 
     def _settle(self, frame: wire.Frame) -> list[Answer]:
         """The outcomes a frame decides: its request's, and the loss of every older one. Late and duplicate answers,
@@ -174,23 +183,30 @@ class Channel:
 
     def _patience_s(self, name: str) -> float:
         """How long to wait for the answer to such a request before it counts as lost."""
-        if name in self._slowest_s:
-            patience = max(_PACE_MARGIN * self._slowest_s[name], _SHORTEST_PATIENCE_S)
-        else:
-            patience = _FIRST_PATIENCE_S.get(name, 1.0)
-        longest = _LONGEST_HELLO_PATIENCE_S if name == "HELLO" else self.silence_s
-        return min(patience * (1 << self._misses), longest)
+        backoff = min(1 << max(self._misses - 1, 0), _MOST_BACKOFF)
+        if name == "HELLO":
+            return _HELLO_PATIENCE_S * min(backoff, 4)
+        if name not in self._slowest_s:
+            return _FIRST_PATIENCE_S * backoff
+        return max(_PACE_MARGIN * self._slowest_s[name], _SHORTEST_PATIENCE_S) * backoff
 
     def _deadline_s(self) -> float:
-        oldest = self._in_flight[0]
-        waiting_since_s = max(oldest.sent_s, self._heard_s)
-        return min(waiting_since_s + self._patience_s(oldest.name), self._heard_s + self.silence_s)
+        """When the requests in flight count as lost; the slowest of them decides, as its answer may be the only one
+        still to come."""
+        names = {request.name for request in self._in_flight}
+        waiting_since_s = max(self._in_flight[0].sent_s, self._heard_s)
+        deadline_s = waiting_since_s + max(self._patience_s(name) for name in names)
+        if self._damaged_s is not None and names <= self._slowest_s.keys():
+            pace_s = max(self._slowest_s[name] for name in names)
+            deadline_s = min(deadline_s, max(waiting_since_s, self._damaged_s) + _DAMAGED_MARGIN * pace_s)
+        return min(deadline_s, self._heard_s + self.silence_s)
 
     def _time_out(self) -> list[Answer]:
         if time.monotonic() - self._heard_s >= self.silence_s:
             message = f"{self.link.name}: no answer to {self._in_flight[0].name} for {self.silence_s:g} s"
             raise DeviceError(message, "reset the board; if that does not help, flash it again")
         self._misses += 1
+        self._damaged_s = None
         answers = [Answer(request, error=TIMEOUT) for request in self._in_flight]
         self._in_flight.clear()
         return answers
