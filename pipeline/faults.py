@@ -8,7 +8,7 @@ _CFSR = (
     (0, "IACCVIOL", "instruction fetch from a forbidden address"),
     (1, "DACCVIOL", "data access to a forbidden address"),
     (3, "MUNSTKERR", "forbidden address while unstacking"),
-    (4, "MSTKERR", "forbidden address while stacking"),
+    (4, "MSTKERR", "forbidden address while stacking: the stack has overflowed"),
     (5, "MLSPERR", "forbidden address while saving floating-point registers"),
     (8, "IBUSERR", "instruction fetch from an address without memory"),
     (9, "PRECISERR", "data access to an address without memory"),

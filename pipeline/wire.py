@@ -181,7 +181,7 @@ BY_NAME: Mapping[str, Message] = {m.name: m for m in MESSAGES}
 ERRORS = (
     ("UNKNOWN_REQUEST", 1, "no such message; detail: its type"),
     ("BAD_LENGTH", 2, "payload too short or too long; detail: its length"),
-    ("BAD_OFFSET", 3, "piece beyond the end or after a gap; detail: bytes received without a gap"),
+    ("BAD_OFFSET", 3, "piece beyond the end or after a gap; detail: bytes received, or of the tensor"),
     ("INCOMPLETE", 4, "RUN before the whole sample arrived; detail: bytes received"),
     ("BAD_LAYER", 5, "no such layer; detail: number of layers"),
 )
