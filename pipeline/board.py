@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline import config
+from pipeline import config, registry
 from pipeline.config import Strict
 from pipeline.errors import ConfigError
+from pipeline.flashing import Flashing, UsbId
 from pipeline.registry import REPOSITORY, unknown
 
 BOARDS = REPOSITORY / "boards"
@@ -68,7 +69,8 @@ class Emulator(Strict):
 
 class Board(Strict):
     """One board. port: folder under firmware/port; defines: constants of that port (C macros): pins, clock tree;
-    runner: flashing tool; tick: what the port's counter counts."""
+    tick: what the port's counter counts; runner: preferred flashing tool, fallback_runners: further ones in order of
+    preference, flashing: their arguments; usb_ids: of the board's serial port."""
 
     name: str
     description: str
@@ -81,6 +83,9 @@ class Board(Strict):
     memory: Memory
     link: Link
     runner: str
+    fallback_runners: tuple[str, ...] = ()
+    flashing: Flashing = Flashing()
+    usb_ids: tuple[UsbId, ...] = ()
     emulator: Emulator | None = None
     defines: dict[str, int | str] = Field(default_factory=dict)
     silicon_tested: bool = False
@@ -97,6 +102,24 @@ class Board(Strict):
         if self.link.rx_buffer_bytes < self.link.max_payload + 16:
             raise ValueError("link.rx_buffer_bytes must be at least link.max_payload + 16")
         return self
+
+    @model_validator(mode="after")
+    def _runners_know_enough(self) -> Board:
+        known = registry.names("runners")
+        for runner in self.runners:
+            if runner not in known:
+                raise ValueError("; ".join(unknown("runner", runner, known)))
+            if getattr(self.flashing, runner, "") is None:
+                raise ValueError(f"runner {runner!r} needs the table [flashing.{runner}]")
+        for runner in self.flashing.model_fields_set - {"touch_1200_baud"}:
+            if runner not in self.runners:
+                raise ValueError(f"table [flashing.{runner}]: {runner!r} is neither runner nor fallback_runners")
+        return self
+
+    @property
+    def runners(self) -> tuple[str, ...]:
+        """Flashing tools in order of preference."""
+        return (self.runner, *self.fallback_runners)
 
     @cached_property
     def core_flags(self) -> tuple[str, ...]:

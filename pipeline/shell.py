@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,20 @@ PACKAGES: Mapping[str, str] = {
     "qemu-system-arm": "qemu-system-arm",
     "clang-format": "clang-format",
     "gdb-multiarch": "gdb-multiarch",
+    "openocd": "openocd",
+    "st-flash": "stlink-tools",
+    "stm32flash": "stm32flash",
+    "dfu-util": "dfu-util",
+    "bossac": "bossa-cli",
+    "avrdude": "avrdude",
 }
 """Debian package that brings a program."""
+OTHER_SOURCES: Mapping[str, str] = {
+    "pyocd": "pip install pyocd",
+    "stm32loader": "pip install stm32loader",
+    "arduino-cli": "install arduino-cli as its manual says; Debian has no package",
+}
+"""How to install a program that Debian does not bring."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +48,14 @@ class Result:
 
 
 def find(program: str) -> Path | None:
-    """Path of the program, or None."""
-    path = shutil.which(program)
+    """Path of the program, or None. Programs of this Python's environment count, activated or not."""
+    path = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
     return Path(path) if path else None
 
 
 def install_hint(program: str) -> str:
     """The command that installs the program."""
-    return f"sudo apt-get install {PACKAGES.get(program, program)}"
+    return OTHER_SOURCES.get(program) or f"sudo apt-get install {PACKAGES.get(program, program)}"
 
 
 def require(program: str) -> Path:
@@ -66,10 +79,11 @@ def run(
     env: added to this process's environment.
     """
     argv = tuple(str(part) for part in command)
-    require(argv[0])
+    program = require(argv[0])
     try:
         done = subprocess.run(
             argv,
+            executable=program,
             cwd=cwd,
             env={**os.environ, **(env or {})},
             timeout=timeout_s,
@@ -99,11 +113,12 @@ class Process:
 
     def __init__(self, command: Sequence[str | Path], *, log: Path, pipes: bool = False) -> None:
         self.command = tuple(str(part) for part in command)
-        require(self.command[0])
+        program = require(self.command[0])
         self.log = log
         with log.open("wb") as err:
             self._child = subprocess.Popen(
                 self.command,
+                executable=program,
                 stderr=err,
                 bufsize=0,
                 stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,

@@ -1,0 +1,42 @@
+"""arduino-cli: every board of the Arduino ecosystem, through its own core's upload tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.board import Board
+from pipeline.runners import PORT_FAILURES, USB_FAILURES, Failure, already_running, firmware, judge, need_port
+from pipeline.shell import Result
+
+PROGRAM = "arduino-cli"
+EMULATOR = False
+NEEDS_PORT = True
+attach = already_running
+PROOF = ""
+"""Every core has its own upload tool with its own words: the exit code has to do until HELLO."""
+FAILURES = (
+    Failure(
+        r"[Pp]latform .* not (?:installed|found)|Unknown FQBN|Error resolving FQBN",
+        "the board's Arduino core is not installed",
+        "arduino-cli core install PACKAGE:ARCHITECTURE, as in fqbn of [flashing.arduino_cli]",
+    ),
+    Failure(
+        r"No device found|no DFU capable|not in sync", "the bootloader does not answer", "press reset twice; run again"
+    ),
+    *USB_FAILURES,
+    *PORT_FAILURES,
+)
+
+
+def command(board: Board, folder: Path, place: str | None = None, serial_number: str = "") -> list[str]:
+    """Uploads the firmware and has it read back where the core's tool can; it does the 1200-baud touch itself."""
+    arguments = board.flashing.arduino_cli
+    assert arguments is not None
+    path = str(firmware(board, folder, arguments.suffix))
+    port = need_port(board, place)
+    return [PROGRAM, "upload", "--fqbn", arguments.fqbn, "--port", port, "--verify", "--input-file", path]
+
+
+def verify(board: Board, result: Result) -> None:
+    """DeviceError when the upload ended with an error."""
+    judge(result, PROOF, FAILURES)
