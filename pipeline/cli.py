@@ -1,0 +1,137 @@
+"""The command `tritmcu`: its grammar, and the only place that catches errors and exits.
+
+What a command does is in verbs.py, imported once it is known: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline import __version__
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.registry import unknown
+
+EXPECTED_FAILURE = 2
+INTERRUPTED = 130
+DESCRIPTION = "Train robust ternary networks, pack them at 2 bits, measure them on the microcontroller."
+STAGES = {
+    "run": "all stages, from a job or a stored model to the report",
+    "train": "train the network of a job",
+    "lower": "turn the trained network into the integer network",
+    "attack": "make adversarial copies of the test samples",
+    "render": "write the firmware project",
+    "build": "build the firmware",
+    "flash": "put the firmware on the board and have it confirmed",
+    "stream": "send the test samples to the board and keep its answers",
+    "report": "write report.html, report.md and report.json",
+    "export": "write the firmware as a CMake project that builds without Python",
+}
+"""Commands that work on a run, with what they do."""
+LISTINGS = {
+    "boards": "list the boards",
+    "doctor": "check programs, packages and data; name the command for what is missing",
+}
+"""Commands that look and show."""
+WITH_JSON = frozenset({"run", "report", *LISTINGS})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 1 something is missing (doctor), 2 an expected failure, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        arguments = _parse(words)
+        verbs = importlib.import_module("pipeline.verbs")
+        return int(verbs.act(arguments))
+    except PipelineError as error:
+        print(f"error: {_one_line(str(error))}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
+        return EXPECTED_FAILURE
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """A request to end leaves through the same doors as Ctrl-C, so that emulators and half-written files are cleared."""
+    raise KeyboardInterrupt
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as every other wrong input is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, f"{self.prog} --help")
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    known = {**STAGES, **LISTINGS}
+    if words and not words[0].startswith("-") and words[0] not in known:
+        raise ConfigError(*unknown("command", words[0], known))
+    arguments = parser().parse_args(words)
+    # What a hint has to repeat, so that the command it names works on the same run.
+    arguments.words = words[1:]
+    return arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    whole = _Parser(prog="tritmcu", description=DESCRIPTION, allow_abbrev=False)
+    whole.add_argument("--version", action="version", version=f"tritmcu {__version__}")
+    verbs = whole.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="verb", parser_class=_Parser)
+    for name, summary in {**STAGES, **LISTINGS}.items():
+        verb = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if name in STAGES:
+            _add_run(verb)
+        if name in WITH_JSON:
+            verb.add_argument("--json", action="store_true", help="JSON on standard output and nothing else there")
+        if name == "export":
+            verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or an empty folder")
+    return whole
+
+
+def _add_run(verb: argparse.ArgumentParser) -> None:
+    """What to run, where, and how much of it."""
+    add = verb.add_argument
+    add("job", nargs="?", metavar="JOB", help="a job file, or the name of one in jobs/; digits when left out")
+    add("--model", type=Path, metavar="FOLDER", help="a stored trained or integer network instead of a job")
+    add("--dataset", metavar="NAME", help="data set for a --model that does not name its own")
+    add("--board", metavar="NAME", help="board instead of the job's; `tritmcu boards` lists them")
+    add("--epochs", type=_positive, metavar="N", help="train so many epochs instead of the job's")
+    add("--seed", type=_seed, metavar="N", help="of every random draw, instead of the job's")
+    add("--limit", type=_positive, metavar="N", help="attack and stream only the first N test samples")
+    add("--run-dir", type=Path, metavar="DIR", help="keep everything in DIR instead of runs/NAME")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue an earlier training of the same recipe, also one of fewer epochs",
+    )
+    add("--fresh", action="store_true", help="repeat what is up to date")
+
+
+def _positive(value: str) -> int:
+    number = int(value) if value.isascii() and value.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is no whole number above 0")
+    return number
+
+
+def _seed(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and int(value) < 1 << 31):
+        raise argparse.ArgumentTypeError(f"{value!r} is no whole number from 0 to 2147483647")
+    return int(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""What each command of cli.py does: plan, run the workflow, show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline import board as boards
+from pipeline import console, doctor, registry, text, workflow
+from pipeline import job as jobs
+from pipeline.errors import ConfigError
+from pipeline.job import Job
+from pipeline.workflow import Plan, Workflow
+
+RUNS = Path("runs")
+MAIN_JOB = "digits"
+NOUNS = {
+    "train": "trained",
+    "lower": "qmodel",
+    "attack": "datasets",
+    "render": "sources",
+    "build": "image",
+    "flash": "device",
+    "stream": "trace",
+    "report": "report",
+}
+"""What each stage makes, as Workflow names it."""
+
+
+def act(arguments: argparse.Namespace) -> int:
+    """Does what the command line asks for; the exit code."""
+    acts: dict[str, Callable[[argparse.Namespace], int]] = {"export": _export, "boards": _boards, "doctor": _doctor}
+    return acts.get(arguments.verb, _run)(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """`run`, or one stage."""
+    plan = _plan(arguments)
+    whole = arguments.verb == "run"
+    with closing(console.display()) as display:
+        made = Workflow(plan, display, workflow.STAGES if whole else (arguments.verb,))
+        result = getattr(made, "report" if whole else NOUNS[arguments.verb])
+    if arguments.verb in ("run", "report"):
+        _show(plan, result, arguments.json)
+    return 0
+
+
+def _show(plan: Plan, report: Any, as_json: bool) -> None:
+    if as_json:
+        console.stdout(json.dumps(report, indent=1))
+    else:
+        console.summary(report)
+        console.stdout(str(plan.device_folder / "report.html"))
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    options = {
+        "limit": arguments.limit,
+        "resume": arguments.resume,
+        "fresh": arguments.fresh,
+        "words": shlex.join(arguments.words),
+    }
+    if arguments.model is None:
+        job = _job(arguments)
+        plan = workflow.plan_job(job, boards.load(arguments.board or job.board), RUNS, **options)
+    elif arguments.job:
+        raise ConfigError(f"{arguments.job} and --model {arguments.model}: only one of them can be run")
+    else:
+        plan = workflow.plan_model(arguments.model, arguments.dataset, arguments.board, RUNS, **options)
+    return plan if arguments.run_dir is None else plan.moved_to(arguments.run_dir)
+
+
+def _job(arguments: argparse.Namespace) -> Job:
+    name = arguments.job or MAIN_JOB
+    job = jobs.load(Path(name) if name.endswith(".toml") else registry.REPOSITORY / "jobs" / f"{name}.toml")
+    if arguments.epochs is not None:
+        job = job.model_copy(update={"train": job.train.model_copy(update={"epochs": arguments.epochs})})
+    return job if arguments.seed is None else job.model_copy(update={"seed": arguments.seed})
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    with closing(console.display()) as display:
+        count = workflow.export(Workflow(_plan(arguments), display), arguments.output)
+    console.stderr(f"{count} files in {arguments.output}; to build: cd {arguments.output} && {workflow.BUILD_COMMAND}")
+    return 0
+
+
+def _boards(arguments: argparse.Namespace) -> int:
+    known = [boards.load(name) for name in boards.names()]
+    if arguments.json:
+        console.stdout(json.dumps([board.model_dump(mode="json") for board in known], indent=1))
+        return 0
+    columns = ("board", "MCU", "core", "flash", "RAM", "link", "runner", "silicon")
+    rows = [
+        (b.name, b.mcu, b.core, *(text.size(m.length) for m in (b.memory.flash, b.memory.ram)), b.link.kind, b.runner,
+         "tried" if b.silicon_tested else "not tried")
+        for b in known
+    ]  # fmt: skip
+    console.table("", columns, rows, right=(3, 4))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    """1 when something is missing."""
+    findings = doctor.examine()
+    lacking = doctor.missing(findings)
+    if arguments.json:
+        console.stdout(json.dumps({name: [asdict(f) for f in group] for name, group in findings.items()}, indent=1))
+    else:
+        rows = [(f.name, f.version or "MISSING", f.needed_by) for group in findings.values() for f in group]
+        console.table("", ("", "found", "needed by"), rows)
+        for finding in lacking:
+            console.stdout(f"{finding.name} is missing: {finding.hint}")
+    return 1 if lacking else 0

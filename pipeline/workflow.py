@@ -1,0 +1,267 @@
+"""workflow: chains the stages over a run folder. A stage whose stored outcome carries the key it would write is skipped.
+
+A key is the digest of what a noun is made from. Training and attacks take long: they depend on their slice of the job
+and on the code of the plug-ins it names. `lower` and `render` take milliseconds: they depend on all code. What follows
+depends on the content of what it is given.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pipeline import board as boards
+from pipeline import config, registry, store, text
+from pipeline.board import Board
+from pipeline.errors import ConfigError
+from pipeline.job import DatasetConfig, Job
+from pipeline.types import Dataset, DeviceInfo, Image, QModel, Sources, Trace, TrainedModel, digest_of, with_metrics
+
+if TYPE_CHECKING:
+    from pipeline.report import Numbers
+
+STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
+UNFINISHED = "unfinished"
+"""File in the training folder while training runs; it holds the key."""
+AGREEMENT_SAMPLES = 64
+"""Clean samples whose every layer is compared between Keras and twin."""
+T = TypeVar("T")
+
+
+class Display(Protocol):
+    """Who watches; only the command line draws. A stage starts and finishes, or is skipped."""
+
+    def start(self, stage: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int, info: str = "") -> None: ...
+
+    def finish(self, stage: str, seconds: float, note: str) -> None: ...
+
+    def skip(self, stage: str, note: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run, and where it is kept.
+
+    job: None for a stored model that does not know its job; model: run this one instead of training; folder: training,
+    data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
+    samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
+    words: the command line after the verb, for hints.
+    """
+
+    name: str
+    dataset: DatasetConfig
+    board: Board
+    folder: Path
+    device_folder: Path
+    job: Job | None = None
+    model: QModel | None = None
+    limit: int | None = None
+    resume: bool = False
+    fresh: bool = False
+    words: str = ""
+
+    def moved_to(self, folder: Path) -> Plan:
+        """The same, everything kept in `folder`."""
+        return replace(self, folder=folder, device_folder=folder)
+
+
+def plan_job(job: Job, board: Board, runs: Path, **options: Any) -> Plan:
+    """The job on a board, in runs/<name>; on a board other than the job's own, what depends on it in
+    runs/<name>-<board>."""
+    folder = runs / job.name
+    device_folder = folder if board.name == job.board else runs / f"{job.name}-{board.name}"
+    return Plan(job.name, job.dataset, board, folder, device_folder, job, **options)
+
+
+def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: Path, **options: Any) -> Plan:
+    """A stored TrainedModel or QModel in runs/<name>-<board>. dataset, board_name: instead of what its job says."""
+    model = _load_model(stored)
+    description = model.metrics.get("job")
+    job = config.validate(Job, dict(description), f"{stored}: job") if description else None
+    if dataset is not None:
+        data = config.validate(DatasetConfig, {"name": dataset}, "--dataset")
+    elif job is not None:
+        data = job.dataset
+    else:
+        raise ConfigError(f"{stored}: the model does not say which data set it was made for", "add --dataset NAME")
+    board = boards.load(board_name or (job.board if job else Job.model_fields["board"].default))
+    folder = runs / f"{model.name}-{board.name}"
+    return Plan(model.name, data, board, folder, folder, job, model, **options)
+
+
+def _load_model(folder: Path) -> QModel:
+    noun = store.read_meta(folder)["noun"]
+    if noun == "QModel":
+        return store.load(folder, QModel)
+    if noun == "TrainedModel":
+        from pipeline import lower
+
+        return lower.lower(store.load(folder, TrainedModel))
+    raise ConfigError(f"{folder}: holds a {noun}", "name the folder of a TrainedModel or a QModel")
+
+
+class Workflow:
+    """The nouns of a plan, each made from the one before it when it is asked for. Only the stages in `allowed` may
+    work: what another one should have stored, and did not, is a ConfigError that names the command."""
+
+    def __init__(self, plan: Plan, display: Display, allowed: Sequence[str] = STAGES) -> None:
+        self.plan = plan
+        self._display = display
+        self._allowed = frozenset(allowed)
+        self._seconds: dict[str, float] = {}
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The whole clean data set, its test split limited as the job says."""
+        from pipeline import twin
+
+        root, limit = os.environ.get("TRITMCU_DATA"), self.plan.dataset.limit_test
+        module = registry.load("datasets", self.plan.dataset.name)
+        cache = twin.cache_folder() / "data"
+        loaded: Dataset = module.load(Path(root) if root else None, cache=cache, progress=self._display.progress)
+        return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].take(limit)})
+
+    @cached_property
+    def trained(self) -> TrainedModel:
+        """The trained network. Its Keras model and checkpoints are in `train`."""
+        job, folder, key = self._job("train"), self.plan.folder / "train", self._train_key
+
+        def make(_: Path) -> TrainedModel:
+            from pipeline import train
+
+            resume = self.plan.resume or _was_broken_off(folder, key)
+            store.write_text(folder / UNFINISHED, key)
+            trained = train.train(job, self.dataset, folder, resume=resume, progress=self._display.progress)
+            (folder / UNFINISHED).unlink()
+            return trained
+
+        return self._stage("train", self.plan.folder / "trained", TrainedModel, key, make, _about_training)
+
+    @cached_property
+    def qmodel(self) -> QModel:
+        """The integer network."""
+        if self.plan.model is not None:
+            return self.plan.model
+        job, trained = self._job("lower"), self.trained
+
+        def make(_: Path) -> QModel:
+            from pipeline import lower
+
+            return with_metrics(lower.lower(trained), job=job.model_dump(mode="json"))
+
+        key = digest_of(self._train_key, _code())
+        return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, _about_network)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The firmware project."""
+        qmodel, board = self.qmodel, self.plan.board
+
+        def make(_: Path) -> Sources:
+            from pipeline import render
+
+            return render.render(qmodel, board)
+
+        key = digest_of(qmodel.digest, board.model_dump(), _code())
+        return self._stage("render", self.plan.device_folder / "sources", Sources, key, make, _about_sources)
+
+    @cached_property
+    def image(self) -> Image:
+        """The built firmware."""
+        sources, board = self.sources, self.plan.board
+
+        def make(folder: Path) -> Image:
+            from pipeline import build
+
+            return build.build(sources, board, folder, progress=self._display.progress)
+
+        return self._stage("build", self._image_folder, Image, sources.digest, make, _about_image)
+
+    @property
+    def _image_folder(self) -> Path:
+        return self.plan.device_folder / "image"
+
+    def _job(self, stage: str) -> Job:
+        if self.plan.job is None:
+            raise ConfigError(f"{stage}: needs a job, not a stored model", "tritmcu run JOB")
+        return self.plan.job
+
+    @cached_property
+    def _train_key(self) -> str:
+        job = self._job("train")
+        return digest_of(
+            *(job.seed, job.calibration, job.dataset.model_dump(exclude={"limit_test"})),
+            *(job.model.model_dump(), job.train.model_dump()),
+            *(_plug_in("datasets", job.dataset.name), _plug_in("models", job.model.name)),
+        )
+
+    def _stage(
+        self, stage: str, folder: Path, noun: type[T], key: str, make: Callable[[Path], T], about: Callable[[T], str]
+    ) -> T:
+        """The noun in `folder` when it carries `key`; else make's, stored there, if the stage may work."""
+        current = store.key_of(folder) == key
+        repeat = self.plan.fresh and stage in self._allowed
+        if current and not repeat:
+            value = store.load(folder, noun)
+            self._display.skip(stage, about(value))
+            return value
+        if stage not in self._allowed:
+            state = "is of another job, data set or version" if folder.exists() else "does not exist"
+            raise ConfigError(f"{folder}: {state}", f"run this first: tritmcu {stage} {self.plan.words}".rstrip())
+        return self._timed(stage, lambda: store.create(folder, key, make), about)
+
+    def _timed(self, stage: str, work: Callable[[], T], about: Callable[[T], str]) -> T:
+        self._display.start(stage)
+        started = time.monotonic()
+        value = work()
+        self._seconds[stage] = time.monotonic() - started
+        self._display.finish(stage, self._seconds[stage], about(value))
+        return value
+
+
+def _was_broken_off(folder: Path, key: str) -> bool:
+    """Whether the training folder holds an unfinished training of this very key."""
+    mark = folder / UNFINISHED
+    return mark.exists() and mark.read_text() == key
+
+
+def _plug_in(package: str, name: str) -> str:
+    """Digest of a plug-in's code; comments and layout do not count, hours of training should not hang on them."""
+    return digest_of(ast.dump(ast.parse((registry.ROOT / package / f"{name}.py").read_text())))
+
+
+def _code() -> str:
+    """Digest of all code that can decide what is lowered and rendered."""
+    roots = {
+        "*.py": registry.ROOT,
+        "*.j2": registry.REPOSITORY / "templates",
+        "*.[chS]": registry.REPOSITORY / "firmware",
+    }
+    files = sorted(path for pattern, root in roots.items() for path in root.rglob(pattern))
+    return digest_of([[str(path.relative_to(registry.REPOSITORY)), path.read_bytes()] for path in files])
+
+
+def _about_training(trained: TrainedModel) -> str:
+    return f"{len(trained.history)} epochs, validation accuracy {text.percent(trained.metrics['validation_accuracy'])}"
+
+
+def _about_network(model: QModel) -> str:
+    weights = sum(layer.weights.size for layer in model.layers if layer.weights is not None)
+    return f"{len(model.layers)} layers, {text.count(weights)} weights"
+
+
+def _about_sources(sources: Sources) -> str:
+    tables = sum(sources.layer_table_bytes.values())
+    return f"{len(sources.files)} files, tables {text.size(tables)}, arena {text.size(sources.arena_bytes)}"
+
+
+def _about_image(image: Image) -> str:
+    return f"flash {text.size(image.flash_bytes)}, RAM {text.size(image.ram_bytes + image.stack_bytes)}"

@@ -1,0 +1,94 @@
+"""The documents say what is: report.json's keys, the README's board table, links between the documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline import board, registry, report
+from tests.unit.test_report import evidence as evidence  # noqa: PLC0414  the fixture
+
+DOCUMENTS = sorted([*registry.REPOSITORY.glob("*.md"), *(registry.REPOSITORY / "docs").glob("*.md")])
+FREE = {"job", "digests.datasets", "dataset.samples", "memory.flash_groups", "memory.ram_groups"}
+FREE |= {"provenance.versions", "provenance.seconds", "accuracy.attacks[].params"}
+"""Keys whose own keys are names of things, not of the format."""
+EXTRA = {"training[].jacobian"}
+"""Keys that depend on the recipe."""
+
+
+def described() -> set[str]:
+    """Every key named in the first column of docs/REPORT.md; ".x" continues the key before it."""
+    keys = set()
+    for line in (registry.REPOSITORY / "docs" / "REPORT.md").read_text().splitlines():
+        if not line.startswith("| `"):
+            continue
+        first, *more = re.findall(r"`([^`]+)`", line.split("|")[1])
+        keys.add(first)
+        keys.update(first.rpartition(".")[0] + name for name in more)
+    return {key.replace("<unit>", "us") for key in keys}
+
+
+def leaves(value: Any, path: str = "") -> Iterator[str]:
+    """Keys of the report that hold something other than keys of the format."""
+    if path in FREE or not value:
+        yield path
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and isinstance(value[0], dict):
+        for inner in value:
+            yield from leaves(inner, f"{path}[]")
+    else:
+        yield path
+
+
+def test_every_key_of_a_report_is_described_and_every_described_key_exists(evidence):
+    numbers = report.summarize(evidence)
+    there = set(leaves(numbers)) - EXTRA
+    containers = {"accuracy.attacks[]"}
+    assert there == described() - containers
+
+
+def test_the_format_number_is_the_documented_one():
+    assert f"number of this format: {report.FORMAT}." in (registry.REPOSITORY / "docs" / "REPORT.md").read_text()
+
+
+def board_table() -> list[str]:
+    """The README's board table as the board files have it."""
+    lines = ["| board | MCU | core | flash | RAM | runs | tried on silicon |", "|---|---|---|---|---|---|---|"]
+    for name in board.names():
+        b = board.load(name)
+        runs = "on this computer" if b.is_host else "emulated here" if b.emulator else "on the board"
+        memory = [f"{region.length // 1024} KiB" for region in (b.memory.flash, b.memory.ram)]
+        tried = "–" if b.is_host else "yes" if b.silicon_tested else "no"
+        cells = [f"`{name}`", b.mcu, b.core, *(["–", "–"] if b.is_host else memory), runs, tried]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def test_the_board_table_of_the_readme_is_current():
+    text = (registry.REPOSITORY / "README.md").read_text()
+    between = text.split("<!-- boards -->")[1].split("<!-- /boards -->")[0].strip().splitlines()
+    assert between == board_table(), "replace it with:\n" + "\n".join(board_table())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_links_between_documents_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_commands_in_the_readme_exist():
+    from pipeline import cli
+
+    text = (registry.REPOSITORY / "README.md").read_text()
+    verbs = {*cli.STAGES, *cli.LISTINGS}
+    named = set(re.findall(r"tritmcu ([a-z]+)", text))
+    assert named <= verbs
+    makefile = (registry.REPOSITORY / "Makefile").read_text()
+    for goal in re.findall(r"`?make ([a-z-]+)", text):
+        assert re.search(rf"^{goal}:", makefile, re.MULTILINE), f"make {goal}"
