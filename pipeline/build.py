@@ -19,7 +19,6 @@ OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
 _KIB = 1024
 _CLEAN_ENVIRONMENT = {"CFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
 _OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
-_SMALLER = "a smaller model ([model] width in the job), or a board with more memory: tritmcu boards"
 
 
 def build(
@@ -53,26 +52,41 @@ def build(
 def check_fit(sources: Sources, board: Board) -> None:
     """FitError when what is known before building exceeds the board's memory: constant tables against flash; arena,
     stack and link buffers against RAM. The code comes on top, so passing is no promise."""
-    tables = {f"the tables of layer {name!r}": size for name, size in sources.layer_table_bytes.items()}
-    _check_region("flash", tables, board.memory.flash.length, board)
-    ram = {
+    for region, available in _regions(board).items():
+        parts = _known_parts(region, sources, board)
+        if sum(parts.values()) > available:
+            raise _fit_error(region, parts, board, "at least ")
+
+
+def _regions(board: Board) -> dict[str, int]:
+    return {"flash": board.memory.flash.length, "RAM": board.memory.ram.length}
+
+
+def _known_parts(region: str, sources: Sources, board: Board) -> dict[str, int]:
+    """Bytes by what needs them, as far as they are known without building."""
+    if region == "flash":
+        return {f"the tables of layer {name!r}": size for name, size in sources.layer_table_bytes.items()}
+    return {
         "the activation arena": sources.arena_bytes,
         "the stack": board.memory.stack_bytes,
         "the receive buffer": board.link.rx_buffer_bytes,
         "the frame buffer": board.link.max_payload,
     }
-    _check_region("RAM", ram, board.memory.ram.length, board)
 
 
-def _check_region(region: str, parts: dict[str, int], available: int, board: Board) -> None:
-    needed = sum(parts.values())
-    if needed > available:
-        largest = max(parts, key=parts.__getitem__)
-        raise FitError(
-            f"board {board.name!r}: needs at least {_kib(needed)} {region}, has {_kib(available)}; "
-            f"largest part: {largest}, {_kib(parts[largest])}",
-            _SMALLER,
-        )
+def _fit_error(region: str, parts: dict[str, int], board: Board, about: str = "") -> FitError:
+    largest = max(parts, key=parts.__getitem__)
+    needed, available = sum(parts.values()), _regions(board)[region]
+    show = _kib if _kib(needed) != _kib(available) else _bytes
+    return FitError(
+        f"board {board.name!r}: needs {about}{show(needed)} {region}, has {show(available)}; "
+        f"largest part: {largest}, {show(parts[largest])}",
+        "a smaller model ([model] width in the job), or a board with more memory: tritmcu boards",
+    )
+
+
+def _bytes(size: int) -> str:
+    return f"{size} bytes"
 
 
 def _kib(size: int) -> str:
@@ -118,19 +132,13 @@ def _compile(project: Path, sources: Sources, board: Board) -> None:
     raise ToolError(f"board {board.name!r}: the firmware does not build: {first}", f"cmake --build {project / 'build'}")
 
 
-def _does_not_fit(region: str, excess: int, sources: Sources, board: Board) -> FitError:
-    """The linker's verdict in terms of the model."""
-    if region == "RAM":
-        available, largest, size = board.memory.ram.length, "the activation arena", sources.arena_bytes
-    else:
-        available = board.memory.flash.length
-        size, name = max((size, name) for name, size in sources.layer_table_bytes.items())
-        largest = f"the tables of layer {name!r}"
-    return FitError(
-        f"board {board.name!r}: needs {_kib(available + excess)} {region.replace('FLASH', 'flash')}, "
-        f"has {_kib(available)}; largest part: {largest}, {_kib(size)}",
-        _SMALLER,
-    )
+def _does_not_fit(region: str, overflow_bytes: int, sources: Sources, board: Board) -> FitError:
+    """The linker's verdict: exact, and split between the model and the rest."""
+    region = region.replace("FLASH", "flash")
+    parts = _known_parts(region, sources, board)
+    rest = "the code" if region == "flash" else "other variables"
+    unknown_bytes = _regions(board)[region] + overflow_bytes - sum(parts.values())
+    return _fit_error(region, {**parts, rest: unknown_bytes}, board)
 
 
 def _flags(build_folder: Path) -> tuple[str, ...]:
