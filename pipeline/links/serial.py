@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import serial
 import serial.tools.list_ports
@@ -15,6 +16,30 @@ from pipeline.links import Link
 from pipeline.links._pyserial import WRITE_TIMEOUT_S, PyserialLink
 
 GONE = "check cable and power; when the port is back, the same command resumes"
+
+
+class Port(NamedTuple):
+    """A serial port of this machine. usb_id: "vendor:product" in lower-case hexadecimal and serial_number, both "" for
+    a port that is no USB device; description: what the device calls itself."""
+
+    device: str
+    usb_id: str
+    serial_number: str
+    description: str
+
+
+def ports() -> tuple[Port, ...]:
+    """The serial ports of this machine, sorted by name."""
+    found = sorted(serial.tools.list_ports.comports(), key=lambda port: str(port.device))
+    return tuple(
+        Port(
+            port.device,
+            "" if port.vid is None else f"{port.vid:04x}:{port.pid:04x}",
+            port.serial_number or "",
+            port.product or port.description or "",
+        )
+        for port in found
+    )
 
 
 def open_link(board: Board, place: str) -> Link:
@@ -39,7 +64,7 @@ def _explain(board: Board, place: str, error: Exception) -> DeviceError:
     if code in (errno.EBUSY, errno.EAGAIN):
         return DeviceError(f"{place}: busy, held by {_holders(place)}", "close that program, then run again")
     if not Path(place).exists():
-        present = ", ".join(sorted(port.device for port in serial.tools.list_ports.comports()))
+        present = ", ".join(port.device for port in ports())
         return DeviceError(f"{place}: no such port for {board.name}", f"ports here: {present or 'none; plug it in'}")
     return DeviceError(f"{place}: cannot be used as the serial port of {board.name}: {error}", "name another port")
 
