@@ -36,9 +36,10 @@ STAGES = {
 LISTINGS = {
     "boards": "list the boards",
     "doctor": "check programs, packages and data; name the command for what is missing",
+    "reproduce": "run a recorded device/twin mismatch once more",
 }
 """Commands that look and show."""
-WITH_JSON = frozenset({"run", "report", *LISTINGS})
+WITH_JSON = frozenset({"run", "report", "boards", "doctor"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,6 +97,9 @@ def parser() -> argparse.ArgumentParser:
             _add_run(verb)
         if name in WITH_JSON:
             verb.add_argument("--json", action="store_true", help="JSON on standard output and nothing else there")
+        if name == "reproduce":
+            verb.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of runs/NAME/stream/mismatches")
+            verb.add_argument("--port", metavar="PORT", help="serial port of a real board")
         if name == "export":
             verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or an empty folder")
     return whole
@@ -111,6 +115,7 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
     add("--epochs", type=_positive, metavar="N", help="train so many epochs instead of the job's")
     add("--seed", type=_seed, metavar="N", help="of every random draw, instead of the job's")
     add("--limit", type=_positive, metavar="N", help="attack and stream only the first N test samples")
+    add("--port", metavar="PORT", help="serial port of a real board")
     add("--run-dir", type=Path, metavar="DIR", help="keep everything in DIR instead of runs/NAME")
     add(
         "--resume",

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import board as boards
-from pipeline import console, doctor, registry, text, workflow
+from pipeline import console, doctor, mismatch, registry, text, workflow
 from pipeline import job as jobs
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, MismatchError
 from pipeline.job import Job
 from pipeline.workflow import Plan, Workflow
 
@@ -35,7 +35,12 @@ NOUNS = {
 
 def act(arguments: argparse.Namespace) -> int:
     """Does what the command line asks for; the exit code."""
-    acts: dict[str, Callable[[argparse.Namespace], int]] = {"export": _export, "boards": _boards, "doctor": _doctor}
+    acts: dict[str, Callable[[argparse.Namespace], int]] = {
+        "export": _export,
+        "boards": _boards,
+        "doctor": _doctor,
+        "reproduce": _reproduce,
+    }
     return acts.get(arguments.verb, _run)(arguments)
 
 
@@ -64,6 +69,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         "limit": arguments.limit,
         "resume": arguments.resume,
         "fresh": arguments.fresh,
+        "port": arguments.port,
         "words": shlex.join(arguments.words),
     }
     if arguments.model is None:
@@ -85,9 +91,11 @@ def _job(arguments: argparse.Namespace) -> Job:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    plan = _plan(arguments)
     with closing(console.display()) as display:
-        count = workflow.export(Workflow(_plan(arguments), display), arguments.output)
-    console.stderr(f"{count} files in {arguments.output}; to build: cd {arguments.output} && {workflow.BUILD_COMMAND}")
+        sources = Workflow(plan, display).sources
+    command = workflow.export(sources, plan.board, arguments.output)
+    console.stdout(f"cd {shlex.quote(str(arguments.output))} && {command}")
     return 0
 
 
@@ -118,3 +126,15 @@ def _doctor(arguments: argparse.Namespace) -> int:
         for finding in lacking:
             console.stdout(f"{finding.name} is missing: {finding.hint}")
     return 1 if lacking else 0
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    """0 when device and twin agree now; MismatchError when they still differ."""
+    recorded, found = mismatch.reproduce(arguments.folder, arguments.port)
+    console.stdout(f"recorded: {recorded.description}")
+    if found is not None:
+        raise MismatchError(
+            found.description, f"compare device.npy and twin.npy in {arguments.folder}", arguments.folder
+        )
+    console.stdout("now: device and twin agree")
+    return 0

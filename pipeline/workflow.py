@@ -1,4 +1,5 @@
-"""workflow: chains the stages over a run folder. A stage whose stored outcome carries the key it would write is skipped.
+"""workflow: chains the stages over a run folder. A stage whose stored outcome carries the key it would write is
+skipped.
 
 A key is the digest of what a noun is made from. Training and attacks take long: they depend on their slice of the job
 and on the code of the plug-ins it names. `lower` and `render` take milliseconds: they depend on all code. What follows
@@ -10,27 +11,23 @@ from __future__ import annotations
 import ast
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pipeline import board as boards
-from pipeline import config, registry, store, text
+from pipeline import build, config, flash, footprint, lower, registry, render, report, store, stream, text, twin
 from pipeline.board import Board
 from pipeline.errors import ConfigError
 from pipeline.job import DatasetConfig, Job
+from pipeline.report import Numbers
 from pipeline.types import Dataset, DeviceInfo, Image, QModel, Sources, Trace, TrainedModel, digest_of, with_metrics
-
-if TYPE_CHECKING:
-    from pipeline.report import Numbers
 
 STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
-AGREEMENT_SAMPLES = 64
-"""Clean samples whose every layer is compared between Keras and twin."""
 T = TypeVar("T")
 
 
@@ -53,7 +50,7 @@ class Plan:
     job: None for a stored model that does not know its job; model: run this one instead of training; folder: training,
     data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
     samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
-    words: the command line after the verb, for hints.
+    port: of a real board; words: the command line after the verb, for hints.
     """
 
     name: str
@@ -66,6 +63,7 @@ class Plan:
     limit: int | None = None
     resume: bool = False
     fresh: bool = False
+    port: str | None = None
     words: str = ""
 
     def moved_to(self, folder: Path) -> Plan:
@@ -102,8 +100,6 @@ def _load_model(folder: Path) -> QModel:
     if noun == "QModel":
         return store.load(folder, QModel)
     if noun == "TrainedModel":
-        from pipeline import lower
-
         return lower.lower(store.load(folder, TrainedModel))
     raise ConfigError(f"{folder}: holds a {noun}", "name the folder of a TrainedModel or a QModel")
 
@@ -121,8 +117,6 @@ class Workflow:
     @cached_property
     def dataset(self) -> Dataset:
         """The whole clean data set, its test split limited as the job says."""
-        from pipeline import twin
-
         root, limit = os.environ.get("TRITMCU_DATA"), self.plan.dataset.limit_test
         module = registry.load("datasets", self.plan.dataset.name)
         cache = twin.cache_folder() / "data"
@@ -153,12 +147,21 @@ class Workflow:
         job, trained = self._job("lower"), self.trained
 
         def make(_: Path) -> QModel:
-            from pipeline import lower
-
             return with_metrics(lower.lower(trained), job=job.model_dump(mode="json"))
 
         key = digest_of(self._train_key, _code())
         return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, _about_network)
+
+    @cached_property
+    def clean(self) -> Dataset:
+        """The clean test samples that are streamed; no other split."""
+        test = self.dataset.splits["test"].take(self.plan.limit)
+        return replace(self.dataset, splits={"test": test})
+
+    @cached_property
+    def datasets(self) -> tuple[Dataset, ...]:
+        """What is streamed: the clean test samples, then every attacked copy."""
+        return (self.clean,)
 
     @cached_property
     def sources(self) -> Sources:
@@ -166,8 +169,6 @@ class Workflow:
         qmodel, board = self.qmodel, self.plan.board
 
         def make(_: Path) -> Sources:
-            from pipeline import render
-
             return render.render(qmodel, board)
 
         key = digest_of(qmodel.digest, board.model_dump(), _code())
@@ -179,11 +180,63 @@ class Workflow:
         sources, board = self.sources, self.plan.board
 
         def make(folder: Path) -> Image:
-            from pipeline import build
-
             return build.build(sources, board, folder, progress=self._display.progress)
 
         return self._stage("build", self._image_folder, Image, sources.digest, make, _about_image)
+
+    @cached_property
+    def device(self) -> DeviceInfo:
+        """What the board says of itself, running the image."""
+        plan, image = self.plan, self.image
+
+        def make() -> DeviceInfo:
+            return flash.flash(image, self._image_folder, plan.board, place=plan.port, progress=self._display.progress)
+
+        return self._timed("flash", make, _about_device)
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The board's answers to all data sets. MismatchError, once they are stored, when they are not the twin's."""
+        plan, qmodel, image, datasets = self.plan, self.qmodel, self.image, self.datasets
+        work = plan.device_folder / "stream"
+
+        def make(_: Path) -> Trace:
+            return stream.stream(
+                *(qmodel, datasets, image, self._image_folder, plan.board, work),
+                place=plan.port,
+                progress=self._display.progress,
+            )
+
+        folder, key = plan.device_folder / "trace", digest_of(image.digest, [dataset.digest for dataset in datasets])
+        if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
+            self.device  # noqa: B018  an image that is not on the board cannot answer
+        trace = self._stage("stream", folder, Trace, key, make, _about_trace)
+        stream.check(trace, work)
+        return trace
+
+    @cached_property
+    def report(self) -> Numbers:
+        """The content of report.json, written with its two companions into the device folder."""
+        plan, trace, job = self.plan, self.trace, self.plan.job
+        layers = [layer.name for layer in self.qmodel.layers]
+        evidence = report.Evidence(
+            job=job.model_dump(mode="json") if job else {"name": plan.name, "dataset": plan.dataset.model_dump()},
+            board=plan.board,
+            qmodel=self.qmodel,
+            sources=self.sources,
+            image=self.image,
+            trace=trace,
+            datasets=self.datasets,
+            footprint=footprint.attribute(self._image_folder / self.image.elf, layers),
+            agreement={},
+            history=() if plan.model is not None else self.trained.history,
+            seconds=self._seconds,
+        )
+
+        def make() -> Numbers:
+            return report.report(evidence, plan.device_folder)
+
+        return self._timed("report", make, lambda _: str(plan.device_folder / "report.html"))
 
     @property
     def _image_folder(self) -> Path:
@@ -227,6 +280,24 @@ class Workflow:
         return value
 
 
+BUILD_COMMAND = "cmake -G Ninja -B build {toolchain}&& cmake --build build"
+
+
+def export(sources: Sources, board: Board, folder: Path) -> str:
+    """The command that builds the project in `folder`, which holds its files afterwards. ConfigError unless the folder
+    is new or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and is not empty", "name a new folder")
+
+    def write(path: Path) -> None:
+        for name, content in sources.files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(content)
+
+    store.write_folder(folder, write)
+    return BUILD_COMMAND.format(toolchain="" if board.is_host else "-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake ")
+
+
 def _was_broken_off(folder: Path, key: str) -> bool:
     """Whether the training folder holds an unfinished training of this very key."""
     mark = folder / UNFINISHED
@@ -261,6 +332,16 @@ def _about_network(model: QModel) -> str:
 def _about_sources(sources: Sources) -> str:
     tables = sum(sources.layer_table_bytes.values())
     return f"{len(sources.files)} files, tables {text.size(tables)}, arena {text.size(sources.arena_bytes)}"
+
+
+def _about_device(device: DeviceInfo) -> str:
+    return f"{device.board} runs firmware {device.digest}"
+
+
+def _about_trace(trace: Trace) -> str:
+    samples = sum(len(part.y) for part in trace.datasets)
+    bytes_per_s = (trace.link.bytes_sent + trace.link.bytes_received) / max(trace.link.seconds, 1e-9)
+    return f"{text.count(samples)} samples, {text.size(round(bytes_per_s))}/s on the wire"
 
 
 def _about_image(image: Image) -> str:
