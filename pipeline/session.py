@@ -18,14 +18,18 @@ from pipeline.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError
 from pipeline.errors import DeviceError
 from pipeline.links import Link
 from pipeline.transfer import INPUT_FIELDS_BYTES, Uploader
-from pipeline.types import DeviceInfo, Image, Int8Array, LinkStats
+from pipeline.types import DeviceInfo, Int8Array, LinkStats
 
-__all__ = ["DeviceFaultError", "RefusedError", "Result", "Session", "check_identity", "connect"]
+__all__ = ["DeviceFaultError", "IdentityError", "RefusedError", "Result", "Session", "check_identity", "connect"]
 
 HELLO_TIMEOUT_S = 10.0
 SILENCE_S = 30.0
 _FIXED_REPLY_BYTES = 8
 """Fixed fields of a RUN or TENSOR reply."""
+
+
+class IdentityError(DeviceError):
+    """The device that answers is another board, or runs other firmware."""
 
 
 class RefusedError(DeviceError):
@@ -196,22 +200,21 @@ class Session:
         return tail[: len(tail) // 4 * 4]
 
 
-def check_identity(info: DeviceInfo, image: Image, board: Board) -> None:
-    """DeviceError unless the device is this board with this firmware; the message names what it is and was to be."""
+def check_identity(info: DeviceInfo, digest: str, board: Board) -> None:
+    """IdentityError unless the device is this board with the firmware of this digest; it names both."""
     if info.board != board.name:
-        raise DeviceError(
-            f"the device is the board {info.board!r}, not {board.name!r}", f"name its port, or use --board {info.board}"
-        )
-    if info.digest != image.digest:
-        raise DeviceError(
-            f"{board.name} runs firmware {info.digest}, not {image.digest}", f"tritmcu flash --board {board.name}"
-        )
+        message = f"the device says it is board {info.board!r}, not {board.name!r}"
+        raise IdentityError(message, f"name the port of the other board, or use --board {info.board}")
+    if info.digest != digest:
+        message = f"board {board.name!r} runs firmware {info.digest}, not the expected {digest}"
+        raise IdentityError(message, f"tritmcu flash --board {board.name}")
 
 
 @contextmanager
 def connect(board: Board, folder: Path, place: str | None = None) -> Iterator[Session]:
     """A Session with the board; an emulated board runs the firmware in `folder` as long as the block. place: the port
     of a real one. HELLO has not been said. ToolError or DeviceError when there is no way to it."""
+    # Whichever of its runners has flashed a real board, they all leave it at its port.
     runner = registry.load("runners", board.runner)
     links = registry.load("links", board.link.kind)
     with runner.attach(board, folder, place) as found, closing(links.open_link(board, found)) as link:
