@@ -30,8 +30,8 @@ def ternarize(w: Tensor, channel_axes: int, power_of_two: bool = False) -> tuple
 
     codes: like w, values -1, 0, 1; scale: positive, w's shape with 1 in all but the last `channel_axes` axes (1:
     convolution and dense, 2: depthwise). Alternates threshold = scale / 2 and the least-squares scale <w, c> / <c, c>,
-    starting at 2/3 max|w| (Li et al. 2016, arXiv 1605.04711; `ternary(alpha="auto")` of QKeras, there with one scale for
-    a whole depthwise kernel).
+    starting at 2/3 max|w| (Li et al. 2016, arXiv 1605.04711; as `ternary(alpha="auto")` of QKeras, which has one scale
+    for a whole depthwise kernel).
     """
     axes = _reduced_axes(w, channel_axes)
     magnitude = ops.abs(w)
@@ -61,7 +61,7 @@ def sample_ternary(w: Tensor, scale: Tensor, channel_axes: int, temperature: flo
 
 
 def round_symmetric(w: Tensor, channel_axes: int, bits: int) -> tuple[Tensor, Tensor]:
-    """(codes, scale): codes = round(w / scale) in [-m, m] with m = 2^(bits - 1) - 1 and scale = max|w| / m per channel."""
+    """(codes, scale): codes = round(w / scale) in [-m, m], scale = max|w| / m per channel, m = 2^(bits - 1) - 1."""
     levels = float((1 << (bits - 1)) - 1)
     scale = ops.max(ops.abs(w), axis=_reduced_axes(w, channel_axes), keepdims=True) / levels
     scale = _positive(scale, power_of_two=False)
@@ -120,8 +120,8 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
 class StochasticTernary(WeightQuantizer):
     """Ternary weights {-1, 0, 1} * scale: stochastic in training, deterministic at inference.
 
-    alpha: "auto", or "auto_po2" for power-of-two scales; temperature > 0: the noise shrinks as it grows (at 8 about 11 % of
-    Gaussian weights differ from the deterministic codes); stochastic False: deterministic in training too.
+    alpha: "auto", or "auto_po2" for power-of-two scales; temperature > 0: the noise shrinks as it grows (at 8 about 11 %
+    of Gaussian weights differ from the deterministic codes); stochastic False: deterministic in training too.
     """
 
     bits = 2

@@ -18,7 +18,7 @@ from pipeline.backend import compiled, keras, to_numpy, value_and_gradients
 from pipeline.datasets import _augment
 from pipeline.errors import ConfigError
 from pipeline.job import Job, TrainConfig
-from pipeline.models import _keras
+from pipeline.models import _blocks, _keras
 from pipeline.types import Dataset, Int8Array, Progress, Split, TrainedModel, digest_of, no_progress
 
 ops = keras.ops
@@ -26,6 +26,7 @@ ops = keras.ops
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.npz"
 CHECKPOINT_FORMAT = 1
+SETTLING_BATCHES = 30
 
 
 def train(
@@ -39,8 +40,9 @@ def train(
 ) -> TrainedModel:
     """The trained network; writes folder/model.keras and, after every epoch, folder/checkpoints/last.npz.
 
-    The weights are those of the epoch with the best validation accuracy (of equals the last). resume: continue from the checkpoint if
-    there is one; the weights then equal those of an unbroken run. epochs: instead of the job's.
+    The weights are those of the epoch with the best validation accuracy, of equals the one with the smaller loss there.
+    resume: continue from the checkpoint if there is one; the weights then equal those of an unbroken run. epochs:
+    instead of the job's.
     ConfigError: the loss is no longer finite (the last good checkpoint is kept), a checkpoint of another job.
     """
     recipe = job.train if epochs is None else job.train.model_copy(update={"epochs": epochs})
@@ -55,7 +57,7 @@ def train(
     trained = _keras.describe(run.model, dataset, job.calibration)
     metrics = {
         "epochs": run.epoch,
-        "validation_accuracy": run.best_accuracy,
+        "validation_accuracy": run.best_score[0],
         "parameters": int(run.model.count_params()),
     }
     return replace(trained, name=job.name, history=tuple(run.history), metrics=metrics)
@@ -76,7 +78,7 @@ class _Run:
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best: list[NDArray[Any]] = field(default_factory=list)
-    best_accuracy: float = -1.0
+    best_score: tuple[float, float] = (-1.0, 0.0)
 
     def __post_init__(self) -> None:
         keras.utils.set_random_seed(self.job.seed)
@@ -88,6 +90,7 @@ class _Run:
         self.optimizer = _optimizer(self.recipe, self.steps * self.recipe.epochs)
         self.optimizer.build(self.model.trainable_variables)
         self.step = compiled(self._step, ((self.batch, *self.dataset.input.shape), "int8"), ((self.batch,), "int64"))
+        self.settle = compiled(self._settle, ((self.batch, *self.dataset.input.shape), "int8"))
         self.run_model = _keras.inference(self.model)
 
     def train_epoch(self, progress: Progress) -> None:
@@ -101,7 +104,8 @@ class _Run:
             sums += values
             progress("train", self.epoch * self.steps + number, total, self._info(sums / number))
         loss, accuracy, penalty = (float(v) for v in sums / self.steps)
-        validation = self._validate()
+        self._settle_statistics()
+        validation, validation_loss = self._validate()
         self.epoch += 1
         self.history.append(
             {
@@ -110,10 +114,11 @@ class _Run:
                 "accuracy": accuracy,
                 "jacobian": penalty,
                 "validation_accuracy": validation,
+                "validation_loss": validation_loss,
             }
         )
-        if validation >= self.best_accuracy:
-            self.best_accuracy, self.best = validation, _values(self.model.variables)
+        if (validation, -validation_loss) >= self.best_score:
+            self.best_score, self.best = (validation, -validation_loss), _values(self.model.variables)
 
     def save(self) -> None:
         """Writes the checkpoint beside its place and moves it there: a full disk leaves the previous one intact."""
@@ -124,7 +129,7 @@ class _Run:
             "key": self._key(),
             "epoch": self.epoch,
             "history": self.history,
-            "best_accuracy": self.best_accuracy,
+            "best_score": self.best_score,
         }
         arrays = {f"{i}": value for i, value in enumerate(_values(self._state()) + self.best)}
         try:
@@ -152,7 +157,7 @@ class _Run:
         self.assign(self._state(), values[:count])
         self.best = values[count:]
         self.epoch, self.history = int(meta["epoch"]), meta["history"]
-        self.best_accuracy = float(meta["best_accuracy"])
+        self.best_score = tuple(meta["best_score"])
 
     @staticmethod
     def assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
@@ -162,8 +167,7 @@ class _Run:
 
     def _step(self, x: Any, y: Any) -> tuple[Any, Any, Any]:
         """One optimizer step on int8 x and labels y; (loss, accuracy, Jacobian penalty) as scalars."""
-        quantization = self.dataset.input.quantization
-        real = (ops.cast(x, "float32") - float(quantization.zero_point)) * quantization.scale
+        real = self._real(x)
 
         def loss() -> tuple[Any, tuple[Any, Any, Any]]:
             logits, penalty = self._logits(real)
@@ -193,10 +197,27 @@ class _Run:
         for index in order:
             yield vary(split.x[index], self.dataset.input.quantization, rng), split.y[index]
 
-    def _validate(self) -> float:
+    def _settle_statistics(self) -> None:
+        """Moves the statistics of batch normalization from the noisy weights of training to those of inference."""
+        split = self.dataset.splits["train"]
+        for number in range(SETTLING_BATCHES):
+            start = number * self.batch % (len(split) - self.batch + 1)
+            self.settle(split.x[start : start + self.batch])
+
+    def _settle(self, x: Any) -> Any:
+        with _blocks.deterministic(self.model):
+            return self.model(self._real(x), training=True)
+
+    def _real(self, x: Any) -> Any:
+        quantization = self.dataset.input.quantization
+        return (ops.cast(x, "float32") - float(quantization.zero_point)) * quantization.scale
+
+    def _validate(self) -> tuple[float, float]:
+        """(accuracy, cross-entropy) of deterministic inference on the validation split."""
         split = self.dataset.splits["validation"]
         logits = _keras.predict(self.run_model, split.x, self.dataset.input.quantization)
-        return float(np.mean(logits.argmax(axis=1) == split.y))
+        entropy = keras.losses.sparse_categorical_crossentropy(split.y, logits, from_logits=True)
+        return float(np.mean(logits.argmax(axis=1) == split.y)), float(ops.mean(entropy))
 
     def _info(self, means: NDArray[Any]) -> str:
         text = f"epoch {self.epoch + 1}/{self.recipe.epochs} loss {means[0]:.3f} acc {means[1]:.3f}"

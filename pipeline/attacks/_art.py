@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,9 @@ def classifier(model: Any, dataset: Dataset) -> Any:
 
     The model goes in as one graph with a fixed signature: several times faster than the bare model.
     """
-    from art.estimators.classification import TensorFlowV2Classifier
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ART names the frameworks it does not find
+        from art.estimators.classification import TensorFlowV2Classifier
 
     forward = compiled(lambda x: model(x, training=False), ((None, *dataset.input.shape), "float32"))
     quantization = dataset.input.quantization

@@ -1,1 +1,1 @@
-"""Data sets: `load(root, *, cache, progress) -> Dataset` and DESCRIPTION in each module; names with an underscore help."""
+"""Data sets: each module has DESCRIPTION and `load(root, *, cache, progress) -> Dataset`; names with an underscore help."""

@@ -15,13 +15,13 @@ DESCRIPTION = "handwritten digits 8x8 (scikit-learn, 1,797 images, no download)"
 LEVELS = 16
 """Pixels are integers 0..16."""
 QUANTIZATION = Quantization(scale=1 / 255, zero_point=-128)
-SHARES = (("test", 0.25), ("validation", 0.10))
+SHARES = (("test", 0.20), ("validation", 0.10))
 
 
 def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) -> Dataset:
     """The Dataset, 8x8x1: pixel k becomes real k/16 on the lattice of an 8-bit image, q = round(255 k / 16) - 128.
 
-    Fixed splits, stratified by class: 25 % test, 10 % validation, the rest training. root, cache: not used.
+    Fixed splits, stratified by class: 20 % test, 10 % validation, the rest training. root, cache: not used.
     """
     try:
         from sklearn.datasets import load_digits
@@ -32,7 +32,7 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) ->
     y = digits.target.astype(np.int64)
     splits = {name: Split(x[index], y[index], index) for name, index in _stratified(y).items()}
     progress("data", 1, 1, f"digits: {len(x)} images")
-    return Dataset("digits", TensorSpec((8, 8, 1), QUANTIZATION), tuple("0123456789"), splits, augment="crop")
+    return Dataset("digits", TensorSpec((8, 8, 1), QUANTIZATION), tuple("0123456789"), splits, augment="none")
 
 
 def _stratified(y: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:

@@ -1,1 +1,1 @@
-"""Network builders: `build(dataset_input, classes, config, train) -> keras.Model` in each module; names with an underscore help."""
+"""Networks: each module has `build(dataset_input, classes, config, train) -> keras.Model`; an underscore: a helper."""

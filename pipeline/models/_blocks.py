@@ -1,4 +1,4 @@
-"""Building blocks of the networks: quantized layers such that every tensor the device holds as int8 is int8 in Keras too.
+"""Building blocks of the networks: every tensor that the device holds as int8 lies on the same lattice in Keras.
 
 relu(bits 8, integer i): [0, 2^i), int8 scale 2^(i - 8), zero point -128; linear: [-2^i, 2^i), scale 2^(i - 7), zero
 point 0.
@@ -6,6 +6,8 @@ point 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +31,15 @@ BN_EPSILON = 1e-3
 class _NoisyKernel:
     """Mixin of a QKeras layer: hands Keras' training flag and a random generator of its own to the kernel quantizer."""
 
+    noisy = True
+
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)  # type: ignore[misc]
         self.noise = keras.random.SeedGenerator()
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         quantizer: WeightQuantizer = self.get_quantizers()[0]  # type: ignore[attr-defined]
-        with quantizer.sampling(self.noise if training else None):
+        with quantizer.sampling(self.noise if training and self.noisy else None):
             return super().call(inputs)  # type: ignore[misc]
 
 
@@ -52,6 +56,19 @@ class QDepthwiseConv2D(_NoisyKernel, qkeras.QDepthwiseConv2D):  # type: ignore[m
 @keras.saving.register_keras_serializable(package="tritmcu")
 class QDense(_NoisyKernel, qkeras.QDense):  # type: ignore[misc]
     """qkeras.QDense whose kernel quantizer knows when it trains."""
+
+
+@contextmanager
+def deterministic(model: Any) -> Iterator[None]:
+    """Inside, the keras.Model draws no weight noise with training=True either; a graph traced here stays that way."""
+    layers = [layer for layer in model.layers if isinstance(layer, _NoisyKernel)]
+    for layer in layers:
+        layer.noisy = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.noisy = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,7 @@ class Blocks:
         strides: int = 1,
         first: bool = False,
     ) -> Tensor:
-        """Convolution, "same" padding, without bias, then batch normalization; no activation. first: the first layer."""
+        """Convolution, "same" padding, no bias, then batch normalization; no activation. first: the first layer."""
         bits = self.config.first_layer_bits if first else None
         x = QConv2D(
             filters,
