@@ -3,12 +3,15 @@
  *
  * Conventions are CMSIS-NN's: argument order ctx, params, quant, then (dims, data) pairs; tensors int8, NHWC, batch 1;
  * filters OHWI (depthwise 1HWC, dense OI); bias int32 per output channel, never NULL.
+ * Params, dims, quantization, filters and biases are constants: they lie in flash (nn_flash.h).
  * Suffix: weights s8 = int8, s4, s3 = packed signed 4 and 3 bit, t2 = ternary at 2 bits.
  */
 #ifndef NN_H
 #define NN_H
 
 #include <stdint.h>
+
+#include "nn_flash.h"
 
 /* Scratch memory of one call; size in bytes, 4-byte aligned; buf may be NULL when size is 0. */
 typedef struct {
@@ -19,7 +22,7 @@ typedef struct {
 typedef struct {
     int32_t n; /* batch: always 1 for activations; output channels for filters */
     int32_t h, w, c;
-} nn_dims;
+} NN_FLASH nn_dims;
 
 typedef struct {
     int32_t w, h;
@@ -32,9 +35,9 @@ typedef struct {
 
 /* Requantization per output channel: see nn_requantize. */
 typedef struct {
-    const int32_t *multiplier;
-    const int8_t *shift;
-} nn_per_channel_quant_params;
+    const NN_FLASH int32_t *multiplier;
+    const NN_FLASH int8_t *shift;
+} NN_FLASH nn_per_channel_quant_params;
 
 /* offsets as in CMSIS-NN: input_offset = -input zero point, output_offset = +output zero point.
  * padding: rows / columns added before the first; what follows the last is implied by the output dims. */
@@ -42,7 +45,7 @@ typedef struct {
     int32_t input_offset, output_offset;
     nn_tile stride, padding;
     nn_activation activation;
-} nn_conv_params;
+} NN_FLASH nn_conv_params;
 
 /* Depthwise: output channels = input channels * ch_mult, channel o reads input channel o / ch_mult. */
 typedef struct {
@@ -50,12 +53,12 @@ typedef struct {
     int32_t ch_mult;
     nn_tile stride, padding;
     nn_activation activation;
-} nn_dw_conv_params;
+} NN_FLASH nn_dw_conv_params;
 
 typedef struct {
     int32_t input_offset, output_offset;
     nn_activation activation;
-} nn_fc_params;
+} NN_FLASH nn_fc_params;
 
 /* Both inputs are widened by NN_ADD_LEFT_SHIFT, rescaled to a common scale, added, rescaled to the output's. */
 typedef struct {
@@ -63,66 +66,75 @@ typedef struct {
     int32_t input2_offset, input2_mult, input2_shift;
     int32_t output_offset, output_mult, output_shift;
     nn_activation activation;
-} nn_add_params;
+} NN_FLASH nn_add_params;
 
 typedef struct {
     int32_t input1_offset, input1_mult, input1_shift;
     int32_t input2_offset, input2_mult, input2_shift;
     int32_t output_offset;
     nn_activation activation;
-} nn_concat_params;
+} NN_FLASH nn_concat_params;
 
 typedef struct {
     nn_tile stride, padding;
     nn_activation activation;
-} nn_pool_params;
+} NN_FLASH nn_pool_params;
 
-/* Scratch of the packed kernels (t2, s3, s4): one decoded filter, filter h * w * c bytes. */
+/* Scratch of the packed kernels (t2, s3, s4), and of s8 where weights are not loadable (nn_loadable): one filter,
+ * filter h * w * c bytes. */
 void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output);
 void nn_convolve_s3(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output);
 void nn_convolve_s4(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output);
 void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const int8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output);
 
-/* Scratch of the packed kernels: all decoded filters, filter h * w * c bytes. */
+/* Scratch, as above: all filters, filter h * w * c bytes. */
 void nn_depthwise_conv_t2(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                           const nn_dims *output_dims, int8_t *output);
 void nn_depthwise_conv_s3(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                           const nn_dims *output_dims, int8_t *output);
 void nn_depthwise_conv_s4(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                           const nn_dims *output_dims, int8_t *output);
 void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const int8_t *filter, const int32_t *bias,
+                          const nn_dims *filter_dims, const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias,
                           const nn_dims *output_dims, int8_t *output);
 
-/* Requantization per output feature, unlike CMSIS-NN's per-tensor dense layer. Scratch of the packed kernels: one
- * decoded row, filter c bytes. */
+/* Requantization per output feature, unlike CMSIS-NN's per-tensor dense layer. Scratch, as above: one row, filter c
+ * bytes. */
 void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output);
 void nn_fully_connected_s3(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output);
 void nn_fully_connected_s4(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output);
 void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const int8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+                           const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output);
 
 /* output may be input1 or input2. */
 void nn_elementwise_add_s8(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
@@ -142,6 +154,6 @@ void nn_concatenate_s8(const nn_concat_params *params, const nn_dims *input1_dim
 /* Layout of packed weights: fields of `bits` bits (2 to 8), two's complement, one after another from the low bits of
  * the first byte on; each output channel (dense, convolution) or the whole filter (depthwise) starts on a byte. A
  * ternary weight is a 2-bit field that is never -2. Decodes `count` fields to int8. */
-void nn_decode(const uint8_t *packed, int32_t bits, int32_t count, int8_t *decoded);
+void nn_decode(const NN_FLASH uint8_t *packed, int32_t bits, int32_t count, int8_t *decoded);
 
 #endif

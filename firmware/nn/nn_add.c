@@ -3,7 +3,7 @@
 #include "nn_arith.h"
 
 static int32_t rescaled(int8_t x, int32_t offset, int32_t mult, int32_t shift) {
-    return nn_requantize((x + offset) * (1 << NN_ADD_LEFT_SHIFT), mult, shift);
+    return nn_requantize((x + offset) * ((int32_t)1 << NN_ADD_LEFT_SHIFT), mult, shift);
 }
 
 void nn_elementwise_add_s8(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,

@@ -9,7 +9,7 @@ typedef struct {
 /* `count` elements to the output's quantization; returns the element after the last one written. */
 static int8_t *put(const nn_concat_params *params, rescale r, const int8_t *input, int32_t count, int8_t *output) {
     for (int32_t i = 0; i < count; i++) {
-        const int32_t wide = (input[i] + r.offset) * (1 << NN_ADD_LEFT_SHIFT);
+        const int32_t wide = (input[i] + r.offset) * ((int32_t)1 << NN_ADD_LEFT_SHIFT);
         const int32_t q = nn_requantize(wide, r.mult, r.shift) + params->output_offset;
         *output++ = (int8_t)nn_clamp(q, params->activation.min, params->activation.max);
     }

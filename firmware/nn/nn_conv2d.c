@@ -11,7 +11,7 @@ static int32_t dot(const int8_t *input, const int8_t *weights, int32_t count, in
     for (int32_t i = 0; i < count; i++) {
         const int16_t x = (int16_t)(input[i] + offset);
         const int16_t w = weights[i];
-        acc += x * w;
+        acc += (int32_t)x * w;
     }
     return acc;
 }
@@ -46,20 +46,21 @@ static void channel(const nn_conv_params *params, const nn_per_channel_quant_par
 }
 
 void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const int8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
-    (void)ctx;
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output) {
     const int32_t taps = filter_dims->h * filter_dims->w * filter_dims->c;
     for (int32_t oc = 0; oc < output_dims->c; oc++) {
-        channel(params, quant, input_dims, input, filter_dims, filter + oc * taps, bias[oc], output_dims, oc, output);
+        const int8_t *weights = nn_loadable(filter + oc * taps, taps, ctx->buf);
+        channel(params, quant, input_dims, input, filter_dims, weights, bias[oc], output_dims, oc, output);
     }
 }
 
 /* Any packed bit width: decode, then as s8. */
 static void packed(int32_t bits, const nn_context *ctx, const nn_conv_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                   const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims,
-                   int8_t *output) {
+                   const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
+                   const nn_dims *output_dims, int8_t *output) {
     int8_t *decoded = ctx->buf;
     const int32_t taps = filter_dims->h * filter_dims->w * filter_dims->c;
     for (int32_t oc = 0; oc < output_dims->c; oc++) {
@@ -69,19 +70,22 @@ static void packed(int32_t bits, const nn_context *ctx, const nn_conv_params *pa
 }
 
 void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output) {
     packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
 void nn_convolve_s3(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output) {
     packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
 void nn_convolve_s4(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                    const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                    int8_t *output) {
     packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

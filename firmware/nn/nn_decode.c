@@ -1,7 +1,7 @@
 /* Packed weights to int8. */
 #include "nn.h"
 
-void nn_decode(const uint8_t *packed, int32_t bits, int32_t count, int8_t *decoded) {
+void nn_decode(const NN_FLASH uint8_t *packed, int32_t bits, int32_t count, int8_t *decoded) {
     const uint32_t mask = (1U << bits) - 1U;
     const int32_t sign = (int32_t)(1U << (bits - 1));
     uint32_t window = 0;

@@ -15,12 +15,13 @@ static int32_t dot(const int8_t *input, const int8_t *weights, int32_t count, in
 
 void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const int8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
-    (void)ctx;
+                           const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output) {
     (void)input_dims;
     const int32_t features = filter_dims->c;
     for (int32_t o = 0; o < output_dims->c; o++) {
-        const int32_t acc = bias[o] + dot(input, filter + o * features, features, params->input_offset);
+        const int8_t *weights = nn_loadable(filter + o * features, features, ctx->buf);
+        const int32_t acc = bias[o] + dot(input, weights, features, params->input_offset);
         output[o] = output_of(params, quant, acc, o);
     }
 }
@@ -28,8 +29,8 @@ void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, co
 /* Any packed bit width: decode, then as s8. */
 static void packed(int32_t bits, const nn_context *ctx, const nn_fc_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                   const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims,
-                   int8_t *output) {
+                   const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
+                   const nn_dims *output_dims, int8_t *output) {
     (void)input_dims;
     int8_t *decoded = ctx->buf;
     const int32_t features = filter_dims->c;
@@ -41,18 +42,21 @@ static void packed(int32_t bits, const nn_context *ctx, const nn_fc_params *para
 
 void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output) {
     packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
 void nn_fully_connected_s3(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output) {
     packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
 void nn_fully_connected_s4(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
                            const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                           int8_t *output) {
     packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

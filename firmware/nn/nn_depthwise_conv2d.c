@@ -16,17 +16,16 @@ static int32_t window(const nn_dw_conv_params *params, const nn_dims *in, const 
     return acc;
 }
 
-void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const int8_t *filter, const int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output) {
-    (void)ctx;
-    for (int32_t y = 0; y < output_dims->h; y++) {
-        for (int32_t x = 0; x < output_dims->w; x++) {
+/* The whole map, from weights in memory. */
+static void map(const nn_dw_conv_params *params, const nn_per_channel_quant_params *quant, const nn_dims *in,
+                const int8_t *input, const nn_dims *filter, const int8_t *weights, const NN_FLASH int32_t *bias,
+                const nn_dims *out, int8_t *output) {
+    for (int32_t y = 0; y < out->h; y++) {
+        for (int32_t x = 0; x < out->w; x++) {
             const int32_t y0 = y * params->stride.h - params->padding.h;
             const int32_t x0 = x * params->stride.w - params->padding.w;
-            for (int32_t oc = 0; oc < output_dims->c; oc++) {
-                const int32_t acc = bias[oc] + window(params, input_dims, input, filter_dims, filter, y0, x0, oc);
+            for (int32_t oc = 0; oc < out->c; oc++) {
+                const int32_t acc = bias[oc] + window(params, in, input, filter, weights, y0, x0, oc);
                 const int32_t q = nn_requantize(acc, quant->multiplier[oc], quant->shift[oc]) + params->output_offset;
                 *output++ = (int8_t)nn_clamp(q, params->activation.min, params->activation.max);
             }
@@ -34,32 +33,44 @@ void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params
     }
 }
 
+static int32_t weights_of(const nn_dims *filter) {
+    return filter->h * filter->w * filter->c;
+}
+
+void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params,
+                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                          const nn_dims *filter_dims, const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias,
+                          const nn_dims *output_dims, int8_t *output) {
+    const int8_t *weights = nn_loadable(filter, weights_of(filter_dims), ctx->buf);
+    map(params, quant, input_dims, input, filter_dims, weights, bias, output_dims, output);
+}
+
 /* Any packed bit width: decode, then as s8. */
 static void packed(int32_t bits, const nn_context *ctx, const nn_dw_conv_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                   const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias, const nn_dims *output_dims,
-                   int8_t *output) {
-    nn_decode(filter, bits, filter_dims->h * filter_dims->w * filter_dims->c, ctx->buf);
-    nn_depthwise_conv_s8(ctx, params, quant, input_dims, input, filter_dims, ctx->buf, bias, output_dims, output);
+                   const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
+                   const nn_dims *output_dims, int8_t *output) {
+    nn_decode(filter, bits, weights_of(filter_dims), ctx->buf);
+    map(params, quant, input_dims, input, filter_dims, ctx->buf, bias, output_dims, output);
 }
 
 void nn_depthwise_conv_t2(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                           const nn_dims *output_dims, int8_t *output) {
     packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
 void nn_depthwise_conv_s3(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                           const nn_dims *output_dims, int8_t *output) {
     packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
 void nn_depthwise_conv_s4(const nn_context *ctx, const nn_dw_conv_params *params,
                           const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
+                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                           const nn_dims *output_dims, int8_t *output) {
     packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

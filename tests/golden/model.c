@@ -4,24 +4,25 @@
 #include "model.h"
 #include "nn.h"
 #include "nn_arith.h"
+#include "nn_flash.h"
 
 /* conv2d, 8x8x1 -> 8x8x6 */
-static const int8_t layer0_stem_filter[54] = {
+static const NN_FLASH int8_t layer0_stem_filter[54] = {
     -27, 88, -107, -126, -62, 78, 87, 20, -20, 91, -83, -51, -96, 29, 123, 48,
     56, -4, -14, 105, 5, 125, -67, 31, -52, -88, -56, -119, 93, -20, 44, -30,
     47, -28, 6, 99, 68, -122, -25, 7, -10, 115, 96, -32, -109, 59, 11, -120,
     38, 127, 38, -93, -48, 111,
 };
 static_assert(sizeof layer0_stem_filter == 54, "size of layer0_stem_filter");
-static const int32_t layer0_stem_bias[6] = {
+static const NN_FLASH int32_t layer0_stem_bias[6] = {
     -68590, 75211, 1904909, 151788, 1282922, 15231,
 };
 static_assert(sizeof layer0_stem_bias == 24, "size of layer0_stem_bias");
-static const int32_t layer0_stem_multiplier[6] = {
+static const NN_FLASH int32_t layer0_stem_multiplier[6] = {
     1924438848, 1124866344, 1434335474, 1197090796, 1370297906, 1403326033,
 };
 static_assert(sizeof layer0_stem_multiplier == 24, "size of layer0_stem_multiplier");
-static const int8_t layer0_stem_shift[6] = {
+static const NN_FLASH int8_t layer0_stem_shift[6] = {
     -14, -10, -15, -11, -15, -11,
 };
 static_assert(sizeof layer0_stem_shift == 6, "size of layer0_stem_shift");
@@ -38,7 +39,7 @@ static void layer0_stem(int8_t *arena) {
 }
 
 /* conv2d, 8x8x6 -> 8x8x6 */
-static const uint8_t layer1_main_filter[84] = {
+static const NN_FLASH uint8_t layer1_main_filter[84] = {
     116, 23, 247, 71, 31, 93, 221, 4, 31, 17, 68, 52, 255, 13, 255, 247,
     53, 221, 69, 80, 247, 60, 125, 193, 215, 199, 221, 7, 112, 13, 17, 207,
     23, 29, 15, 15, 195, 213, 197, 215, 244, 7, 65, 117, 241, 13, 29, 65,
@@ -47,15 +48,15 @@ static const uint8_t layer1_main_filter[84] = {
     4, 76, 51, 0,
 };
 static_assert(sizeof layer1_main_filter == 84, "size of layer1_main_filter");
-static const int32_t layer1_main_bias[6] = {
+static const NN_FLASH int32_t layer1_main_bias[6] = {
     -66, 235, 127, 254, 224, 193,
 };
 static_assert(sizeof layer1_main_bias == 24, "size of layer1_main_bias");
-static const int32_t layer1_main_multiplier[6] = {
+static const NN_FLASH int32_t layer1_main_multiplier[6] = {
     1175686619, 1630078604, 1299111029, 2034663924, 1077185739, 1371270040,
 };
 static_assert(sizeof layer1_main_multiplier == 24, "size of layer1_main_multiplier");
-static const int8_t layer1_main_shift[6] = {
+static const NN_FLASH int8_t layer1_main_shift[6] = {
     -1, -5, -2, -4, -3, -3,
 };
 static_assert(sizeof layer1_main_shift == 6, "size of layer1_main_shift");
@@ -73,19 +74,19 @@ static void layer1_main(int8_t *arena) {
 }
 
 /* depthwise_conv2d, 8x8x6 -> 8x8x6 */
-static const uint8_t layer2_dw_filter[14] = {
+static const NN_FLASH uint8_t layer2_dw_filter[14] = {
     119, 115, 4, 68, 115, 215, 7, 61, 13, 3, 211, 119, 68, 0,
 };
 static_assert(sizeof layer2_dw_filter == 14, "size of layer2_dw_filter");
-static const int32_t layer2_dw_bias[6] = {
+static const NN_FLASH int32_t layer2_dw_bias[6] = {
     0, 28, -21, -5, -81, -29,
 };
 static_assert(sizeof layer2_dw_bias == 24, "size of layer2_dw_bias");
-static const int32_t layer2_dw_multiplier[6] = {
+static const NN_FLASH int32_t layer2_dw_multiplier[6] = {
     1199717027, 1493878282, 1612290878, 1878496969, 1915327776, 1589741630,
 };
 static_assert(sizeof layer2_dw_multiplier == 24, "size of layer2_dw_multiplier");
-static const int8_t layer2_dw_shift[6] = {
+static const NN_FLASH int8_t layer2_dw_shift[6] = {
     -2, -2, -2, -2, -3, -2,
 };
 static_assert(sizeof layer2_dw_shift == 6, "size of layer2_dw_shift");
@@ -123,20 +124,20 @@ static void layer4_pooled(int8_t *arena) {
 }
 
 /* conv2d, 4x4x6 -> 2x2x9 */
-static const uint8_t layer5_pw_filter[18] = {
+static const NN_FLASH uint8_t layer5_pw_filter[18] = {
     199, 5, 60, 7, 207, 1, 16, 4, 76, 0, 245, 15, 117, 15, 207, 1,
     3, 12,
 };
 static_assert(sizeof layer5_pw_filter == 18, "size of layer5_pw_filter");
-static const int32_t layer5_pw_bias[9] = {
+static const NN_FLASH int32_t layer5_pw_bias[9] = {
     15, -1, -3, -11, 1, 8, -4, -14, 51,
 };
 static_assert(sizeof layer5_pw_bias == 36, "size of layer5_pw_bias");
-static const int32_t layer5_pw_multiplier[9] = {
+static const NN_FLASH int32_t layer5_pw_multiplier[9] = {
     1964970517, 1374000979, 1186656286, 1524536397, 1138176106, 1507817875, 1749481413, 1798707603, 1326513367,
 };
 static_assert(sizeof layer5_pw_multiplier == 36, "size of layer5_pw_multiplier");
-static const int8_t layer5_pw_shift[9] = {
+static const NN_FLASH int8_t layer5_pw_shift[9] = {
     -2, 0, 0, 0, 0, 0, 0, -1, -1,
 };
 static_assert(sizeof layer5_pw_shift == 9, "size of layer5_pw_shift");
@@ -172,7 +173,7 @@ static void layer7_flat(int8_t *arena) {
 }
 
 /* dense, 36 -> 10 */
-static const uint8_t layer8_logits_filter[90] = {
+static const NN_FLASH uint8_t layer8_logits_filter[90] = {
     52, 87, 244, 7, 93, 16, 15, 245, 15, 79, 244, 85, 117, 196, 3, 80,
     213, 7, 192, 209, 192, 205, 205, 77, 247, 12, 48, 197, 197, 195, 115, 51,
     60, 192, 193, 61, 17, 83, 245, 199, 195, 51, 51, 12, 52, 67, 197, 4,
@@ -181,15 +182,15 @@ static const uint8_t layer8_logits_filter[90] = {
     253, 60, 213, 117, 48, 245, 7, 211, 0, 241,
 };
 static_assert(sizeof layer8_logits_filter == 90, "size of layer8_logits_filter");
-static const int32_t layer8_logits_bias[10] = {
+static const NN_FLASH int32_t layer8_logits_bias[10] = {
     35, -108, 78, -16, -93, 82, -2, -40, 17, 41,
 };
 static_assert(sizeof layer8_logits_bias == 40, "size of layer8_logits_bias");
-static const int32_t layer8_logits_multiplier[10] = {
+static const NN_FLASH int32_t layer8_logits_multiplier[10] = {
     1294453943, 2074979515, 1890042432, 1792673861, 1384254707, 1316675638, 1468201307, 1340148027, 1842271304, 1496298664,
 };
 static_assert(sizeof layer8_logits_multiplier == 40, "size of layer8_logits_multiplier");
-static const int8_t layer8_logits_shift[10] = {
+static const NN_FLASH int8_t layer8_logits_shift[10] = {
     -3, -4, -3, -3, -4, -3, -3, -4, -4, -3,
 };
 static_assert(sizeof layer8_logits_shift == 10, "size of layer8_logits_shift");

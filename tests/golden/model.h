@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "nn_flash.h"
+
 #define MODEL_NAME "tiny"
 #define MODEL_ARENA_BYTES 1208U /* activations and scratch */
 #define MODEL_INPUT_OFFSET 384U
@@ -15,7 +17,7 @@ typedef struct {
     void (*run)(int8_t *arena); /* executes the layer; arena: MODEL_ARENA_BYTES bytes, 8-byte aligned */
     uint32_t output_offset;     /* of the layer's output in the arena */
     uint32_t output_bytes;
-} model_layer;
+} NN_FLASH model_layer;
 
 extern const model_layer model_layers[MODEL_LAYERS];
 
