@@ -17,6 +17,13 @@ cmake                  cmake
 ninja                  ninja-build
 gcc                    gcc libc6-dev
 git                    git
+openocd                openocd
+st-flash               stlink-tools
+stm32flash             stm32flash
+dfu-util               dfu-util
+bossac                 bossa-cli
+avrdude                avrdude
+gdb-multiarch          gdb-multiarch
 TABLE
 }
 
@@ -72,7 +79,7 @@ virtual_environment() {
     fi
     say "installing the Python packages of constraints.txt into .venv (about 2.5 GB; a few minutes the first time)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        -c constraints.txt -e '.[train,attack,report,tflite,dev]' >&2
+        -c constraints.txt -e '.[train,attack,report,tflite,flash,dev]' >&2
     echo "$wanted" >"$stamp"
 }
 

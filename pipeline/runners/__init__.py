@@ -136,6 +136,11 @@ class Failure(NamedTuple):
     remedy: str
 
 
+CORRUPTED = "the flash holds something else than was written"
+SILENT = "the bootloader does not answer"
+PLUG_IN = "plug in the USB connector of the board's debug probe; tritmcu rig lists what is there"
+UNREACHABLE = "the probe does not reach the MCU"
+WAKE_UP = "check power and jumpers; hold the reset button while it starts"
 USB_FAILURES = (
     Failure(
         r"LIBUSB_ERROR_ACCESS|Access denied|insufficient permissions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import PORT_FAILURES, USB_FAILURES, Failure, already_running, firmware, judge, need_port
+from pipeline.runners import PORT_FAILURES, SILENT, USB_FAILURES, Failure, already_running, firmware, judge, need_port
 from pipeline.shell import Result
 
 PROGRAM = "arduino-cli"
@@ -20,9 +20,7 @@ FAILURES = (
         "the board's Arduino core is not installed",
         "arduino-cli core install PACKAGE:ARCHITECTURE, as in fqbn of [flashing.arduino_cli]",
     ),
-    Failure(
-        r"No device found|no DFU capable|not in sync", "the bootloader does not answer", "press reset twice; run again"
-    ),
+    Failure(r"No device found|no DFU capable|not in sync", SILENT, "press reset twice; run again"),
     *USB_FAILURES,
     *PORT_FAILURES,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import PORT_FAILURES, Failure, already_running, firmware, judge, need_port
+from pipeline.runners import CORRUPTED, PORT_FAILURES, SILENT, Failure, already_running, firmware, judge, need_port
 from pipeline.shell import Result
 
 PROGRAM = "avrdude"
@@ -14,10 +14,10 @@ NEEDS_PORT = True
 attach = already_running
 PROOF = r"[1-9]\d* bytes? of flash verified"
 FAILURES = (
-    Failure(r"verification (?:mismatch|error)", "the flash holds something else than was written", "run again"),
+    Failure(r"verification (?:mismatch|error)", CORRUPTED, "run again"),
     Failure(
         r"not in sync|getsync\(\)|not responding|timeout",
-        "the bootloader does not answer",
+        SILENT,
         "check that it is this board and port; press reset when the upload starts",
     ),
     Failure(

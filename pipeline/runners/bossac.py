@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import PORT_FAILURES, Failure, already_running, firmware, judge, need_port
+from pipeline.runners import CORRUPTED, PORT_FAILURES, SILENT, Failure, already_running, firmware, judge, need_port
 from pipeline.shell import Result
 
 PROGRAM = "bossac"
@@ -17,12 +17,8 @@ NEEDS_PORT = True
 attach = already_running
 PROOF = r"^Verify successful"
 FAILURES = (
-    Failure(
-        r"No device found on",
-        "the bootloader does not answer",
-        "press reset (Due: hold ERASE, then press reset) and run again",
-    ),
-    Failure(r"^Verify failed", "the flash holds something else than was written", "run again; check the cable"),
+    Failure(r"No device found on", SILENT, "press reset (Due: hold ERASE, then press reset) and run again"),
+    Failure(r"^Verify failed", CORRUPTED, "run again; check the cable"),
     Failure(
         r"SAM-BA operation failed|Flash command failed|Flash erase failed|short write",
         "the bootloader refused or lost the image",

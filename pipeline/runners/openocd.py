@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import USB_FAILURES, Failure, already_running, firmware, judge
+from pipeline.runners import (
+    CORRUPTED,
+    PLUG_IN,
+    UNREACHABLE,
+    USB_FAILURES,
+    WAKE_UP,
+    Failure,
+    already_running,
+    firmware,
+    judge,
+)
 from pipeline.shell import Result
 
 PROGRAM = "openocd"
@@ -19,7 +29,7 @@ FAILURES = (
     Failure(
         r"Error: open failed|No J-Link device found|unable to find a matching CMSIS-DAP device|serial mismatch",
         "no debug probe found",
-        "plug in the USB connector of the board's debug probe; tritmcu rig lists what is there",
+        PLUG_IN,
     ),
     Failure(
         r"Can't find \S+\.cfg",
@@ -33,12 +43,10 @@ FAILURES = (
     ),
     Failure(
         r"init mode failed|unable to connect to the target|Unable to reset target|examination failed|target not halted",
-        "the probe does not reach the MCU",
-        "check power and jumpers; hold the reset button while it starts",
+        UNREACHABLE,
+        WAKE_UP,
     ),
-    Failure(
-        r"\*\* Verify Failed \*\*", "the flash holds something else than was written", "run again; check the supply"
-    ),
+    Failure(r"\*\* Verify Failed \*\*", CORRUPTED, "run again; check the supply"),
     Failure(r"\*\* Programming Failed \*\*", "writing the flash failed", "remove a write protection; check the supply"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import USB_FAILURES, Failure, already_running, firmware, judge
+from pipeline.runners import PLUG_IN, UNREACHABLE, USB_FAILURES, WAKE_UP, Failure, already_running, firmware, judge
 from pipeline.shell import Result
 
 PROGRAM = "pyocd"
@@ -16,20 +16,14 @@ PROOF = r"(?:programmed|identical|skipped) [1-9]\d* bytes"
 """It does not read back, and claims 0 programmed bytes when the target has no flash where the image lies."""
 FAILURES = (
     *USB_FAILURES,
-    Failure(
-        r"No connected debug probe|No target device available",
-        "no debug probe found",
-        "plug in the USB connector of the board's debug probe; tritmcu rig lists what is there",
-    ),
+    Failure(r"No connected debug probe|No target device available", "no debug probe found", PLUG_IN),
     Failure(
         r"Target type .* not recognized",
         "target not built in",
         'pyocd pack install TARGET, or name the file in "pack" of [flashing.pyocd]',
     ),
     Failure(
-        r"No ACK|Unexpected ACK|Memory transfer fault|get_target_voltage|no cores were discovered",
-        "the probe does not reach the MCU",
-        "check power and jumpers; hold the reset button while it starts",
+        r"No ACK|Unexpected ACK|Memory transfer fault|get_target_voltage|no cores were discovered", UNREACHABLE, WAKE_UP
     ),
     Failure(
         r"flash (?:erase|program) .*failure", "writing the flash failed", "remove a write protection; check the supply"

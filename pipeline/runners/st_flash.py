@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import USB_FAILURES, Failure, already_running, firmware, judge
+from pipeline.runners import CORRUPTED, USB_FAILURES, Failure, already_running, firmware, judge
 from pipeline.shell import Result
 
 PROGRAM = "st-flash"
@@ -25,11 +25,7 @@ FAILURES = (
         "the ST-LINK does not reach the MCU",
         "check power and jumpers; set connect_under_reset in [flashing.st_flash]",
     ),
-    Failure(
-        r"Verification of flash failed",
-        "the flash holds something else than was written",
-        "run again; check the supply",
-    ),
+    Failure(r"Verification of flash failed", CORRUPTED, "run again; check the supply"),
     Failure(
         r"Flash programming error|Failed to unlock flash|[Ff]lash[_ ]loader",
         "writing the flash failed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import PORT_FAILURES, Failure, already_running, firmware, judge, need_port
+from pipeline.runners import CORRUPTED, PORT_FAILURES, SILENT, Failure, already_running, firmware, judge, need_port
 from pipeline.shell import Result
 
 PROGRAM = "stm32flash"
@@ -14,11 +14,7 @@ NEEDS_PORT = True
 attach = already_running
 PROOF = r"Wrote and verified address 0x[0-9a-fA-F]+ \(100\.00%\)"
 FAILURES = (
-    Failure(
-        r"Failed to init device|Failed to send init",
-        "the bootloader does not answer",
-        "set BOOT0 high, reset the board and run again",
-    ),
+    Failure(r"Failed to init device|Failed to send init", SILENT, "set BOOT0 high, reset the board and run again"),
     Failure(
         r"target write-protected|Failed to read memory",
         "the bootloader refuses to read the flash back",
@@ -26,7 +22,7 @@ FAILURES = (
     ),
     Failure(
         r"Failed to verify at address",
-        "the flash holds something else than was written",
+        CORRUPTED,
         "run again; check the cable, or lower the baud in [flashing.stm32flash]",
     ),
     Failure(

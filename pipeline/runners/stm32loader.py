@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.board import Board
-from pipeline.runners import PORT_FAILURES, Failure, already_running, firmware, judge, need_port
+from pipeline.runners import CORRUPTED, PORT_FAILURES, SILENT, Failure, already_running, firmware, judge, need_port
 from pipeline.shell import Result
 
 PROGRAM = "stm32loader"
@@ -16,14 +16,10 @@ PROOF = r"^Verification OK"
 FAILURES = (
     *PORT_FAILURES,
     Failure(
-        r"Can't init into bootloader|Bad reply from bootloader",
-        "the bootloader does not answer",
-        "set BOOT0 high, reset the board and run again",
+        r"Can't init into bootloader|Bad reply from bootloader", SILENT, "set BOOT0 high, reset the board and run again"
     ),
     Failure(
-        r"^Verification FAILED",
-        "the flash holds something else than was written",
-        "run again; check the cable, or lower the baud in [flashing.stm32loader]",
+        r"^Verification FAILED", CORRUPTED, "run again; check the cable, or lower the baud in [flashing.stm32loader]"
     ),
     Failure(
         r"Erase failed|readout protection|NACK",
