@@ -1,7 +1,7 @@
 """MLPerf-Tiny's ResNet-8 for 32x32 images: 77,360 weights, 12.5 M multiply-accumulates at width 1.
 
-mlcommons/tiny, image classification: a 3x3 convolution and three residual blocks of 16, 32 and 64 channels, the later two
-with stride 2 and a 1x1 convolution as shortcut, average pooling, dense.
+mlcommons/tiny, image classification: a 3x3 convolution and three residual blocks of 16, 32 and 64 channels, the later
+two with stride 2 and a 1x1 convolution as shortcut, average pooling, dense.
 """
 
 from __future__ import annotations
