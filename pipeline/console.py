@@ -43,7 +43,8 @@ class PlainDisplay:
             self._what, self._began = what, now
         if now - self._last >= PLAIN_INTERVAL_S and total:
             self._last = now
-            left = f", {_duration((now - self._began) * (total - done) / done)} left" if done else ""
+            elapsed = now - self._began
+            left = f", {_duration(elapsed * (total - done) / done)} left" if done and elapsed > 1 else ""
             stderr(f"{what:<{STAGE_COLUMN}} {100 * done // total} %{left}  {info}".rstrip())
 
     def finish(self, stage: str, seconds: float, note: str) -> None:
@@ -139,8 +140,9 @@ def summary(report: Mapping[str, Any]) -> None:
     columns = ("data", "eps", "lattice steps", "Keras", "twin", "device", "samples", "attack success")
     table(f"{report['job']['name']} on {report['board']['name']}: accuracy", columns, rows, right=range(1, 8))
     unit, ram = latency["unit"], sum(memory["ram_groups"].values())
+    stdout("")
     table(
-        "cost on the device",
+        "Cost on the device",
         ("", "value", "of the board"),
         [
             ("device/twin mismatches", f"{report['agreement']['device_twin_mismatches']}", ""),

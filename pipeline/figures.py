@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,9 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
     """Accuracy over eps in lattice steps, one colour per attack; Keras and twin dashed and dotted, the device drawn."""
     if not accuracy["attacks"]:
         return ""
-    figure = _figure(7.2, 3.6)
+    figure = _figure(5.8, 4.2)
     axes = _axes(figure, "largest change of an input element (lattice steps)", "accuracy (%)")
-    for colour, (name, points) in zip(ATTACK_COLOURS * 3, _by_attack(accuracy).items(), strict=False):
+    for colour, (name, points) in zip(itertools.cycle(ATTACK_COLOURS), _by_attack(accuracy).items(), strict=False):
         x = [point["eps_lsb"] for point in points]
         low, high = zip(*(point["device_interval"] for point in points), strict=True)
         axes.fill_between(x, 100 * np.array(low), 100 * np.array(high), color=colour, alpha=0.12, linewidth=0)
@@ -73,10 +74,18 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
             y = [np.nan if point[who] is None else 100 * point[who] for point in points]
             marker, width = ("o", 2.0) if who == "device" else ("", 1.2)
             axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=f"{name}, {who}")
-    axes.set_ylim(-2, 102)
+    axes.set_ylim(_floor(accuracy), 101)
     axes.set_xlim(left=0)
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)
     return _svg(figure)
+
+
+def _floor(accuracy: Mapping[str, Any]) -> float:
+    """Lower end of the accuracy axis, in percent: below every interval, on a multiple of 20."""
+    points = [accuracy["clean"], *accuracy["attacks"]]
+    lowest = min(float(point["device_interval"][0]) for point in points)
+    return 20 * (100 * lowest // 20)
 
 
 def _by_attack(accuracy: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -95,7 +104,7 @@ def _training(history: Sequence[Mapping[str, float]]) -> str:
     """Loss (left axis) and accuracies (right axis) per epoch."""
     if len(history) < 2:
         return ""
-    figure = _figure(7.2, 2.9)
+    figure = _figure(5.2, 3.6)
     axes = _axes(figure, "epoch", "loss")
     epochs = [epoch["epoch"] for epoch in history]
     axes.plot(epochs, [epoch["loss"] for epoch in history], color=COLOURS["keras"], linewidth=1.6, label="loss")
@@ -110,25 +119,36 @@ def _training(history: Sequence[Mapping[str, float]]) -> str:
     ):
         right.plot(epochs, [100 * epoch.get(key, np.nan) for epoch in history], color=colour, label=label)
     right.set_ylim(0, 102)
-    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside upper center", ncols=3)
+    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)
     return _svg(figure)
 
 
 def _samples(trace: Trace, datasets: Sequence[Dataset]) -> str:
-    """The first clean inputs above their strongest attacked copies, each with what the device answered."""
-    clean = datasets[0]
-    rows = [(clean, trace.datasets[0])]
+    """Clean inputs above their strongest attacked copies, each with what the device answered."""
+    rows = [(datasets[0], trace.datasets[0])]
     strongest = _strongest(trace.datasets[1:])
     if strongest:
         rows.append((next(d for d in datasets if d.digest == strongest.dataset), strongest))
-    columns = min(SAMPLES, *(len(answers.y) for _, answers in rows))
-    figure = _figure(1.1 * columns, 1.5 * len(rows))
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    shown = _worth_showing(trace.datasets[0], strongest)
+    figure = _figure(1.1 * len(shown), 1.5 * len(rows))
+    grid = figure.subplots(len(rows), len(shown), squeeze=False)
     for line, (dataset, answers) in zip(grid, rows, strict=True):
-        for axes, column in zip(line, range(columns), strict=True):
-            _sample(axes, _picture(dataset, column), clean.classes, answers, column)
+        for axes, number in zip(line, shown, strict=True):
+            _sample(axes, _picture(dataset, number), datasets[0].classes, answers, number)
         line[0].set_ylabel(dataset.label.replace(" ", "\n"), fontsize=8, color=MUTED)
     return _png(figure)
+
+
+def _worth_showing(clean: DatasetTrace, attacked: DatasetTrace | None) -> list[int]:
+    """Numbers of up to SAMPLES samples: the first ones, half of them fooled where there are that many."""
+    if attacked is None:
+        return list(range(min(SAMPLES, len(clean.y))))
+    n = min(len(clean.y), len(attacked.y))
+    answers = np.argmax(clean.logits[:n], axis=1), np.argmax(attacked.logits[:n], axis=1)
+    fooled = (answers[0] == clean.y[:n]) & (answers[1] != clean.y[:n])
+    chosen = list(np.flatnonzero(fooled)[: SAMPLES // 2])
+    chosen += [number for number in range(n) if number not in chosen][: SAMPLES - len(chosen)]
+    return sorted(int(number) for number in chosen)
 
 
 def _strongest(attacked: Iterable[DatasetTrace]) -> DatasetTrace | None:
@@ -136,14 +156,10 @@ def _strongest(attacked: Iterable[DatasetTrace]) -> DatasetTrace | None:
     return min(attacked, key=lambda t: float(np.mean(np.argmax(t.logits, axis=1) == t.y)), default=None)
 
 
-def _picture(dataset: Dataset, number: int) -> NDArray[Any]:
+def _picture(dataset: Dataset, number: int) -> NDArray[np.uint8]:
     """The sample as an image: (h, w) or (h, w, 3), 0 to 255."""
-    x = dataset.splits["test"].x[number].astype(np.int16) + 128
-    if x.ndim == 3 and x.shape[2] == 3:
-        return x.astype(np.uint8)
-    if x.ndim == 3 and x.shape[2] == 1:
-        return x[:, :, 0].astype(np.uint8)
-    return np.atleast_2d(x.reshape(x.shape[0], -1)).astype(np.uint8)
+    x = (dataset.splits["test"].x[number].astype(np.int16) + 128).astype(np.uint8)
+    return np.asarray(x if x.ndim == 3 and x.shape[2] == 3 else x.reshape(x.shape[0], -1))
 
 
 def _sample(axes: Axes, image: NDArray[Any], classes: Sequence[str], trace: DatasetTrace, number: int) -> None:

@@ -177,7 +177,7 @@ def _success(attacked: DatasetTrace, clean: DatasetTrace) -> Numbers:
 
 
 def _largest_change(attacked: DatasetTrace, datasets: Sequence[Dataset]) -> int | None:
-    """Largest change of any input element, in lattice steps, as the device received it; None without a common sample."""
+    """Largest change of any input element the device received, in lattice steps; None without a common sample."""
     clean = datasets[0].splits["test"]
     mine = next(dataset for dataset in datasets if dataset.digest == attacked.dataset).splits["test"]
     _, here, there = np.intersect1d(mine.index, clean.index, return_indices=True)

@@ -11,23 +11,38 @@ from __future__ import annotations
 import ast
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from pipeline import board as boards
 from pipeline import build, config, flash, footprint, lower, registry, render, report, store, stream, text, twin
 from pipeline.board import Board
 from pipeline.errors import ConfigError
-from pipeline.job import DatasetConfig, Job
+from pipeline.job import AttackConfig, DatasetConfig, Job
 from pipeline.report import Numbers
-from pipeline.types import Dataset, DeviceInfo, Image, QModel, Sources, Trace, TrainedModel, digest_of, with_metrics
+from pipeline.types import (
+    Dataset,
+    DeviceInfo,
+    Image,
+    QModel,
+    Sources,
+    TensorSpec,
+    Trace,
+    TrainedModel,
+    digest_of,
+    with_metrics,
+)
 
 STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
+AGREEMENT_SAMPLES = 64
+"""Clean samples whose every layer is compared between Keras and twin."""
 T = TypeVar("T")
 
 
@@ -104,6 +119,15 @@ def _load_model(folder: Path) -> QModel:
     raise ConfigError(f"{folder}: holds a {noun}", "name the folder of a TrainedModel or a QModel")
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What the attack stage stores. datasets: the clean test samples, then every attacked copy, each with the logits of
+    the Keras model; agreement: of Keras and twin, per layer (lower.agreement)."""
+
+    datasets: tuple[Dataset, ...]
+    agreement: Mapping[str, Mapping[str, float]]
+
+
 class Workflow:
     """The nouns of a plan, each made from the one before it when it is asked for. Only the stages in `allowed` may
     work: what another one should have stored, and did not, is a ConfigError that names the command."""
@@ -121,6 +145,9 @@ class Workflow:
         module = registry.load("datasets", self.plan.dataset.name)
         cache = twin.cache_folder() / "data"
         loaded: Dataset = module.load(Path(root) if root else None, cache=cache, progress=self._display.progress)
+        _check_samples(loaded)
+        if self.plan.model is not None:
+            _check_match(self.plan.model, loaded)
         return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].take(limit)})
 
     @cached_property
@@ -161,7 +188,32 @@ class Workflow:
     @cached_property
     def datasets(self) -> tuple[Dataset, ...]:
         """What is streamed: the clean test samples, then every attacked copy."""
-        return (self.clean,)
+        return (self.clean,) if self.plan.model is not None else self._tested.datasets
+
+    @cached_property
+    def _tested(self) -> Tested:
+        job, qmodel, folder = self._job("attack"), self.qmodel, self.plan.folder / "train"
+        attacks = tuple(config.model_copy(update={"samples": self._samples(config)}) for config in job.attacks)
+
+        def make(_: Path) -> Tested:
+            from pipeline import attack
+            from pipeline.models import _keras
+
+            limited = job.model_copy(update={"attacks": attacks})
+            datasets = attack.attack(limited, folder, self.clean, progress=self._display.progress)
+            x, names = self.clean.splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
+            outputs = _keras.layer_outputs(_keras.load(folder), x, qmodel.input.quantization, filter(None, names))
+            return Tested(datasets, lower.agreement(qmodel, x, outputs))
+
+        key = digest_of(
+            *(self._train_key, qmodel.digest, job.dataset.limit_test, self.plan.limit),
+            [[config.model_dump(), _plug_in("attacks", config.name)] for config in attacks],
+        )
+        return self._stage("attack", self.plan.folder / "data", Tested, key, make, _about_attacks)
+
+    def _samples(self, config: AttackConfig) -> int | None:
+        limits = [limit for limit in (config.samples, self.plan.limit) if limit is not None]
+        return min(limits, default=None)
 
     @cached_property
     def sources(self) -> Sources:
@@ -197,7 +249,7 @@ class Workflow:
     @cached_property
     def trace(self) -> Trace:
         """The board's answers to all data sets. MismatchError, once they are stored, when they are not the twin's."""
-        plan, qmodel, image, datasets = self.plan, self.qmodel, self.image, self.datasets
+        plan, qmodel, datasets, image = self.plan, self.qmodel, self.datasets, self.image
         work = plan.device_folder / "stream"
 
         def make(_: Path) -> Trace:
@@ -228,7 +280,7 @@ class Workflow:
             trace=trace,
             datasets=self.datasets,
             footprint=footprint.attribute(self._image_folder / self.image.elf, layers),
-            agreement={},
+            agreement={} if plan.model is not None else self._tested.agreement,
             history=() if plan.model is not None else self.trained.history,
             seconds=self._seconds,
         )
@@ -280,6 +332,34 @@ class Workflow:
         return value
 
 
+def _check_samples(dataset: Dataset) -> None:
+    """ConfigError that names the split whose arrays are not what a Dataset promises."""
+    for name, split in dataset.splits.items():
+        found = f"x {split.x.dtype} {split.x.shape}, y {split.y.dtype} {split.y.shape}"
+        shaped = split.x.shape == (len(split.y), *dataset.input.shape) and split.y.ndim == 1 and len(split.y) > 0
+        if not shaped or split.x.dtype != np.int8 or split.y.dtype != np.int64:
+            wanted = f"x int8 (n, {', '.join(map(str, dataset.input.shape))}), y int64 (n,), n above 0"
+            raise ConfigError(f"data set {dataset.name!r}, split {name!r}: {found}; it must be {wanted}")
+        if split.y.min() < 0 or split.y.max() >= len(dataset.classes):
+            labels = f"labels {split.y.min()} to {split.y.max()}"
+            raise ConfigError(f"data set {dataset.name!r}, split {name!r}: {labels}, classes {len(dataset.classes)}")
+
+
+def _check_match(model: QModel, dataset: Dataset) -> None:
+    """ConfigError unless the network was made for samples like these."""
+    if model.input != dataset.input or len(model.classes) != len(dataset.classes):
+        raise ConfigError(
+            f"network {model.name!r} takes {_about_input(model.input)} and knows {len(model.classes)} classes; "
+            f"data set {dataset.name!r} has {_about_input(dataset.input)} and {len(dataset.classes)}",
+            "name its own with --dataset",
+        )
+
+
+def _about_input(spec: TensorSpec) -> str:
+    q = spec.quantization
+    return f"{'x'.join(map(str, spec.shape))} samples (scale {q.scale:.6g}, zero point {q.zero_point})"
+
+
 BUILD_COMMAND = "cmake -G Ninja -B build {toolchain}&& cmake --build build"
 
 
@@ -327,6 +407,11 @@ def _about_training(trained: TrainedModel) -> str:
 def _about_network(model: QModel) -> str:
     weights = sum(layer.weights.size for layer in model.layers if layer.weights is not None)
     return f"{len(model.layers)} layers, {text.count(weights)} weights"
+
+
+def _about_attacks(tested: Tested) -> str:
+    attacked = tested.datasets[1:]
+    return f"{len(attacked)} attacks on {text.count(max((len(d.splits['test']) for d in attacked), default=0))} samples"
 
 
 def _about_sources(sources: Sources) -> str:
