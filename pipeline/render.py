@@ -80,6 +80,7 @@ def render(model: QModel, board: Board, kernels: Literal["auto", "reference"] = 
         "wire": wire,
         "sources": ["generated/model.c", *_compiled(files, "app/", "link/", "port/")],
         "kernel_sources": _compiled(files, "nn/"),
+        "port_folders": sorted({str(PurePosixPath(f).parent) for f in files if f.startswith("port/")} - {"port"}),
         "headers": sorted(PurePosixPath(f).name for f in files if f.startswith("nn/") and f.endswith(".h")),
     }
     environment = _environment()
@@ -127,7 +128,8 @@ def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
 
 def _belongs(path: PurePosixPath, board: Board) -> bool:
     if path.parts[0] == "port" and len(path.parts) > 2:
-        return path.parts[1] == board.port or (path.parts[1] == "cortexm" and not board.is_host)
+        # stm32 holds what stm32f4 and stm32h7 share.
+        return board.port.startswith(path.parts[1]) or (path.parts[1] == "cortexm" and not board.is_host)
     needs = [feature for suffix, feature in CORE_KERNELS.items() if path.stem.endswith(suffix)]
     return all(getattr(board, f"has_{feature}") for feature in needs)
 

@@ -56,6 +56,9 @@ uint8_t cortexm_ring_wait(ring *r);
 /* Restarts the MCU. */
 noreturn void cortexm_reset_mcu(void);
 
+/* Starts the instruction and the data cache of a Cortex-M7. */
+void cortexm_start_caches(void);
+
 /* Starts the cycle counter (DWT, C1.8). Returns 1 when it advances, 0 where it does not exist, as in an emulator. */
 int cortexm_start_cycle_counter(void);
 uint32_t cortexm_cycles(void);

@@ -1,16 +1,22 @@
-/* STM32F4 port: link on a UART (RM0090 chapter 30), ticks from the core's cycle counter or, where that does not count,
- * from TIM2 (chapter 18). */
+/* Port of the STM32 families: link on a UART, ticks from the core's cycle counter or, where that does not count, from
+ * TIM2. */
 #include "port.h"
+
+#include <assert.h>
 
 #include "mcu.h"
 
-/* USART_SR (30.6.1) */
-#define OVERRUN (1U << 3)
-#define RECEIVED (1U << 5)
-#define SENT (1U << 6)
-#define MAY_SEND (1U << 7)
+static_assert(UART_KEEPS_BAUD(MCU_UART_HZ, 20), "link.baud: the UART's clock gives no rate within 2 % of it");
+/* A receiver hears up to 3.3 % beside its rate (RM0090 30.3.5). */
+static_assert(UART_KEEPS_BAUD(MCU_INTERNAL_HZ, 33), "link.baud: out of reach of the internal oscillator");
 
-enum { US_PER_S = 1000000, MODE_ALTERNATE = 2, PULL_UP = 1 };
+enum {
+    US_PER_S = 1000000,
+    MODE_ALTERNATE = 2,
+    PULL_UP = 1,
+    /* A byte takes ten bits; a poll takes a clock or more. */
+    MOST_UART_POLLS = 20U * (BOARD_CLOCK_HZ / BOARD_BAUD)
+};
 
 static ring received;
 static uint32_t overruns;
@@ -22,28 +28,40 @@ static uint32_t ticks_started, ticks_overhead;
 static void start_pin(uint32_t pin) {
     const uint32_t port = pin >> 4;
     const uint32_t number = pin & 15U;
-    RCC_AHB1ENR |= 1U << port;
-    (void)RCC_AHB1ENR; /* the clock runs two cycles after the write (7.2, errata of STM32F405) */
+    RCC_GPIOENR |= 1U << port;
+    (void)RCC_GPIOENR; /* the clock runs two cycles after the write (errata of the STM32F4) */
     const uint32_t nibble = (number % 8U) * 4U;
     GPIO_AFR(port, number) = (GPIO_AFR(port, number) & ~(15U << nibble)) | (uint32_t)STM32_UART_AF << nibble;
     GPIO_PUPDR(port) = (GPIO_PUPDR(port) & ~(3U << 2U * number)) | (uint32_t)PULL_UP << 2U * number;
     GPIO_MODER(port) = (GPIO_MODER(port) & ~(3U << 2U * number)) | (uint32_t)MODE_ALTERNATE << 2U * number;
 }
 
-static void start_uart(uint32_t uart_hz) {
+/* With fewer than sixteen clocks a bit eight samples must do; the register then holds the fraction in eighths. */
+static void set_rate(uint32_t divider) {
+    const bool is_slow = STM32_UART != LPUART1 && divider < 16U;
+    UART_BRR = is_slow ? (divider & ~7U) << 1 | (divider & 7U) : divider;
+    UART_CR1 = is_slow ? EIGHT_SAMPLES : 0U;
+}
+
+static void start_uart(uint32_t divider) {
     start_pin(STM32_UART_TX);
     start_pin(STM32_UART_RX);
-    UART_ENABLE;
-    UART_BRR = (uart_hz + BOARD_BAUD / 2U) / BOARD_BAUD; /* 16 samples a bit: BRR is the divider itself (30.3.4) */
-    UART_CR1 = 1U << 13 | 1U << 5 | 1U << 3 | 1U << 2;   /* UE, RXNEIE, TE, RE (30.6.4) */
+    RCC_UARTENR |= UART_ENABLE;
+    (void)RCC_UARTENR;
+    set_rate(divider);
+    UART_CR1 |= UART_FIFO_ON;
+    UART_CR1 |= UART_ON | RECEIVED_INTERRUPT | TRANSMITTER_ON | RECEIVER_ON;
     cortexm_enable_link_irq();
 }
 
 void mcu_link_isr(void) {
-    const uint32_t status = UART_SR;
-    if (status & OVERRUN) overruns++; /* cleared by reading SR, then DR */
+    const uint32_t status = UART_STATUS;
+    if (status & OVERRUN) {
+        overruns++;
+        UART_CLEAR_OVERRUN;
+    }
     if (status & (RECEIVED | OVERRUN)) {
-        const uint8_t byte = (uint8_t)UART_DR;
+        const uint8_t byte = (uint8_t)UART_INPUT;
         if (status & RECEIVED) ring_put(&received, byte);
     }
 }
@@ -59,7 +77,7 @@ static void start_ticks(const mcu_clocks *clocks) {
     const int instructions = BOARD_TICK_UNIT == PORT_TICK_INSTRUCTIONS;
     tick_unit = instructions ? PORT_TICK_INSTRUCTIONS : PORT_TICK_US;
     tick_hz = instructions ? 0 : US_PER_S;
-    RCC_APB1ENR |= 1U;
+    RCC_APB1ENR |= TIM2_ENABLE;
     (void)RCC_APB1ENR;
     TIM2_PSC = instructions ? 0 : clocks->timer_hz / US_PER_S - 1U;
     TIM2_ARR = UINT32_MAX;
@@ -68,10 +86,11 @@ static void start_ticks(const mcu_clocks *clocks) {
 }
 
 void port_init(void) {
-    reset_flags = RCC_CSR;
-    RCC_CSR |= 1U << 24; /* RMVF: the next reset shows its own flags only (7.3.21) */
+    reset_flags = RCC_RESET_FLAGS;
+    RCC_RESET_FLAGS |= RMVF; /* the next reset shows its own flags only */
+    if (MCU_HAS_CACHES) cortexm_start_caches();
     const mcu_clocks clocks = mcu_start_clocks();
-    start_uart(clocks.uart_hz);
+    start_uart(clocks.uart_divider);
     start_ticks(&clocks);
     port_ticks_start();
     ticks_overhead = port_ticks_stop();
@@ -81,11 +100,16 @@ uint8_t port_read(void) {
     return cortexm_ring_wait(&received);
 }
 
+/* Bounded: a UART that stands still must not take the program with it. */
+static void await_status(uint32_t flag) {
+    for (uint32_t i = 0; i < MOST_UART_POLLS && !(UART_STATUS & flag); i++) {
+    }
+}
+
 void port_write(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < size; i++) {
-        while (!(UART_SR & MAY_SEND)) {
-        }
-        UART_DR = data[i];
+        await_status(MAY_SEND);
+        UART_OUTPUT = data[i];
     }
 }
 
@@ -117,8 +141,7 @@ uint32_t port_tick_hz(void) {
 }
 
 noreturn void port_reset(void) {
-    while (!(UART_SR & SENT)) {
-    }
+    await_status(SENT);
     cortexm_reset_mcu();
 }
 

@@ -1,0 +1,23 @@
+#include "stm32.h"
+
+/* An external oscillator starts within a few milliseconds, a PLL locks and a regulator settles within less; so many
+ * polls of a peripheral register take at least 10 ms on the fastest internal oscillator, 64 MHz. */
+enum { MOST_POLLS = 200000 };
+
+static bool becomes(const stm32_step *awaited) {
+    for (int i = 0; i < MOST_POLLS; i++) {
+        if ((*awaited->reg & awaited->mask) == awaited->value) return true;
+    }
+    return false;
+}
+
+bool stm32_take_steps(const stm32_step *steps, size_t count) {
+    for (const stm32_step *step = steps; step < steps + count; step++) {
+        if (step->action == STM32_SET) {
+            *step->reg = (*step->reg & ~step->mask) | step->value;
+        } else if (!becomes(step)) {
+            return false;
+        }
+    }
+    return true;
+}

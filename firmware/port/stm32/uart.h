@@ -1,0 +1,89 @@
+/* The UART that board.h chooses for the link: address, interrupt number, clock enable, rate. All of it is the same in
+ * every family (RM0090 2.3, 12.2, 7.3.13, 30.6) but for USART1, which a family's mcu.h places; LPUART1 exists
+ * where MCU_HAS_LPUART is defined. */
+#ifndef UART_H
+#define UART_H
+
+#include "stm32.h"
+
+#define LPUART1 101 /* a value of STM32_UART */
+
+#if STM32_UART == 1
+#define UART_BASE USART1_BASE
+#define MCU_LINK_IRQ 37
+#define UART_ON_APB2 1
+#define UART_ENABLE USART1_ENABLE
+#elif STM32_UART == 2
+#define UART_BASE 0x40004400U
+#define MCU_LINK_IRQ 38
+#define UART_ON_APB2 0
+#define UART_ENABLE (1U << 17)
+#elif STM32_UART == 3
+#define UART_BASE 0x40004800U
+#define MCU_LINK_IRQ 39
+#define UART_ON_APB2 0
+#define UART_ENABLE (1U << 18)
+#elif STM32_UART == 4
+#define UART_BASE 0x40004C00U
+#define MCU_LINK_IRQ 52
+#define UART_ON_APB2 0
+#define UART_ENABLE (1U << 19)
+#elif STM32_UART == 5
+#define UART_BASE 0x40005000U
+#define MCU_LINK_IRQ 53
+#define UART_ON_APB2 0
+#define UART_ENABLE (1U << 20)
+#elif STM32_UART == 6 && !defined(MCU_HAS_LPUART)
+#define UART_BASE 0x40011400U
+#define MCU_LINK_IRQ 71
+#define UART_ON_APB2 1
+#define UART_ENABLE (1U << 5)
+#elif STM32_UART == LPUART1 && defined(MCU_HAS_LPUART)
+#define UART_BASE 0x40008000U
+#define MCU_LINK_IRQ 70
+#define UART_ON_APB2 0
+#define UART_ENABLE (1U << 0)
+#else
+#error "STM32_UART: this family has no such UART"
+#endif
+
+#if STM32_UART == LPUART1
+#define RCC_UARTENR RCC_APB1ENR2
+#elif UART_ON_APB2
+#define RCC_UARTENR RCC_APB2ENR
+#else
+#define RCC_UARTENR RCC_APB1ENR
+#endif
+
+/* Status register; the second version of the peripheral has them at the same places. */
+#define OVERRUN (1U << 3)
+#define RECEIVED (1U << 5)
+#define SENT (1U << 6)
+#define MAY_SEND (1U << 7)
+/* CR1 */
+#define RECEIVER_ON (1U << 2)
+#define TRANSMITTER_ON (1U << 3)
+#define RECEIVED_INTERRUPT (1U << 5)
+#define EIGHT_SAMPLES (1U << 15)
+
+/* The rate is the clock over this number: clocks per bit (RM0090 30.3.4), of an LPUART 256ths of a clock (RM0432,
+ * LPUART baud rate generation). */
+#if STM32_UART == LPUART1
+#define UART_DIVIDER_UNIT 256ULL
+#define UART_DIVIDER_MIN 0x300U
+#define UART_DIVIDER_MAX 0xFFFFFU
+#else
+#define UART_DIVIDER_UNIT 1ULL
+#define UART_DIVIDER_MIN 8U
+#define UART_DIVIDER_MAX 0xFFFFU
+#endif
+#define UART_DIVIDER(hz) ((uint32_t)(((hz)*UART_DIVIDER_UNIT + BOARD_BAUD / 2U) / BOARD_BAUD))
+
+/* Whether the rate from this clock is BOARD_BAUD within so many thousandths. */
+#define UART_DISTANCE(a, b) ((a) > (b) ? (a) - (b) : (b) - (a))
+#define UART_KEEPS_BAUD(hz, permille)                                                                                  \
+    (UART_DIVIDER(hz) >= UART_DIVIDER_MIN && UART_DIVIDER(hz) <= UART_DIVIDER_MAX &&                                   \
+     1000U * UART_DISTANCE((hz)*UART_DIVIDER_UNIT, 1ULL * UART_DIVIDER(hz) * BOARD_BAUD) <=                            \
+         (permille)*1ULL * UART_DIVIDER(hz) * BOARD_BAUD)
+
+#endif

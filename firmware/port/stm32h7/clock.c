@@ -1,0 +1,62 @@
+/* Clock tree of the STM32H743 (RM0433 chapters 6 and 8): HSE -> PLL1 -> core, or HSI when anything does not start. */
+#include <assert.h>
+
+#include "mcu.h"
+
+/* Silicon revisions up to Y (DBGMCU_IDC, REV_ID) reach 400 MHz only; they stay on HSI. */
+enum { FIRST_480_MHZ_REVISION = 0x2001 };
+
+/* RM0433 8.5.5: an input of 2 to 4 MHz takes the range 1 and the wide VCO, 192 to 960 MHz; DIVP1 is even. */
+static_assert(STM32_HSE_HZ / STM32_PLL_M * STM32_PLL_N / STM32_PLL_P == BOARD_CLOCK_HZ, "PLL settings and clock_hz");
+static_assert(STM32_HSE_HZ / STM32_PLL_M >= 2000000 && STM32_HSE_HZ / STM32_PLL_M <= 4000000, "PLL input");
+static_assert(BOARD_CLOCK_HZ * STM32_PLL_P >= 192000000U && BOARD_CLOCK_HZ * STM32_PLL_P <= 960000000U, "PLL's VCO");
+static_assert(STM32_PLL_P % 2 == 0, "PLL divider");
+static_assert(BOARD_CLOCK_HZ <= 480000000U && MCU_UART_HZ <= 120000000U, "core and bus clocks");
+
+#define PRESCALERS_D1 (HPRE_2 << HPRE | PPRE_2 << D1PPRE)
+#define PRESCALERS_D2 (PPRE_2 << D2PPRE1 | PPRE_2 << D2PPRE2)
+#define PRESCALERS_D3 (PPRE_2 << D3PPRE)
+
+static const stm32_step to_pll[] = {
+    /* The regulator, first to be said and only once (6.4.1), then to level 1 and from there to level 0 (6.6.2). */
+    {STM32_SET, &PWR_CR3, SUPPLY_MASK, SUPPLY_LDO},
+    {STM32_AWAIT, &PWR_CSR1, ACTIVE_VOLTAGE_READY, ACTIVE_VOLTAGE_READY},
+    {STM32_SET, &PWR_D3CR, VOLTAGE_MASK, VOLTAGE_SCALE_1},
+    {STM32_AWAIT, &PWR_D3CR, VOLTAGE_READY, VOLTAGE_READY},
+    {STM32_SET, &RCC_APB4ENR, SYSCFG_ENABLE, SYSCFG_ENABLE},
+    {STM32_SET, &SYSCFG_PWRCR, OVER_DRIVE_ON, OVER_DRIVE_ON},
+    {STM32_AWAIT, &PWR_D3CR, VOLTAGE_READY, VOLTAGE_READY},
+    {STM32_SET, &RCC_CR, HSE_BYPASS, STM32_HSE_BYPASS ? HSE_BYPASS : 0U},
+    {STM32_SET, &RCC_CR, HSE_ON, HSE_ON},
+    {STM32_AWAIT, &RCC_CR, HSE_READY, HSE_READY},
+    {STM32_SET, &RCC_PLLCKSELR, UINT32_MAX, PLLSRC_HSE | STM32_PLL_M << DIVM1},
+    {STM32_SET, &RCC_PLLCFGR, UINT32_MAX, 1U << PLL1RGE | DIVP1_ON},
+    {STM32_SET, &RCC_PLL1DIVR, UINT32_MAX, (STM32_PLL_N - 1U) << DIVN1 | (STM32_PLL_P - 1U) << DIVP1},
+    {STM32_SET, &RCC_CR, PLL_ON, PLL_ON},
+    {STM32_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
+    /* 4 wait states up to 240 MHz of AXI clock at level 0 (table 17); WRHIGHFREQ, for writing, stays at its safest. */
+    {STM32_SET, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+    {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+    {STM32_SET, &RCC_D1CFGR, UINT32_MAX, PRESCALERS_D1},
+    {STM32_SET, &RCC_D2CFGR, UINT32_MAX, PRESCALERS_D2},
+    {STM32_SET, &RCC_D3CFGR, UINT32_MAX, PRESCALERS_D3},
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
+};
+
+static const stm32_step back_to_hsi[] = {
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, 0},  {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, 0},
+    {STM32_SET, &RCC_D1CFGR, UINT32_MAX, 0}, {STM32_SET, &RCC_D2CFGR, UINT32_MAX, 0},
+    {STM32_SET, &RCC_D3CFGR, UINT32_MAX, 0}, {STM32_SET, &RCC_CR, PLL_ON | HSE_ON, 0},
+};
+
+mcu_clocks mcu_start_clocks(void) {
+    if (DBGMCU_IDC >> 16 < FIRST_480_MHZ_REVISION) {
+        AXI_TARG7_FN_MOD = 1; /* READ_ISS_OVERRIDE: else reads of the AXI SRAM may go wrong (ES0392) */
+    } else if (STM32_TAKE_STEPS(to_pll)) {
+        return (mcu_clocks){BOARD_CLOCK_HZ, UART_DIVIDER(MCU_UART_HZ), MCU_TIMER_HZ};
+    } else {
+        (void)STM32_TAKE_STEPS(back_to_hsi);
+    }
+    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_HZ), MCU_INTERNAL_HZ};
+}

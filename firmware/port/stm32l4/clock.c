@@ -1,0 +1,70 @@
+/* Clock tree of the STM32L4 (RM0351 6.2) and STM32L4+ (RM0432 6.2): HSI16 -> PLL -> core; HSI16 when the PLL does not
+ * start, MSI at the same 16 MHz when HSI16 does not. The regulator is in range 1 from reset on (PWR_CR1). */
+#include <assert.h>
+
+#include "mcu.h"
+
+/* RCC_PLLCFGR: input 2.66 (STM32L4+; else 4) to 16 MHz, VCO 64 to 344 MHz; PLLR divides by 2, 4, 6 or 8. */
+static_assert(MCU_INTERNAL_HZ / STM32_PLL_M * STM32_PLL_N / STM32_PLL_R == BOARD_CLOCK_HZ, "PLL settings and clock_hz");
+static_assert(MCU_INTERNAL_HZ / STM32_PLL_M >= 4000000U, "PLL input");
+static_assert(BOARD_CLOCK_HZ * STM32_PLL_R >= 64000000U && BOARD_CLOCK_HZ * STM32_PLL_R <= 344000000U, "PLL's VCO");
+static_assert(STM32_PLL_R == 2 || STM32_PLL_R == 4 || STM32_PLL_R == 6 || STM32_PLL_R == 8, "PLL divider");
+/* Range 1, and its boost mode (RM0432 5.1.8). */
+static_assert(BOARD_CLOCK_HZ <= (STM32_BOOST ? 120000000U : 80000000U), "core clock");
+/* Range 1: one wait state for each 16 MHz above the first, of the STM32L4+ 20 MHz (RM0351 3.3.3, RM0432 3.3.3). */
+static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / (STM32_BOOST ? 20000000U : 16000000U), "wait states");
+
+#define PLL_SETTINGS                                                                                                   \
+    (PLLSRC_HSI | (STM32_PLL_M - 1U) << PLLM | STM32_PLL_N << PLLN | PLLR_ON | (STM32_PLL_R / 2U - 1U) << PLLR)
+
+static const stm32_step to_hsi[] = {
+#if STM32_VDDIO2
+    {STM32_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
+    {STM32_SET, &PWR_CR2, VDDIO2_VALID, VDDIO2_VALID},
+#endif
+    {STM32_AWAIT, &RCC_CR, MSI_READY, MSI_READY},
+    {STM32_SET, &RCC_CR, MSI_RANGE_MASK, MSI_16_MHZ}, /* 16 MHz need no wait state in range 1 */
+    {STM32_SET, &RCC_CR, HSI_ON, HSI_ON},
+    {STM32_AWAIT, &RCC_CR, HSI_READY, HSI_READY},
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_HSI},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
+};
+
+static const stm32_step to_pll[] = {
+    {STM32_SET, &RCC_PLLCFGR, UINT32_MAX, PLL_SETTINGS},
+    {STM32_SET, &RCC_CR, PLL_ON, PLL_ON},
+    {STM32_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
+#if STM32_BOOST
+    /* Above 80 MHz the core starts at half the clock, for at least 1 us (RM0432 5.1.8). */
+    {STM32_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
+    {STM32_SET, &PWR_CR5, NOT_BOOSTED, 0},
+    {STM32_SET, &RCC_CFGR, HPRE_MASK, HPRE_2},
+#endif
+    {STM32_SET, &FLASH_ACR, UINT32_MAX, PREFETCH_AND_CACHES | STM32_FLASH_WAIT_STATES},
+    {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
+};
+
+static const stm32_step back_to_hsi[] = {
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK | HPRE_MASK, SWITCH_HSI},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
+    {STM32_SET, &RCC_CR, PLL_ON, 0},
+};
+
+/* At half the clock 100 rounds take well over 1 us. */
+static void end_half_clock(void) {
+    for (int i = 0; i < 100; i++) cortexm_barrier();
+    RCC_CFGR &= ~HPRE_MASK;
+}
+
+mcu_clocks mcu_start_clocks(void) {
+    if (STM32_TAKE_STEPS(to_hsi)) {
+        if (STM32_TAKE_STEPS(to_pll)) {
+            if (STM32_BOOST) end_half_clock();
+            return (mcu_clocks){BOARD_CLOCK_HZ, UART_DIVIDER(MCU_UART_HZ), MCU_TIMER_HZ};
+        }
+        (void)STM32_TAKE_STEPS(back_to_hsi);
+    }
+    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_HZ), MCU_INTERNAL_HZ};
+}
