@@ -47,7 +47,7 @@ class DatasetConfig(Strict):
 
 
 class ModelConfig(Strict):
-    """name: a module of pipeline.models; weight_bits: 2 (ternary) or 8; activation_bits: 8; width: channel multiplier."""
+    """name: a module of pipeline.models; weight_bits: 2 (ternary) or 8; width: channel multiplier."""
 
     name: Annotated[str, _registered("models", "model")]
     weight_bits: Literal[2, 8] = 2
@@ -57,9 +57,12 @@ class ModelConfig(Strict):
 
 
 class TrainConfig(Strict):
-    """The recipe. stochastic: true stochastic ternary quantization at this temperature, else deterministic;
-    jacobian_lambda: weight of the Jacobian regularization of the logits (0: off), projections: random vectors a sample."""
+    """The recipe. initial: where the weights start: "random", or "mlperf_tiny": the reference model in TRITMCU_DATA;
+    stochastic: true stochastic ternary quantization at this temperature, else deterministic;
+    jacobian_lambda: weight of the Jacobian regularization of the logits (0: off); projections: random vectors a
+    sample."""
 
+    initial: Literal["random", "mlperf_tiny"] = "random"
     epochs: Positive
     batch_size: Positive = 128
     learning_rate: PositiveFloat = 1e-3

@@ -27,6 +27,8 @@ CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.npz"
 CHECKPOINT_FORMAT = 1
 SETTLING_BATCHES = 30
+WARM_SAMPLES = 512
+"""Training samples that show a warm start the ranges of its tensors."""
 
 
 def train(
@@ -84,6 +86,8 @@ class _Run:
         keras.utils.set_random_seed(self.job.seed)
         builder = registry.load("models", self.job.model.name)
         self.model = builder.build(self.dataset.input, len(self.dataset.classes), self.job.model, self.recipe)
+        if self.recipe.initial != "random":
+            self._warm_start(builder)
         self.projections = keras.random.SeedGenerator(self.job.seed)
         self.batch = min(self.recipe.batch_size, len(self.dataset.splits["train"]))
         self.steps = len(self.dataset.splits["train"]) // self.batch
@@ -92,6 +96,14 @@ class _Run:
         self.step = compiled(self._step, ((self.batch, *self.dataset.input.shape), "int8"), ((self.batch,), "int64"))
         self.settle = compiled(self._settle, ((self.batch, *self.dataset.input.shape), "int8"))
         self.run_model = _keras.inference(self.model)
+
+    def _warm_start(self, builder: Any) -> None:
+        if not hasattr(builder, "warm_start"):
+            what = f"train.initial: model {self.job.model.name!r} has no reference weights"
+            raise ConfigError(what, 'set train.initial = "random"')
+        root = os.environ.get("TRITMCU_DATA")
+        x = self.dataset.splits["train"].x[:WARM_SAMPLES]
+        builder.warm_start(self.model, Path(root) if root else None, self.dataset.input.quantization.dequantize(x))
 
     def train_epoch(self, progress: Progress) -> None:
         """One pass over the training split, then validation; appends to the history and updates the best weights."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009): 60,000 colour images 32x32 in 10 classes, from the official Python batches."""
+"""CIFAR-10: 60,000 colour images 32x32 of ten classes (Krizhevsky 2009)."""
 
 from __future__ import annotations
 
@@ -12,73 +12,93 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError
 from pipeline.types import Dataset, Int8Array, Progress, Quantization, Split, TensorSpec, no_progress
 
-DESCRIPTION = "CIFAR-10 colour images 32x32 (60,000; official batches or the framework's download)"
+DESCRIPTION = "colour images 32x32 of ten classes (CIFAR-10, 60,000 images, 170 MB)"
 
 FOLDER = "cifar-10-batches-py"
-QUANTIZATION = Quantization(scale=1 / 255, zero_point=-128)
+TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
+TEST_FILE = "test_batch"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-BATCH = 10_000
-VALIDATION = 5_000
-"""The last training images are for validation."""
+SHAPE = (32, 32, 3)
+VALIDATION = 5000
+"""The last so many training images are the validation split."""
+QUANTIZATION = Quantization(scale=1 / 255, zero_point=-128)
+Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) -> Dataset:
-    """The Dataset, 32x32x3: q = pixel - 128, so real values are pixel / 255 in [0, 1].
+    """The Dataset, 32x32x3: pixel p in 0..255 becomes int8 p - 128, real p / 255.
 
-    Read from root/cifar-10-batches-py; without root, Keras downloads it into its own cache. Splits: the first 45,000
-    training images, the last 5,000 as validation, the 10,000 test images. ConfigError names a missing or foreign file.
+    From the official files in root/cifar-10-batches-py, else by keras.datasets' own download into Keras' cache.
+    ConfigError: files missing, damaged or of another shape.
     """
-    x, y, test_x, test_y = _downloaded(progress) if root is None else _read(root / FOLDER, progress)
-    train = np.arange(len(x) - VALIDATION)
-    validation = np.arange(len(x) - VALIDATION, len(x))
+    train, test = _downloaded(progress) if root is None else _official(root / FOLDER, progress)
+    x, y = _int8(train[0]), train[1]
+    cut = max(len(x) - VALIDATION, 0)
+    index = np.arange(len(x), dtype=np.int64)
     splits = {
-        "train": Split(x[train], y[train], train),
-        "validation": Split(x[validation], y[validation], validation),
-        "test": Split(test_x, test_y, np.arange(len(test_x))),
+        "train": Split(x[:cut], y[:cut], index[:cut]),
+        "validation": Split(x[cut:], y[cut:], index[cut:]),
+        "test": Split(_int8(test[0]), test[1], np.arange(len(test[0]), dtype=np.int64)),
     }
-    return Dataset("cifar10", TensorSpec((32, 32, 3), QUANTIZATION), CLASSES, splits, augment="crop_flip")
+    return Dataset("cifar10", TensorSpec(SHAPE, QUANTIZATION), CLASSES, splits, augment="crop_flip")
 
 
-def _read(folder: Path, progress: Progress) -> tuple[Int8Array, NDArray[np.int64], Int8Array, NDArray[np.int64]]:
-    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+def _int8(pixels: NDArray[np.uint8]) -> Int8Array:
+    return np.asarray(pixels ^ np.uint8(0x80)).view(np.int8)
+
+
+def _official(folder: Path, progress: Progress) -> tuple[Part, Part]:
     parts = []
-    for done, name in enumerate(names, 1):
-        parts.append(_batch(folder / name))
-        progress("data", done, len(names), f"cifar10: {name}")
-    x, y = (np.concatenate(column) for column in zip(*parts[:-1], strict=True))
-    return x, y, *parts[-1]
+    for number, name in enumerate((*TRAIN_FILES, TEST_FILE), start=1):
+        parts.append(_read(folder / name))
+        progress("data", number, len(TRAIN_FILES) + 1, f"cifar10: {name}")
+    train = tuple(np.concatenate(arrays) for arrays in zip(*parts[:-1], strict=True))
+    return (train[0], train[1]), parts[-1]
 
 
-def _batch(path: Path) -> tuple[Int8Array, NDArray[np.int64]]:
-    """(x, y) of one official batch: a pickled dict of bytes keys, data uint8 (10000, 3072) in planes R, G, B."""
-    hint = f"TRITMCU_DATA must hold {FOLDER}; unset it to download CIFAR-10"
+def _read(path: Path) -> Part:
+    """Images (n, 32, 32, 3) uint8 and labels (n,) of one official file: a pickled dict, pixels channel by channel."""
     try:
         with path.open("rb") as file:
-            content: dict[bytes, Any] = pickle.load(file, encoding="bytes")
-        data, labels = np.asarray(content[b"data"]), np.asarray(content[b"labels"])
-    except (OSError, pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: no CIFAR-10 batch ({error})", hint) from error
-    if data.shape != (BATCH, 3072) or data.dtype != np.uint8 or labels.shape != (BATCH,):
+            content = _ArrayUnpickler(file, encoding="bytes").load()
+        pixels = np.asarray(content[b"data"])
+        labels = np.asarray(content[b"labels"], dtype=np.int64)
+    except FileNotFoundError as error:
         raise ConfigError(
-            f"{path}: holds data {data.dtype}{data.shape} and labels {labels.shape}, expected uint8 (10000, 3072) "
-            "and (10000,)",
-            hint,
+            f"{path}: missing",
+            f"TRITMCU_DATA must name the folder that holds {FOLDER}/; unset it to download instead",
+        ) from error
+    except Exception as error:  # a damaged pickle raises almost anything
+        raise ConfigError(f"{path}: not an official CIFAR-10 file ({error})", f"unpack {FOLDER} again") from error
+    wanted = (len(labels), int(np.prod(SHAPE)))
+    if pixels.dtype != np.uint8 or pixels.shape != wanted or len(labels) == 0 or not 0 <= labels.min() <= labels.max() < 10:
+        raise ConfigError(
+            f"{path}: {pixels.dtype} {pixels.shape} with {len(labels)} labels, expected uint8 (n, {wanted[1]}) and labels 0..9",
+            f"unpack {FOLDER} again",
         )
-    return _lattice(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels.astype(np.int64)
+    return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
-def _downloaded(progress: Progress) -> tuple[Int8Array, NDArray[np.int64], Int8Array, NDArray[np.int64]]:
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles NumPy arrays and plain values, and nothing that could run code of the file."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = name in {"ndarray", "dtype", "_reconstruct", "scalar"} and module.split(".")[0] == "numpy"
+        if allowed or (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"refuses {module}.{name}")
+
+
+def _downloaded(progress: Progress) -> tuple[Part, Part]:
     from pipeline.backend import keras
 
-    progress("data", 0, 1, "cifar10: download")
+    progress("data", 0, 1, "cifar10: download (170 MB, once)")
     try:
-        (x, y), (test_x, test_y) = keras.datasets.cifar10.load_data()
-    except Exception as error:  # Keras wraps whatever its HTTP stack raises in a bare Exception
-        hint = f"put the official {FOLDER} into a folder and set TRITMCU_DATA to it"
-        raise ConfigError(f"cifar10: the download failed ({error})", hint) from error
+        (x, y), (x_test, y_test) = keras.datasets.cifar10.load_data()
+    except Exception as error:  # whatever the network and Keras' reader raise
+        raise ConfigError(
+            f"cifar10: download failed ({error})",
+            f"set TRITMCU_DATA to a folder that holds the official {FOLDER}/",
+        ) from error
     progress("data", 1, 1, "cifar10")
-    return _lattice(x), y.ravel().astype(np.int64), _lattice(test_x), test_y.ravel().astype(np.int64)
-
-
-def _lattice(pixels: NDArray[np.uint8]) -> Int8Array:
-    return np.ascontiguousarray(pixels ^ np.uint8(0x80)).view(np.int8)
+    return (x, y.reshape(-1).astype(np.int64)), (x_test, y_test.reshape(-1).astype(np.int64))
