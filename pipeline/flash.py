@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline import runners, session
+from pipeline import registry, runners, session
 from pipeline.board import Board
 from pipeline.errors import DeviceError
 from pipeline.types import DeviceInfo, Image, Progress, no_progress
@@ -31,11 +31,13 @@ def flash(
     are plugged in; only: this one of the board's runners. ToolError when the flashing tool is missing, DeviceError when
     it fails or the board does not answer, IdentityError when another board or other firmware does.
     """
-    emulated = runners.choose(board, only).EMULATOR
-    if not emulated:
+    runner = runners.choose(board, only)
+    if not runner.EMULATOR:
+        if runner.NEEDS_PORT:
+            _try_port(board, place)
         runners.flash(board, folder, place, serial_number=serial_number, only=only, progress=progress)
     progress("confirm", 0, 1, "wait for HELLO")
-    info = _hello(folder, board, place, patience_s=0.0 if emulated else RESTART_S)
+    info = _hello(folder, board, place, patience_s=0.0 if runner.EMULATOR else RESTART_S)
     session.check_identity(info, image.digest, board)
     progress("confirm", 1, 1, f"digest {info.digest}")
     return info
@@ -49,6 +51,12 @@ def commands(
     if runner.EMULATOR:
         return [runner.command(board, folder, place)]
     return runners.commands(runner, board, folder, place, serial_number)
+
+
+def _try_port(board: Board, place: str | None) -> None:
+    """DeviceError when the port cannot be used: unlike the tools it says who holds it, or which group may open it."""
+    port = runners.need_port(board, place)
+    registry.load("links", board.link.kind).open_link(board, port).close()
 
 
 def _hello(folder: Path, board: Board, place: str | None, patience_s: float) -> DeviceInfo:

@@ -12,7 +12,8 @@ PROGRAM = "stm32flash"
 EMULATOR = False
 NEEDS_PORT = True
 attach = already_running
-PROOF = r"Wrote and verified address 0x[0-9a-fA-F]+ \(100\.00%\)"
+PROOF = r"(?s)Wrote and verified address 0x[0-9a-fA-F]+ \(100\.00%\).*Starting execution at address \S+ done"
+"""Its exit code is 0 also when the image was not started."""
 FAILURES = (
     Failure(r"Failed to init device|Failed to send init", SILENT, "set BOOT0 high, reset the board and run again"),
     Failure(
@@ -29,6 +30,11 @@ FAILURES = (
         r"Failed to write memory|Failed to erase memory|Mass erase error|Erase failed",
         "the bootloader refuses to write the flash",
         "remove the write protection (stm32flash -u), then run again",
+    ),
+    Failure(
+        r"Starting execution at address \S+ (?!done)",
+        "the image is written, but the bootloader does not start it",
+        "set BOOT0 low and press reset; then tritmcu stream",
     ),
     *PORT_FAILURES,
 )

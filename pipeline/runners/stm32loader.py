@@ -22,11 +22,15 @@ FAILURES = (
         r"^Verification FAILED", CORRUPTED, "run again; check the cable, or lower the baud in [flashing.stm32loader]"
     ),
     Failure(
-        r"Erase failed|readout protection|NACK",
+        r"Erase failed|readout protection|CommandError: NACK|data: NACK",
         "the bootloader refuses",
         "remove the read-out or write protection (stm32loader -u erases the chip), then run again",
     ),
-    Failure(r"Can't read port or timeout", "the bootloader stopped answering", "reset the board and run again"),
+    Failure(
+        r"CommandError: Can't read port|data: Can't read port",
+        "the bootloader stopped answering",
+        "reset the board and run again",
+    ),
 )
 
 
