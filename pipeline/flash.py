@@ -31,7 +31,7 @@ def flash(
     are plugged in; only: this one of the board's runners. ToolError when the flashing tool is missing, DeviceError when
     it fails or the board does not answer, IdentityError when another board or other firmware does.
     """
-    runner = runners.choose(board, only)
+    runner = runners.choose(board, only, place=place)
     if not runner.EMULATOR:
         if runner.NEEDS_PORT:
             _try_port(board, place)
@@ -47,7 +47,7 @@ def commands(
     folder: Path, board: Board, *, place: str | None = None, serial_number: str = "", only: str | None = None
 ) -> list[list[str]]:
     """The exact command lines `flash` would run, in order; of an emulated board the one that starts it."""
-    runner = runners.choose(board, only)
+    runner = runners.choose(board, only, place=place)
     if runner.EMULATOR:
         return [runner.command(board, folder, place)]
     return runners.commands(runner, board, folder, place, serial_number)

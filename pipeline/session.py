@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import registry, wire
+from pipeline import registry, runners, wire
 from pipeline.board import Board
 from pipeline.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError
 from pipeline.errors import DeviceError
@@ -214,8 +214,8 @@ def check_identity(info: DeviceInfo, digest: str, board: Board) -> None:
 def connect(board: Board, folder: Path, place: str | None = None) -> Iterator[Session]:
     """A Session with the board; an emulated board runs the firmware in `folder` as long as the block. place: the port
     of a real one. HELLO has not been said. ToolError or DeviceError when there is no way to it."""
-    # Whichever of its runners has flashed a real board, they all leave it at its port.
-    runner = registry.load("runners", board.runner)
+    # A board at a place is there already, whatever has flashed it; without one it is the runner that knows.
+    attach = registry.load("runners", board.runner).attach if place is None else runners.already_running
     links = registry.load("links", board.link.kind)
-    with runner.attach(board, folder, place) as found, closing(links.open_link(board, found)) as link:
+    with attach(board, folder, place) as found, closing(links.open_link(board, found)) as link:
         yield Session(link)

@@ -20,6 +20,7 @@ and a flashing tool
                        DeviceError when the tool's output does not prove that the image was written
 
 `folder` holds firmware.elf, firmware.bin and firmware.hex; `place` is a port, or None where the runner finds its own.
+A board may name emulators and flashing tools: a place means the real one.
 No exit code and no listing of probes is proof: several tools exit with 0 without having found a board. The last word
 has the firmware itself, which names its digest in HELLO.
 """
@@ -70,14 +71,20 @@ def already_running(board: Board, folder: Path, place: str | None = None) -> Ite
     yield need_port(board, place)
 
 
-def choose(board: Board, only: str | None = None, find: Callable[[str], object] = shell.find) -> ModuleType:
-    """Module of the board's first runner whose program `find` knows; only: that one of the board's runners.
+def choose(
+    board: Board, only: str | None = None, *, place: str | None = None, find: Callable[[str], object] = shell.find
+) -> ModuleType:
+    """Module of the board's first runner whose program `find` knows. only: that one of them; place: the port of a real
+    board, for which no emulator will do.
 
     ToolError, with what installs the preferred one, when there is none.
     """
     if only is not None and only not in board.runners:
         raise ConfigError(*registry.unknown(f"runner of board {board.name!r}:", only, board.runners))
     modules = [registry.load("runners", name) for name in ([only] if only else board.runners)]
+    modules = [module for module in modules if place is None or not module.EMULATOR]
+    if not modules:
+        raise ConfigError(f"board {board.name!r}: only emulated, no tool flashes one at {place}", "leave --port out")
     for module in modules:
         if not module.PROGRAM or find(module.PROGRAM):
             return module
@@ -109,7 +116,7 @@ def flash(
 
     ToolError when none is, or it hangs; DeviceError with the remedy when it fails or does not prove its success.
     """
-    runner = choose(board, only)
+    runner = choose(board, only, place=place)
     *touches, command = commands(runner, board, folder, place, serial_number)
     progress("flash", 0, 1, runner.PROGRAM)
     for touch in touches:

@@ -38,7 +38,7 @@ def make(tool: str, arguments: str | None = None, **changes: object) -> Board:
     body = REQUIRED.get(tool, "") if arguments is None else arguments
     data["flashing"] = {tool: tomllib.loads(body)} if body else {}
     data["runner"] = tool
-    del data["emulator"]
+    data.pop("emulator")
     return config.validate(Board, {**data, **changes}, "test")
 
 
@@ -206,6 +206,15 @@ def test_the_first_installed_tool_is_taken():
     assert runners.choose(target, find={"pyocd", "st-flash"}.__contains__).PROGRAM == "pyocd"
     assert runners.choose(target, find={"st-flash"}.__contains__).PROGRAM == "st-flash"
     assert runners.choose(target, "st_flash", find=lambda program: True).PROGRAM == "st-flash"
+
+
+def test_a_place_means_a_real_board():
+    both = make("qemu", flashing={"st_flash": {}}, fallback_runners=["st_flash"], emulator={"machine": "x"})
+    installed = {"qemu-system-arm", "st-flash"}.__contains__
+    assert runners.choose(both, find=installed).PROGRAM == "qemu-system-arm"
+    assert runners.choose(both, place="/dev/ttyACM0", find=installed).PROGRAM == "st-flash"
+    with pytest.raises(ConfigError, match="only emulated"):
+        runners.choose(board.load("netduinoplus2"), place="/dev/ttyACM0")
 
 
 def test_no_tool_names_the_package():
