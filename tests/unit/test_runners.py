@@ -272,6 +272,7 @@ DONE = {
     "st_flash": ["INFO common.c: Flash written and verified! jolly good!\n"],
     "stm32flash": [
         "Wrote and verified address 0x08000100 (50.00%) \rWrote and verified address 0x08000200 (100.00%) Done.\n"
+        "\nStarting execution at address 0x08000000... done.\n"
     ],
     "stm32loader": ["Activating bootloader (select UART)\nVerification OK\n"],
     "dfu_util": ["Download done.\nFile downloaded successfully\n"],
@@ -331,6 +332,7 @@ FAILURES = [
     ("pyocd", "C Target type stm32f446re not recognized. Use 'pyocd list --targets' to see\n", "target not built in"),
     ("pyocd", "C Memory transfer fault (No ACK) @ 0x0 [main]\n", "does not reach the MCU"),
     ("st_flash", "ERROR common.c: Verification of flash failed at offset: 12\n", "something else than was written"),
+    ("stm32flash", "Starting execution at address 0x08000000... Got NACK from device\nfailed.\n", "does not start it"),
     ("stm32flash", "Failed to init device, timeout.\n", "the bootloader does not answer"),
     ("stm32flash", "Failed to verify at address 0x08000100, expected 0x12 and found 0x13\n", "something else than was"),
     ("stm32flash", "Failed to read memory at address 0x08000000, target write-protected?\n", "refuses to read"),
