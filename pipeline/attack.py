@@ -129,7 +129,7 @@ def _rounded_inside(delta: NDArray[np.float64], radius: float) -> NDArray[np.flo
     norm_before = (steps**2).sum(axis=1, keepdims=True) - np.cumsum(saved, axis=1) + saved
     taken_back = np.zeros_like(steps)
     np.put_along_axis(taken_back, order, np.where(rounded_up & (norm_before > radius**2), 1.0, 0.0), axis=1)
-    return steps - np.sign(steps) * taken_back
+    return np.asarray(steps - np.sign(steps) * taken_back)
 
 
 @dataclass

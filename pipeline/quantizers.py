@@ -120,8 +120,8 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
 class StochasticTernary(WeightQuantizer):
     """Ternary weights {-1, 0, 1} * scale: stochastic in training, deterministic at inference.
 
-    alpha: "auto", or "auto_po2" for power-of-two scales; temperature > 0: the noise shrinks as it grows (at 8 about 11 %
-    of Gaussian weights differ from the deterministic codes); stochastic False: deterministic in training too.
+    alpha: "auto", or "auto_po2" for power-of-two scales; temperature > 0: the noise shrinks as it grows (at 8 about 11
+    % of Gaussian weights differ from the deterministic codes); stochastic False: deterministic in training too.
     """
 
     bits = 2

@@ -1,1 +1,1 @@
-"""Data sets: each module has DESCRIPTION and `load(root, *, cache, progress) -> Dataset`; names with an underscore help."""
+"""Data sets: each module has DESCRIPTION and `load(root, *, cache, progress) -> Dataset`; an underscore: a helper."""

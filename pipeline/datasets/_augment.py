@@ -21,8 +21,8 @@ def crop(x: Int8Array, quantization: Quantization, rng: np.random.Generator) -> 
     n, h, w, _ = x.shape
     dy, dx = h // 8, w // 8
     padded = np.pad(x, ((0, 0), (dy, dy), (dx, dx), (0, 0)), constant_values=quantization.zero_point)
-    windows: Int8Array = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))  # type: ignore[call-overload]
-    moved = windows[np.arange(n), rng.integers(0, 2 * dy + 1, n), rng.integers(0, 2 * dx + 1, n)]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(1, 2))  # type: ignore[call-overload]
+    moved: Int8Array = windows[np.arange(n), rng.integers(0, 2 * dy + 1, n), rng.integers(0, 2 * dx + 1, n)]
     return np.ascontiguousarray(np.moveaxis(moved, 1, -1))
 
 
@@ -34,18 +34,13 @@ def crop_flip(x: Int8Array, quantization: Quantization, rng: np.random.Generator
     return x
 
 
-def jitter(x: Int8Array, quantization: Quantization, rng: np.random.Generator) -> Int8Array:
-    """Small images, each moved by up to half a pixel: linear interpolation between it and a neighbour of `crop`."""
-    share = rng.uniform(0.0, 0.5, (len(x), 1, 1, 1))
-    return np.rint(x + share * (crop(x, quantization, rng).astype(np.int16) - x)).astype(np.int8)
-
-
 def shift(x: Int8Array, quantization: Quantization, rng: np.random.Generator) -> Int8Array:
     """Spectrograms x (n, time, frequency, c), each moved in time by up to a tenth, its first or last frame repeated."""
     n, frames = x.shape[:2]
     reach = frames // 10
     index = np.arange(frames) + rng.integers(-reach, reach + 1, (n, 1))
-    return x[np.arange(n)[:, np.newaxis], np.clip(index, 0, frames - 1)]
+    moved: Int8Array = x[np.arange(n)[:, np.newaxis], np.clip(index, 0, frames - 1)]
+    return moved
 
 
-MODES: Mapping[str, Augment] = {"none": none, "crop": crop, "crop_flip": crop_flip, "jitter": jitter, "shift": shift}
+MODES: Mapping[str, Augment] = {"none": none, "crop": crop, "crop_flip": crop_flip, "shift": shift}

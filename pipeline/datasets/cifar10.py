@@ -19,6 +19,7 @@ TRAIN_FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST_FILE = "test_batch"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHAPE = (32, 32, 3)
+PIXELS = 3072
 VALIDATION = 5000
 """The last so many training images are the validation split."""
 QUANTIZATION = Quantization(scale=1 / 255, zero_point=-128)
@@ -70,12 +71,13 @@ def _read(path: Path) -> Part:
         ) from error
     except Exception as error:  # a damaged pickle raises almost anything
         raise ConfigError(f"{path}: not an official CIFAR-10 file ({error})", f"unpack {FOLDER} again") from error
-    wanted = (len(labels), int(np.prod(SHAPE)))
-    if pixels.dtype != np.uint8 or pixels.shape != wanted or len(labels) == 0 or not 0 <= labels.min() <= labels.max() < 10:
+    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS):
         raise ConfigError(
-            f"{path}: {pixels.dtype} {pixels.shape} with {len(labels)} labels, expected uint8 (n, {wanted[1]}) and labels 0..9",
+            f"{path}: pixels {pixels.dtype} {pixels.shape} for {len(labels)} labels, expected uint8 (n, {PIXELS})",
             f"unpack {FOLDER} again",
         )
+    if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise ConfigError(f"{path}: labels must be 0 to {len(CLASSES) - 1}, one at least", f"unpack {FOLDER} again")
     return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
@@ -83,7 +85,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles NumPy arrays and plain values, and nothing that could run code of the file."""
 
     def find_class(self, module: str, name: str) -> Any:
-        allowed = name in {"ndarray", "dtype", "_reconstruct", "scalar"} and module.split(".")[0] == "numpy"
+        allowed = name in {"ndarray", "dtype", "_reconstruct", "scalar"} and module.split(".", maxsplit=1)[0] == "numpy"
         if allowed or (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"refuses {module}.{name}")

@@ -68,7 +68,7 @@ def predict(
     for start in range(0, len(x), batch):
         parts.append(to_numpy(run(quantization.dequantize(x[start : start + batch]))))
         progress("keras", min(start + batch, len(x)), len(x), "")
-    return np.concatenate(parts).astype(np.float32)
+    return np.asarray(np.concatenate(parts), dtype=np.float32)
 
 
 def layer_outputs(
