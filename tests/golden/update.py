@@ -6,8 +6,10 @@ from pathlib import Path
 
 from pipeline import board, render
 from tests import tiny
+from tests.golden import commands
 
 if __name__ == "__main__":
     files = render.render(tiny.qmodel(), board.load("host"), "reference").files
     for name in ("model.c", "model.h"):
         Path(__file__).with_name(name).write_text(files[f"generated/{name}"])
+    Path(__file__).with_name("commands.txt").write_text("\n".join(commands.lines()) + "\n")

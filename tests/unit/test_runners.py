@@ -6,6 +6,7 @@ exist, so that a board that happens to be plugged in stays as it is.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.board import Board
 from pipeline.errors import ConfigError, DeviceError, ToolError
 from pipeline.runners import mass_storage
 from pipeline.shell import Result
+from tests.golden import commands
 
 FLASHING_TOOLS = [name for name in registry.names("runners") if not registry.load("runners", name).EMULATOR]
 REQUIRED = {
@@ -144,6 +146,32 @@ def test_command_lines(runner, arguments, place, serial_number, line, folder, me
     made = module.command(make(runner, arguments), folder, place, serial_number)
     assert made == expected(line, folder, media)
     assert made[0] == module.PROGRAM
+
+
+def test_command_lines_of_every_board():
+    """Golden: `python -m tests.golden.update` writes them anew."""
+    golden = Path(commands.__file__).with_name("commands.txt").read_text().splitlines()
+    assert commands.lines() == golden
+
+
+OPENOCD_FILES = sorted(
+    {board.load(name).flashing.openocd.config for name in board.names() if board.load(name).flashing.openocd}
+)
+
+
+@pytest.mark.skipif(shell.find("openocd") is None, reason="openocd is not installed")
+@pytest.mark.parametrize("files", OPENOCD_FILES, ids="+".join)
+def test_openocd_has_the_files_boards_name(files):
+    words = [word for file in files for word in ("-f", file)]
+    assert shell.run(["openocd", *words, "-c", "shutdown"], timeout_s=20).returncode == 0
+
+
+@pytest.mark.skipif(shell.find("pyocd") is None, reason="pyocd is not installed")
+def test_pyocd_has_the_targets_boards_name():
+    listed = json.loads(shell.run(["pyocd", "json", "--targets"]).output)
+    builtin = {target["name"] for target in listed["targets"]}
+    named = [board.load(name).flashing.pyocd for name in board.names()]
+    assert {pyocd.target for pyocd in named if pyocd and not pyocd.pack} <= builtin
 
 
 def test_every_tool_has_command_lines_in_the_table():

@@ -1,0 +1,36 @@
+"""The command line of every runner of every board, as `tritmcu flash --dry-run` would print it."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+from pipeline import board, registry, runners
+from pipeline.runners import mass_storage
+
+PORT, SERIAL_NUMBER = "/dev/ttyACM0", "0670FF48"
+
+
+def lines() -> list[str]:
+    """One line per board, runner and step; files of the firmware without their folder, drives at /media."""
+    found = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for suffix in ("elf", "bin", "hex"):
+            (folder / f"firmware.{suffix}").touch()
+        with mock.patch.object(mass_storage, "_drive", lambda volume, serial_number: Path("/media") / volume):
+            for name in board.names():
+                for runner in board.load(name).runners:
+                    found += [f"{name} {runner}: {line}" for line in _steps(name, runner, folder)]
+    return found
+
+
+def _steps(name: str, runner: str, folder: Path) -> list[str]:
+    target, module = board.load(name), registry.load("runners", runner)
+    if module.EMULATOR:
+        steps = [module.command(target, folder)]
+    else:
+        steps = runners.commands(module, target, folder, PORT, SERIAL_NUMBER)
+    return [shlex.join(step).replace(f"{folder}/", "") for step in steps]
