@@ -25,15 +25,18 @@ TIMEOUT = "TIMEOUT"
 
 _ERROR_NAMES = {code: name for name, code, _ in wire.ERRORS}
 _MESSAGE_NAMES = {message.code: message.name for message in wire.MESSAGES}
+_REPLY_NAMES = {code | wire.REPLY: name for code, name in _MESSAGE_NAMES.items()}
 _FIRST_PATIENCE_S = 0.5
-"""Before the device's pace is known. Every request may be repeated, so too little patience costs a frame, not an error."""
+"""Before the device's pace is known. Every request may be repeated: too little patience costs a frame, no error."""
 _SHORTEST_PATIENCE_S = 0.02
+_CLEAN_LINE_PATIENCE_S = 0.5
+"""While nothing gets lost, a busy computer is the likeliest reason for a wait."""
 _HELLO_PATIENCE_S = 0.1
 """A device that still boots loses HELLOs without a word."""
 _MOST_BACKOFF = 16
 _PACE_MARGIN = 4.0
 _DAMAGED_MARGIN = 1.5
-_PACE_DECAY = 0.99
+_PACE_DECAY = 0.995
 _MOST_IN_FLIGHT = 100
 """Well below the 256 sequence numbers, so that a late answer cannot be taken for a younger request's."""
 
@@ -82,6 +85,8 @@ class Channel:
         self._misses = 0
         self._slowest_s: dict[str, float] = {}
         self._damaged_s: float | None = None
+        self._expired: dict[int, Request] = {}
+        self._patience_floor_s = _CLEAN_LINE_PATIENCE_S
         self._heard_s = self._opened_s = time.monotonic()
 
     def link_stats(self) -> LinkStats:
@@ -109,6 +114,7 @@ class Channel:
             # Closes whatever half frame the device may still hold.
             data = wire.DELIMITER + data
         request = Request(name, self._seq, len(data), time.monotonic(), tag)
+        self._expired.pop(self._seq, None)
         self._seq = (self._seq + 1) & 0xFF
         if not self._in_flight and not self._misses:
             self._heard_s = request.sent_s
@@ -148,17 +154,26 @@ class Channel:
         return answers
 
     def _settle(self, frame: wire.Frame) -> list[Answer]:
-        """The outcomes a frame decides: its request's, and the loss of every older one. Late and duplicate answers,
-        and frames that answer nothing, decide nothing."""
-        name = _MESSAGE_NAMES.get(frame.type & ~wire.REPLY, "")
+        """The outcomes a frame decides: its request's, and the loss of every older one in flight. An answer that comes
+        after its TIMEOUT is as good as one in time. Duplicate answers, and frames that answer nothing, decide nothing.
+        """
+        name = _REPLY_NAMES.get(frame.type, "")
         if name == "FAULT":
             raise self._crash(frame)
-        request = next((r for r in self._in_flight if r.seq == frame.seq), None)
+        request = next((r for r in self._in_flight if r.seq == frame.seq), self._expired.get(frame.seq))
         answer = _parse(request, name, frame) if request else None
         if answer is None:
             return []
-        self._learn_pace(answer.request)
-        return [*self._drop_until(answer.request), answer]
+        now_s = time.monotonic()
+        if self._expired.pop(frame.seq, None):
+            # Too impatient, or its last bytes came only with the repetition: no measure of the pace.
+            self._patience_floor_s = min(2 * self._patience_floor_s, _CLEAN_LINE_PATIENCE_S)
+            lost = []
+        else:
+            self._learn_pace(answer.request, now_s)
+            lost = self._drop_until(answer.request)
+        self._heard_s, self._misses = now_s, 0
+        return [*lost, answer]
 
     def _crash(self, frame: wire.Frame) -> DeviceFaultError:
         try:
@@ -174,12 +189,9 @@ class Channel:
             lost.append(Answer(oldest, error=LOST))
         return lost
 
-    def _learn_pace(self, request: Request) -> None:
-        now = time.monotonic()
-        waited = now - max(request.sent_s, self._heard_s)
-        self._slowest_s[request.name] = max(waited, _PACE_DECAY * self._slowest_s.get(request.name, 0.0))
-        self._heard_s = now
-        self._misses = 0
+    def _learn_pace(self, request: Request, now_s: float) -> None:
+        waited_s = now_s - max(request.sent_s, self._heard_s)
+        self._slowest_s[request.name] = max(waited_s, _PACE_DECAY * self._slowest_s.get(request.name, 0.0))
 
     def _patience_s(self, name: str) -> float:
         """How long to wait for the answer to such a request before it counts as lost."""
@@ -188,7 +200,7 @@ class Channel:
             return _HELLO_PATIENCE_S * min(backoff, 4)
         if name not in self._slowest_s:
             return _FIRST_PATIENCE_S * backoff
-        return max(_PACE_MARGIN * self._slowest_s[name], _SHORTEST_PATIENCE_S) * backoff
+        return max(_PACE_MARGIN * self._slowest_s[name], self._patience_floor_s) * backoff
 
     def _deadline_s(self) -> float:
         """When the requests in flight count as lost; the slowest of them decides, as its answer may be the only one
@@ -207,7 +219,9 @@ class Channel:
             raise DeviceError(message, "reset the board; if that does not help, flash it again")
         self._misses += 1
         self._damaged_s = None
+        self._patience_floor_s = max(self._patience_floor_s / 2, _SHORTEST_PATIENCE_S)
         answers = [Answer(request, error=TIMEOUT) for request in self._in_flight]
+        self._expired.update((request.seq, request) for request in self._in_flight)
         self._in_flight.clear()
         return answers
 
