@@ -76,7 +76,7 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
             axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=f"{name}, {who}")
     axes.set_ylim(_floor(accuracy), 101)
     axes.set_xlim(left=0)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="y", integer=True)
     figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)
     return _svg(figure)
 

@@ -272,7 +272,7 @@ class Workflow:
         plan, trace, job = self.plan, self.trace, self.plan.job
         layers = [layer.name for layer in self.qmodel.layers]
         evidence = report.Evidence(
-            job=job.model_dump(mode="json") if job else {"name": plan.name, "dataset": plan.dataset.model_dump()},
+            job=job.model_dump(mode="json") if job else _unknown_job(plan),
             board=plan.board,
             qmodel=self.qmodel,
             sources=self.sources,
@@ -358,6 +358,11 @@ def _check_match(model: QModel, dataset: Dataset) -> None:
 def _about_input(spec: TensorSpec) -> str:
     q = spec.quantization
     return f"{'x'.join(map(str, spec.shape))} samples (scale {q.scale:.6g}, zero point {q.zero_point})"
+
+
+def _unknown_job(plan: Plan) -> dict[str, Any]:
+    """What can be said of the job of a stored model that does not know it."""
+    return {"name": plan.name, "description": "", "dataset": plan.dataset.model_dump()}
 
 
 BUILD_COMMAND = "cmake -G Ninja -B build {toolchain}&& cmake --build build"

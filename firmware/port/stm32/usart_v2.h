@@ -10,7 +10,8 @@
 #define UART_OUTPUT REG32(UART_BASE + 0x28U) /* TDR */
 
 #define UART_ON (1U << 0)
-#define UART_FIFO_ON (MCU_UART_HAS_FIFO ? 1U << 29 : 0U)
+#define FIFO_ON (1U << 29) /* CR1 */
+#define UART_FIFO_ON (MCU_UART_HAS_FIFO ? FIFO_ON : 0U)
 #define UART_CLEAR_OVERRUN (UART_ICR = OVERRUN)
 
 #endif

@@ -46,7 +46,6 @@
 #define RMVF (1U << 24)
 
 #define FLASH_ACR REG32(0x40023C00U) /* 3.9.1 */
-#define LATENCY_MASK 15U
 
 /* Power control (RM0390, RM0410 and RM0385: registers PWR_CR and PWR_CSR, or PWR_CR1 and PWR_CSR1). */
 #define PWR_CR REG32(0x40007000U)

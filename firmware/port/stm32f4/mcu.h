@@ -5,7 +5,8 @@
 #include "stm32f.h"
 #include "usart_v1.h"
 
-/* FLASH_ACR (RM0090 3.9.1): prefetch, instruction and data cache of the ART accelerator. */
+/* FLASH_ACR (RM0090 3.9.1): latency; prefetch, instruction and data cache of the ART accelerator. */
+#define LATENCY_MASK 7U
 #define MCU_FLASH_ACCELERATORS (1U << 8 | 1U << 9 | 1U << 10)
 /* Without and with over-drive, which the STM32F405 lacks (RM0090 7.2, RM0390 6.2); APB2 may be twice as fast as APB1.
  */

@@ -53,7 +53,7 @@
 
 /* FLASH_ACR: latency, prefetch, instruction and data cache of the ART accelerator */
 #define FLASH_ACR REG32(0x40022000U)
-#define LATENCY_MASK (STM32_BOOST ? 15U : 7U)
+#define LATENCY_MASK 7U
 #define PREFETCH_AND_CACHES (1U << 8 | 1U << 9 | 1U << 10)
 
 /* Power control (chapter 5). */
