@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import signal
@@ -180,9 +181,7 @@ def test_ctrl_c_leaves_no_process_and_the_rerun_goes_on(stored, tmp_path):
     command = [sys.executable, "-m", "pipeline.cli", "run", "--model", str(stored), "--dataset", "digits"]
     command += ["--board", "netduinoplus2", "--run-dir", str(tmp_path / "run")]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if line.startswith("stream") and "started" in line:
-                break
+        first = list(itertools.takewhile(lambda line: not re.match("stream +started", line), process.stderr))
         wait_until(lambda: any("qemu" in words for words in command_lines(tmp_path)))
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -193,7 +192,7 @@ def test_ctrl_c_leaves_no_process_and_the_rerun_goes_on(stored, tmp_path):
     wait_until(lambda: not command_lines(tmp_path))
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0
-    assert re.search("^build +unchanged", again.stderr, re.MULTILINE)
+    assert re.search("^build +unchanged", again.stderr, re.MULTILINE), "".join(first) + again.stderr
     assert command_lines(tmp_path) == []
 
 
