@@ -1,0 +1,45 @@
+"""What several tests share: the tiny network built for a board, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline import board, build, render
+from pipeline.board import Board
+from pipeline.types import Image, QModel
+from tests import tiny
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """An image in its folder, and what it was made from."""
+
+    qmodel: QModel
+    board: Board
+    image: Image
+    folder: Path
+
+    @property
+    def program(self) -> str:
+        return str(self.folder / "firmware.elf")
+
+
+@pytest.fixture(scope="session")
+def firmware(tmp_path_factory) -> Callable[..., Firmware]:
+    """firmware(board name, **changes of its link): the tiny network, built for that board."""
+    built: dict[object, Firmware] = {}
+
+    def get(name: str, **link: int) -> Firmware:
+        key = (name, *sorted(link.items()))
+        if key not in built:
+            plain = board.load(name)
+            target = plain.model_copy(update={"link": plain.link.model_copy(update=link)})
+            model, folder = tiny.qmodel(), tmp_path_factory.mktemp(name)
+            built[key] = Firmware(model, target, build.build(render.render(model, target), target, folder), folder)
+        return built[key]
+
+    return get
