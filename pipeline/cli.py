@@ -36,10 +36,12 @@ STAGES = {
 LISTINGS = {
     "boards": "list the boards",
     "doctor": "check programs, packages and data; name the command for what is missing",
+    "rig": "list ports and debug probes; note which board hangs on which",
+    "board": "make a board file from a PlatformIO board description",
     "reproduce": "run a recorded device/twin mismatch once more",
 }
 """Commands that look and show."""
-WITH_JSON = frozenset({"run", "report", "boards", "doctor"})
+WITH_JSON = frozenset({"run", "report", "boards", "doctor", "rig"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    """A request to end leaves through the same doors as Ctrl-C, so that emulators and half-written files are cleared."""
+    """A request to end leaves through the same doors as Ctrl-C, so that nothing half-done stays."""
     raise KeyboardInterrupt
 
 
@@ -100,6 +102,14 @@ def parser() -> argparse.ArgumentParser:
         if name == "reproduce":
             verb.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of runs/NAME/stream/mismatches")
             verb.add_argument("--port", metavar="PORT", help="serial port of a real board")
+        if name == "rig":
+            _add_rig(verb)
+        if name == "board":
+            verb.add_argument("action", choices=("import",))
+            verb.add_argument("file", type=Path, metavar="FILE", help="a JSON file of PlatformIO's boards folders")
+            verb.add_argument("--name", default="", help="name of the board; by default the file's")
+        if name == "flash":
+            verb.add_argument("--dry-run", action="store_true", help="print the command lines, run none of them")
         if name == "export":
             verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or an empty folder")
     return whole
@@ -115,7 +125,9 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
     add("--epochs", type=_positive, metavar="N", help="train so many epochs instead of the job's")
     add("--seed", type=_seed, metavar="N", help="of every random draw, instead of the job's")
     add("--limit", type=_positive, metavar="N", help="attack and stream only the first N test samples")
-    add("--port", metavar="PORT", help="serial port of a real board")
+    add("--port", metavar="PORT", help="serial port of a real board; without it, the one of rig.toml or the only one")
+    add("--unit", default="", metavar="NAME", help="which of several boards in rig.toml: its name or USB serial number")
+    add("--runner", metavar="TOOL", help="flash with this one of the board's tools")
     add("--run-dir", type=Path, metavar="DIR", help="keep everything in DIR instead of runs/NAME")
     add(
         "--resume",
@@ -123,6 +135,14 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
         help="continue an earlier training of the same recipe, also one of fewer epochs",
     )
     add("--fresh", action="store_true", help="repeat what is up to date")
+
+
+def _add_rig(verb: argparse.ArgumentParser) -> None:
+    """What to note in rig.toml; without --add everything that is plugged in is listed."""
+    verb.add_argument("--add", metavar="BOARD", help="note in rig.toml that this board hangs on --port")
+    verb.add_argument("--port", default="", metavar="PORT", help="serial port; may be left out when only one can be it")
+    verb.add_argument("--name", default="", metavar="NAME", help="what to call the unit in --unit")
+    verb.add_argument("--probe", default="", metavar="SERIAL", help="serial number of a debug probe of its own")
 
 
 def _positive(value: str) -> int:

@@ -13,14 +13,29 @@ from typing import NamedTuple
 from pydantic import model_validator
 
 from pipeline import board as boards
-from pipeline import config, store
+from pipeline import config, registry, store
 from pipeline.board import Board
 from pipeline.config import Strict
 from pipeline.errors import ConfigError, DeviceError
 from pipeline.links.serial import Port, ports
 from pipeline.registry import unknown
 
-__all__ = ["FILE", "Location", "Port", "Probe", "Rig", "Unit", "add", "candidates", "load", "locate", "ports", "probes"]
+__all__ = [
+    "FILE",
+    "Location",
+    "Port",
+    "Probe",
+    "Rig",
+    "Unit",
+    "add",
+    "candidates",
+    "find",
+    "load",
+    "locate",
+    "pick",
+    "ports",
+    "probes",
+]
 
 FILE = Path("rig.toml")
 USB_DEVICES = Path("/sys/bus/usb/devices")
@@ -79,10 +94,11 @@ class Probe(NamedTuple):
 
 
 class Location(NamedTuple):
-    """Where a unit is. serial_number: of its debug probe, "" when not known or not needed."""
+    """Where a unit is. port: None for an emulated board; serial_number: of its debug probe, "" when not known or not
+    needed."""
 
-    port: str
-    serial_number: str
+    port: str | None
+    serial_number: str = ""
 
 
 def load(path: Path = FILE) -> Rig:
@@ -117,6 +133,19 @@ def add(rig: Rig, board: Board, port: Port, *, name: str = "", probe: str = "") 
     return Rig(unit=(*others, unit))
 
 
+def pick(board: Board, present: Iterable[Port], device: str = "") -> Port:
+    """The port called `device`, or the only one that may be the board's. DeviceError when there is none or a choice."""
+    present = tuple(present)
+    matching = [p for p in present if (p.device == device if device else p.usb_id and p.usb_id in board.usb_ids)]
+    if len(matching) == 1:
+        return matching[0]
+    what = f"no port {device!r}" if device else "more than one port may be it" if matching else "no port has its USB id"
+    raise DeviceError(
+        f"board {board.name!r}: {what}; ports here: {_listed(p.device for p in matching or present)}",
+        "plug it in, or name its port with --port",
+    )
+
+
 def candidates(port: Port) -> tuple[str, ...]:
     """Names of the boards whose serial port has this port's USB id."""
     return tuple(name for name in boards.names() if port.usb_id and port.usb_id in boards.load(name).usb_ids)
@@ -149,6 +178,14 @@ def _probe_kind(usb_id: str, description: str) -> str:
     return "CMSIS-DAP" if "CMSIS-DAP" in description else ""
 
 
+def find(board: Board, *, port: str = "", unit: str = "", path: Path = FILE) -> Location:
+    """Where the board is, among the ports of this machine and the units in the file; see `locate`. A board whose first
+    runner emulates it is nowhere, unless `port` or `unit` says that a real one is meant."""
+    if registry.load("runners", board.runner).EMULATOR and not (port or unit):
+        return Location(None)
+    return locate(board, load(path), ports(), unit=unit, port=port)
+
+
 def locate(board: Board, rig: Rig, present: Iterable[Port], *, unit: str = "", port: str = "") -> Location:
     """Where the board is: at `port` if given, else the unit of the rig (`unit` names one of several), else the only
     port whose USB id is one of the board's. DeviceError, with what there is, when that is none or more than one."""
@@ -158,14 +195,7 @@ def locate(board: Board, rig: Rig, present: Iterable[Port], *, unit: str = "", p
     known = [u for u in rig.unit if u.board == board.name]
     if known or unit:
         return _locate_unit(board, known, present, unit)
-    matching = [p for p in present if p.usb_id and p.usb_id in board.usb_ids]
-    if len(matching) == 1:
-        return _location(matching[0])
-    state = "more than one port may be it" if matching else "not in rig.toml, and no port has its USB id"
-    raise DeviceError(
-        f"board {board.name!r}: {state}; ports here: {_listed(p.device for p in matching or present)}",
-        f"tritmcu rig --add {board.name} --port PORT, or name the port with --port",
-    )
+    return _location(pick(board, present))
 
 
 def _locate_unit(board: Board, known: list[Unit], present: tuple[Port, ...], unit: str) -> Location:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import board as boards
-from pipeline import console, doctor, mismatch, registry, text, workflow
+from pipeline import board_import, console, doctor, mismatch, registry, rig, text, workflow
 from pipeline import job as jobs
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.job import Job
+from pipeline.rig import Port, Probe, Unit
 from pipeline.workflow import Plan, Workflow
 
 RUNS = Path("runs")
@@ -39,6 +40,8 @@ def act(arguments: argparse.Namespace) -> int:
         "export": _export,
         "boards": _boards,
         "doctor": _doctor,
+        "rig": _rig,
+        "board": _board,
         "reproduce": _reproduce,
     }
     return acts.get(arguments.verb, _run)(arguments)
@@ -47,12 +50,21 @@ def act(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     """`run`, or one stage."""
     plan = _plan(arguments)
+    if arguments.verb == "flash" and arguments.dry_run:
+        return _dry_run(plan)
     whole = arguments.verb == "run"
     with closing(console.display()) as display:
         made = Workflow(plan, display, workflow.STAGES if whole else (arguments.verb,))
         result = getattr(made, "report" if whole else NOUNS[arguments.verb])
     if arguments.verb in ("run", "report"):
         _show(plan, result, arguments.json)
+    return 0
+
+
+def _dry_run(plan: Plan) -> int:
+    with closing(console.display()) as display:
+        lines = Workflow(plan, display, ("flash",)).flash_commands
+    console.stdout("\n".join(map(shlex.join, lines)))
     return 0
 
 
@@ -70,6 +82,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         "resume": arguments.resume,
         "fresh": arguments.fresh,
         "port": arguments.port,
+        "unit": arguments.unit,
+        "runner": arguments.runner,
         "words": shlex.join(arguments.words),
     }
     if arguments.model is None:
@@ -111,6 +125,32 @@ def _boards(arguments: argparse.Namespace) -> int:
         for b in known
     ]  # fmt: skip
     console.table("", columns, rows, right=(3, 4))
+    return 0
+
+
+def _rig(arguments: argparse.Namespace) -> int:
+    """What is plugged in, or one unit more in rig.toml."""
+    if arguments.add:
+        board = boards.load(arguments.add)
+        port = rig.pick(board, rig.ports(), arguments.port)
+        rig.save(rig.add(rig.load(), board, port, name=arguments.name, probe=arguments.probe))
+        console.stderr(f"{board.name} is at {port.device}: {rig.FILE}")
+        return 0
+    ports, probes, units = rig.ports(), rig.probes(), rig.load().unit
+    if arguments.json:
+        found = {"ports": [p._asdict() for p in ports], "probes": [p._asdict() for p in probes]}
+        console.stdout(json.dumps({**found, "units": [u.model_dump() for u in units]}, indent=1))
+        return 0
+    may_be = [", ".join(rig.candidates(port)) for port in ports]
+    console.table("ports", (*Port._fields, "may be"), [(*p, m) for p, m in zip(ports, may_be, strict=True)])
+    console.table("debug probes and bootloaders", Probe._fields, probes)
+    console.table(str(rig.FILE), tuple(Unit.model_fields), [tuple(u.model_dump().values()) for u in units])
+    return 0
+
+
+def _board(arguments: argparse.Namespace) -> int:
+    path = board_import.import_board(arguments.file, name=arguments.name)
+    console.stderr(f"{path}: read it, then tritmcu export --format arduino --board {path.stem} --output DIR")
     return 0
 
 

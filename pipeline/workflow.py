@@ -20,9 +20,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from pipeline import board as boards
-from pipeline import build, config, flash, footprint, lower, registry, render, report, store, stream, text, twin
+from pipeline import build, config, flash, footprint, lower, registry, render, report, rig, store, stream, text, twin
 from pipeline.board import Board
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DeviceError
 from pipeline.job import AttackConfig, DatasetConfig, Job
 from pipeline.report import Numbers
 from pipeline.types import (
@@ -65,7 +65,8 @@ class Plan:
     job: None for a stored model that does not know its job; model: run this one instead of training; folder: training,
     data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
     samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
-    port: of a real board; words: the command line after the verb, for hints.
+    port, unit: of a real board (rig.find); runner: this one of the board's; words: the command line after the verb, for
+    hints.
     """
 
     name: str
@@ -79,6 +80,8 @@ class Plan:
     resume: bool = False
     fresh: bool = False
     port: str | None = None
+    unit: str = ""
+    runner: str | None = None
     words: str = ""
 
     def moved_to(self, folder: Path) -> Plan:
@@ -242,7 +245,14 @@ class Workflow:
         plan, image = self.plan, self.image
 
         def make() -> DeviceInfo:
-            return flash.flash(image, self._image_folder, plan.board, place=plan.port, progress=self._display.progress)
+            location = self._location
+            return flash.flash(
+                *(image, self._image_folder, plan.board),
+                place=location.port,
+                serial_number=location.serial_number,
+                only=plan.runner,
+                progress=self._display.progress,
+            )
 
         return self._timed("flash", make, _about_device)
 
@@ -255,7 +265,7 @@ class Workflow:
         def make(_: Path) -> Trace:
             return stream.stream(
                 *(qmodel, datasets, image, self._image_folder, plan.board, work),
-                place=plan.port,
+                place=self._location.port,
                 progress=self._display.progress,
             )
 
@@ -289,6 +299,22 @@ class Workflow:
             return report.report(evidence, plan.device_folder)
 
         return self._timed("report", make, lambda _: str(plan.device_folder / "report.html"))
+
+    @property
+    def flash_commands(self) -> list[list[str]]:
+        """What `device` would run. A board that cannot be found, and needs no port, is assumed to be the only one."""
+        plan, _ = self.plan, self.image
+        try:
+            place, serial_number = self._location
+        except DeviceError:
+            place, serial_number = None, ""
+        return flash.commands(
+            self._image_folder, plan.board, place=place, serial_number=serial_number, only=plan.runner
+        )
+
+    @cached_property
+    def _location(self) -> rig.Location:
+        return rig.find(self.plan.board, port=self.plan.port or "", unit=self.plan.unit)
 
     @property
     def _image_folder(self) -> Path:

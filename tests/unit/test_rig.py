@@ -49,7 +49,7 @@ def test_an_adapter_and_a_probe_of_its_own(nucleo):
 @pytest.mark.parametrize(
     ("bench", "present", "unit", "expected"),
     [
-        ([], [], "", "not in rig.toml, and no port has its USB id; ports here: none"),
+        ([], [], "", "no port has its USB id; ports here: none"),
         ([], [ADAPTER, OLD], "", "no port has its USB id; ports here: /dev/ttyUSB0, /dev/ttyS0"),
         ([], [NUCLEO, TWIN, OLD], "", "more than one port may be it; ports here: /dev/ttyACM0, /dev/ttyACM1"),
         ([NUCLEO], [TWIN], "", "unit '0670FF4855' (serial number 0670FF4855) is not plugged in; ports here: /dev/tty"),
@@ -64,6 +64,22 @@ def test_what_cannot_be_told_is_listed(nucleo, bench, present, unit, expected):
         rig.locate(nucleo, known, present, unit=unit)
     assert expected in str(caught.value)
     assert caught.value.hint
+
+
+def test_an_emulated_board_is_nowhere_unless_a_real_one_is_meant(tmp_path):
+    emulated = board.load("netduinoplus2")
+    path = tmp_path / "rig.toml"
+    assert rig.find(emulated, path=path) == Location(None, "")
+    assert rig.find(emulated, port="/dev/pts/9", path=path) == Location("/dev/pts/9", "")
+    with pytest.raises(DeviceError, match="no unit 'left'"):
+        rig.find(emulated, unit="left", path=path)
+
+
+def test_a_port_to_note_is_picked_or_named(nucleo):
+    assert rig.pick(nucleo, [OLD, NUCLEO]) == NUCLEO
+    assert rig.pick(nucleo, [OLD, NUCLEO, TWIN], "/dev/ttyS0") == OLD
+    with pytest.raises(DeviceError, match="no port '/dev/ttyACM7'; ports here: /dev/ttyACM0"):
+        rig.pick(nucleo, [NUCLEO], "/dev/ttyACM7")
 
 
 def test_a_rig_survives_its_file(nucleo, tmp_path):

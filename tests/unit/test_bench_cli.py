@@ -1,0 +1,86 @@
+"""The commands of a person with a board in hand: rig, board import, flash --dry-run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import board, rig, store
+from tests import tiny
+from tests.unit.test_board_import import NUCLEO
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def tritmcu(tmp_path: Path) -> Command:
+    """Runs the command in an empty folder; the finished process."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pipeline.cli", *words]
+        return subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+
+    return run
+
+
+def test_rig_lists_what_is_there(tritmcu: Command) -> None:
+    done = tritmcu("rig", "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert set(found) == {"ports", "probes", "units"}
+    assert [port["device"] for port in found["ports"]] == [port.device for port in rig.ports()]
+    assert "ports" in tritmcu("rig").stdout
+
+
+def test_rig_notes_a_unit_for_good(tritmcu: Command, tmp_path: Path) -> None:
+    done = tritmcu("rig", "--add", "nucleo-f446re", "--port", "/dev/tritmcu-no-such-port")
+    assert done.returncode == 2
+    assert "no port '/dev/tritmcu-no-such-port'" in done.stderr
+    assert not (tmp_path / "rig.toml").exists()
+    here = rig.ports()
+    if not here:
+        pytest.skip("this machine has no serial port at all")
+    assert tritmcu("rig", "--add", "nucleo-f446re", "--port", here[0].device, "--name", "left").returncode == 0
+    unit = rig.load(tmp_path / "rig.toml").unit[0]
+    assert (unit.board, unit.name) == ("nucleo-f446re", "left")
+    assert here[0].serial_number == unit.serial_number
+    assert json.loads(tritmcu("rig", "--json").stdout)["units"][0]["name"] == "left"
+
+
+@pytest.mark.toolchain
+def test_dry_run_prints_what_would_be_run(tritmcu: Command, tmp_path: Path) -> None:
+    store.save(tmp_path / "q", tiny.qmodel(), "key")
+    words = ("--model", "q", "--dataset", "digits", "--board", "nucleo-f446re", "--run-dir", "r")
+    for verb in ("render", "build"):
+        assert tritmcu(verb, *words).returncode == 0
+    done = tritmcu("flash", *words, "--dry-run", "--runner", "st_flash", "--port", "/dev/ttyACM0")
+    assert done.returncode == 0
+    assert done.stdout == "st-flash --reset write r/image/firmware.bin 0x08000000\n"
+    done = tritmcu("flash", *words, "--dry-run")
+    assert done.stdout == (
+        "openocd -f board/st_nucleo_f4.cfg -c 'program {r/image/firmware.elf} verify reset exit'\n"
+    ), "a probe needs no port"
+    done = tritmcu("flash", *words, "--dry-run", "--runner", "bossac")
+    assert done.returncode == 2
+    assert "unknown runner of board 'nucleo-f446re': 'bossac'" in done.stderr
+    assert "hint: known: mass_storage, openocd, st_flash" in done.stderr
+    done = tritmcu("flash", *words, "--runner", "st_flash", "--port", "/dev/tritmcu-no-such-port")
+    assert done.returncode == 2
+
+
+def test_board_import_says_what_to_do_next(tritmcu: Command, tmp_path: Path) -> None:
+    (tmp_path / "uno.json").write_text(json.dumps(NUCLEO))
+    done = tritmcu("board", "import", "uno.json", "--name", "netduinoplus2")
+    assert done.returncode == 2
+    assert "exists" in done.stderr
+    (tmp_path / "bad.json").write_text("{}")
+    done = tritmcu("board", "import", "bad.json")
+    assert done.returncode == 2
+    assert "error: bad.json: key 'name' is missing" in done.stderr
+    assert "bad" not in board.names()
