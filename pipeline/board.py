@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline import config, registry
+from pipeline import config, registry, wire
 from pipeline.config import Strict
 from pipeline.errors import ConfigError
 from pipeline.flashing import Flashing, UsbId
@@ -26,10 +26,16 @@ CORE_FLAGS = {
     "cortex-m7d": ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-d16"),
     "cortex-m33f": ("-mcpu=cortex-m33", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
     "cortex-m55": ("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"),
+    "atmega328p": ("-mmcu=atmega328p",),
+    "atmega2560": ("-mmcu=atmega2560",),
 }
 """GCC flags per core; the keys are what a board's `core` may be."""
 
+AVR_CORES = frozenset(core for core in CORE_FLAGS if core.startswith("atmega"))
 CORES_WITH_DSP = frozenset({"cortex-m4f", "cortex-m7", "cortex-m7d", "cortex-m33f", "cortex-m55"})
+
+LARGEST_FIXED_REPLY = max(sum(field.size for field in message.reply) for message in wire.MESSAGES)
+"""Bytes; what every firmware must be able to answer in one frame."""
 
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -42,7 +48,8 @@ class Region(Strict):
 
 
 class Memory(Strict):
-    """flash holds code and constants; ram holds stack (at its bottom), data and the activation arena."""
+    """flash holds code and constants; ram holds data, the activation arena and the stack: at its bottom, or on AVR what
+    is left at its top, at least stack_bytes."""
 
     flash: Region
     ram: Region
@@ -55,8 +62,8 @@ class Link(Strict):
 
     kind: Literal["serial", "tcp", "pipe"]
     baud: Annotated[int, Field(gt=0)] = 115200
-    rx_buffer_bytes: Annotated[int, Field(ge=64, le=65535)] = 1024
-    max_payload: Annotated[int, Field(ge=40, le=4096)] = 256
+    rx_buffer_bytes: Annotated[int, Field(ge=48, le=65535)] = 1024
+    max_payload: Annotated[int, Field(ge=LARGEST_FIXED_REPLY, le=4096)] = 256
 
 
 class Emulator(Strict):
@@ -99,7 +106,8 @@ class Board(Strict):
 
     @model_validator(mode="after")
     def _credit_holds_a_frame(self) -> Board:
-        if self.link.rx_buffer_bytes < self.link.max_payload + 16:
+        # An Arduino core has its own buffer, often of 64 bytes: a longer frame is only sent while the device waits.
+        if not self.is_arduino and self.link.rx_buffer_bytes < self.link.max_payload + 16:
             raise ValueError("link.rx_buffer_bytes must be at least link.max_payload + 16")
         return self
 
@@ -126,6 +134,14 @@ class Board(Strict):
         return CORE_FLAGS[self.core]
 
     @property
+    def build_programs(self) -> tuple[str, ...]:
+        """Programs that building for it takes, the C compiler last; none where only an Arduino tool can build."""
+        if self.is_arduino and not self.is_avr:
+            return ()
+        compiler = "gcc" if self.is_host else "avr-gcc" if self.is_avr else "arm-none-eabi-gcc"
+        return ("cmake", "ninja", compiler)
+
+    @property
     def has_dsp(self) -> bool:
         """Whether the core has the Armv7E-M DSP instructions."""
         return self.core in CORES_WITH_DSP
@@ -134,6 +150,16 @@ class Board(Strict):
     def has_mve(self) -> bool:
         """Whether the core has the M-profile vector extension (Helium)."""
         return self.core == "cortex-m55"
+
+    @property
+    def is_avr(self) -> bool:
+        """Whether the MCU is an AVR: 16-bit int, constants in an address space of their own."""
+        return self.core in AVR_CORES
+
+    @property
+    def is_arduino(self) -> bool:
+        """Whether the firmware runs on top of the board's Arduino core."""
+        return self.port == "arduino"
 
     @property
     def is_host(self) -> bool:

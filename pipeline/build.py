@@ -11,13 +11,13 @@ from pathlib import Path
 
 from pipeline import footprint, shell
 from pipeline.board import Board
-from pipeline.errors import FitError, ToolError
+from pipeline.errors import ConfigError, FitError, ToolError
 from pipeline.types import Image, Progress, Sources, no_progress
 
 ELF = "firmware.elf"
 OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
 _KIB = 1024
-_CLEAN_ENVIRONMENT = {"CFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
+_CLEAN_ENVIRONMENT = {"CFLAGS": "", "CXXFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
 _OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
 
 
@@ -95,10 +95,14 @@ def _kib(size: int) -> str:
 
 def _require_tools(board: Board) -> str:
     """Name of the C compiler; every program of the build is there."""
-    compiler = "gcc" if board.is_host else "arm-none-eabi-gcc"
-    for program in ("cmake", "ninja", compiler):
+    if not board.build_programs:
+        raise ConfigError(
+            f"board {board.name!r}: only the tools of its Arduino core can build for it",
+            f"tritmcu export --format arduino --board {board.name}",
+        )
+    for program in board.build_programs:
         shell.require(program)
-    return compiler
+    return board.build_programs[-1]
 
 
 def _write(sources: Sources, project: Path) -> None:
@@ -115,7 +119,18 @@ def _configure(project: Path, board: Board, sanitize: bool) -> None:
     options += ["-DCMAKE_C_COMPILER=gcc"] if board.is_host else ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
     options += ["-DSANITIZE=ON"] if sanitize else []
     command = ["cmake", "-G", "Ninja", "-B", "build", *options]
-    shell.run(command, cwd=project, env=_CLEAN_ENVIRONMENT)
+    result = shell.run(command, cwd=project, env=_CLEAN_ENVIRONMENT, check=False)
+    if result.returncode != 0:
+        raise _not_configured(result.output, board, project)
+
+
+def _not_configured(output: str, board: Board, project: Path) -> ToolError:
+    if "no Arduino AVR core" in output:
+        return ToolError(
+            f"board {board.name!r}: the Arduino AVR core is missing", shell.install_hint("arduino-core-avr")
+        )
+    tail = " | ".join(output.strip().splitlines()[-4:])
+    return ToolError(f"board {board.name!r}: CMake cannot configure the project: {tail}", f"cmake -B build {project}")
 
 
 def _compile(project: Path, sources: Sources, board: Board) -> None:
@@ -144,7 +159,7 @@ def _does_not_fit(region: str, overflow_bytes: int, sources: Sources, board: Boa
 def _flags(build_folder: Path) -> tuple[str, ...]:
     """Compiler flags of the application, without files, folders and path maps."""
     commands = json.loads((build_folder / "compile_commands.json").read_text())
-    command = next(c["command"] for c in commands if c["file"].endswith("app/main.c"))
+    command = next(c["command"] for c in commands if c["file"].endswith("app/app.c"))
     words = shlex.split(command)[1:]
     return tuple(w for w in words[: words.index("-o")] if not w.startswith(("-I", "-ffile-prefix-map")))
 

@@ -57,9 +57,8 @@ def missing(findings: dict[str, list[Finding]]) -> list[Finding]:
 
 def programs(target: Board) -> tuple[str, ...]:
     """Programs that building for the board and running on it takes."""
-    compiler = "gcc" if target.is_host else "arm-none-eabi-gcc"
     runner = str(registry.load("runners", target.runner).PROGRAM)
-    return ("cmake", "ninja", compiler, *([runner] if runner else []))
+    return (*target.build_programs, *([runner] if runner else []))
 
 
 def _programs() -> list[Finding]:

@@ -1,6 +1,6 @@
 """What a built firmware occupies, to the byte, read from its ELF file.
 
-The linker script (templates/link.ld.j2) puts each folder of the project into a section of its own name, so the section
+The linker script (templates/link_*.ld.j2) puts each folder of the project into a section of its own name, so the section
 sizes are the footprint; inside `.model` the symbols of a layer start with `layer<number>_` (pipeline/render.py).
 """
 
@@ -119,7 +119,7 @@ def _sections(elf: ELFFile) -> Iterator[_Section]:
 
 
 def _flash_bytes(elf: ELFFile, sections: Sequence[_Section]) -> int:
-    if elf["e_machine"] != "EM_ARM":
+    if elf["e_machine"] not in {"EM_ARM", "EM_AVR"}:
         return sum(s.size for s in sections if s.in_flash)
     loads = [s for s in elf.iter_segments("PT_LOAD") if s["p_filesz"]]
     return max(s["p_paddr"] + s["p_filesz"] for s in loads) - min(s["p_paddr"] for s in loads) if loads else 0

@@ -17,10 +17,14 @@ from pipeline.types import Arg, KernelCall, QLayer, QModel, Sources, digest_of
 
 FIRMWARE = REPOSITORY / "firmware"
 TEMPLATES = REPOSITORY / "templates"
-GENERATED = ("board.h", "wire.h", "link.ld", "model.h", "model.c")
+HEADERS_AND_MODEL = ("board.h", "wire.h", "model.h", "model.c")
 DIGEST_FILE = "generated/build_id.h"
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t",
            "uint32": "uint32_t"}  # fmt: skip
+MAIN = PurePosixPath("app/main.c")
+"""Arduino cores have their own."""
+REFERENCE_BASE = frozenset({"nn.h", "nn_arith.h", "nn_flash.h", "nn_decode.c"})
+"""What the reference kernels share; an AVR project holds these and the kernels its model calls, nothing else."""
 CORE_KERNELS = {"_dsp": "dsp", "_mve": "mve"}
 """Suffix of a kernel file that only some cores can compile, and the board feature it needs."""
 
@@ -69,14 +73,15 @@ def render(model: QModel, board: Board, kernels: Literal["auto", "reference"] = 
     plan = planner.plan(model, calls)
     layers = [_layer(model, i, call, plan) for i, call in enumerate(calls)]
     files = dict(_firmware_files(board))
+    if board.is_avr:
+        called = {f"nn/{name}" for name in REFERENCE_BASE | {call.source for call in calls if call}}
+        files = {path: text for path, text in files.items() if path in called or not path.startswith("nn/")}
     context = {
         "board": board,
         "qmodel": model,
         "layers": layers,
         "arena_bytes": plan.arena_bytes,
         "input_offset": plan.tensor_offsets[0],
-        "messages": wire.MESSAGES,
-        "errors": wire.ERRORS,
         "wire": wire,
         "sources": ["generated/model.c", *_compiled(files, "app/", "link/", "port/")],
         "kernel_sources": _compiled(files, "nn/"),
@@ -84,20 +89,31 @@ def render(model: QModel, board: Board, kernels: Literal["auto", "reference"] = 
         "headers": sorted(PurePosixPath(f).name for f in files if f.startswith("nn/") and f.endswith(".h")),
     }
     environment = _environment()
-    for name in GENERATED:
-        if name != "link.ld" or not board.is_host:
-            files[f"generated/{name}"] = environment.get_template(f"{name}.j2").render(context)
-    files["CMakeLists.txt"] = environment.get_template("CMakeLists.txt.j2").render(context)
-    if not board.is_host:
-        files["toolchain.cmake"] = environment.get_template("toolchain.cmake.j2").render(context)
+    for path, template in _templates(board).items():
+        files[path] = environment.get_template(template).render(context)
     digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
     files[DIGEST_FILE] = environment.get_template("build_id.h.j2").render(context, digest=digest)
     tables = {layer.name: sum(t.size_bytes for t in r.tables) for layer, r in zip(model.layers, layers, strict=True)}
     return Sources(dict(sorted(files.items())), digest, board.name, model.digest, plan.arena_bytes, tables)
 
 
+def _templates(board: Board) -> dict[str, str]:
+    """Template of every generated file: what CMake needs is left out where only an Arduino tool can build."""
+    files = {f"generated/{name}": f"{name}.j2" for name in HEADERS_AND_MODEL}
+    if board.is_arduino and not board.is_avr:
+        return files
+    files["CMakeLists.txt"] = "CMakeLists.txt.j2"
+    if board.is_avr:
+        files["arduino_core.cmake"] = "arduino_core.cmake.j2"
+    if not board.is_host:
+        family = "avr" if board.is_avr else "arm"
+        files["toolchain.cmake"] = f"toolchain_{family}.cmake.j2"
+        files["generated/link.ld"] = f"link_{family}.ld.j2"
+    return files
+
+
 def _compiled(files: Mapping[str, str], *folders: str) -> list[str]:
-    return sorted(f for f in files if f.startswith(folders) and f.endswith((".c", ".S")))
+    return sorted(f for f in files if f.startswith(folders) and f.endswith((".c", ".cpp", ".S")))
 
 
 def _environment() -> jinja2.Environment:
@@ -122,14 +138,17 @@ def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
     """(path in the project, text) of every hand-written file this board's project needs."""
     for path in sorted(FIRMWARE.rglob("*")):
         relative = PurePosixPath(path.relative_to(FIRMWARE).as_posix())
-        if path.suffix in {".c", ".h", ".S"} and _belongs(relative, board):
+        if path.suffix in {".c", ".cpp", ".h", ".S"} and _belongs(relative, board):
             yield str(relative), path.read_text()
 
 
 def _belongs(path: PurePosixPath, board: Board) -> bool:
     if path.parts[0] == "port" and len(path.parts) > 2:
         # stm32 holds what stm32f4 and stm32h7 share.
-        return board.port.startswith(path.parts[1]) or (path.parts[1] == "cortexm" and not board.is_host)
+        bare_metal = not (board.is_host or board.is_arduino)
+        return board.port.startswith(path.parts[1]) or (path.parts[1] == "cortexm" and bare_metal)
+    if path == MAIN:
+        return not board.is_arduino
     needs = [feature for suffix, feature in CORE_KERNELS.items() if path.stem.endswith(suffix)]
     return all(getattr(board, f"has_{feature}") for feature in needs)
 

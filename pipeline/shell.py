@@ -8,19 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ToolError
+from pipeline.types import digest_of
 
 PACKAGES: Mapping[str, str] = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "arm-none-eabi-size": "binutils-arm-none-eabi",
     "cmake": "cmake",
     "ninja": "ninja-build",
+    "avr-gcc": "gcc-avr avr-libc",
     "gcc": "gcc",
     "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-avr": "qemu-system-misc",
+    "simavr": "simavr libsimavr-dev",
     "clang-format": "clang-format",
     "gdb-multiarch": "gdb-multiarch",
     "openocd": "openocd",
@@ -103,6 +108,28 @@ def run(
             f"{argv[0]} failed with exit code {done.returncode}: {tail}", f"repeat by hand: {shlex.join(argv)}"
         )
     return result
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this project."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "tritmcu"
+
+
+def compiled(name: str, sources: Sequence[Path], flags: Sequence[str], *, also: object = "") -> Path:
+    """What gcc makes of `sources` for this machine, kept in the user's cache: made once per state of sources, flags and
+    compiler. flags: follow the sources, so libraries may be among them; also: what else the result depends on."""
+    version = run(["gcc", "--version"]).output
+    state = digest_of([path.read_bytes() for path in sources], list(flags), version, also)
+    stem, dot, suffix = name.partition(".")
+    path = cache_folder() / f"{stem}-{state[:20]}{dot}{suffix}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            fresh = Path(folder) / path.name
+            run(["gcc", "-o", fresh, *sources, *flags])
+            fresh.replace(path)
+    return path
 
 
 class Process:

@@ -20,6 +20,7 @@ static_assert((int)PORT_TICK_INSTRUCTIONS == (int)WIRE_TICK_INSTRUCTIONS &&
               "the port's tick units are those of the wire");
 static_assert(sizeof(port_fault) == sizeof(wire_fault_reply), "a fault is sent as it was found");
 static_assert(sizeof(BOARD_NAME) <= sizeof(((wire_hello_reply *)0)->board) + 1, "the board's name fits HELLO");
+static_assert(sizeof(wire_hello_reply) <= BOARD_MAX_PAYLOAD, "the largest fixed reply fits a frame");
 static_assert(MODEL_INPUT_OFFSET + MODEL_INPUT_BYTES <= MODEL_ARENA_BYTES, "the input lies in the arena");
 static_assert(CANARY_BYTES % ARENA_ALIGNMENT == 0, "the arena is aligned as the struct is");
 static_assert(MODEL_LAYERS > 0 && MODEL_LAYERS < WIRE_ALL_LAYERS, "layers are counted in 16 bits");
@@ -62,12 +63,12 @@ static bool canaries_ok(void) {
            (stack_size == 0 || port_stack_high_water() < stack_size);
 }
 
-static link_answer on_hello(uint8_t *payload, uint32_t length) {
+static link_answer on_hello(uint8_t *payload, size_t length) {
     (void)length;
     state.ticket = 0;
     state.received = 0;
     state.was_run = false;
-    static const uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
+    static const FLASH uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
     wire_hello_reply reply = {
         .protocol = WIRE_PROTOCOL,
         .tick_unit = (uint8_t)port_tick_unit(),
@@ -79,14 +80,14 @@ static link_answer on_hello(uint8_t *payload, uint32_t length) {
         .input_bytes = MODEL_INPUT_BYTES,
         .output_bytes = MODEL_OUTPUT_BYTES,
     };
-    memcpy(reply.digest, digest, sizeof reply.digest);
+    for (size_t i = 0; i < sizeof digest; i++) reply.digest[i] = digest[i];
     memcpy(reply.board, BOARD_NAME, sizeof(BOARD_NAME) - 1);
     memcpy(payload, &reply, sizeof reply);
     return link_reply(sizeof reply);
 }
 
 /* Stores what is new in the piece; nothing changes when it is refused. */
-static link_answer take_piece(uint32_t ticket, uint32_t offset, const uint8_t *piece, uint32_t size) {
+static link_answer take_piece(uint32_t ticket, uint32_t offset, const uint8_t *piece, size_t size) {
     const bool starts = ticket > state.ticket;
     const uint32_t received = starts ? 0 : state.received;
     VERIFY(offset <= received, WIRE_ERROR_BAD_OFFSET, received);
@@ -96,20 +97,21 @@ static link_answer take_piece(uint32_t ticket, uint32_t offset, const uint8_t *p
         state.received = 0;
         state.was_run = false;
     }
-    if (offset + size > received) {
+    const uint32_t end = offset + (uint32_t)size;
+    if (end > received) {
         memcpy(memory.arena + MODEL_INPUT_OFFSET + offset, piece, size);
-        state.received = offset + size;
+        state.received = end;
     }
     return link_reply(0);
 }
 
-static link_answer on_input(uint8_t *payload, uint32_t length) {
+static link_answer on_input(uint8_t *payload, size_t length) {
     wire_input_request request;
     memcpy(&request, payload, sizeof request);
     const bool is_old = request.ticket < state.ticket || (request.ticket == state.ticket && state.was_run);
     if (request.ticket != 0 && !is_old) {
         const link_answer taken =
-            take_piece(request.ticket, request.offset, payload + sizeof request, length - (uint32_t)sizeof request);
+            take_piece(request.ticket, request.offset, payload + sizeof request, length - sizeof request);
         if (taken.code != 0) return taken;
     }
     const wire_input_reply reply = {.ticket = state.ticket, .received = state.received};
@@ -130,21 +132,21 @@ static void run_layers(uint32_t count) {
 }
 
 /* Appends the ticks of the last run from layer `first` on, as many as the frame holds; returns the payload's length. */
-static uint32_t append_ticks(uint8_t *payload, uint32_t length, uint32_t first) {
+static size_t append_ticks(uint8_t *payload, size_t length, uint32_t first) {
     for (uint32_t i = first; i < state.layers_run && length + sizeof layer_ticks[i] <= BOARD_MAX_PAYLOAD; i++) {
         memcpy(payload + length, &layer_ticks[i], sizeof layer_ticks[i]);
-        length += (uint32_t)sizeof layer_ticks[i];
+        length += sizeof layer_ticks[i];
     }
     return length;
 }
 
-static uint32_t smaller(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
+static size_t smaller(uint32_t a, size_t b) {
+    return a < b ? (size_t)a : b;
 }
 
 /* The answer lies in the arena until the next sample starts, so repeating it costs no memory. Another number of layers
  * would need the sample again, which the first run may have overwritten: the host sends it under a new ticket. */
-static link_answer on_run(uint8_t *payload, uint32_t length) {
+static link_answer on_run(uint8_t *payload, size_t length) {
     (void)length;
     wire_run_request request;
     memcpy(&request, payload, sizeof request);
@@ -159,12 +161,12 @@ static link_answer on_run(uint8_t *payload, uint32_t length) {
     const wire_run_reply reply = {.ticket = state.ticket, .ticks = state.total_ticks};
     memcpy(payload, &reply, sizeof reply);
     const model_layer *last = &model_layers[layers - 1U];
-    const uint32_t output = smaller(last->output_bytes, (uint32_t)(BOARD_MAX_PAYLOAD - sizeof reply));
+    const size_t output = smaller(last->output_bytes, BOARD_MAX_PAYLOAD - sizeof reply);
     memcpy(payload + sizeof reply, memory.arena + last->output_offset, output);
-    return link_reply(append_ticks(payload, (uint32_t)sizeof reply + output, 0));
+    return link_reply(append_ticks(payload, sizeof reply + output, 0));
 }
 
-static link_answer on_ticks(uint8_t *payload, uint32_t length) {
+static link_answer on_ticks(uint8_t *payload, size_t length) {
     (void)length;
     wire_ticks_request request;
     memcpy(&request, payload, sizeof request);
@@ -174,7 +176,7 @@ static link_answer on_ticks(uint8_t *payload, uint32_t length) {
     return link_reply(append_ticks(payload, sizeof reply, request.first));
 }
 
-static link_answer on_tensor(uint8_t *payload, uint32_t length) {
+static link_answer on_tensor(uint8_t *payload, size_t length) {
     (void)length;
     wire_tensor_request request;
     memcpy(&request, payload, sizeof request);
@@ -182,15 +184,15 @@ static link_answer on_tensor(uint8_t *payload, uint32_t length) {
     const model_layer *layer = &model_layers[request.layer];
     VERIFY(request.offset <= layer->output_bytes, WIRE_ERROR_BAD_OFFSET, layer->output_bytes);
     wire_tensor_reply reply = {.layer = request.layer, .offset = request.offset};
-    const uint32_t there = smaller(request.length, layer->output_bytes - request.offset);
-    const uint32_t size = smaller(there, (uint32_t)(BOARD_MAX_PAYLOAD - sizeof reply));
+    const size_t wanted = smaller(request.length, BOARD_MAX_PAYLOAD - sizeof reply);
+    const size_t size = smaller(layer->output_bytes - request.offset, wanted);
     reply.length = (uint16_t)size;
     memcpy(payload, &reply, sizeof reply);
     memcpy(payload + sizeof reply, memory.arena + layer->output_offset + request.offset, size);
     return link_reply(sizeof reply + size);
 }
 
-static link_answer on_stats(uint8_t *payload, uint32_t length) {
+static link_answer on_stats(uint8_t *payload, size_t length) {
     (void)length;
     const wire_stats_reply reply = {
         .stack_high_water = port_stack_high_water(),
@@ -206,14 +208,14 @@ static link_answer on_stats(uint8_t *payload, uint32_t length) {
     return link_reply(sizeof reply);
 }
 
-static link_answer on_reset(uint8_t *payload, uint32_t length) {
+static link_answer on_reset(uint8_t *payload, size_t length) {
     (void)payload;
     (void)length;
     state.reset_asked = true;
     return link_reply(0);
 }
 
-static link_answer on_echo(uint8_t *payload, uint32_t length) {
+static link_answer on_echo(uint8_t *payload, size_t length) {
     (void)payload; /* already where the reply belongs */
     return link_reply(length);
 }

@@ -28,18 +28,18 @@ static void send_error(uint8_t request, uint8_t code, uint32_t detail) {
     send(WIRE_MESSAGE_ERROR, sizeof error);
 }
 
-static link_answer dispatch(const link_handler *handlers, size_t count, uint32_t length) {
+static link_answer dispatch(const link_handler *handlers, size_t count, size_t length) {
     for (size_t i = 0; i < count; i++) {
         const link_handler *h = &handlers[i];
         if (h->type != buffer.type) continue;
-        VERIFY(length >= h->fixed && (h->tail || length == h->fixed), WIRE_ERROR_BAD_LENGTH, length);
+        VERIFY(length >= h->fixed && (h->tail || length == h->fixed), WIRE_ERROR_BAD_LENGTH, (uint32_t)length);
         return h->handle(buffer.payload, length);
     }
     return link_error(WIRE_ERROR_UNKNOWN_REQUEST, buffer.type);
 }
 
 void link_serve(const link_handler *handlers, size_t count) {
-    const uint32_t length = (uint32_t)receive();
+    const size_t length = receive();
     const uint8_t type = buffer.type;
     const link_answer answer = dispatch(handlers, count, length);
     if (answer.code != 0) {

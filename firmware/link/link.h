@@ -5,15 +5,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "flash.h"
+
 /* What a handler decided: an error (`code` not 0, with its detail), or a reply of `length` payload bytes. */
 typedef struct {
-    uint32_t length;
+    size_t length;
     uint32_t detail;
     uint8_t code;
 } link_answer;
 
 static inline link_answer link_reply(size_t length) {
-    return (link_answer){.length = (uint32_t)length};
+    return (link_answer){.length = length};
 }
 
 static inline link_answer link_error(uint8_t code, uint32_t detail) {
@@ -38,8 +40,8 @@ typedef struct {
     uint8_t type;
     uint8_t fixed; /* bytes of the request's fixed fields */
     uint8_t tail;  /* 1: more bytes may follow them */
-    link_answer (*handle)(uint8_t *payload, uint32_t length);
-} link_handler;
+    link_answer (*handle)(uint8_t *payload, size_t length);
+} FLASH link_handler;
 
 /* Waits for one valid frame and answers it. Damaged frames are counted and dropped: the host repeats. */
 void link_serve(const link_handler *handlers, size_t count);

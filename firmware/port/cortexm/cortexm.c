@@ -1,14 +1,10 @@
 #include "cortexm.h"
 
+#include "dwt.h"
 #include "mcu.h"
 #include "port.h"
 
 extern uint32_t __stack_bottom[], __stack_top[];
-
-#define DEMCR REG32(0xE000EDFCU)      /* C1.6.5 */
-#define DWT_CTRL REG32(0xE0001000U)   /* C1.8.7 */
-#define DWT_CYCCNT REG32(0xE0001004U) /* C1.8.8 */
-#define DWT_LAR REG32(0xE0001FB0U)    /* lock access, implemented by Cortex-M7; elsewhere ignored */
 
 uint32_t port_stack_size(void) {
     return (uint32_t)((uintptr_t)__stack_top - (uintptr_t)__stack_bottom);
@@ -45,15 +41,9 @@ noreturn void cortexm_reset_mcu(void) {
 }
 
 int cortexm_start_cycle_counter(void) {
-    DEMCR |= 1U << 24; /* TRCENA */
-    DWT_LAR = 0xC5ACCE55U;
-    DWT_CYCCNT = 0;
-    DWT_CTRL |= 1U; /* CYCCNTENA */
-    const uint32_t before = DWT_CYCCNT;
-    for (int i = 0; i < 8; i++) cortexm_barrier();
-    return DWT_CYCCNT != before;
+    return dwt_start();
 }
 
 uint32_t cortexm_cycles(void) {
-    return DWT_CYCCNT;
+    return dwt_cycles();
 }

@@ -1,0 +1,98 @@
+/* AVR under the Arduino port. Sections: ATmega328P data sheet (DS40002061); the ATmega2560's are alike. */
+#ifdef __AVR__
+
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+#include <avr/wdt.h>
+
+#include "board.h"
+#include "core.h"
+#include "cpu.h"
+#include "port.h"
+
+enum { PAINT = 0xA5, COUNTS_PER_US = BOARD_CLOCK_HZ / 1000000 };
+
+extern uint8_t _end; /* first byte after the variables: of the linker */
+
+static uint8_t reset_flags __attribute__((section(".noinit")));
+static struct {
+    uint32_t us;
+    uint16_t count;
+} started;
+static uint32_t overhead;
+
+/* Runs before variables are initialised, on an empty stack. A watchdog that has reset the MCU still runs, at its
+ * shortest period (11.8.2). What is no longer painted was used. */
+__attribute__((naked, used, section(".init3"))) static void before_main(void) {
+    reset_flags = MCUSR;
+    MCUSR = 0;
+    wdt_disable();
+    for (uint8_t *byte = &_end; byte <= (uint8_t *)RAMEND; byte++) *byte = PAINT;
+}
+
+/* Interrupts stay masked between the test and the sleep: sei lets one more instruction pass (7.7). */
+void cpu_idle(void) {
+    cli();
+    if (core_serial_available() == 0) {
+        sei();
+        sleep_cpu();
+    }
+    sei();
+}
+
+/* Sleep stops the CPU only (10.3). Timer 1, unscaled, counts CPU cycles (16.11); the core has set it up for PWM, which
+ * ends here. */
+void cpu_start(void) {
+    SMCR = 1U << SE;
+    TCCR1A = 0;
+    TCCR1B = 1;
+    port_ticks_start();
+    overhead = port_ticks_stop();
+}
+
+void port_ticks_start(void) {
+    started.us = core_micros();
+    started.count = TCNT1;
+}
+
+/* Timer 1 has the low 16 bits of the cycles; micros(), in steps of 4 us, says how often it has wrapped: both derive
+ * from one clock, so the exact number is the one next to the coarse one. */
+uint32_t port_ticks_stop(void) {
+    const uint16_t fine = TCNT1 - started.count;
+    const uint32_t coarse = (core_micros() - started.us) * COUNTS_PER_US;
+    const int16_t correction = (int16_t)(fine - (uint16_t)coarse);
+    return coarse + (uint32_t)(int32_t)correction - overhead;
+}
+
+port_tick port_tick_unit(void) {
+    return PORT_TICK_CYCLES;
+}
+
+uint32_t port_tick_hz(void) {
+    return BOARD_CLOCK_HZ;
+}
+
+noreturn void port_reset(void) {
+    core_serial_flush();
+    cli();
+    wdt_enable(WDTO_15MS);
+    for (;;) {
+    }
+}
+
+uint32_t port_reset_cause(void) {
+    return reset_flags;
+}
+
+uint32_t port_stack_size(void) {
+    return (uint32_t)((uint8_t *)RAMEND - &_end + 1);
+}
+
+uint32_t port_stack_high_water(void) {
+    const uint8_t *byte = &_end;
+    while (byte <= (uint8_t *)RAMEND && *byte == PAINT) byte++;
+    return (uint32_t)((uint8_t *)RAMEND - byte + 1);
+}
+
+#endif

@@ -1,0 +1,28 @@
+/* The only file that knows Arduino's C++ interface. */
+#include "core.h"
+
+#include <Arduino.h>
+
+void core_serial_begin(uint32_t baud) {
+    Serial.begin(baud);
+}
+
+int core_serial_available(void) {
+    return Serial.available();
+}
+
+int core_serial_read(void) {
+    return Serial.read();
+}
+
+void core_serial_write(const uint8_t *data, size_t size) {
+    Serial.write(data, size);
+}
+
+void core_serial_flush(void) {
+    Serial.flush();
+}
+
+uint32_t core_micros(void) {
+    return static_cast<uint32_t>(micros());
+}
