@@ -1,7 +1,8 @@
 """Noun <-> folder. A stored noun is a folder with meta.json (what, format, key, digest, plain values), arrays.npz and
 any files of its own. Folders appear whole or not at all: written beside their place, then moved into it.
 
-`key` is the digest of everything the noun was made from; a stage whose folder carries the key it would write is skipped.
+`key` is the digest of everything the noun was made from; a stage whose folder carries the key it would write is
+skipped.
 """
 
 from __future__ import annotations

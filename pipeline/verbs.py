@@ -97,11 +97,20 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 
 def _job(arguments: argparse.Namespace) -> Job:
-    name = arguments.job or MAIN_JOB
-    job = jobs.load(Path(name) if name.endswith(".toml") else registry.REPOSITORY / "jobs" / f"{name}.toml")
+    job = jobs.load(_job_file(arguments.job or MAIN_JOB))
     if arguments.epochs is not None:
         job = job.model_copy(update={"train": job.train.model_copy(update={"epochs": arguments.epochs})})
     return job if arguments.seed is None else job.model_copy(update={"seed": arguments.seed})
+
+
+def _job_file(name: str) -> Path:
+    """The job file that is meant: a path, or the name of a ready-made one."""
+    if name.endswith(".toml"):
+        return Path(name)
+    ready_made = {path.stem: path for path in (registry.REPOSITORY / "jobs").glob("*.toml")}
+    if name not in ready_made:
+        raise ConfigError(*registry.unknown("job", name, ready_made))
+    return ready_made[name]
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +18,8 @@ LEVELS = {
     1: {"config", "board", "job", "registry", "shell", "store", "planner", "quantizers", "backend", "jacobian",
         "calls", "footprint", "faults", "flashing", "lipschitz", "layerwise"},
     2: {"datasets", "models", "layers", "kernels", "attacks", "runners", "links"},
-    3: {"select", "twin", "tflite", "channel", "transfer", "session", "mismatch", "figures", "doctor", "rig", "board_import"},
+    3: {"select", "twin", "tflite", "channel", "transfer", "session", "mismatch", "figures", "doctor", "rig",
+        "board_import"},
     4: {"train", "attack", "lower", "render", "build", "flash", "stream", "report"},
     5: {"workflow", "console", "verbs", "cli"},
 }  # fmt: skip
@@ -126,7 +127,8 @@ def test_only_the_command_line_prints_and_exits(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called != "print" or unit(path) in SPEAKERS, f"{path.name}:{node.lineno} prints"
-            assert called not in {"sys.exit", "exit", "quit", "os._exit"}, f"{path.name}:{node.lineno} exits"
+            exits = called in {"sys.exit", "exit", "quit", "os._exit"}
+            assert not exits or unit(path) == "cli", f"{path.name}:{node.lineno} exits"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(registry.ROOT)))
@@ -154,11 +156,13 @@ def test_light_stages_load_no_training_framework(stage):
 
 def test_help_answers_at_once():
     def seconds() -> float:
-        started = time.perf_counter()
+        """Processor time: how busy the machine is does not count."""
+        started = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-m", "pipeline.cli", "--help"], capture_output=True, text=True)
         assert done.returncode == 0
         assert "doctor" in done.stdout
-        return time.perf_counter() - started
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime
 
     assert min(seconds() for _ in range(5)) < HELP_SECONDS
 

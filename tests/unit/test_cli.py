@@ -30,7 +30,7 @@ def tritmcu(tmp_path):
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
-    """(error, hint) of an expected failure: exit code 2, one line each on standard error, nothing on standard output."""
+    """(error, hint) of an expected failure: exit code 2, one line each at the end, nothing on standard output."""
     assert done.returncode == 2
     assert done.stdout == ""
     lines = done.stderr.splitlines()
@@ -45,7 +45,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
     [
         (["trian"], "unknown command 'trian'; did you mean 'train'?", "doctor"),
         (["run", "jobs/digit.toml"], "unknown job file 'jobs/digit.toml'; did you mean 'jobs/digits.toml'?", "jobs/"),
-        (["run", "digitz"], "digits.toml", "jobs/digits.toml"),
+        (["run", "digitz"], "unknown job 'digitz'; did you mean 'digits'?", "digits"),
         (["run", "--board", "netduino"], "unknown board 'netduino'; did you mean 'netduinoplus2'?", "host"),
         (["run", "--limit", "0"], "argument --limit: '0' is no whole number above 0", "tritmcu run --help"),
         (["run", "--epochs", "three"], "argument --epochs: 'three'", "tritmcu run --help"),

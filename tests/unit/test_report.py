@@ -42,7 +42,7 @@ def dataset_and_trace(model, x, y, attack=None) -> tuple[Dataset, DatasetTrace]:
 
 @pytest.fixture(scope="module")
 def evidence() -> Evidence:
-    """Clean samples that are all answered rightly but the first; an attack that changes nothing, one that changes all."""
+    """Clean samples, all answered rightly but the first; an attack that changes nothing, one that changes all."""
     model = tiny.qmodel()
     host = board.load("host")
     x = np.clip(tiny.samples(model, SAMPLES), -120, 120).astype(np.int8)
@@ -61,7 +61,7 @@ def evidence() -> Evidence:
         board=host,
         qmodel=model,
         sources=sources,
-        image=Image("firmware.elf", sources.digest, "host", "gcc 12", ("-O2",), 9000, 5000, 1500, 6000, 4096, 2048, {}, {}),
+        image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), 9000, 5000, 1500, 6000, 4096, 2048, {}, {}),
         trace=Trace(
             device,
             (clean_trace, idle_trace, strong_trace),
