@@ -1,0 +1,55 @@
+"""The Jacobian penalty against Jacobians known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline import jacobian
+from pipeline.backend import compiled, keras, tf, to_numpy
+
+RNG = np.random.default_rng(3)
+INNER = RNG.normal(0, 0.5, (6, 8)).astype(np.float32)
+OUTER = RNG.normal(0, 0.5, (8, 5)).astype(np.float32)
+X = RNG.normal(0, 1, (4, 6)).astype(np.float32)
+
+
+def network(x, outer=OUTER):
+    return tf.matmul(tf.tanh(tf.matmul(x, INNER)), outer)
+
+
+def exact(outer=OUTER) -> float:
+    """1/2 mean ||dz/dx||^2; dz/dx = outer^T diag(1 - tanh^2) inner^T."""
+    slopes = 1 - np.tanh(X.astype(np.float64) @ INNER) ** 2
+    jacobians = np.einsum("hc,bh,ih->bci", outer, slopes, INNER)
+    return 0.5 * float((jacobians**2).sum(axis=(1, 2)).mean())
+
+
+@pytest.mark.parametrize("projections", [1, 3])
+def test_estimate_is_unbiased(projections):
+    seed = keras.random.SeedGenerator(1)
+    run = compiled(lambda x: jacobian.penalty(network, x, projections, seed), (X.shape, "float32"))
+    estimates = [float(run(X)[1]) for _ in range(1500 // projections)]
+    error = np.std(estimates) / np.sqrt(len(estimates))
+    assert np.std(estimates) > 0
+    assert np.mean(estimates) == pytest.approx(exact(), abs=4 * error)
+    assert 4 * error < 0.05 * exact()
+
+
+def test_one_output_needs_no_luck():
+    """With one class the unit vectors are 1 and -1: the estimate is exact, and so is its gradient."""
+    outer = tf.Variable(OUTER[:, :1])
+    with tf.GradientTape() as tape:
+        z, penalty = jacobian.penalty(lambda x: network(x, outer), tf.constant(X), 1, keras.random.SeedGenerator(1))
+    assert np.allclose(z, network(X, OUTER[:, :1]), atol=1e-6)
+    assert float(penalty) == pytest.approx(exact(OUTER[:, :1]), rel=1e-5)
+    step = 1e-4 * np.eye(8)[:, :1]
+    numeric = (exact(OUTER[:, :1] + step) - exact(OUTER[:, :1] - step)) / 2e-4
+    assert to_numpy(tape.gradient(penalty, outer))[0, 0] == pytest.approx(numeric, rel=1e-3)
+
+
+def test_unit_vectors_have_length_one_and_no_direction():
+    v = to_numpy(jacobian.unit_vectors((5000, 3), keras.random.SeedGenerator(1)))
+    assert np.allclose(np.linalg.norm(v, axis=1), 1, atol=1e-5)
+    assert np.abs(v.mean(axis=0)).max() < 0.04
+    assert np.allclose(v.T @ v / len(v), np.eye(3) / 3, atol=0.03)
