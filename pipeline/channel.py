@@ -208,8 +208,8 @@ class Channel:
         names = {request.name for request in self._in_flight}
         waiting_since_s = max(self._in_flight[0].sent_s, self._heard_s)
         deadline_s = waiting_since_s + max(self._patience_s(name) for name in names)
-        if self._damaged_s is not None and names <= self._slowest_s.keys():
-            pace_s = max(self._slowest_s[name] for name in names)
+        if self._damaged_s is not None:
+            pace_s = max(self._slowest_s.get(name, _SHORTEST_PATIENCE_S) for name in names)
             deadline_s = min(deadline_s, max(waiting_since_s, self._damaged_s) + _DAMAGED_MARGIN * pace_s)
         return min(deadline_s, self._heard_s + self.silence_s)
 

@@ -73,11 +73,13 @@ def record(
 ) -> Mismatch:
     """The mismatch, found by running the sample on the device layer by layer, and stored in `folder` with everything
     to repeat it."""
-    layer, actual, expected = locate(device, qmodel, case)
-    repeatable = layer is not None
-    number = len(qmodel.layers) - 1 if layer is None else layer
-    mismatch = _describe(case, qmodel, number, actual, expected, image)
-    mismatch = replace(mismatch, repeatable=repeatable)
+    found = locate(device, qmodel, case.x)
+    if found:
+        layer, actual, expected = found
+    else:
+        expected = twin.run(qmodel, case.x[None])[0]
+        layer, actual = len(qmodel.layers) - 1, case.logits.reshape(expected.shape)
+    mismatch = replace(_describe(case, qmodel, layer, actual, expected, image), repeatable=found is not None)
 
     def write(path: Path) -> Mismatch:
         np.save(path / "input.npy", case.x)
@@ -92,15 +94,14 @@ def record(
     return store.create(folder, image.digest, write)
 
 
-def locate(device: Session, qmodel: QModel, case: Case) -> tuple[int | None, Int8Array, Int8Array]:
-    """(layer, device output, twin output) of the first layer that differs; layer None and the logits as they were seen
-    when every layer agrees this time."""
-    outputs = [values[0] for values in twin.trace(qmodel, case.x[None])]
-    for layer, expected in enumerate(outputs):
-        actual = device.run_sample(case.x.tobytes(), layers=layer + 1, output_bytes=expected.size).output
+def locate(device: Session, qmodel: QModel, x: Int8Array) -> tuple[int, Int8Array, Int8Array] | None:
+    """(layer, device output, twin output) of the first layer that differs on sample x; None when every layer agrees."""
+    for layer, values in enumerate(twin.trace(qmodel, x[None])):
+        expected = values[0]
+        actual = device.run_sample(x.tobytes(), layers=layer + 1, output_bytes=expected.size).output
         if not np.array_equal(actual, expected.ravel()):
             return layer, actual.reshape(expected.shape), expected
-    return None, case.logits.reshape(outputs[-1].shape), outputs[-1]
+    return None
 
 
 def reproduce(folder: Path, place: str | None = None) -> tuple[Mismatch, Mismatch | None]:
@@ -111,9 +112,8 @@ def reproduce(folder: Path, place: str | None = None) -> tuple[Mismatch, Mismatc
     case = Case(recorded.label, recorded.sample, np.load(folder / "input.npy"), np.load(folder / "device.npy"))
     with session.connect(board, folder, place) as device:
         session.check_identity(device.hello(), recorded.digest, board)
-        layer, actual, expected = locate(device, qmodel, case)
-    found = None if layer is None else _describe(case, qmodel, layer, actual, expected, recorded)
-    return recorded, found
+        found = locate(device, qmodel, case.x)
+    return recorded, _describe(case, qmodel, *found, recorded) if found else None
 
 
 def _describe(
