@@ -15,10 +15,14 @@ help: ## list the targets
 setup: ## Debian/Ubuntu packages and .venv (PYTHON=... chooses the interpreter)
 	@scripts/setup.sh
 
+.PHONY: setup-tests
+setup-tests: ## the same, and what some tests need: AVR compiler and simulator, debugger, flashing tools
+	@scripts/setup.sh tests
+
 run: setup ## train, attack, lower, render, build, flash, stream, report (JOB=jobs/digits.toml)
 	$(BIN)/tritmcu run $(JOB)
 
-test: setup data ## the linters, then every test that needs no hardware
+test: setup-tests data ## the linters, then every test that needs no hardware
 	@$(MAKE) --no-print-directory lint pytest
 
 lint: setup ## ruff, mypy, clang-format

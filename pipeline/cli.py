@@ -154,7 +154,7 @@ def _positive(value: str) -> int:
 
 def _seed(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) < 1 << 31):
-        raise argparse.ArgumentTypeError(f"{value!r} is no whole number from 0 to 2147483647")
+        raise argparse.ArgumentTypeError(f"{value!r} is no whole number below 2^31")
     return int(value)
 
 

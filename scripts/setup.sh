@@ -1,37 +1,56 @@
 #!/usr/bin/env bash
 # Brings a Debian or Ubuntu machine to the state the other make targets need: system packages, then .venv.
 # Safe to repeat; does nothing when both are in place. PYTHON=... chooses the interpreter (3.11 to 3.13).
+#   setup.sh          what the main job needs
+#   setup.sh tests    also the programs without which some tests are skipped; that one cannot be had is no failure
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# One line per need: what proves that it is there, then the Debian packages that bring it.
-needs() {
+# One line per need: a program, or after "=" a file, that proves it is there; then the Debian packages that bring it.
+needed() {
     cat <<'TABLE'
 arm-none-eabi-gcc      gcc-arm-none-eabi
-arm-none-eabi-newlib   libnewlib-arm-none-eabi
+=newlib                libnewlib-arm-none-eabi
 qemu-system-arm        qemu-system-arm
 cmake                  cmake
 ninja                  ninja-build
 gcc                    gcc libc6-dev
 git                    git
+TABLE
+}
+
+needed_by_tests() {
+    cat <<'TABLE'
+gdb-multiarch          gdb-multiarch
+avr-gcc                gcc-avr avr-libc
+=/usr/share/arduino/hardware/arduino/avr/cores   arduino-core-avr
+simavr                 simavr
+=/usr/include/simavr   libsimavr-dev
 openocd                openocd
 st-flash               stlink-tools
 stm32flash             stm32flash
 dfu-util               dfu-util
 bossac                 bossa-cli
 avrdude                avrdude
-gdb-multiarch          gdb-multiarch
 TABLE
 }
 
 present() {
     case "$1" in
-    arm-none-eabi-newlib) [[ -f "$(arm-none-eabi-gcc -print-file-name=libc.a 2>/dev/null)" ]] ;;
+    =newlib) [[ -f "$(arm-none-eabi-gcc -print-file-name=libc.a 2>/dev/null)" ]] ;;
+    =*) [[ -e "${1#=}" ]] ;;
     *) command -v "$1" >/dev/null ;;
     esac
+}
+
+missing() { # packages of the table on standard input whose proof is absent
+    local proof packages
+    while read -r proof packages; do
+        present "$proof" || echo "$packages"
+    done
 }
 
 suitable() { # is $1 a Python 3.11 to 3.13 that can make environments?
@@ -59,12 +78,18 @@ install_packages() {
 }
 
 system_packages() {
-    local missing=() proof packages
-    while read -r proof packages; do
-        present "$proof" || missing+=($packages)
-    done < <(needs)
-    [[ -x .venv/bin/python || -n "$(find_python)" ]] || missing+=(python3 python3-venv)
-    if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
+    local packages
+    packages=$(needed | missing)
+    [[ -x .venv/bin/python || -n "$(find_python)" ]] || packages+=" python3 python3-venv"
+    if [[ -n $packages ]]; then install_packages $packages; fi
+}
+
+test_packages() {
+    local packages
+    packages=$(needed_by_tests | missing)
+    if [[ -n $packages ]]; then
+        (install_packages $packages) || say "some tests will be skipped without" $packages
+    fi
 }
 
 virtual_environment() {
@@ -84,4 +109,5 @@ virtual_environment() {
 }
 
 system_packages
+if [[ ${1:-} == tests ]]; then test_packages; fi
 virtual_environment
