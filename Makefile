@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest data clean
+.PHONY: help setup run test lint pytest hil data clean
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -33,6 +33,10 @@ lint: setup ## ruff, mypy, clang-format
 
 pytest: setup ## the tests alone (PYTEST='-k words -x' passes options on)
 	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest $(PYTEST)
+
+hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; without BOARD all of rig.toml)
+	TRITMCU_HIL_BOARD='$(BOARD)' TRITMCU_HIL_PORT='$(PORT)' TRITMCU_HIL_UNIT='$(UNIT)' \
+		$(BIN)/python -m pytest tests/hil -v $(PYTEST)
 
 data: setup ## unpack ../shared/data, where it exists, into build/data
 	@if [[ -z "$$TRITMCU_DATA" && -f ../shared/data/unpack.py && ! -f build/data/complete ]]; then \

@@ -33,8 +33,7 @@ def flash(
     """
     runner = runners.choose(board, only, place=place)
     if not runner.EMULATOR:
-        if runner.NEEDS_PORT:
-            _try_port(board, place)
+        _try_port(board, runners.need_port(board, place), may_be_away=not runner.NEEDS_PORT)
         runners.flash(board, folder, place, serial_number=serial_number, only=only, progress=progress)
     progress("confirm", 0, 1, "wait for HELLO")
     info = _hello(folder, board, place, patience_s=0.0 if runner.EMULATOR else RESTART_S)
@@ -53,9 +52,11 @@ def commands(
     return runners.commands(runner, board, folder, place, serial_number)
 
 
-def _try_port(board: Board, place: str | None) -> None:
-    """DeviceError when the port cannot be used: unlike the tools it says who holds it, or which group may open it."""
-    port = runners.need_port(board, place)
+def _try_port(board: Board, port: str, may_be_away: bool) -> None:
+    """DeviceError when the port cannot be used: unlike the tools it says who holds it, or which group may open it, and
+    no other board is flashed by mistake. may_be_away: a board with USB of its own has no port in its bootloader."""
+    if may_be_away and board.flashing.touch_1200_baud and not Path(port).exists():
+        return
     registry.load("links", board.link.kind).open_link(board, port).close()
 
 

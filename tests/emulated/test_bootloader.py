@@ -199,3 +199,13 @@ def test_the_double_itself_refuses_what_the_manual_says() -> None:
         assert ask(b"\x08\0\0\0\x08") == ACK
         assert ask(b"\x03abcd" + bytes([checksum(b"\x03abcd")])) == ACK
         assert device.flash[:4] == b"abcd"
+
+
+@pytest.mark.parametrize("tool", ["openocd", "st_flash", "mass_storage"])
+def test_a_probe_is_left_alone_when_the_boards_port_is_missing(tool: str, folder: Path) -> None:
+    """Whatever hangs on the probe, it is not the board that was meant."""
+    target = board.load("nucleo-f446re")
+    with pytest.raises(DeviceError, match="no such port for nucleo-f446re"):
+        flash.flash(IMAGE, folder, target, place="/dev/tritmcu-no-such-port", only=tool)
+    with pytest.raises(DeviceError, match="no serial port named"):
+        flash.flash(IMAGE, folder, target, only=tool)
