@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline import text
@@ -96,14 +96,16 @@ class BarDisplay:
         self._bars.stop()
 
     def _task(self, what: str) -> Any:
+        """The bar of that name; a new one takes the place of those that are full or never began to fill."""
         if what not in self._tasks:
+            self._clear(lambda task: task.total is None or task.finished)
             self._tasks[what] = self._bars.add_task(what, total=None, info="")
         return self._tasks[what]
 
-    def _clear(self) -> None:
-        for task in self._tasks.values():
-            self._bars.remove_task(task)
-        self._tasks.clear()
+    def _clear(self, unwanted: Callable[[Any], bool] = lambda task: True) -> None:
+        for task in [task for task in self._bars.tasks if unwanted(task)]:
+            self._bars.remove_task(task.id)
+            del self._tasks[task.description]
 
     def _line(self, sign: str, stage: str, note: str, end: str) -> None:
         from rich.markup import escape
@@ -138,7 +140,7 @@ def summary(report: Mapping[str, Any]) -> None:
         success = text.percent(attack["success"]["rate"])
         rows.append(_accuracy_row(attack["name"], attack["eps_label"], str(attack["eps_lsb"]), attack, success))
     columns = ("data", "eps", "lattice steps", "Keras", "twin", "device", "samples", "attack success")
-    table(f"{report['job']['name']} on {report['board']['name']}: accuracy", columns, rows, right=range(1, 8))
+    table(f"Accuracy: {report['job']['name']} on {report['board']['name']}", columns, rows, right=range(1, 8))
     unit, ram = latency["unit"], sum(memory["ram_groups"].values())
     stdout("")
     table(
