@@ -19,10 +19,21 @@ from typing import Any
 import numpy as np
 
 from pipeline import registry, shell
-from pipeline.types import Arg, Int8Array, KernelCall, Progress, QModel, digest_of, no_progress
+from pipeline.types import (
+    Arg,
+    Int8Array,
+    KernelCall,
+    Progress,
+    QLayer,
+    QModel,
+    TensorSpec,
+    digest_of,
+    no_progress,
+)
 
 NN = registry.REPOSITORY / "firmware" / "nn"
 FLAGS = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
+Chooser = Callable[[QLayer, Sequence[TensorSpec]], KernelCall | None]
 CHUNK = 64
 """Samples one thread takes at a time."""
 
@@ -39,9 +50,12 @@ def run(model: QModel, x: Int8Array, progress: Progress = no_progress) -> Int8Ar
     return out
 
 
-def trace(model: QModel, x: Int8Array) -> list[Int8Array]:
-    """Every layer's output, int8 (n, *shape) each, in layer order."""
-    network = _Network(model)
+def trace(model: QModel, x: Int8Array, kernel: Chooser | None = None) -> list[Int8Array]:
+    """Every layer's output, int8 (n, *shape) each, in layer order.
+
+    kernel: (layer, specs) -> its KernelCall, a portable one; None: the reference kernels.
+    """
+    network = _Network(model, kernel or _reference)
     outputs = [np.empty((len(x), *layer.output.shape), np.int8) for layer in model.layers]
     for i, sample in enumerate(x):
         for output, value in zip(outputs, network.layers_of(sample), strict=True):
@@ -58,8 +72,13 @@ def specification(model: QModel, x: Int8Array) -> list[Int8Array]:
     return tensors[1:]
 
 
+def _reference(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall | None:
+    call: KernelCall | None = registry.load("layers", layer.kind).kernel(layer, specs)
+    return call
+
+
 def _run_chunk(model: QModel, x: Int8Array, out: Int8Array) -> None:
-    network = _Network(model)
+    network = _Network(model, _reference)
     for i, sample in enumerate(x):
         for value in network.layers_of(sample):
             last = value
@@ -69,13 +88,13 @@ def _run_chunk(model: QModel, x: Int8Array, out: Int8Array) -> None:
 class _Network:
     """One thread's buffers and bound calls for a model."""
 
-    def __init__(self, model: QModel) -> None:
+    def __init__(self, model: QModel, kernel: Chooser) -> None:
         self._tensors = [np.zeros(model.tensor(t).shape, np.int8) for t in range(len(model.layers) + 1)]
         self._steps: list[Callable[[], object]] = []
         self._keep: list[object] = []
         for i, layer in enumerate(model.layers):
             inputs = [self._tensors[t] for t in layer.inputs]
-            call = registry.load("layers", layer.kind).kernel(layer, model.input_specs(layer))
+            call = kernel(layer, model.input_specs(layer))
             self._steps.append(self._bind(call, inputs, self._tensors[i + 1]))
 
     def layers_of(self, sample: Int8Array) -> Iterator[Int8Array]:

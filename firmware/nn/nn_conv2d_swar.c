@@ -1,0 +1,250 @@
+/* Ternary convolution without multiplications, for cores without SIMD instructions.
+ *
+ * Eight output pixels at a time, four a word of 64 bits. Their inputs are gathered; for every three inputs of a window
+ * the 27 sums that ternary weights can make of them are tabulated, for all eight pixels. Then three weights are one
+ * index, five bits of the filter, and 24 multiply-accumulates are two loads and two additions. Tables of 18 inputs,
+ * which is one word of filter, exist at a time and serve every output channel of a block.
+ *
+ * Filter: for every block of BLOCK output channels, every `rows` kernel rows, every 18 inputs of these rows: one word
+ * per channel of the block, index i in bits 5i to 5i + 4, (w0 + 1) + 3 (w1 + 1) + 9 (w2 + 1). Beyond the last input of
+ * the rows weights are 0. */
+#include <string.h>
+
+#include "nn_arith.h"
+#include "nn_swar.h"
+
+enum { PIXELS = 8, QUADS = PIXELS / NN_SWAR_FIELDS };
+enum { GROUP = 3, SUMS = 27, GROUPS = 6, CHUNK = GROUP * GROUPS, BLOCK = 64 };
+enum { NEAR = GROUPS / 2 };             /* tables within reach of one base register */
+enum { FLUSH = NN_SWAR_TERMS / CHUNK }; /* chunks that the fields surely hold */
+
+/* One value for each of PIXELS pixels. */
+typedef struct {
+    uint64_t quad[QUADS];
+} sums;
+
+/* The parts of the scratch memory. */
+typedef struct {
+    sums *table;    /* SUMS for every group of a chunk */
+    sums *acc;      /* per channel of a block */
+    int32_t *wide;  /* per channel and pixel; NULL when the fields hold all inputs of a window */
+    int8_t *inputs; /* per pixel */
+    int32_t pitch;  /* inputs per pixel, a multiple of GROUP */
+} workspace;
+
+/* The two inner steps. GCC 12 takes 1.5 times these instructions: it splits loads and stores of two words and moves
+ * them until it runs out of registers. */
+#ifdef __thumb2__
+
+#define PUT(i) "strd %Q[s], %R[s], [%[entry], #16 * (" #i ")]\n\t"
+#define ADD(x) "adds %Q[s], %Q[s], %Q[" #x "]\n\tadc %R[s], %R[s], %R[" #x "]\n\t"
+#define SUB(x) "subs %Q[s], %Q[s], %Q[" #x "]\n\tsbc %R[s], %R[s], %R[" #x "]\n\t"
+#define UP(i) PUT(i) ADD(a) PUT(i + 1) ADD(a) PUT(i + 2)
+#define DOWN(i) PUT(i + 2) SUB(a) PUT(i + 1) SUB(a) PUT(i)
+
+/* One quad of a table, in an order in which neighbours differ by one input. 79 instructions. */
+static inline void put_sums(uint64_t *entry, uint64_t a, uint64_t b, uint64_t c) {
+    static_assert(sizeof(sums) == 16, "distance of table entries");
+    uint64_t s = 0U - a - b - c;
+    __asm volatile(UP(0) ADD(b) DOWN(3) ADD(b) UP(6) ADD(c)     /* c counts -1 */
+                   DOWN(15) SUB(b) UP(12) SUB(b) DOWN(9) ADD(c) /* 0 */
+                   UP(18) ADD(b) DOWN(21) ADD(b) UP(24)         /* 1 */
+                   : [s] "+&r"(s)
+                   : [a] "r"(a), [b] "r"(b), [c] "r"(c), [entry] "r"(entry)
+                   : "cc", "memory");
+}
+
+/* Adds the entry that index g of a filter word names in table g % NEAR of `tables`. 8 instructions. */
+static inline void add_sums(sums *total, const sums *tables, uint32_t word, const int g) {
+    const sums *entry;
+    uint64_t quad;
+    __asm("ubfx %[entry], %[word], %[bit], #5\n\t"
+          "add %[entry], %[tables], %[entry], lsl #4\n\t"
+          "ldrd %Q[quad], %R[quad], [%[entry], %[at]]\n\t"
+          "adds %Q[first], %Q[first], %Q[quad]\n\t"
+          "adc %R[first], %R[first], %R[quad]\n\t"
+          "ldrd %Q[quad], %R[quad], [%[entry], #%c[at] + 8]\n\t"
+          "adds %Q[second], %Q[second], %Q[quad]\n\t"
+          "adc %R[second], %R[second], %R[quad]"
+          : [first] "+r"(total->quad[0]), [second] "+r"(total->quad[1]), [entry] "=&r"(entry), [quad] "=&r"(quad)
+          : [word] "r"(word), [tables] "r"(tables), [bit] "i"(5 * g), [at] "i"(g % NEAR * SUMS * (int)sizeof(sums)),
+            "m"(*(const sums(*)[NEAR * SUMS]) tables)
+          : "cc");
+}
+
+#else
+
+static inline void put_sums(uint64_t *entry, uint64_t a, uint64_t b, uint64_t c) {
+    uint64_t of_c = 0U - a - b - c;
+    for (int32_t k = 0; k < 3; k++, of_c += c) {
+        uint64_t of_b = of_c;
+        for (int32_t j = 0; j < 3; j++, of_b += b, entry += 3 * QUADS) {
+            entry[0] = of_b;
+            entry[QUADS] = of_b + a;
+            entry[2 * QUADS] = of_b + 2 * a;
+        }
+    }
+}
+
+static inline void add_sums(sums *total, const sums *tables, uint32_t word, const int g) {
+    const sums *entry = tables + g % NEAR * SUMS + (word >> 5 * g & 31U);
+    total->quad[0] += entry->quad[0];
+    total->quad[1] += entry->quad[1];
+}
+
+#endif
+
+/* Taps first..last - 1 of one kernel row lie in the input, from `input` on; the others are the zero point. */
+static void gather_row(const int8_t *input, int32_t first, int32_t last, int32_t taps, int32_t channels, int zero_point,
+                       int8_t *to) {
+    if (first > 0 || last < taps) memset(to, zero_point, (size_t)(taps * channels));
+    if (last > first) memcpy(to + first * channels, input + first * channels, (size_t)((last - first) * channels));
+}
+
+/* Inputs of the windows of output pixels first.. (at most PIXELS) in kernel rows ky.. (params->rows). */
+static void gather(const nn_swar_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter,
+                   const nn_dims *out, int32_t first, int32_t ky, const workspace *work) {
+    const nn_conv_params *conv = &params->conv;
+    const int32_t pixels = nn_min(PIXELS, out->h * out->w - first);
+    const int32_t row_bytes = in->w * in->c, taps = filter->w;
+    int32_t oy = first / out->w, ox = first % out->w;
+    for (int32_t i = 0; i < pixels; i++) {
+        const int32_t x = ox * conv->stride.w - conv->padding.w;
+        const int32_t left = nn_max(0, -x), right = nn_min(taps, in->w - x);
+        int32_t y = oy * conv->stride.h - conv->padding.h + ky;
+        int8_t *to = work->inputs + i * work->pitch;
+        for (const int32_t end = y + params->rows; y < end; y++, to += taps * in->c) {
+            const int32_t inside = y >= 0 && y < in->h ? right : 0;
+            gather_row(input + y * row_bytes + x * in->c, left, inside, taps, in->c, -conv->input_offset, to);
+        }
+        if (++ox == out->w) ox = 0, oy++;
+    }
+}
+
+/* One input of four pixels. */
+static inline uint64_t quad_of(const int8_t *x, int32_t pitch) {
+    return nn_swar_quad(x[0], x[pitch], x[2 * pitch], x[3 * pitch]);
+}
+
+/* The tables of `groups` groups of inputs; entry i is (i % 3 - 1) a + (i / 3 % 3 - 1) b + (i / 9 - 1) c. */
+static void tabulate(const workspace *work, const int8_t *inputs, int32_t groups) {
+    const int32_t pitch = work->pitch;
+    for (int32_t i = 0; i < QUADS; i++, inputs += NN_SWAR_FIELDS * pitch) {
+        uint64_t *entry = &work->table->quad[i];
+        const int8_t *x = inputs;
+        for (int32_t g = 0; g < groups; g++, x += GROUP, entry += SUMS * QUADS) {
+            put_sums(entry, quad_of(x, pitch), quad_of(x + 1, pitch), quad_of(x + 2, pitch));
+        }
+    }
+}
+
+/* Adds what one word of every channel's filter says. */
+static void accumulate_word(const sums *table, sums *acc, const NN_FLASH uint32_t *filter, int32_t channels) {
+    const sums *far = table + NEAR * SUMS;
+    for (; channels > 0; channels--, acc++) {
+        const uint32_t word = *filter++;
+        sums total = *acc;
+#pragma GCC unroll 6
+        for (int g = 0; g < GROUPS; g++) add_sums(&total, g < NEAR ? table : far, word, g);
+        *acc = total;
+    }
+}
+
+/* The same for the first `groups` indices of every word. */
+static void accumulate_part(const sums *table, sums *acc, const NN_FLASH uint32_t *filter, int32_t groups,
+                            int32_t channels) {
+    for (; channels > 0; channels--, acc++) {
+        uint32_t word = *filter++;
+        sums total = *acc;
+        for (int32_t g = 0; g < groups; g++, word >>= 5) add_sums(&total, table + g * SUMS, word, 0);
+        *acc = total;
+    }
+}
+
+/* The sums of channel `ch`, one per pixel. */
+static inline void unpack(const workspace *work, int32_t ch, int32_t totals[PIXELS]) {
+    for (int32_t i = 0; i < QUADS; i++) nn_swar_unpack(work->acc[ch].quad[i], totals + NN_SWAR_FIELDS * i);
+    if (!work->wide) return;
+    for (int32_t i = 0; i < PIXELS; i++) totals[i] += work->wide[PIXELS * ch + i];
+}
+
+/* Makes room in the fields. */
+static void flush(const workspace *work, int32_t channels) {
+    for (int32_t ch = 0; ch < channels; ch++) {
+        int32_t totals[PIXELS];
+        unpack(work, ch, totals);
+        memcpy(work->wide + PIXELS * ch, totals, sizeof totals);
+    }
+    memset(work->acc, 0, (size_t)channels * sizeof *work->acc);
+}
+
+/* All inputs of the windows of one block of pixels and channels, summed. Returns the filter behind the block's. */
+static const NN_FLASH uint32_t *sum_windows(const nn_swar_conv_params *params, const nn_dims *in, const int8_t *input,
+                                            const nn_dims *filter_dims, const NN_FLASH uint32_t *filter,
+                                            const nn_dims *out, int32_t first, int32_t channels,
+                                            const workspace *work) {
+    const int32_t terms = params->rows * filter_dims->w * in->c;
+    int32_t chunks = 0;
+    memset(work->acc, 0, (size_t)channels * sizeof *work->acc);
+    if (work->wide) memset(work->wide, 0, (size_t)channels * PIXELS * sizeof *work->wide);
+    for (int32_t ky = 0; ky < filter_dims->h; ky += params->rows) {
+        gather(params, in, input, filter_dims, out, first, ky, work);
+        for (int32_t k = 0; k < terms; k += CHUNK, filter += channels) {
+            const int32_t groups = nn_min(GROUPS, (terms - k + GROUP - 1) / GROUP);
+            tabulate(work, work->inputs + k, groups);
+            if (groups == GROUPS) {
+                accumulate_word(work->table, work->acc, filter, channels);
+            } else {
+                accumulate_part(work->table, work->acc, filter, groups, channels);
+            }
+            if (work->wide && ++chunks % FLUSH == 0) flush(work, channels);
+        }
+    }
+    return filter;
+}
+
+/* Outputs of one block of pixels, output channels first_channel.. (channels). */
+static void finish(const nn_swar_conv_params *params, const nn_per_channel_quant_params *quant,
+                   const NN_FLASH int32_t *bias, const nn_dims *out, int32_t first, int32_t first_channel,
+                   int32_t channels, const workspace *work, int8_t *output) {
+    const int32_t pixels = nn_min(PIXELS, out->h * out->w - first);
+    nn_swar_channel channel = {.output_offset = params->conv.output_offset, .activation = params->conv.activation};
+    for (int32_t ch = 0; ch < channels; ch++) {
+        const int32_t oc = first_channel + ch;
+        int32_t totals[PIXELS];
+        unpack(work, ch, totals);
+        channel.bias = bias[oc];
+        channel.multiplier = quant->multiplier[oc];
+        channel.shift = quant->shift[oc];
+        nn_swar_finish(&channel, totals, pixels, output + first * out->c + oc, out->c);
+    }
+}
+
+/* pipeline/kernels/conv2d_t2_swar.py reserves the parts in the same order. */
+static workspace workspace_in(const nn_context *ctx, const nn_swar_conv_params *params, const nn_dims *in,
+                              const nn_dims *filter, int32_t channels) {
+    const int32_t terms = params->rows * filter->w * in->c;
+    const int32_t chunks = filter->h / params->rows * ((terms + CHUNK - 1) / CHUNK);
+    workspace work = {.table = ctx->buf, .pitch = (terms + GROUP - 1) / GROUP * GROUP};
+    work.acc = work.table + SUMS * GROUPS;
+    int32_t *after = (int32_t *)(work.acc + channels);
+    work.wide = chunks > FLUSH ? after : NULL;
+    work.inputs = (int8_t *)(work.wide ? after + PIXELS * channels : after);
+    return work;
+}
+
+void nn_convolve_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
+                         const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                         const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
+                         const nn_dims *output_dims, int8_t *output) {
+    const int32_t pixels = output_dims->h * output_dims->w;
+    const workspace work = workspace_in(ctx, params, input_dims, filter_dims, nn_min(BLOCK, output_dims->c));
+    for (int32_t first = 0; first < pixels; first += PIXELS) {
+        const NN_FLASH uint32_t *words = filter;
+        for (int32_t oc = 0; oc < output_dims->c; oc += BLOCK) {
+            const int32_t channels = nn_min(BLOCK, output_dims->c - oc);
+            words = sum_windows(params, input_dims, input, filter_dims, words, output_dims, first, channels, &work);
+            finish(params, quant, bias, output_dims, first, oc, channels, &work, output);
+        }
+    }
+}

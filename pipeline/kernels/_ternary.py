@@ -1,0 +1,54 @@
+"""What the optimised ternary kernels share: which layers they compute, and their folded biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.types import Int32Array, QLayer, TensorSpec
+
+ACC_LIMIT = 1 << 30
+"""Their requantization doubles accumulators before it multiplies them."""
+
+
+def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
+    """Why no optimised ternary kernel of `kind` computes the layer, "" when one may."""
+    if layer.kind != kind:
+        return f"it computes {kind} layers"
+    if layer.weight_bits != 2:
+        return f"it reads ternary weights, not {layer.weight_bits} bits"
+    if int(_bound(layer, spec).max()) >= ACC_LIMIT:
+        return "accumulators reach 2^30"
+    return ""
+
+
+def folded_bias(layer: QLayer, spec: TensorSpec) -> Int32Array:
+    """int32 (channels,): what is left to add when inputs are summed without subtracting their zero point and padding
+    is the zero point."""
+    assert layer.bias is not None
+    bias = layer.bias.astype(np.int64) - spec.quantization.zero_point * rows(layer).sum(axis=1)
+    return bias.astype(np.int32)
+
+
+def requant_tables(layer: QLayer, spec: TensorSpec) -> Mapping[str, NDArray[Any]]:
+    """Folded bias, multiplier and shift as constant tables: 9 bytes a channel."""
+    assert layer.multiplier is not None and layer.shift is not None
+    return {"bias": folded_bias(layer, spec), "multiplier": layer.multiplier, "shift": layer.shift}
+
+
+def rows(layer: QLayer) -> NDArray[np.int64]:
+    """int64 (output channels, weights of one): the filters in the order of their windows."""
+    assert layer.weights is not None
+    weights = layer.weights.astype(np.int64)
+    if layer.kind == "depthwise_conv2d":
+        weights = weights.transpose(2, 0, 1)
+    return np.ascontiguousarray(weights.reshape(len(weights), -1))
+
+
+def _bound(layer: QLayer, spec: TensorSpec) -> NDArray[np.int64]:
+    """Largest |accumulator| per channel, with the folded bias, over all inputs."""
+    most = 128 * np.abs(rows(layer)).sum(axis=1)
+    return np.asarray(np.abs(folded_bias(layer, spec).astype(np.int64)) + most)
