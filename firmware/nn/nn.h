@@ -3,6 +3,8 @@
  *
  * Conventions are CMSIS-NN's: argument order ctx, params, quant, then (dims, data) pairs; tensors int8, NHWC, batch 1;
  * filters OHWI (depthwise 1HWC, dense OI); bias int32 per output channel, never NULL.
+ * Extents, positions, counters and everything of a tensor's range are int: with 16 bits, as on AVR, they hold all that
+ * fits such a memory. Accumulators, biases and multipliers are int32.
  * Params, dims, quantization, filters and biases are constants: they lie in flash (nn_flash.h).
  * Suffix: weights s8 = int8, s4, s3 = packed signed 4 and 3 bit, t2 = ternary at 2 bits.
  */
@@ -16,21 +18,21 @@
 /* Scratch memory of one call; size in bytes, 4-byte aligned; buf may be NULL when size is 0. */
 typedef struct {
     void *buf;
-    int32_t size;
+    int size;
 } nn_context;
 
 typedef struct {
-    int32_t n; /* batch: always 1 for activations; output channels for filters */
-    int32_t h, w, c;
+    int n; /* batch: always 1 for activations; output channels for filters */
+    int h, w, c;
 } NN_FLASH nn_dims;
 
 typedef struct {
-    int32_t w, h;
+    int w, h;
 } nn_tile;
 
 /* Inclusive clamp applied to every output. */
 typedef struct {
-    int32_t min, max;
+    int min, max;
 } nn_activation;
 
 /* Requantization per output channel: see nn_requantize. */
@@ -42,36 +44,46 @@ typedef struct {
 /* offsets as in CMSIS-NN: input_offset = -input zero point, output_offset = +output zero point.
  * padding: rows / columns added before the first; what follows the last is implied by the output dims. */
 typedef struct {
-    int32_t input_offset, output_offset;
+    int input_offset, output_offset;
     nn_tile stride, padding;
     nn_activation activation;
 } NN_FLASH nn_conv_params;
 
 /* Depthwise: output channels = input channels * ch_mult, channel o reads input channel o / ch_mult. */
 typedef struct {
-    int32_t input_offset, output_offset;
-    int32_t ch_mult;
+    int input_offset, output_offset;
+    int ch_mult;
     nn_tile stride, padding;
     nn_activation activation;
 } NN_FLASH nn_dw_conv_params;
 
 typedef struct {
-    int32_t input_offset, output_offset;
+    int input_offset, output_offset;
     nn_activation activation;
 } NN_FLASH nn_fc_params;
 
 /* Both inputs are widened by NN_ADD_LEFT_SHIFT, rescaled to a common scale, added, rescaled to the output's. */
 typedef struct {
-    int32_t input1_offset, input1_mult, input1_shift;
-    int32_t input2_offset, input2_mult, input2_shift;
-    int32_t output_offset, output_mult, output_shift;
+    int input1_offset;
+    int32_t input1_mult;
+    int input1_shift;
+    int input2_offset;
+    int32_t input2_mult;
+    int input2_shift;
+    int output_offset;
+    int32_t output_mult;
+    int output_shift;
     nn_activation activation;
 } NN_FLASH nn_add_params;
 
 typedef struct {
-    int32_t input1_offset, input1_mult, input1_shift;
-    int32_t input2_offset, input2_mult, input2_shift;
-    int32_t output_offset;
+    int input1_offset;
+    int32_t input1_mult;
+    int input1_shift;
+    int input2_offset;
+    int32_t input2_mult;
+    int input2_shift;
+    int output_offset;
     nn_activation activation;
 } NN_FLASH nn_concat_params;
 
@@ -154,6 +166,6 @@ void nn_concatenate_s8(const nn_concat_params *params, const nn_dims *input1_dim
 /* Layout of packed weights: fields of `bits` bits (2 to 8), two's complement, one after another from the low bits of
  * the first byte on; each output channel (dense, convolution) or the whole filter (depthwise) starts on a byte. A
  * ternary weight is a 2-bit field that is never -2. Decodes `count` fields to int8. */
-void nn_decode(const NN_FLASH uint8_t *packed, int32_t bits, int32_t count, int8_t *decoded);
+void nn_decode(const NN_FLASH uint8_t *packed, int bits, int count, int8_t *decoded);
 
 #endif

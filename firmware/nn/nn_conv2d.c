@@ -5,26 +5,27 @@
 #include "nn.h"
 #include "nn_arith.h"
 
-/* Sum over a run of (input + offset) * weight. int16 operands let SIMD units multiply and add pairs. */
-static int32_t dot(const int8_t *input, const int8_t *weights, int32_t count, int32_t offset) {
+/* Sum over a run of (input + offset) * weight. int16 operands let SIMD units multiply and add pairs; a product, at most
+ * 255 * 127, fits int16 too. */
+static int32_t dot(const int8_t *input, const int8_t *weights, int count, int offset) {
     int32_t acc = 0;
-    for (int32_t i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++) {
         const int16_t x = (int16_t)(input[i] + offset);
         const int16_t w = weights[i];
-        acc += (int32_t)x * w;
+        acc += x * w;
     }
     return acc;
 }
 
 /* Accumulator of one output pixel: taps outside the input are skipped, which is padding with real zero. */
 static int32_t window(const nn_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter,
-                      const int8_t *weights, int32_t out_y, int32_t out_x) {
-    const int32_t y0 = out_y * params->stride.h - params->padding.h;
-    const int32_t x0 = out_x * params->stride.w - params->padding.w;
-    const int32_t first = nn_max(0, -x0);
-    const int32_t run = (nn_min(filter->w, in->w - x0) - first) * in->c;
+                      const int8_t *weights, int out_y, int out_x) {
+    const int y0 = out_y * params->stride.h - params->padding.h;
+    const int x0 = out_x * params->stride.w - params->padding.w;
+    const int first = nn_max(0, -x0);
+    const int run = (nn_min(filter->w, in->w - x0) - first) * in->c;
     int32_t acc = 0;
-    for (int32_t ky = nn_max(0, -y0); ky < nn_min(filter->h, in->h - y0); ky++) {
+    for (int ky = nn_max(0, -y0); ky < nn_min(filter->h, in->h - y0); ky++) {
         acc += dot(input + ((y0 + ky) * in->w + x0 + first) * in->c, weights + (ky * filter->w + first) * in->c, run,
                    params->input_offset);
     }
@@ -34,10 +35,10 @@ static int32_t window(const nn_conv_params *params, const nn_dims *in, const int
 /* One output channel of the whole map, from its decoded filter. */
 static void channel(const nn_conv_params *params, const nn_per_channel_quant_params *quant, const nn_dims *in,
                     const int8_t *input, const nn_dims *filter, const int8_t *weights, int32_t bias, const nn_dims *out,
-                    int32_t oc, int8_t *output) {
+                    int oc, int8_t *output) {
     int8_t *o = output + oc;
-    for (int32_t y = 0; y < out->h; y++) {
-        for (int32_t x = 0; x < out->w; x++, o += out->c) {
+    for (int y = 0; y < out->h; y++) {
+        for (int x = 0; x < out->w; x++, o += out->c) {
             const int32_t acc = bias + window(params, in, input, filter, weights, y, x);
             const int32_t q = nn_requantize(acc, quant->multiplier[oc], quant->shift[oc]) + params->output_offset;
             *o = (int8_t)nn_clamp(q, params->activation.min, params->activation.max);
@@ -49,22 +50,22 @@ void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const n
                     const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
                     const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
                     int8_t *output) {
-    const int32_t taps = filter_dims->h * filter_dims->w * filter_dims->c;
-    for (int32_t oc = 0; oc < output_dims->c; oc++) {
-        const int8_t *weights = nn_loadable(filter + oc * taps, taps, ctx->buf);
+    const int taps = filter_dims->h * filter_dims->w * filter_dims->c;
+    for (int oc = 0; oc < output_dims->c; oc++, filter += taps) {
+        const int8_t *weights = nn_loadable(filter, taps, ctx->buf);
         channel(params, quant, input_dims, input, filter_dims, weights, bias[oc], output_dims, oc, output);
     }
 }
 
 /* Any packed bit width: decode, then as s8. */
-static void packed(int32_t bits, const nn_context *ctx, const nn_conv_params *params,
+static void packed(int bits, const nn_context *ctx, const nn_conv_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                    const nn_dims *output_dims, int8_t *output) {
     int8_t *decoded = ctx->buf;
-    const int32_t taps = filter_dims->h * filter_dims->w * filter_dims->c;
-    for (int32_t oc = 0; oc < output_dims->c; oc++) {
-        nn_decode(filter + oc * ((taps * bits + 7) / 8), bits, taps, decoded);
+    const int taps = filter_dims->h * filter_dims->w * filter_dims->c;
+    for (int oc = 0; oc < output_dims->c; oc++, filter += (taps * bits + 7) / 8) {
+        nn_decode(filter, bits, taps, decoded);
         channel(params, quant, input_dims, input, filter_dims, decoded, bias[oc], output_dims, oc, output);
     }
 }

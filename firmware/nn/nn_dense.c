@@ -2,14 +2,14 @@
 #include "nn.h"
 #include "nn_arith.h"
 
-static int8_t output_of(const nn_fc_params *params, const nn_per_channel_quant_params *quant, int32_t acc, int32_t o) {
+static int8_t output_of(const nn_fc_params *params, const nn_per_channel_quant_params *quant, int32_t acc, int o) {
     const int32_t q = nn_requantize(acc, quant->multiplier[o], quant->shift[o]) + params->output_offset;
     return (int8_t)nn_clamp(q, params->activation.min, params->activation.max);
 }
 
-static int32_t dot(const int8_t *input, const int8_t *weights, int32_t count, int32_t offset) {
+static int32_t dot(const int8_t *input, const int8_t *weights, int count, int offset) {
     int32_t acc = 0;
-    for (int32_t i = 0; i < count; i++) acc += (input[i] + offset) * weights[i];
+    for (int i = 0; i < count; i++) acc += (input[i] + offset) * weights[i];
     return acc;
 }
 
@@ -18,24 +18,24 @@ void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, co
                            const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
                            int8_t *output) {
     (void)input_dims;
-    const int32_t features = filter_dims->c;
-    for (int32_t o = 0; o < output_dims->c; o++) {
-        const int8_t *weights = nn_loadable(filter + o * features, features, ctx->buf);
+    const int features = filter_dims->c;
+    for (int o = 0; o < output_dims->c; o++, filter += features) {
+        const int8_t *weights = nn_loadable(filter, features, ctx->buf);
         const int32_t acc = bias[o] + dot(input, weights, features, params->input_offset);
         output[o] = output_of(params, quant, acc, o);
     }
 }
 
 /* Any packed bit width: decode, then as s8. */
-static void packed(int32_t bits, const nn_context *ctx, const nn_fc_params *params,
+static void packed(int bits, const nn_context *ctx, const nn_fc_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                    const nn_dims *output_dims, int8_t *output) {
     (void)input_dims;
     int8_t *decoded = ctx->buf;
-    const int32_t features = filter_dims->c;
-    for (int32_t o = 0; o < output_dims->c; o++) {
-        nn_decode(filter + o * ((features * bits + 7) / 8), bits, features, decoded);
+    const int features = filter_dims->c;
+    for (int o = 0; o < output_dims->c; o++, filter += (features * bits + 7) / 8) {
+        nn_decode(filter, bits, features, decoded);
         output[o] = output_of(params, quant, bias[o] + dot(input, decoded, features, params->input_offset), o);
     }
 }

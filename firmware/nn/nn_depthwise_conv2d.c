@@ -4,12 +4,12 @@
 
 /* Accumulator of output channel oc at one pixel; taps outside the input are skipped. */
 static int32_t window(const nn_dw_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter,
-                      const int8_t *weights, int32_t y0, int32_t x0, int32_t oc) {
-    const int32_t ic = oc / params->ch_mult;
+                      const int8_t *weights, int y0, int x0, int oc) {
+    const int ic = oc / params->ch_mult;
     int32_t acc = 0;
-    for (int32_t ky = nn_max(0, -y0); ky < nn_min(filter->h, in->h - y0); ky++) {
-        for (int32_t kx = nn_max(0, -x0); kx < nn_min(filter->w, in->w - x0); kx++) {
-            const int32_t x = input[((y0 + ky) * in->w + x0 + kx) * in->c + ic] + params->input_offset;
+    for (int ky = nn_max(0, -y0); ky < nn_min(filter->h, in->h - y0); ky++) {
+        for (int kx = nn_max(0, -x0); kx < nn_min(filter->w, in->w - x0); kx++) {
+            const int x = input[((y0 + ky) * in->w + x0 + kx) * in->c + ic] + params->input_offset;
             acc += x * weights[(ky * filter->w + kx) * filter->c + oc];
         }
     }
@@ -20,11 +20,11 @@ static int32_t window(const nn_dw_conv_params *params, const nn_dims *in, const 
 static void map(const nn_dw_conv_params *params, const nn_per_channel_quant_params *quant, const nn_dims *in,
                 const int8_t *input, const nn_dims *filter, const int8_t *weights, const NN_FLASH int32_t *bias,
                 const nn_dims *out, int8_t *output) {
-    for (int32_t y = 0; y < out->h; y++) {
-        for (int32_t x = 0; x < out->w; x++) {
-            const int32_t y0 = y * params->stride.h - params->padding.h;
-            const int32_t x0 = x * params->stride.w - params->padding.w;
-            for (int32_t oc = 0; oc < out->c; oc++) {
+    for (int y = 0; y < out->h; y++) {
+        for (int x = 0; x < out->w; x++) {
+            const int y0 = y * params->stride.h - params->padding.h;
+            const int x0 = x * params->stride.w - params->padding.w;
+            for (int oc = 0; oc < out->c; oc++) {
                 const int32_t acc = bias[oc] + window(params, in, input, filter, weights, y0, x0, oc);
                 const int32_t q = nn_requantize(acc, quant->multiplier[oc], quant->shift[oc]) + params->output_offset;
                 *output++ = (int8_t)nn_clamp(q, params->activation.min, params->activation.max);
@@ -33,7 +33,7 @@ static void map(const nn_dw_conv_params *params, const nn_per_channel_quant_para
     }
 }
 
-static int32_t weights_of(const nn_dims *filter) {
+static int weights_of(const nn_dims *filter) {
     return filter->h * filter->w * filter->c;
 }
 
@@ -46,7 +46,7 @@ void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params
 }
 
 /* Any packed bit width: decode, then as s8. */
-static void packed(int32_t bits, const nn_context *ctx, const nn_dw_conv_params *params,
+static void packed(int bits, const nn_context *ctx, const nn_dw_conv_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                    const nn_dims *output_dims, int8_t *output) {

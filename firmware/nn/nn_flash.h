@@ -13,9 +13,9 @@
 #endif
 
 /* `count` weights where loads reach them: the weights themselves; on AVR a copy in `buffer`, `count` bytes. */
-static inline const int8_t *nn_loadable(const NN_FLASH int8_t *weights, int32_t count, int8_t *buffer) {
+static inline const int8_t *nn_loadable(const NN_FLASH int8_t *weights, int count, int8_t *buffer) {
 #ifdef __AVR__
-    for (int32_t i = 0; i < count; i++) buffer[i] = weights[i];
+    for (int i = 0; i < count; i++) buffer[i] = weights[i];
     return buffer;
 #else
     (void)count;

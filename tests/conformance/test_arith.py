@@ -21,8 +21,14 @@ void requantize(int n, const int32_t *a, const int32_t *m, const int32_t *s, int
 void high(int n, const int32_t *a, const int32_t *m, int32_t *o) {
     for (int i = 0; i < n; i++) o[i] = nn_doubling_high_multiply(a[i], m[i]);
 }
+void halves(int n, const int32_t *a, const int32_t *m, int32_t *o) {
+    for (int i = 0; i < n; i++) o[i] = nn_doubling_high_multiply_by_halves(a[i], m[i]);
+}
 void shift(int n, const int32_t *a, const int32_t *e, int32_t *o) {
     for (int i = 0; i < n; i++) o[i] = nn_rounding_right_shift(a[i], e[i]);
+}
+void bytes(int n, const int32_t *a, const int32_t *e, int32_t *o) {
+    for (int i = 0; i < n; i++) o[i] = nn_rounding_right_shift_by_bytes(a[i], e[i]);
 }
 void mean(int n, const int32_t *a, const int32_t *c, int32_t *o) {
     for (int i = 0; i < n; i++) o[i] = nn_rounded_mean(a[i], c[i]);
@@ -59,7 +65,10 @@ def vectors(seed: int, n: int = 200_000) -> tuple[np.ndarray, np.random.Generato
 def test_doubling_high_multiply(library: ctypes.CDLL) -> None:
     a, random = vectors(1)
     b = random.integers(0, 1 << 31, len(a)).astype(np.int32)
+    a, b = np.append(a, np.repeat(EDGES, len(EDGES))), np.append(b, np.tile(EDGES, len(EDGES)))
+    a, b = a[b > arith.INT32_MIN], b[b > arith.INT32_MIN]
     assert np.array_equal(call(library.high, a, b), arith.doubling_high_multiply(a, b))
+    assert np.array_equal(call(library.halves, a, b), arith.doubling_high_multiply(a, b))
 
 
 def test_rounding_right_shift(library: ctypes.CDLL) -> None:
@@ -67,6 +76,7 @@ def test_rounding_right_shift(library: ctypes.CDLL) -> None:
     exponent = random.integers(0, 32, len(a)).astype(np.int32)
     exponent[:40] = np.repeat([0, 31], 20)
     assert np.array_equal(call(library.shift, a, exponent), arith.rounding_right_shift(a, exponent))
+    assert np.array_equal(call(library.bytes, a, exponent), arith.rounding_right_shift(a, exponent))
 
 
 def test_requantize_over_the_whole_legal_range(library: ctypes.CDLL) -> None:
