@@ -33,7 +33,7 @@ _CLEAN_LINE_PATIENCE_S = 0.5
 """While nothing gets lost, a busy computer is the likeliest reason for a wait."""
 _HELLO_PATIENCE_S = 0.1
 """A device that still boots loses HELLOs without a word."""
-_MOST_BACKOFF = 16
+_MOST_BACKOFF = 4
 _PACE_MARGIN = 4.0
 _DAMAGED_MARGIN = 1.5
 _PACE_DECAY = 0.995
@@ -197,7 +197,7 @@ class Channel:
         """How long to wait for the answer to such a request before it counts as lost."""
         backoff = min(1 << max(self._misses - 1, 0), _MOST_BACKOFF)
         if name == "HELLO":
-            return _HELLO_PATIENCE_S * min(backoff, 4)
+            return _HELLO_PATIENCE_S * backoff
         if name not in self._slowest_s:
             return _FIRST_PATIENCE_S * backoff
         return max(_PACE_MARGIN * self._slowest_s[name], self._patience_floor_s) * backoff
