@@ -14,7 +14,7 @@ PORT, SERIAL_NUMBER = "/dev/ttyACM0", "0670FF48"
 
 
 def lines() -> list[str]:
-    """One line per board, runner and step; files of the firmware without their folder, drives at /media."""
+    """One line per board, runner and step; programs by name, the firmware without its folder, drives at /media."""
     found = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -30,7 +30,8 @@ def lines() -> list[str]:
 def _steps(name: str, runner: str, folder: Path) -> list[str]:
     target, module = board.load(name), registry.load("runners", runner)
     if module.EMULATOR:
-        steps = [module.command(target, folder)]
+        program, *words = module.command(target, folder)
+        steps = [[module.PROGRAM or program, *words]]
     else:
         steps = runners.commands(module, target, folder, PORT, SERIAL_NUMBER)
     return [shlex.join(step).replace(f"{folder}/", "") for step in steps]
