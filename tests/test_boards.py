@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
 
 from pipeline import board, build, registry, render, shell, twin, wire
 from pipeline.board import Board
@@ -24,6 +26,7 @@ MODEL = tiny.qmodel()
 SAMPLES = tiny.samples(MODEL, 3)
 TIMEOUT_S = 20.0
 REPEATS = 3
+CORTEX_M = [name for name in board.names() if board.load(name).core.startswith("cortex-m")]
 EMULATED = [name for name in board.names() if board.load(name).emulator]
 COUNTING = [name for name in EMULATED if board.load(name).tick == "instructions"]
 """A Cortex-M each: tells instructions apart and reports its own crash."""
@@ -167,7 +170,34 @@ def test_description_has_no_gaps(name: str) -> None:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("name", [n for n in board.names() if board.load(n).core.startswith("cortex-m")])
+@pytest.mark.parametrize("name", CORTEX_M)
+def test_image_lies_in_the_memory_of_the_chip(name: str, builder: Builder) -> None:
+    """Vector table at the start of the flash, stack at the bottom of the RAM, every section inside its region, initial
+    values behind the code."""
+    built = builder(name)
+    flash, ram = built.board.memory.flash, built.board.memory.ram
+    with (built.folder / "firmware.elf").open("rb") as file:
+        elf = ELFFile(file)
+        sections = {s.name: s for s in elf.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC and s["sh_size"]}
+        stack_top, reset = struct.unpack("<II", sections[".vectors"].data()[:8])
+        loaded = [s for s in elf.iter_segments("PT_LOAD") if s["p_filesz"]]
+        assert sections[".vectors"]["sh_addr"] == flash.origin
+        assert reset == elf["e_entry"] | 1
+        assert sections[".port"]["sh_addr"] <= reset - 1 < sections[".port"]["sh_addr"] + sections[".port"]["sh_size"]
+        assert sections[".stack"]["sh_addr"] == ram.origin
+        assert stack_top == ram.origin + built.board.memory.stack_bytes
+        assert stack_top % 8 == 0
+        for section in sections.values():
+            region = ram if section["sh_flags"] & SH_FLAGS.SHF_WRITE else flash
+            assert region.origin <= section["sh_addr"]
+            assert section["sh_addr"] + section["sh_size"] <= region.origin + region.length
+        for segment in loaded:
+            assert flash.origin <= segment["p_paddr"]
+            assert segment["p_paddr"] + segment["p_filesz"] <= flash.origin + flash.length
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("name", CORTEX_M)
 def test_everything_but_the_arena_is_small(name: str, builder: Builder) -> None:
     """Stack, buffers and all state of link, port and application: under 4 KiB with the default sizes."""
     b = builder(name)

@@ -12,7 +12,7 @@ import re
 import struct
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import util
@@ -23,6 +23,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from pipeline import board, render, shell
+from pipeline.board import Board
 from tests import tiny
 
 pytestmark = pytest.mark.toolchain
@@ -130,7 +131,7 @@ TABLES: Mapping[str, dict[str, str]] = {
         "TIM2_ENABLE": "RCC.APB1LENR.TIM2EN",
         "UART_ENABLE": "RCC.APB(1L|2)ENR.UARTEN",
         "SYSCFG_ENABLE": "RCC.APB4ENR.SYSCFGEN",
-        "1U << HPRE": "RCC.D1CFGR.HPRE",
+        "HPRE_MASK": "RCC.D1CFGR.HPRE",
         "1U << D1PPRE": "RCC.D1CFGR.D1PPRE",
         "1U << D2PPRE1": "RCC.D2CFGR.D2PPRE1",
         "1U << D2PPRE2": "RCC.D2CFGR.D2PPRE2",
@@ -188,6 +189,7 @@ VALUES: Mapping[str, Mapping[str, tuple[str, int]]] = {
         "SWITCH_PLL": ("SWITCH_MASK", 3),
         "STATUS_PLL": ("STATUS_MASK", 3),
         "VOLTAGE_SCALE_1": ("VOLTAGE_MASK", 3),
+        "HPRE_2": ("HPRE_MASK", 8),
     },
     "stm32l4": {
         "SWITCH_HSI": ("SWITCH_MASK", 1),
@@ -298,22 +300,14 @@ def description(name: str) -> Description:
     return Description(path.read_bytes())
 
 
-@cache
-def constants(name: str, uart: str = "") -> Mapping[str, int]:
-    """Value of every C expression of the family's tables, as the compiler sees it for this board; uart: another
-    STM32_UART than the board's."""
-    chosen = board.load(name)
-    if uart:
-        chosen = chosen.model_copy(update={"defines": {**chosen.defines, "STM32_UART": uart}})
-    expressions = [*TABLES[chosen.port], *VALUES[chosen.port]]
+def evaluate(chosen: Board, expressions: Sequence[str]) -> dict[str, int]:
+    """Value of every C expression as the compiler sees it behind the port's mcu.h."""
     values = ", ".join(f"(uint32_t)(uintptr_t)({expression})" for expression in expressions)
+    check = f'#include "mcu.h"\nconst uint32_t values[] = {{{values}}};'
     sources = render.render(tiny.qmodel(), chosen)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for path, text in {
-            **sources.files,
-            "check.c": f'#include "mcu.h"\nconst uint32_t values[] = {{{values}}};',
-        }.items():
+        for path, text in {**sources.files, "check.c": check}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
         headers = {(folder / path).parent for path in sources.files if path.endswith(".h")}
@@ -322,6 +316,15 @@ def constants(name: str, uart: str = "") -> Mapping[str, int]:
         with (folder / "check.o").open("rb") as file:
             data = ELFFile(file).get_section_by_name(".rodata").data()
     return dict(zip(expressions, struct.unpack(f"<{len(expressions)}I", data), strict=True))
+
+
+@cache
+def constants(name: str, uart: str = "") -> Mapping[str, int]:
+    """The expressions of the family's tables on this board; uart: another STM32_UART than the board's."""
+    chosen = board.load(name)
+    if uart:
+        chosen = chosen.model_copy(update={"defines": {**chosen.defines, "STM32_UART": uart}})
+    return evaluate(chosen, [*TABLES[chosen.port], *VALUES[chosen.port]])
 
 
 def peripheral(uart: str) -> str:
@@ -412,3 +415,29 @@ def test_a_wrong_constant_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TABLES["stm32f4"], "HSE_ON", "RCC.CR.HSEBYP")
     with pytest.raises(AssertionError, match="HSE_ON"):
         check(CASES[1])
+
+
+BOARDS = sorted({case.board for case in (*CASES, *EXACT_CASES)})
+OUT_OF_REACH = {
+    ("nucleo-f446re", 2_000_000): "45 MHz / 22 and / 23 are 2.3 % and 2.2 % off",
+    ("nucleo-f446re", 3_000_000): "more than its internal oscillator can do",
+    ("nucleo-f767zi", 3_000_000): "the same",
+    ("olimex-stm32-h405", 3_000_000): "the same",
+    ("stm32f746g-disco", 3_000_000): "the same",
+    ("b-l475e-iot01a", 3_000_000): "the same",
+    ("nucleo-l4r5zi", 9600): "the divider of its LPUART has 20 bits",
+}
+
+
+@pytest.mark.parametrize("baud", [9600, 57_600, 115_200, 460_800, 921_600, 1_000_000, 1_500_000, 2_000_000, 3_000_000])
+@pytest.mark.parametrize("name", BOARDS)
+def test_rates_that_a_board_may_have(name: str, baud: int) -> None:
+    """What the port's static assertions accept, and that the divider is the nearest."""
+    chosen = board.load(name)
+    chosen = chosen.model_copy(update={"link": chosen.link.model_copy(update={"baud": baud})})
+    fast, slow = "UART_KEEPS_BAUD(MCU_UART_HZ, 20)", "UART_KEEPS_BAUD(MCU_INTERNAL_UART_HZ, 33)"
+    values = evaluate(chosen, [fast, slow, "UART_DIVIDER(MCU_UART_HZ)", "MCU_UART_HZ", "UART_DIVIDER_UNIT"])
+    accepted, possible, divider, clock, unit = values.values()
+    assert abs(clock * unit / baud - divider) <= 0.5
+    assert not accepted or abs(clock * unit / divider - baud) <= 0.02 * baud
+    assert bool(accepted and possible) == ((name, baud) not in OUT_OF_REACH)

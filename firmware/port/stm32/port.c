@@ -8,7 +8,7 @@
 
 static_assert(UART_KEEPS_BAUD(MCU_UART_HZ, 20), "link.baud: the UART's clock gives no rate within 2 % of it");
 /* A receiver hears up to 3.3 % beside its rate (RM0090 30.3.5). */
-static_assert(UART_KEEPS_BAUD(MCU_INTERNAL_HZ, 33), "link.baud: out of reach of the internal oscillator");
+static_assert(UART_KEEPS_BAUD(MCU_INTERNAL_UART_HZ, 33), "link.baud: out of reach of the internal oscillator");
 
 enum {
     US_PER_S = 1000000,

@@ -4,7 +4,7 @@
  *   GPIO_BASE                               of port A; the others follow every 1 KB
  *   USART1_BASE, USART1_ENABLE              address and bit in RCC_APB2ENR
  *   RCC_RESET_FLAGS, RMVF                   register of the reset flags, and the bit in it that clears them
- *   MCU_INTERNAL_HZ                         oscillator that takes over when the PLL does not start
+ *   MCU_INTERNAL_HZ, MCU_INTERNAL_UART_HZ   oscillator that takes over when the PLL does not start, UART's clock then
  *   MCU_UART_HZ, MCU_TIMER_HZ               clocks of the link's UART and of TIM2 when the PLL runs
  *   MCU_HAS_CACHES                          1 on Cortex-M7
  *

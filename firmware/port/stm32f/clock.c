@@ -50,11 +50,14 @@ static const stm32_step to_pll[] = {
 static const stm32_step back_to_hsi[] = {
     {STM32_SET, &RCC_CFGR, UINT32_MAX, 0},
     {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, 0},
+#if STM32_OVER_DRIVE
+    {STM32_SET, &PWR_CR, OVER_DRIVE_ON | OVER_DRIVE_SWITCHED, 0},
+#endif
     {STM32_SET, &RCC_CR, PLL_ON | HSE_ON, 0},
 };
 
 mcu_clocks mcu_start_clocks(void) {
     if (STM32_TAKE_STEPS(to_pll)) return (mcu_clocks){BOARD_CLOCK_HZ, UART_DIVIDER(MCU_UART_HZ), MCU_TIMER_HZ};
     (void)STM32_TAKE_STEPS(back_to_hsi);
-    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_HZ), MCU_INTERNAL_HZ};
+    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_UART_HZ), MCU_INTERNAL_HZ};
 }

@@ -5,8 +5,8 @@
 #include "stm32f.h"
 #include "usart_v2.h"
 
-/* FLASH_ACR (RM0410 3.7.1): latency. The ART accelerator serves fetches at 0x00200000 only (RM0410 3.3.2); this firmware runs at 0x08000000, through the
- * core's caches. */
+/* FLASH_ACR (RM0410 3.7.1): latency. The ART accelerator serves fetches at 0x00200000 only (RM0410 3.3.2); this
+ * firmware runs at 0x08000000, through the core's caches. */
 #define LATENCY_MASK 15U
 #define MCU_FLASH_ACCELERATORS 0U
 /* Without and with over-drive (RM0410 4.1.4, 5.2); APB2 may be twice as fast as APB1. */

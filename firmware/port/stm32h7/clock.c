@@ -13,9 +13,13 @@ static_assert(BOARD_CLOCK_HZ * STM32_PLL_P >= 192000000U && BOARD_CLOCK_HZ * STM
 static_assert(STM32_PLL_P % 2 == 0, "PLL divider");
 static_assert(BOARD_CLOCK_HZ <= 480000000U && MCU_UART_HZ <= 120000000U, "core and bus clocks");
 
-#define PRESCALERS_D1 (HPRE_2 << HPRE | PPRE_2 << D1PPRE)
-#define PRESCALERS_D2 (PPRE_2 << D2PPRE1 | PPRE_2 << D2PPRE2)
-#define PRESCALERS_D3 (PPRE_2 << D3PPRE)
+/* The peripheral buses at half the clock of the others: 32 MHz on HSI, as the lowest supply level, that of reset,
+ * allows 50 MHz (DS12110, general operating conditions); 120 MHz on the PLL. */
+static const stm32_step halve_peripheral_buses[] = {
+    {STM32_SET, &RCC_D1CFGR, UINT32_MAX, PPRE_2 << D1PPRE},
+    {STM32_SET, &RCC_D2CFGR, UINT32_MAX, PPRE_2 << D2PPRE1 | PPRE_2 << D2PPRE2},
+    {STM32_SET, &RCC_D3CFGR, UINT32_MAX, PPRE_2 << D3PPRE},
+};
 
 static const stm32_step to_pll[] = {
     /* The regulator, first to be said and only once (6.4.1), then to level 1 and from there to level 0 (6.6.2). */
@@ -37,20 +41,21 @@ static const stm32_step to_pll[] = {
     /* 4 wait states up to 240 MHz of AXI clock at level 0 (table 17); WRHIGHFREQ, for writing, stays at its safest. */
     {STM32_SET, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
     {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
-    {STM32_SET, &RCC_D1CFGR, UINT32_MAX, PRESCALERS_D1},
-    {STM32_SET, &RCC_D2CFGR, UINT32_MAX, PRESCALERS_D2},
-    {STM32_SET, &RCC_D3CFGR, UINT32_MAX, PRESCALERS_D3},
+    {STM32_SET, &RCC_D1CFGR, HPRE_MASK, HPRE_2},
     {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
     {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
 };
 
 static const stm32_step back_to_hsi[] = {
-    {STM32_SET, &RCC_CFGR, SWITCH_MASK, 0},  {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, 0},
-    {STM32_SET, &RCC_D1CFGR, UINT32_MAX, 0}, {STM32_SET, &RCC_D2CFGR, UINT32_MAX, 0},
-    {STM32_SET, &RCC_D3CFGR, UINT32_MAX, 0}, {STM32_SET, &RCC_CR, PLL_ON | HSE_ON, 0},
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, 0},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, 0},
+    /* The peripheral buses stay halved. */
+    {STM32_SET, &RCC_D1CFGR, HPRE_MASK, 0},
+    {STM32_SET, &RCC_CR, PLL_ON | HSE_ON, 0},
 };
 
 mcu_clocks mcu_start_clocks(void) {
+    (void)STM32_TAKE_STEPS(halve_peripheral_buses);
     if (DBGMCU_IDC >> 16 < FIRST_480_MHZ_REVISION) {
         AXI_TARG7_FN_MOD = 1; /* READ_ISS_OVERRIDE: else reads of the AXI SRAM may go wrong (ES0392) */
     } else if (STM32_TAKE_STEPS(to_pll)) {
@@ -58,5 +63,5 @@ mcu_clocks mcu_start_clocks(void) {
     } else {
         (void)STM32_TAKE_STEPS(back_to_hsi);
     }
-    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_HZ), MCU_INTERNAL_HZ};
+    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_UART_HZ), MCU_INTERNAL_HZ};
 }

@@ -33,8 +33,8 @@
 #define SWITCH_PLL 3U
 #define STATUS_MASK (7U << 3)
 #define STATUS_PLL (3U << 3)
-/* RCC_D1CFGR, RCC_D2CFGR, RCC_D3CFGR: first bits of the fields, and their value for a divider of 2 */
-#define HPRE 0
+/* RCC_D1CFGR, RCC_D2CFGR, RCC_D3CFGR: AHB divider of 2; first bits of the APB dividers, and their value for 2 */
+#define HPRE_MASK 15U
 #define HPRE_2 8U
 #define D1PPRE 4
 #define D2PPRE1 4
@@ -79,7 +79,9 @@
 #define USART1_ENABLE (1U << 4)
 
 #define MCU_INTERNAL_HZ 64000000U /* HSI */
-/* The buses run at half the core's clock, the peripherals at half of that, TIM2 as fast as its bus (TIMPRE). */
+#define MCU_INTERNAL_UART_HZ (MCU_INTERNAL_HZ / 2U)
+/* On the PLL the buses run at half the core's clock, the peripherals at half of that, TIM2 as fast as its bus (TIMPRE).
+ */
 #define AHB_HZ (BOARD_CLOCK_HZ / 2U)
 #define MCU_UART_HZ (AHB_HZ / 2U)
 #define MCU_TIMER_HZ AHB_HZ

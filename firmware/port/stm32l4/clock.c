@@ -66,5 +66,5 @@ mcu_clocks mcu_start_clocks(void) {
         }
         (void)STM32_TAKE_STEPS(back_to_hsi);
     }
-    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_HZ), MCU_INTERNAL_HZ};
+    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_UART_HZ), MCU_INTERNAL_HZ};
 }

@@ -68,6 +68,7 @@
 #define MCU_HAS_LPUART
 
 #define MCU_INTERNAL_HZ 16000000U /* HSI16, or MSI, which runs from reset on */
+#define MCU_INTERNAL_UART_HZ MCU_INTERNAL_HZ
 /* All buses run at the core's clock. */
 #define MCU_UART_HZ BOARD_CLOCK_HZ
 #define MCU_TIMER_HZ BOARD_CLOCK_HZ

@@ -1,0 +1,350 @@
+"""The STM32 ports, executed: the very image a board gets runs in Unicorn against a model of the chip's clock tree, and
+those of the STM32F4 in QEMU too. What no model knows, the real chip, is left to `make hil`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import board, build, registry, render, twin
+from pipeline.board import Board, Emulator
+from pipeline.session import Session
+from pipeline.types import Image
+from tests import tiny
+from tests.emulated.stm32_chips import M4, REVISION_Y, chip_of, f_chip, gate, h_chip
+from tests.emulated.unicorn_mcu import SWITCH, Chip, Clocks, ForbiddenError, Mcu, UnicornLink
+
+pytestmark = pytest.mark.toolchain
+MODEL = tiny.qmodel()
+REAL = [n for n in board.names() if board.load(n).port.startswith("stm32") and board.load(n).runner != "qemu"]
+"""Boards with an STM32 that no emulator installed here knows."""
+
+
+@dataclass(frozen=True)
+class Built:
+    board: Board
+    image: Image
+    folder: Path
+
+    def start(self, chip: Chip | None = None, broken: str = "") -> Mcu:
+        """The image from reset until it waits for the host."""
+        parts = frozenset({broken} if broken else ())
+        return Mcu(chip or chip_of(self.board), self.board.memory, self.folder / build.ELF, parts)
+
+
+Builder = Callable[..., Built]
+
+
+@pytest.fixture(scope="session")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """builder(board name, baud or None) builds once per session."""
+    done: dict[tuple[str, int | None], Built] = {}
+
+    def make(name: str, baud: int | None = None) -> Built:
+        if (name, baud) not in done:
+            chosen = board.load(name)
+            if baud:
+                chosen = chosen.model_copy(update={"link": chosen.link.model_copy(update={"baud": baud})})
+            folder = tmp_path_factory.mktemp(name)
+            done[name, baud] = Built(chosen, build.build(render.render(MODEL, chosen), chosen, folder), folder)
+        return done[name, baud]
+
+    return make
+
+
+def uart_hz(mcu: Mcu, is_lpuart: bool) -> float:
+    """Bits a second that the UART's registers give."""
+    cr1, brr = (mcu.registers[mcu.chip.uart.base + offset] for offset in RATE_REGISTERS[mcu.chip.uart.version])
+    clock = mcu.clocks().uart
+    if is_lpuart:
+        return 256 * clock / brr
+    return clock / (8 * (brr >> 4) + (brr & 7)) if cr1 >> 15 & 1 else clock / brr
+
+
+RATE_REGISTERS = {1: (0x0C, 0x08), 2: (0x00, 0x0C)}
+"""Offsets of CR1 and BRR."""
+RATE_LIMIT, FALLBACK_RATE_LIMIT = 0.02, 0.033
+
+F_RCC, F_GPIO, F_ACR, F_PWR_CR, USART1, USART2, USART3 = (
+    *(0x40023800, 0x40020000, 0x40023C00, 0x40007000),
+    *(0x40011000, 0x40004400, 0x40004800),
+)
+H_RCC, H_GPIO, L_RCC, L_GPIO = 0x58024400, 0x58020000, 0x40021000, 0x48000000
+EXPECTED: dict[str, dict[int, int]] = {
+    "nucleo-f446re": {
+        F_RCC + 0x00: 0x0307_0083,  # CR: HSE bypassed, on, ready; PLL on, ready
+        F_RCC + 0x04: 0x2740_2D04,  # PLLCFGR: R 2, Q 7, from HSE, P 2, N 180, M 4
+        F_RCC + 0x08: 0x0000_940A,  # CFGR: APB2 / 2, APB1 / 4, PLL
+        F_ACR: 0x705,  # data and instruction cache, prefetch, 5 wait states
+        F_PWR_CR: 0x0003_C000,  # over-drive on and switched, scale 1
+        F_GPIO + 0x00: 0xA800_00A0,  # GPIOA MODER: PA2, PA3 alternate
+        F_GPIO + 0x0C: 0x0000_0050,  # PUPDR: pulled up
+        F_GPIO + 0x20: 0x0000_7700,  # AFRL: 7
+        USART2 + 0x08: 49,  # BRR: 45 MHz / 921600
+        USART2 + 0x0C: 0x202C,  # CR1: on, receive interrupt, transmitter, receiver
+    },
+    "olimex-stm32-h405": {
+        F_RCC + 0x00: 0x0303_0083,  # HSE from its crystal
+        F_RCC + 0x04: 0x2740_5408,  # N 336, M 8
+        F_RCC + 0x08: 0x0000_940A,
+        F_ACR: 0x705,
+        F_GPIO + 0x00: 0xA800_00A0,
+        F_GPIO + 0x20: 0x0000_7700,
+        USART2 + 0x08: 365,  # 42 MHz / 115200
+        USART2 + 0x0C: 0x202C,
+    },
+    "nucleo-f767zi": {
+        F_RCC + 0x00: 0x0307_0083,
+        F_RCC + 0x04: 0x2740_3604,  # N 216, M 4
+        F_RCC + 0x08: 0x0000_940A,
+        F_ACR: 0x007,  # 7 wait states
+        F_PWR_CR: 0x0003_C000,
+        F_GPIO + 0xC00: 0x000A_0000,  # GPIOD MODER: PD8, PD9 alternate
+        F_GPIO + 0xC0C: 0x0005_0000,
+        F_GPIO + 0xC24: 0x0000_0077,  # AFRH: 7
+        USART3 + 0x0C: 59,  # 54 MHz / 921600
+        USART3 + 0x00: 0x2D,  # CR1: receive interrupt, transmitter, receiver, on
+    },
+    "stm32f746g-disco": {
+        F_RCC + 0x00: 0x0303_0083,
+        F_RCC + 0x04: 0x2740_6C19,  # N 432, M 25
+        F_RCC + 0x08: 0x0000_940A,
+        F_ACR: 0x007,
+        F_PWR_CR: 0x0003_C000,
+        F_GPIO + 0x000: 0xA808_0000,  # GPIOA MODER: PA9 alternate
+        F_GPIO + 0x024: 0x0000_0070,  # AFRH: 7
+        F_GPIO + 0x400: 0x0000_8280,  # GPIOB MODER: PB7 alternate
+        F_GPIO + 0x420: 0x7000_0000,  # AFRL: 7
+        USART1 + 0x0C: 117,  # 108 MHz / 921600
+        USART1 + 0x00: 0x2D,
+    },
+    "nucleo-h743zi2": {
+        H_RCC + 0x00: 0x0307_0083,
+        H_RCC + 0x28: 0x0000_0022,  # PLLCKSELR: M 2, from HSE
+        H_RCC + 0x2C: 0x0001_0004,  # PLLCFGR: output P, input 2 to 4 MHz
+        H_RCC + 0x30: 0x0000_02EF,  # PLL1DIVR: P 2, N 240
+        H_RCC + 0x10: 0x0000_001B,  # CFGR: PLL1
+        H_RCC + 0x18: 0x0000_0048,  # D1CFGR: APB3 / 2, AHB / 2
+        H_RCC + 0x1C: 0x0000_0440,  # D2CFGR: APB2 / 2, APB1 / 2
+        H_RCC + 0x20: 0x0000_0040,  # D3CFGR: APB4 / 2
+        0x5200_2000: 0x34,  # FLASH_ACR: 4 wait states
+        0x5802_480C: 0x0000_0002,  # PWR_CR3: LDO
+        0x5802_4818: 0x0000_E000,  # PWR_D3CR: scale 1, ready
+        0x5800_042C: 0x0000_0001,  # SYSCFG_PWRCR: over-drive, so scale 0
+        H_GPIO + 0xC00: 0xFFFA_FFFF,  # GPIOD MODER: PD8, PD9 alternate
+        H_GPIO + 0xC24: 0x0000_0077,
+        USART3 + 0x0C: 130,  # 120 MHz / 921600
+        USART3 + 0x00: 0x2000_002D,  # CR1: FIFO too
+    },
+    "b-l475e-iot01a": {
+        L_RCC + 0x00: 0x0300_058B,  # CR: PLL and HSI16 on, ready; MSI at 16 MHz
+        L_RCC + 0x0C: 0x0100_1412,  # PLLCFGR: R 2 and on, N 20, M 2, from HSI16
+        L_RCC + 0x08: 0x0000_000F,  # CFGR: PLL
+        0x4002_2000: 0x704,  # FLASH_ACR: caches, prefetch, 4 wait states
+        L_GPIO + 0x400: 0xFFFF_AEBF,  # GPIOB MODER: PB6, PB7 alternate
+        L_GPIO + 0x420: 0x7700_0000,
+        0x4001_380C: 87,  # 80 MHz / 921600
+        0x4001_3800: 0x2D,
+    },
+    "nucleo-l4r5zi": {
+        L_RCC + 0x00: 0x0300_058B,
+        L_RCC + 0x0C: 0x0100_1E12,  # N 30
+        L_RCC + 0x08: 0x0000_000F,
+        0x4002_2000: 0x705,
+        0x4000_7004: 0x0000_0200,  # PWR_CR2: VDDIO2 valid
+        0x4000_7080: 0x0000_0000,  # PWR_CR5: boost
+        L_GPIO + 0x1800: 0xFFFE_BFFF,  # GPIOG MODER: PG7, PG8 alternate
+        L_GPIO + 0x1820: 0x8000_0000,  # AFRL: PG7 8
+        L_GPIO + 0x1824: 0x0000_0008,  # AFRH: PG8 8
+        0x4000_800C: 33333,  # LPUART1 BRR: 256 * 120 MHz / 921600
+        0x4000_8000: 0x2000_002D,
+    },
+}
+"""Final register values as the reference manuals have them, by address; a comment once for each meaning."""
+
+FASTEST = {
+    "nucleo-f446re": Clocks(core=180e6, flash=180e6, uart=45e6, timer=90e6),
+    "olimex-stm32-h405": Clocks(core=168e6, flash=168e6, uart=42e6, timer=84e6),
+    "nucleo-f767zi": Clocks(core=216e6, flash=216e6, uart=54e6, timer=108e6),
+    "stm32f746g-disco": Clocks(core=216e6, flash=216e6, uart=108e6, timer=108e6),
+    "nucleo-h743zi2": Clocks(core=480e6, flash=240e6, uart=120e6, timer=240e6),
+    "b-l475e-iot01a": Clocks(core=80e6, flash=80e6, uart=80e6, timer=80e6),
+    "nucleo-l4r5zi": Clocks(core=120e6, flash=120e6, uart=120e6, timer=120e6),
+}
+"""What the data sheets promise."""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_reaches_its_top_speed(name: str, builder: Builder) -> None:
+    """By the registers' final values, and by what they mean; the model forbids every step that the manual forbids."""
+    built = builder(name)
+    mcu = built.start()
+    wrong = {
+        f"{a:#x}": f"{mcu.registers.get(a, 0):#x}" for a, v in EXPECTED[name].items() if mcu.registers.get(a, 0) != v
+    }
+    assert not wrong
+    assert mcu.clocks() == FASTEST[name]
+    assert built.board.clock_hz == built.board.tick_hz == FASTEST[name].core
+    baud = uart_hz(mcu, built.board.defines["STM32_UART"] == "LPUART1")
+    assert baud == pytest.approx(built.board.link.baud, rel=RATE_LIMIT)
+
+
+FAULTS = {
+    "stm32f4": ("HSE", "PLL", SWITCH),
+    "stm32f7": ("HSE", "PLL", "over-drive", "over-drive switch", SWITCH),
+    "stm32h7": ("supply", "supply level", "HSE", "PLL", SWITCH),
+    "stm32l4": ("HSI", "PLL", SWITCH),
+}
+INTERNAL_HZ = {"stm32f4": 16_000_000, "stm32f7": 16_000_000, "stm32h7": 64_000_000, "stm32l4": 16_000_000}
+INTERNAL_UART_HZ = {**INTERNAL_HZ, "stm32h7": 32_000_000}
+CASES = [(name, part) for name in REAL for part in FAULTS[board.load(name).port]]
+CASES += [("nucleo-f446re", "over-drive"), ("nucleo-f446re", "over-drive switch")]
+
+
+@pytest.mark.parametrize(("name", "part"), CASES)
+def test_a_part_that_never_gets_ready_costs_speed_only(name: str, part: str, builder: Builder) -> None:
+    """The core stays on the internal oscillator, and the UART keeps its rate, so the host gets its answer."""
+    built = builder(name)
+    mcu = built.start(broken=part)
+    internal_hz = INTERNAL_HZ[built.board.port]
+    assert (mcu.clocks().core, mcu.clocks().uart) == (internal_hz, INTERNAL_UART_HZ[built.board.port])
+    assert max(mcu.core_hz) == internal_hz, "it never ran faster"
+    baud = uart_hz(mcu, built.board.defines["STM32_UART"] == "LPUART1")
+    assert baud == pytest.approx(built.board.link.baud, rel=FALLBACK_RATE_LIMIT)
+    info = Session(UnicornLink(mcu)).hello()
+    assert (info.tick_unit, info.tick_hz) == ("cycles", internal_hz)
+
+
+def test_old_silicon_stays_slow_and_gets_its_workaround(builder: Builder) -> None:
+    """STM32H743 up to revision Y: no 480 MHz, and AXI_TARG7_FN_MOD set for reads of the AXI SRAM."""
+    built = builder("nucleo-h743zi2")
+    mcu = built.start(h_chip(built.board, REVISION_Y))
+    assert mcu.registers[0x5100_8108] == 1
+    assert mcu.core_hz == [64e6]
+    assert Session(UnicornLink(mcu)).hello().tick_hz == 64_000_000
+    assert 0x5100_8108 not in built.start().registers
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_serves_and_runs_the_model(name: str, builder: Builder) -> None:
+    """Identity, logits equal to the twin's, statistics, echo: over the port's own UART driver."""
+    built = builder(name)
+    mcu = built.start()
+    session = Session(UnicornLink(mcu))
+    info = session.hello()
+    assert (info.board, info.digest) == (name, built.image.digest)
+    assert (info.tick_unit, info.tick_hz) == ("cycles", built.board.clock_hz)
+    samples = tiny.samples(MODEL, 2)
+    for sample, logits in zip(samples, twin.run(MODEL, samples), strict=True):
+        np.testing.assert_array_equal(session.run_sample(sample.tobytes()).output, logits.ravel())
+    whole = bytes(range(256))[: info.max_payload]
+    assert session.echo(whole) == whole
+    stats = session.stats()
+    assert (stats["canaries_ok"], stats["rx_dropped"], stats["crc_errors"]) == (1, 0, 0)
+    assert 0 < stats["stack_high_water"] < built.board.memory.stack_bytes
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_lost_byte_is_counted_and_costs_its_frame(name: str, builder: Builder) -> None:
+    mcu = builder(name).start()
+    session = Session(UnicornLink(mcu))
+    session.hello()
+    mcu.overrun = True
+    assert session.echo(b"after") == b"after"
+    assert session.stats()["rx_dropped"] == 1
+    assert not mcu.overrun, "the flag is cleared, else no byte would ever come again"
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_resets_when_asked_and_tells_why_it_started(name: str, builder: Builder) -> None:
+    built = builder(name)
+    chip = chip_of(built.board)
+    register, clear = RESET_FLAGS[built.board.port]
+    cause = 1 << 31 | 1 << 26
+    mcu = built.start(replace(chip, reset={**chip.reset, register: cause}))
+    assert mcu.registers[register] >> clear & 1, "cleared for the next start"
+    session = Session(UnicornLink(mcu))
+    session.hello()
+    assert session.stats()["reset_cause"] == cause
+    session.reset()
+    assert mcu.reset_requested
+
+
+RESET_FLAGS = {
+    "stm32f4": (F_RCC + 0x74, 24),
+    "stm32f7": (F_RCC + 0x74, 24),
+    "stm32h7": (H_RCC + 0xD0, 16),
+    "stm32l4": (L_RCC + 0x94, 23),
+}
+"""Register of the reset flags and its bit RMVF."""
+
+CCR, DCISW, ICIALLU, MPU_RNR, MPU_RBAR, MPU_RASR = (
+    0xE000ED14,
+    0xE000EF60,
+    0xE000EF50,
+    0xE000ED98,
+    0xE000ED9C,
+    0xE000EDA0,
+)
+
+
+@pytest.mark.parametrize(("name", "sets"), [("stm32f746g-disco", 32), ("nucleo-f767zi", 128), ("nucleo-h743zi2", 128)])
+def test_caches_of_a_cortex_m7(name: str, sets: int, builder: Builder) -> None:
+    """Every line is invalidated once before the data cache goes on; external memory is out of bounds."""
+    mcu = builder(name).start()
+    lines = [value for address, value in mcu.written if address == DCISW]
+    assert sorted(lines) == sorted(way << 30 | line << 5 for way in range(4) for line in range(sets))
+    assert mcu.registers[CCR] >> 16 & 3 == 3
+    order = [address for address, _ in mcu.written if address in (CCR, DCISW, ICIALLU)]
+    assert order.index(ICIALLU) < len(order) - 1 - order[::-1].index(DCISW) < len(order) - 1 - order[::-1].index(CCR)
+    regions = [mcu.written[i : i + 3] for i, (address, _) in enumerate(mcu.written) if address == MPU_RNR]
+    assert [(MPU_RNR, 1), (MPU_RBAR, 0), (MPU_RASR, 0x1000_873F)] in regions
+
+
+@pytest.mark.parametrize("name", ["nucleo-f767zi", "nucleo-h743zi2", "b-l475e-iot01a", "nucleo-l4r5zi"])
+def test_two_megabaud(name: str, builder: Builder) -> None:
+    """The fastest rate of the ST-LINK's virtual COM port, also from an internal oscillator of 16 MHz, where eight
+    samples a bit must do."""
+    built = builder(name, 2_000_000)
+    is_lpuart = built.board.defines["STM32_UART"] == "LPUART1"
+    for part in ("", "PLL"):
+        mcu = built.start(broken=part)
+        assert uart_hz(mcu, is_lpuart) == pytest.approx(2_000_000, rel=1e-3)
+        assert Session(UnicornLink(mcu)).hello().board == name
+
+
+def test_the_model_objects(builder: Builder) -> None:
+    """It can say no: to a clock beyond the chip's limit, to a peripheral whose clock is off."""
+    built = builder("nucleo-f446re")
+    chip = chip_of(built.board)
+    with pytest.raises(ForbiddenError, match=r"180.0 MHz without over-drive"):
+        built.start(f_chip(M4, normal_hz=168e6, over_drive_hz=168e6)(built.board))
+    elsewhere = replace(chip, gates=(*chip.gates, gate(chip.uart.base, F_RCC + 0x44, 4)))
+    with pytest.raises(ForbiddenError, match="0x40004408, whose clock is off"):
+        built.start(elsewhere)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("name", ["olimex-stm32-h405", "nucleo-f446re"])
+def test_runs_in_qemu(name: str, builder: Builder) -> None:
+    """QEMU's STM32F405 has the UART but no clock control: the same image falls back to HSI and serves."""
+    built = builder(name)
+    machine = Emulator(machine="netduinoplus2", arguments=("-icount", "shift=0,sleep=off"), serial_index=1)
+    link = built.board.link.model_copy(update={"kind": "tcp"})
+    emulated = built.board.model_copy(update={"emulator": machine, "link": link})
+    runner, links = registry.load("runners", "qemu"), registry.load("links", "tcp")
+    with (
+        runner.attach(emulated, built.folder, None) as place,
+        contextlib.closing(links.open_link(emulated, place)) as opened,
+    ):
+        session = Session(opened)
+        info = session.hello()
+        assert (info.digest, info.tick_unit, info.tick_hz) == (built.image.digest, "us", 1_000_000)
+        samples = tiny.samples(MODEL, 3)
+        for sample, logits in zip(samples, twin.run(MODEL, samples), strict=True):
+            np.testing.assert_array_equal(session.run_sample(sample.tobytes()).output, logits.ravel())
