@@ -56,9 +56,10 @@ def missing(findings: dict[str, list[Finding]]) -> list[Finding]:
 
 
 def programs(target: Board) -> tuple[str, ...]:
-    """Programs that building for the board and running on it takes."""
-    runner = str(registry.load("runners", target.runner).PROGRAM)
-    return (*target.build_programs, *([runner] if runner else []))
+    """Programs that building for the board and running on it takes; of its runners one is enough."""
+    tools = [str(registry.load("runners", name).PROGRAM) for name in target.runners]
+    tool = next((tool for tool in tools if shell.find(tool)), tools[0])
+    return (*target.build_programs, *([tool] if tool else []))
 
 
 def _programs() -> list[Finding]:
@@ -74,8 +75,8 @@ def _program(program: str, needed_by: str) -> Finding:
     if shell.find(program) is None:
         return Finding(program, needed_by, "", shell.install_hint(program))
     try:
-        lines = shell.run([program, "--version"], timeout_s=VERSION_TIMEOUT_S, check=False).output.splitlines()
-    except ToolError:
+        lines = shell.run([program, "--version"], timeout_s=VERSION_TIMEOUT_S).output.splitlines()
+    except ToolError:  # some programs know no --version
         lines = []
     return Finding(program, needed_by, _first_line(lines))
 
