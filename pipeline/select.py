@@ -11,6 +11,8 @@ from pipeline.board import Board
 from pipeline.types import KernelCall, QLayer, TensorSpec
 
 Kernels = Literal["auto", "reference"]
+FAMILIES = ("mve", "dsp", "swar")
+"""Core families of optimised kernels, the fastest first: the ending of a module's name in pipeline/kernels."""
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Kernels = "auto") -> KernelCall | None:
@@ -19,7 +21,25 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Ke
     None when the layer only renames its input. UnsupportedError when no kernel computes it.
     """
     call: KernelCall | None = registry.load("layers", layer.kind).kernel(layer, specs)
-    return _with_weight_buffer(call) if call and board.is_avr else call
+    if call is None or board.is_host:
+        return call
+    if board.is_avr:
+        return _with_weight_buffer(call)
+    return (_optimised(layer, specs, board.core) if kernels == "auto" else None) or call
+
+
+def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> KernelCall | None:
+    """The call of the fastest family that serves the layer on the core, None when none does."""
+    for name in sorted(registry.names("kernels"), key=_rank):
+        family = registry.load("kernels", name)
+        if not family.serves(layer, specs, core):
+            call: KernelCall = family.call(layer, specs)
+            return call
+    return None
+
+
+def _rank(module: str) -> int:
+    return FAMILIES.index(module.rpartition("_")[2])
 
 
 def _with_weight_buffer(call: KernelCall) -> KernelCall:
