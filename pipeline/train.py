@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline import jacobian, registry
 from pipeline.backend import compiled, keras, to_numpy, value_and_gradients
 from pipeline.datasets import _augment
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ToolError
 from pipeline.job import Job, TrainConfig
 from pipeline.models import _blocks, _keras
 from pipeline.types import Dataset, Int8Array, Progress, Split, TrainedModel, digest_of, no_progress
@@ -147,6 +147,10 @@ class _Run:
         try:
             np.savez(fresh, meta=np.array(json.dumps(meta)), **arrays)
             fresh.replace(self.path)
+        except OSError as error:
+            raise ToolError(
+                f"{self.path}: cannot be written ({error.strerror or error})", "make room; --resume continues"
+            ) from error
         finally:
             fresh.unlink(missing_ok=True)
 
@@ -165,6 +169,9 @@ class _Run:
                 f"{self.path}: the checkpoint of another job, data set or version",
                 "delete it, or train without --resume, to start over",
             )
+        variables = [*self._state(), *self.model.variables]
+        if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+            raise ConfigError(f"{self.path}: the checkpoint of another version of the model", "delete it to start over")
         count = len(self._state())
         self.assign(self._state(), values[:count])
         self.best = values[count:]
