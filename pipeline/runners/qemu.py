@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.board import Board
@@ -47,6 +48,7 @@ def attach(board: Board, folder: Path, place: str | None = None) -> Iterator[str
         tempfile.TemporaryDirectory(prefix="tritmcu-qemu-") as scratch,
         Process(command(board, folder, place), log=Path(scratch) / "log") as process,
     ):
+        _keep_on_one_cpu(process)
         listening_at = _wait_until_listening(process)
         try:
             yield listening_at
@@ -56,6 +58,15 @@ def attach(board: Board, folder: Path, place: str | None = None) -> Iterator[str
                 raise
             message = f"{error}; QEMU ended with exit code {code}: {process.log_tail()}"
             raise DeviceError(message, error.hint) from error
+
+
+def _keep_on_one_cpu(process: Process) -> None:
+    """QEMU's main loop and its virtual CPU take turns for every byte received; on one CPU that takes half the time and
+    a third of the computing (measured with 3 KB samples). Several emulators spread over the CPUs. Linux only."""
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        with suppress(ProcessLookupError):  # it has ended already: the log tells why
+            os.sched_setaffinity(process.pid, {allowed[process.pid % len(allowed)]})
 
 
 def _wait_until_listening(process: Process) -> str:
