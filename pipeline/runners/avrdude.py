@@ -21,7 +21,7 @@ FAILURES = (
         "check that it is this board and port; press reset when the upload starts",
     ),
     Failure(
-        r"[Ii]nvalid device signature|Expected signature",
+        r"[Ii]nvalid device signature|[Ee]xpected signature",
         "another MCU than this board's answers",
         "tritmcu boards lists the boards; name the port of the right one",
     ),
