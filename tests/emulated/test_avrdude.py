@@ -1,4 +1,4 @@
-"""avrdude, the program itself, and real Arduino bootloaders on simulated AVRs: flash, restart, HELLO with its digest."""
+"""avrdude itself and real Arduino bootloaders on simulated AVRs: flash, restart, HELLO with the image's digest."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ BOARDS = {
     "uno": (BOOTLOADERS / "atmega" / "ATmegaBOOT_168_atmega328.hex", 57600),
     "mega2560": (BOOTLOADERS / "stk500v2" / "stk500boot_v2_mega2560.hex", 115200),
 }
-"""Bootloader and its baud rate. For the ATmega328P Optiboot's predecessor, which speaks the same protocol: Debian's build of
-Optiboot is 532 bytes long and does not fit its section of 512."""
+"""Bootloader and its baud rate. On the ATmega328P it is Optiboot's predecessor, with the same protocol: Debian's build
+of Optiboot is 532 bytes long and does not fit its section of 512."""
 FLASH_BYTES = {"uno": 0x8000, "mega2560": 0x4_0000}
 MCUSR_IO, EXTRF = 0x34, 1 << 1
 TRIES = 3
