@@ -11,7 +11,6 @@ import functools
 import operator
 import os
 import select
-import socket
 import threading
 import tty
 from collections import Counter
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import TracebackType
+
+from tests.emulated.line import connect, pump
 
 ACK, NACK, SYNC = b"\x79", b"\x1f", 0x7F
 GET, GET_VERSION, GET_ID, READ, GO, WRITE, EXTENDED_ERASE = 0x00, 0x01, 0x02, 0x11, 0x21, 0x31, 0x44
@@ -81,8 +82,8 @@ class Bootloader:
         with contextlib.suppress(ClosedError):
             while self.started is None or self._start is None:
                 self._serve(self._read(1)[0])
-            with self._start(bytes(self.flash)) as place:
-                self._bridge(place)
+            with self._start(bytes(self.flash)) as place, connect(place) as line:
+                pump(self._master, line, self._wake)
 
     def _read(self, count: int) -> bytes:
         data = b""
@@ -192,18 +193,6 @@ class Bootloader:
 
     def _go(self) -> None:
         self.started = self._address()
-
-    def _bridge(self, place: str) -> None:
-        host, _, port = place.rpartition(":")
-        with socket.create_connection((host, int(port))) as line:
-            while True:
-                ready, _, _ = select.select([self._master, line, self._wake], [], [])
-                if self._wake in ready:
-                    raise ClosedError
-                if self._master in ready:
-                    line.sendall(os.read(self._master, 4096))
-                if line in ready:
-                    os.write(self._master, line.recv(4096))
 
 
 def sector_place(number: int) -> tuple[int, int]:
