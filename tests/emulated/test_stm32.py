@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline import board, build, registry, render, twin
-from pipeline.board import Board, Emulator
+from pipeline import board, build, registry, twin
+from pipeline.board import Emulator
 from pipeline.session import Session
-from pipeline.types import Image
 from tests import tiny
+from tests.conftest import Firmware
 from tests.emulated.stm32_chips import M4, REVISION_Y, chip_of, f_chip, gate, h_chip
 from tests.emulated.unicorn_mcu import SWITCH, Chip, Clocks, ForbiddenError, Mcu, UnicornLink
 
@@ -25,36 +24,14 @@ REAL = [n for n in board.names() if board.load(n).port.startswith("stm32") and b
 """Boards with an STM32 that no emulator installed here knows."""
 
 
-@dataclass(frozen=True)
-class Built:
-    board: Board
-    image: Image
-    folder: Path
-
-    def start(self, chip: Chip | None = None, broken: str = "") -> Mcu:
-        """The image from reset until it waits for the host."""
-        parts = frozenset({broken} if broken else ())
-        return Mcu(chip or chip_of(self.board), self.board.memory, self.folder / build.ELF, parts)
+Builder = Callable[..., Firmware]
 
 
-Builder = Callable[..., Built]
-
-
-@pytest.fixture(scope="session")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """builder(board name, baud or None) builds once per session."""
-    done: dict[tuple[str, int | None], Built] = {}
-
-    def make(name: str, baud: int | None = None) -> Built:
-        if (name, baud) not in done:
-            chosen = board.load(name)
-            if baud:
-                chosen = chosen.model_copy(update={"link": chosen.link.model_copy(update={"baud": baud})})
-            folder = tmp_path_factory.mktemp(name)
-            done[name, baud] = Built(chosen, build.build(render.render(MODEL, chosen), chosen, folder), folder)
-        return done[name, baud]
-
-    return make
+def start(built: Firmware, chip: Chip | None = None, broken: str = "") -> Mcu:
+    """The image from reset until it waits for the host, on the board's chip unless another is given; broken: the part
+    that never gets ready."""
+    parts = frozenset({broken} if broken else ())
+    return Mcu(chip or chip_of(built.board), built.board.memory, built.folder / build.ELF, parts)
 
 
 def uart_hz(mcu: Mcu, is_lpuart: bool) -> float:
@@ -180,10 +157,10 @@ FASTEST = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_reaches_its_top_speed(name: str, builder: Builder) -> None:
+def test_reaches_its_top_speed(name: str, firmware: Builder) -> None:
     """By the registers' final values, and by what they mean; the model forbids every step that the manual forbids."""
-    built = builder(name)
-    mcu = built.start()
+    built = firmware(name)
+    mcu = start(built)
     wrong = {
         f"{a:#x}": f"{mcu.registers.get(a, 0):#x}" for a, v in EXPECTED[name].items() if mcu.registers.get(a, 0) != v
     }
@@ -207,10 +184,10 @@ CASES += [("nucleo-f446re", "over-drive"), ("nucleo-f446re", "over-drive switch"
 
 
 @pytest.mark.parametrize(("name", "part"), CASES)
-def test_a_part_that_never_gets_ready_costs_speed_only(name: str, part: str, builder: Builder) -> None:
+def test_a_part_that_never_gets_ready_costs_speed_only(name: str, part: str, firmware: Builder) -> None:
     """The core stays on the internal oscillator, and the UART keeps its rate, so the host gets its answer."""
-    built = builder(name)
-    mcu = built.start(broken=part)
+    built = firmware(name)
+    mcu = start(built, broken=part)
     internal_hz = INTERNAL_HZ[built.board.port]
     assert (mcu.clocks().core, mcu.clocks().uart) == (internal_hz, INTERNAL_UART_HZ[built.board.port])
     assert max(mcu.core_hz) == internal_hz, "it never ran faster"
@@ -220,21 +197,21 @@ def test_a_part_that_never_gets_ready_costs_speed_only(name: str, part: str, bui
     assert (info.tick_unit, info.tick_hz) == ("cycles", internal_hz)
 
 
-def test_old_silicon_stays_slow_and_gets_its_workaround(builder: Builder) -> None:
+def test_old_silicon_stays_slow_and_gets_its_workaround(firmware: Builder) -> None:
     """STM32H743 up to revision Y: no 480 MHz, and AXI_TARG7_FN_MOD set for reads of the AXI SRAM."""
-    built = builder("nucleo-h743zi2")
-    mcu = built.start(h_chip(built.board, REVISION_Y))
+    built = firmware("nucleo-h743zi2")
+    mcu = start(built, h_chip(built.board, REVISION_Y))
     assert mcu.registers[0x5100_8108] == 1
     assert mcu.core_hz == [64e6]
     assert Session(UnicornLink(mcu)).hello().tick_hz == 64_000_000
-    assert 0x5100_8108 not in built.start().registers
+    assert 0x5100_8108 not in start(built).registers
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_serves_and_runs_the_model(name: str, builder: Builder) -> None:
+def test_serves_and_runs_the_model(name: str, firmware: Builder) -> None:
     """Identity, logits equal to the twin's, statistics, echo: over the port's own UART driver."""
-    built = builder(name)
-    mcu = built.start()
+    built = firmware(name)
+    mcu = start(built)
     session = Session(UnicornLink(mcu))
     info = session.hello()
     assert (info.board, info.digest) == (name, built.image.digest)
@@ -250,8 +227,8 @@ def test_serves_and_runs_the_model(name: str, builder: Builder) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_lost_byte_is_counted_and_costs_its_frame(name: str, builder: Builder) -> None:
-    mcu = builder(name).start()
+def test_a_lost_byte_is_counted_and_costs_its_frame(name: str, firmware: Builder) -> None:
+    mcu = start(firmware(name))
     session = Session(UnicornLink(mcu))
     session.hello()
     mcu.overrun = True
@@ -261,12 +238,12 @@ def test_a_lost_byte_is_counted_and_costs_its_frame(name: str, builder: Builder)
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_resets_when_asked_and_tells_why_it_started(name: str, builder: Builder) -> None:
-    built = builder(name)
+def test_resets_when_asked_and_tells_why_it_started(name: str, firmware: Builder) -> None:
+    built = firmware(name)
     chip = chip_of(built.board)
     register, clear = RESET_FLAGS[built.board.port]
     cause = 1 << 31 | 1 << 26
-    mcu = built.start(replace(chip, reset={**chip.reset, register: cause}))
+    mcu = start(built, replace(chip, reset={**chip.reset, register: cause}))
     assert mcu.registers[register] >> clear & 1, "cleared for the next start"
     session = Session(UnicornLink(mcu))
     session.hello()
@@ -294,9 +271,9 @@ CCR, DCISW, ICIALLU, MPU_RNR, MPU_RBAR, MPU_RASR = (
 
 
 @pytest.mark.parametrize(("name", "sets"), [("stm32f746g-disco", 32), ("nucleo-f767zi", 128), ("nucleo-h743zi2", 128)])
-def test_caches_of_a_cortex_m7(name: str, sets: int, builder: Builder) -> None:
+def test_caches_of_a_cortex_m7(name: str, sets: int, firmware: Builder) -> None:
     """Every line is invalidated once before the data cache goes on; external memory is out of bounds."""
-    mcu = builder(name).start()
+    mcu = start(firmware(name))
     lines = [value for address, value in mcu.written if address == DCISW]
     assert sorted(lines) == sorted(way << 30 | line << 5 for way in range(4) for line in range(sets))
     assert mcu.registers[CCR] >> 16 & 3 == 3
@@ -307,33 +284,33 @@ def test_caches_of_a_cortex_m7(name: str, sets: int, builder: Builder) -> None:
 
 
 @pytest.mark.parametrize("name", ["nucleo-f767zi", "nucleo-h743zi2", "b-l475e-iot01a", "nucleo-l4r5zi"])
-def test_two_megabaud(name: str, builder: Builder) -> None:
+def test_two_megabaud(name: str, firmware: Builder) -> None:
     """The fastest rate of the ST-LINK's virtual COM port, also from an internal oscillator of 16 MHz, where eight
     samples a bit must do."""
-    built = builder(name, 2_000_000)
+    built = firmware(name, baud=2_000_000)
     is_lpuart = built.board.defines["STM32_UART"] == "LPUART1"
     for part in ("", "PLL"):
-        mcu = built.start(broken=part)
+        mcu = start(built, broken=part)
         assert uart_hz(mcu, is_lpuart) == pytest.approx(2_000_000, rel=1e-3)
         assert Session(UnicornLink(mcu)).hello().board == name
 
 
-def test_the_model_objects(builder: Builder) -> None:
+def test_the_model_objects(firmware: Builder) -> None:
     """It can say no: to a clock beyond the chip's limit, to a peripheral whose clock is off."""
-    built = builder("nucleo-f446re")
+    built = firmware("nucleo-f446re")
     chip = chip_of(built.board)
     with pytest.raises(ForbiddenError, match=r"180.0 MHz without over-drive"):
-        built.start(f_chip(M4, normal_hz=168e6, over_drive_hz=168e6)(built.board))
+        start(built, f_chip(M4, normal_hz=168e6, over_drive_hz=168e6)(built.board))
     elsewhere = replace(chip, gates=(*chip.gates, gate(chip.uart.base, F_RCC + 0x44, 4)))
     with pytest.raises(ForbiddenError, match="0x40004408, whose clock is off"):
-        built.start(elsewhere)
+        start(built, elsewhere)
 
 
 @pytest.mark.emulator
 @pytest.mark.parametrize("name", ["olimex-stm32-h405", "nucleo-f446re"])
-def test_runs_in_qemu(name: str, builder: Builder) -> None:
+def test_runs_in_qemu(name: str, firmware: Builder) -> None:
     """QEMU's STM32F405 has the UART but no clock control: the same image falls back to HSI and serves."""
-    built = builder(name)
+    built = firmware(name)
     machine = Emulator(machine="netduinoplus2", arguments=("-icount", "shift=0,sleep=off"), serial_index=1)
     link = built.board.link.model_copy(update={"kind": "tcp"})
     emulated = built.board.model_copy(update={"emulator": machine, "link": link})

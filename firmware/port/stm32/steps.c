@@ -15,6 +15,7 @@ bool stm32_take_steps(const stm32_step *steps, size_t count) {
     for (const stm32_step *step = steps; step < steps + count; step++) {
         if (step->action == STM32_SET) {
             *step->reg = (*step->reg & ~step->mask) | step->value;
+            (void)*step->reg; /* the write has arrived before anything is awaited from it */
         } else if (!becomes(step)) {
             return false;
         }
