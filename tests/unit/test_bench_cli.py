@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import board, rig, store
+from pipeline import board, registry, rig, store
 from tests import tiny
 from tests.unit.test_board_import import NUCLEO
 
@@ -24,7 +24,8 @@ def tritmcu(tmp_path: Path) -> Command:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pipeline.cli", *words]
-        return subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+        env = {**os.environ, "PYTHONPATH": str(registry.REPOSITORY)}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
 
     return run
 
