@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ THREADS = min(2, os.cpu_count() or 1)
 """The networks are small: more threads cost more in hand-over than they gain."""
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
@@ -41,8 +40,9 @@ with _silent_stderr():
     import tensorflow as tf
 
 tf.get_logger().setLevel("ERROR")
-tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+with suppress(RuntimeError):  # whoever used TensorFlow before has chosen already
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 
 __all__ = ["compiled", "keras", "qkeras", "tf", "to_numpy", "value_and_gradients", "vjp"]
 
