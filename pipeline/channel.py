@@ -1,8 +1,8 @@
 """Requests in flight on a link: sequence numbers, credit, loss and timeouts. What is sent again is session.py's choice.
 
 The device serves requests in order, so an answer also says that every older request, or its answer, was lost. Silence
-is judged by the device's own pace: a timeout is a multiple of the longest recent wait for the same kinds of request,
-shorter once a damaged frame has arrived, which was most likely the answer, and longer while nothing is answered.
+is judged by the device's own pace, as TCP does (RFC 6298): mean and deviation of the recent waits for the same kind of
+request; sooner once a damaged frame has arrived, which most likely was the answer, and later while nothing is answered.
 """
 
 from __future__ import annotations
@@ -28,17 +28,30 @@ _MESSAGE_NAMES = {message.code: message.name for message in wire.MESSAGES}
 _REPLY_NAMES = {code | wire.REPLY: name for code, name in _MESSAGE_NAMES.items()}
 _FIRST_PATIENCE_S = 0.5
 """Before the device's pace is known. Every request may be repeated: too little patience costs a frame, no error."""
-_SHORTEST_PATIENCE_S = 0.02
-_CLEAN_LINE_PATIENCE_S = 0.5
-"""While nothing gets lost, a busy computer is the likeliest reason for a wait."""
+_LEAST_MARGIN_S = 0.02
+_CLEAN_LINE_MARGIN_S = 1.0
+"""Of a timeout above the mean wait; while nothing gets lost, a busy computer is the likeliest reason to wait longer."""
 _HELLO_PATIENCE_S = 0.1
 """A device that still boots loses HELLOs without a word."""
 _MOST_BACKOFF = 4
-_PACE_MARGIN = 4.0
-_DAMAGED_MARGIN = 1.5
-_PACE_DECAY = 0.995
 _MOST_IN_FLIGHT = 100
 """Well below the 256 sequence numbers, so that a late answer cannot be taken for a younger request's."""
+
+
+@dataclass
+class _Pace:
+    """How long answers to one kind of request take: smoothed mean and deviation, seconds (RFC 6298, section 2)."""
+
+    mean_s: float
+    deviation_s: float
+
+    @property
+    def longest_s(self) -> float:
+        return self.mean_s + 4 * self.deviation_s
+
+    def learn(self, waited_s: float) -> None:
+        self.deviation_s += (abs(waited_s - self.mean_s) - self.deviation_s) / 4
+        self.mean_s += (waited_s - self.mean_s) / 8
 
 
 class DeviceFaultError(DeviceError):
@@ -83,10 +96,10 @@ class Channel:
         self._bytes_received = 0
         self._seq = 0
         self._misses = 0
-        self._slowest_s: dict[str, float] = {}
+        self._paces: dict[str, _Pace] = {}
         self._damaged_s: float | None = None
         self._expired: dict[int, Request] = {}
-        self._patience_floor_s = _CLEAN_LINE_PATIENCE_S
+        self._least_margin_s = _CLEAN_LINE_MARGIN_S
         self._heard_s = self._opened_s = time.monotonic()
 
     def link_stats(self) -> LinkStats:
@@ -167,7 +180,7 @@ class Channel:
         now_s = time.monotonic()
         if self._expired.pop(frame.seq, None):
             # Too impatient, or its last bytes came only with the repetition: no measure of the pace.
-            self._patience_floor_s = min(2 * self._patience_floor_s, _CLEAN_LINE_PATIENCE_S)
+            self._least_margin_s = min(2 * self._least_margin_s, _CLEAN_LINE_MARGIN_S)
             lost = []
         else:
             self._learn_pace(answer.request, now_s)
@@ -191,16 +204,18 @@ class Channel:
 
     def _learn_pace(self, request: Request, now_s: float) -> None:
         waited_s = now_s - max(request.sent_s, self._heard_s)
-        self._slowest_s[request.name] = max(waited_s, _PACE_DECAY * self._slowest_s.get(request.name, 0.0))
+        self._paces.setdefault(request.name, _Pace(waited_s, waited_s / 2)).learn(waited_s)
 
     def _patience_s(self, name: str) -> float:
         """How long to wait for the answer to such a request before it counts as lost."""
-        backoff = min(1 << max(self._misses - 1, 0), _MOST_BACKOFF)
+        pace = self._paces.get(name)
         if name == "HELLO":
-            return _HELLO_PATIENCE_S * backoff
-        if name not in self._slowest_s:
-            return _FIRST_PATIENCE_S * backoff
-        return max(_PACE_MARGIN * self._slowest_s[name], self._patience_floor_s) * backoff
+            patience_s = _HELLO_PATIENCE_S
+        elif pace is None:
+            patience_s = _FIRST_PATIENCE_S
+        else:
+            patience_s = pace.mean_s + max(4 * pace.deviation_s, self._least_margin_s)
+        return patience_s * min(1 << max(self._misses - 1, 0), _MOST_BACKOFF)
 
     def _deadline_s(self) -> float:
         """When the requests in flight count as lost; the slowest of them decides, as its answer may be the only one
@@ -209,8 +224,9 @@ class Channel:
         waiting_since_s = max(self._in_flight[0].sent_s, self._heard_s)
         deadline_s = waiting_since_s + max(self._patience_s(name) for name in names)
         if self._damaged_s is not None:
-            pace_s = max(self._slowest_s.get(name, _SHORTEST_PATIENCE_S) for name in names)
-            deadline_s = min(deadline_s, max(waiting_since_s, self._damaged_s) + _DAMAGED_MARGIN * pace_s)
+            unknown = _Pace(_LEAST_MARGIN_S, 0.0)
+            longest_s = max(self._paces.get(name, unknown).longest_s for name in names)
+            deadline_s = min(deadline_s, max(waiting_since_s, self._damaged_s) + longest_s)
         return min(deadline_s, self._heard_s + self.silence_s)
 
     def _time_out(self) -> list[Answer]:
@@ -219,7 +235,7 @@ class Channel:
             raise DeviceError(message, "reset the board; if that does not help, flash it again")
         self._misses += 1
         self._damaged_s = None
-        self._patience_floor_s = max(self._patience_floor_s / 2, _SHORTEST_PATIENCE_S)
+        self._least_margin_s = max(self._least_margin_s / 2, _LEAST_MARGIN_S)
         answers = [Answer(request, error=TIMEOUT) for request in self._in_flight]
         self._expired.update((request.seq, request) for request in self._in_flight)
         self._in_flight.clear()

@@ -209,7 +209,7 @@ def bent(model: QModel, layer: int) -> QModel:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A run whose twin is wrong from LAYER on."""
+    """A run whose twin is wrong from WRONG_LAYER on."""
 
     qmodel: QModel
     data: Dataset
@@ -217,65 +217,70 @@ class Wrong:
     folder: Path
 
 
-class TestMismatches:
-    LAYER = 1
+WRONG_LAYER = 1
 
-    @pytest.fixture(scope="class")
-    def wrong(self, host, tmp_path_factory) -> Wrong:
-        model, folder = bent(host.qmodel, self.LAYER), tmp_path_factory.mktemp("wrong")
-        data = dataset(model, 40)
-        return Wrong(model, data, run(host, [data], folder, qmodel=model), folder)
 
-    def test_the_trace_holds_both_answers(self, host, wrong):
-        x, part = wrong.data.splits["test"].x, wrong.trace.datasets[0]
-        assert np.array_equal(part.logits, twin.run(host.qmodel, x))
-        assert np.array_equal(part.twin_logits, twin.run(wrong.qmodel, x))
+@pytest.fixture(scope="module")
+def wrong(host, tmp_path_factory) -> Wrong:
+    model, folder = bent(host.qmodel, WRONG_LAYER), tmp_path_factory.mktemp("wrong")
+    data = dataset(model, 40)
+    return Wrong(model, data, run(host, [data], folder, qmodel=model), folder)
 
-    def test_sample_layer_index_and_both_values_are_named(self, host, wrong):
-        with pytest.raises(MismatchError) as caught:
-            stream.check(wrong.trace, wrong.folder)
-        found = store.load(caught.value.reproducer, mismatch.Mismatch)
-        split, part = wrong.data.splits["test"], wrong.trace.datasets[0]
-        row = list(split.index).index(found.sample)
-        x = split.x[row : row + 1]
-        assert found.layer == self.LAYER
-        assert found.device == twin.trace(host.qmodel, x)[self.LAYER][0][found.index]
-        assert found.twin == twin.trace(wrong.qmodel, x)[self.LAYER][0][found.index]
-        for said in (f"sample {found.sample}", f"layer {self.LAYER}", str(found.index), f"device {found.device}"):
-            assert said in str(caught.value)
-        differing = np.any(part.logits != part.twin_logits, axis=1).sum()
-        assert f"{differing} of 40 samples" in str(caught.value)
-        assert str(caught.value.reproducer) in caught.value.hint
 
-    def test_the_reproducer_repeats_it(self, wrong):
-        folders = sorted((wrong.folder / "mismatches").iterdir())
-        assert len(folders) == stream.MOST_REPRODUCERS
-        recorded, now = mismatch.reproduce(folders[0])
-        assert now == recorded
-        assert recorded.repeatable
-        assert f"tritmcu reproduce {folders[0]}" in (folders[0] / "README.md").read_text()
-        differing = np.load(folders[0] / "device.npy") != np.load(folders[0] / "twin.npy")
-        assert differing.sum() == recorded.differing > 0
+def test_the_trace_holds_both_answers(host, wrong):
+    x, part = wrong.data.splits["test"].x, wrong.trace.datasets[0]
+    assert np.array_equal(part.logits, twin.run(host.qmodel, x))
+    assert np.array_equal(part.twin_logits, twin.run(wrong.qmodel, x))
 
-    def test_a_reproducer_that_agrees_now_says_so(self, host, wrong, tmp_path):
-        copy = tmp_path / "copy"
-        shutil.copytree(next((wrong.folder / "mismatches").iterdir()), copy)
-        store.save(copy / "qmodel", host.qmodel, "right")
-        recorded, now = mismatch.reproduce(copy)
-        assert recorded.layer == self.LAYER
-        assert now is None
 
-    def test_a_difference_that_does_not_come_back_is_recorded_as_such(self, host, tmp_path):
-        x = tiny.samples(host.qmodel, 1)[0]
-        lied = twin.run(host.qmodel, x[None])[0].copy()
-        lied[3] ^= 1
-        case = mismatch.Case("clean", 17, x, lied)
-        with session.connect(host.board, host.folder) as device:
-            device.hello()
-            record = mismatch.record(tmp_path / "m", case, device, host.qmodel, host.image, host.folder, host.board)
-        assert not record.repeatable
-        assert (record.layer, record.index, record.device) == (len(host.qmodel.layers) - 1, (3,), lied[3])
-        assert "a second run of the sample agreed" in record.description
+def test_sample_layer_index_and_both_values_are_named(host, wrong):
+    with pytest.raises(MismatchError) as caught:
+        stream.check(wrong.trace, wrong.folder)
+    found = store.load(caught.value.reproducer, mismatch.Mismatch)
+    split, part = wrong.data.splits["test"], wrong.trace.datasets[0]
+    row = list(split.index).index(found.sample)
+    x = split.x[row : row + 1]
+    assert found.layer == WRONG_LAYER
+    assert found.device == twin.trace(host.qmodel, x)[WRONG_LAYER][0][found.index]
+    assert found.twin == twin.trace(wrong.qmodel, x)[WRONG_LAYER][0][found.index]
+    for said in (f"sample {found.sample}", f"layer {WRONG_LAYER}", str(found.index), f"device {found.device}"):
+        assert said in str(caught.value)
+    differing = np.any(part.logits != part.twin_logits, axis=1).sum()
+    assert f"{differing} of 40 samples" in str(caught.value)
+    assert str(caught.value.reproducer) in caught.value.hint
+
+
+def test_the_reproducer_repeats_it(wrong):
+    folders = sorted((wrong.folder / "mismatches").iterdir())
+    assert len(folders) == stream.MOST_REPRODUCERS
+    recorded, now = mismatch.reproduce(folders[0])
+    assert now == recorded
+    assert recorded.repeatable
+    assert f"tritmcu reproduce {folders[0]}" in (folders[0] / "README.md").read_text()
+    differing = np.load(folders[0] / "device.npy") != np.load(folders[0] / "twin.npy")
+    assert differing.sum() == recorded.differing > 0
+
+
+def test_a_reproducer_that_agrees_now_says_so(host, wrong, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(next((wrong.folder / "mismatches").iterdir()), copy)
+    store.save(copy / "qmodel", host.qmodel, "right")
+    recorded, now = mismatch.reproduce(copy)
+    assert recorded.layer == WRONG_LAYER
+    assert now is None
+
+
+def test_a_difference_that_does_not_come_back_is_recorded_as_such(host, tmp_path):
+    x = tiny.samples(host.qmodel, 1)[0]
+    lied = twin.run(host.qmodel, x[None])[0].copy()
+    lied[3] ^= 1
+    case = mismatch.Case("clean", 17, x, lied)
+    with session.connect(host.board, host.folder) as device:
+        device.hello()
+        record = mismatch.record(tmp_path / "m", case, device, host.qmodel, host.image, host.folder, host.board)
+    assert not record.repeatable
+    assert (record.layer, record.index, record.device) == (len(host.qmodel.layers) - 1, (3,), lied[3])
+    assert "a second run of the sample agreed" in record.description
 
 
 def test_one_differing_logit_is_enough(host, tmp_path):
