@@ -13,6 +13,8 @@ An emulator has, besides,
 and a flashing tool
 
     NEEDS_PORT: bool   whether it works through the board's serial port, `place`
+    TOUCHES: bool      True where it makes the 1200-baud touch itself; may be left out
+    TOUCHES: bool      whether it does the 1200-baud touch itself; may be left out
     command(board, folder, place, serial_number) -> list[str]
                        the exact command line that flashes; serial_number: USB serial number of the unit's debug probe
                        or bootloader, "" when there is only one
@@ -97,7 +99,7 @@ def commands(
 ) -> list[list[str]]:
     """Command lines that flash the board, in order: the 1200-baud touch where the board needs one, then the tool."""
     touch = []
-    if board.flashing.touch_1200_baud:
+    if board.flashing.touch_1200_baud and not getattr(runner, "TOUCHES", False):
         # Opening the port raises DTR, hupcl drops it on closing: what the Arduino bootloaders wait for.
         touch = [["stty", "-F", need_port(board, place), "1200", "hupcl"]]
     return [*touch, runner.command(board, folder, place, serial_number)]

@@ -11,6 +11,8 @@ from pipeline.shell import Result
 PROGRAM = "arduino-cli"
 EMULATOR = False
 NEEDS_PORT = True
+TOUCHES = True
+TOUCHES = True
 attach = already_running
 PROOF = ""
 """Every core has its own upload tool with its own words: the exit code has to do until HELLO."""
@@ -27,7 +29,7 @@ FAILURES = (
 
 
 def command(board: Board, folder: Path, place: str | None = None, serial_number: str = "") -> list[str]:
-    """Uploads the firmware and has it read back where the core's tool can; it does the 1200-baud touch itself."""
+    """Uploads the firmware and has it read back where the core's tool can."""
     arguments = board.flashing.arduino_cli
     assert arguments is not None
     path = str(firmware(board, folder, arguments.suffix))

@@ -196,6 +196,8 @@ def test_a_touch_comes_before_the_tool_where_the_board_needs_one(folder):
     assert touch == ["stty", "-F", "/dev/ttyACM0", "1200", "hupcl"]
     assert command[0] == "bossac"
     assert len(runners.commands(module, make("bossac"), folder, "/dev/ttyACM0")) == 1
+    itself = make("arduino_cli", flashing={"touch_1200_baud": True, "arduino_cli": {"fqbn": "arduino:sam:due"}})
+    assert len(runners.commands(registry.load("runners", "arduino_cli"), itself, folder, "/dev/ttyACM0")) == 1
 
 
 @pytest.mark.parametrize("runner", [n for n in FLASHING_TOOLS if registry.load("runners", n).NEEDS_PORT])
