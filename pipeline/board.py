@@ -74,10 +74,17 @@ class Emulator(Strict):
     serial_index: Annotated[int, Field(ge=0, le=7)] = 0
 
 
+class PlatformIO(Strict):
+    """The board in PlatformIO: its platform and board names, as in platformio.ini."""
+
+    platform: Annotated[str, Field(pattern=r"^\S+$")]
+    board: Annotated[str, Field(pattern=r"^\S+$")]
+
+
 class Board(Strict):
     """One board. port: folder under firmware/port; defines: constants of that port (C macros): pins, clock tree;
     tick: what the port's counter counts; runner: preferred flashing tool, fallback_runners: further ones in order of
-    preference, flashing: their arguments; usb_ids: of the board's serial port."""
+    preference, flashing: their arguments; usb_ids: of the board's serial port; platformio: what PlatformIO calls it."""
 
     name: str
     description: str
@@ -93,6 +100,7 @@ class Board(Strict):
     fallback_runners: tuple[str, ...] = ()
     flashing: Flashing = Flashing()
     usb_ids: tuple[UsbId, ...] = ()
+    platformio: PlatformIO | None = None
     emulator: Emulator | None = None
     defines: dict[str, int | str] = Field(default_factory=dict)
     silicon_tested: bool = False
@@ -136,10 +144,9 @@ class Board(Strict):
     @property
     def build_programs(self) -> tuple[str, ...]:
         """Programs that building for it takes, the C compiler last; none where only an Arduino tool can build."""
-        if self.is_arduino and not self.is_avr:
-            return ()
-        compiler = "gcc" if self.is_host else "avr-gcc" if self.is_avr else "arm-none-eabi-gcc"
-        return ("cmake", "ninja", compiler)
+        if self.is_arduino:
+            return ("cmake", "ninja", "avr-gcc") if self.is_avr and self.fqbn else ()
+        return ("cmake", "ninja", "gcc" if self.is_host else "arm-none-eabi-gcc")
 
     @property
     def has_dsp(self) -> bool:
@@ -160,6 +167,11 @@ class Board(Strict):
     def is_arduino(self) -> bool:
         """Whether the firmware runs on top of the board's Arduino core."""
         return self.port == "arduino"
+
+    @property
+    def fqbn(self) -> str:
+        """Fully qualified board name of the Arduino tools, "package:architecture:board[:options]"; "" when unknown."""
+        return self.flashing.arduino_cli.fqbn if self.flashing.arduino_cli else ""
 
     @property
     def is_host(self) -> bool:

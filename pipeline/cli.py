@@ -30,7 +30,7 @@ STAGES = {
     "flash": "put the firmware on the board and have it confirmed",
     "stream": "send the test samples to the board and keep its answers",
     "report": "write report.html, report.md and report.json",
-    "export": "write the firmware as a CMake project that builds without Python",
+    "export": "write the firmware as a project for CMake, the Arduino tools or PlatformIO",
 }
 """Commands that work on a run, with what they do."""
 LISTINGS = {
@@ -112,6 +112,8 @@ def parser() -> argparse.ArgumentParser:
             verb.add_argument("--dry-run", action="store_true", help="print the command lines, run none of them")
         if name == "export":
             verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new or an empty folder")
+            formats = "cmake (as it is built here), arduino (library and sketch) or platformio"
+            verb.add_argument("--format", default="cmake", metavar="FORMAT", help=formats)
     return whole
 
 

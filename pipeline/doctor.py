@@ -64,10 +64,11 @@ def programs(target: Board) -> tuple[str, ...]:
 
 def _programs() -> list[Finding]:
     needed: dict[str, list[str]] = {"gcc": ["twin"]}
-    for name in board.names():
-        for program in programs(board.load(name)):
-            needed.setdefault(program, []).append(name)
-    everywhere = len(board.names())
+    built_here = [target for target in map(board.load, board.names()) if target.build_programs]
+    for target in built_here:
+        for program in programs(target):
+            needed.setdefault(program, []).append(target.name)
+    everywhere = len(built_here)
     return [_program(p, "every board" if len(by) == everywhere else ", ".join(by)) for p, by in needed.items()]
 
 

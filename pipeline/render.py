@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-import jinja2
-
-from pipeline import planner, select, wire
+from pipeline import planner, select, templating, wire
 from pipeline.board import Board
 from pipeline.registry import REPOSITORY
 from pipeline.types import Arg, KernelCall, QLayer, QModel, Sources, digest_of
 
 FIRMWARE = REPOSITORY / "firmware"
-TEMPLATES = REPOSITORY / "templates"
 HEADERS_AND_MODEL = ("board.h", "wire.h", "model.h", "model.c")
 DIGEST_FILE = "generated/build_id.h"
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t",
@@ -88,7 +85,7 @@ def render(model: QModel, board: Board, kernels: Literal["auto", "reference"] = 
         "port_folders": sorted({str(PurePosixPath(f).parent) for f in files if f.startswith("port/")} - {"port"}),
         "headers": sorted(PurePosixPath(f).name for f in files if f.startswith("nn/") and f.endswith(".h")),
     }
-    environment = _environment()
+    environment = templating.environment()
     for path, template in _templates(board).items():
         files[path] = environment.get_template(template).render(context)
     digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
@@ -100,7 +97,7 @@ def render(model: QModel, board: Board, kernels: Literal["auto", "reference"] = 
 def _templates(board: Board) -> dict[str, str]:
     """Template of every generated file: what CMake needs is left out where only an Arduino tool can build."""
     files = {f"generated/{name}": f"{name}.j2" for name in HEADERS_AND_MODEL}
-    if board.is_arduino and not board.is_avr:
+    if not board.build_programs:
         return files
     files["CMakeLists.txt"] = "CMakeLists.txt.j2"
     if board.is_avr:
@@ -114,24 +111,6 @@ def _templates(board: Board) -> dict[str, str]:
 
 def _compiled(files: Mapping[str, str], *folders: str) -> list[str]:
     return sorted(f for f in files if f.startswith(folders) and f.endswith((".c", ".cpp", ".S")))
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
-    environment.filters["rows"] = rows
-    return environment
-
-
-def rows(values: tuple[int, ...], per_row: int = 16) -> list[str]:
-    """Lines of comma-separated numbers, `per_row` each, for an array initializer.
-
-    >>> rows((1, -2, 3), 2)
-    ['1, -2,', '3,']
-    """
-    return [", ".join(map(str, values[i : i + per_row])) + "," for i in range(0, len(values), per_row)]
 
 
 def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import board as boards
-from pipeline import board_import, console, doctor, mismatch, registry, rig, text, workflow
+from pipeline import board_import, console, doctor, export, mismatch, registry, rig, text, workflow
 from pipeline import job as jobs
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.job import Job
@@ -84,7 +84,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         "port": arguments.port,
         "unit": arguments.unit,
         "runner": arguments.runner,
-        "words": shlex.join(arguments.words),
+        "words": shlex.join(word for word in arguments.words if word != "--dry-run"),
     }
     if arguments.model is None:
         job = _job(arguments)
@@ -116,8 +116,9 @@ def _job_file(name: str) -> Path:
 def _export(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
     with closing(console.display()) as display:
-        sources = Workflow(plan, display).sources
-    command = workflow.export(sources, plan.board, arguments.output)
+        made = Workflow(plan, display)
+        sources, model = made.sources, made.qmodel.name
+    command = export.export(sources, plan.board, model, arguments.output, arguments.format)
     console.stdout(f"cd {shlex.quote(str(arguments.output))} && {command}")
     return 0
 

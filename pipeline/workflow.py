@@ -391,24 +391,6 @@ def _unknown_job(plan: Plan) -> dict[str, Any]:
     return {"name": plan.name, "description": "", "dataset": plan.dataset.model_dump()}
 
 
-BUILD_COMMAND = "cmake -G Ninja -B build {toolchain}&& cmake --build build"
-
-
-def export(sources: Sources, board: Board, folder: Path) -> str:
-    """The command that builds the project in `folder`, which holds its files afterwards. ConfigError unless the folder
-    is new or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: exists and is not empty", "name a new folder")
-
-    def write(path: Path) -> None:
-        for name, content in sources.files.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(content)
-
-    store.write_folder(folder, write)
-    return BUILD_COMMAND.format(toolchain="" if board.is_host else "-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake ")
-
-
 def _was_broken_off(folder: Path, key: str) -> bool:
     """Whether the training folder holds an unfinished training of this very key."""
     mark = folder / UNFINISHED

@@ -16,11 +16,11 @@ from pipeline import registry
 LEVELS = {
     0: {"types", "arith", "errors", "wire", "text", "packing"},
     1: {"config", "board", "job", "registry", "shell", "store", "planner", "quantizers", "backend", "jacobian",
-        "calls", "footprint", "faults", "flashing", "lipschitz", "layerwise"},
+        "calls", "footprint", "faults", "flashing", "lipschitz", "layerwise", "templating"},
     2: {"datasets", "models", "layers", "kernels", "attacks", "runners", "links"},
     3: {"select", "twin", "tflite", "channel", "transfer", "session", "mismatch", "figures", "doctor", "rig",
-        "board_import"},
-    4: {"train", "attack", "lower", "render", "build", "flash", "stream", "report"},
+        "board_import", "arduino"},
+    4: {"train", "attack", "lower", "render", "build", "flash", "stream", "report", "export"},
     5: {"workflow", "console", "verbs", "cli"},
 }  # fmt: skip
 """Names of modules and plug-in folders of pipeline/. Imports point downward, or sideways where a level allows it."""
@@ -31,7 +31,7 @@ DOORS = {
     "keras": {"backend", "train", "models", "quantizers", "jacobian", "attacks"},
     "qkeras": {"backend", "train", "models", "quantizers", "jacobian", "attacks"},
     "art": {"attacks"},
-    "jinja2": {"render", "report"},
+    "jinja2": {"templating", "report"},
     "serial": {"links"},
     "subprocess": {"shell"},
     "matplotlib": {"figures"},

@@ -26,7 +26,7 @@ MODEL = tiny.qmodel()
 SAMPLES = tiny.samples(MODEL, 3)
 TIMEOUT_S = 20.0
 REPEATS = 3
-CORTEX_M = [name for name in board.names() if board.load(name).core.startswith("cortex-m")]
+CORTEX_M = [name for name in board.names() if "arm-none-eabi-gcc" in board.load(name).build_programs]
 EMULATED = [name for name in board.names() if board.load(name).emulator]
 COUNTING = [name for name in EMULATED if board.load(name).tick == "instructions"]
 """A Cortex-M each: tells instructions apart and reports its own crash."""

@@ -61,7 +61,8 @@ def board_table() -> list[str]:
     lines = ["| board | MCU | core | flash | RAM | runs | tried on silicon |", "|---|---|---|---|---|---|---|"]
     for name in board.names():
         b = board.load(name)
-        runs = "on this computer" if b.is_host else "emulated here" if b.emulator else "on the board"
+        runs = "on this computer" if b.is_host else "emulated here" if b.emulator else "built here"
+        runs = runs if b.build_programs else "exported"
         memory = [f"{region.length // 1024} KiB" for region in (b.memory.flash, b.memory.ram)]
         tried = "–" if b.is_host else "yes" if b.silicon_tested else "no"
         cells = [f"`{name}`", b.mcu, b.core, *(["–", "–"] if b.is_host else memory), runs, tried]

@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from pipeline import board, render
+from pipeline import board, render, templating
 from pipeline.errors import UnsupportedError
 from tests import tiny
 
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
 def test_filters_do_what_their_examples_say() -> None:
-    assert doctest.testmod(render).failed == 0
+    assert doctest.testmod(templating).failed == 0
 
 
 @pytest.mark.parametrize("name", ["model.c", "model.h"])
@@ -63,7 +63,7 @@ def test_project_has_no_path_of_this_machine_and_no_date() -> None:
 
 def test_templates_refuse_undefined_names() -> None:
     with pytest.raises(jinja2.UndefinedError):
-        render._environment().from_string("{{ not_there }}").render({})
+        templating.environment().from_string("{{ not_there }}").render({})
 
 
 def test_odd_layer_names_become_identifiers() -> None:

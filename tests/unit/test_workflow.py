@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import store, workflow
+from pipeline import export, store, workflow
 from pipeline.errors import ConfigError
 from pipeline.types import Dataset, QModel, Split
 from pipeline.workflow import Plan, Workflow
@@ -163,7 +163,7 @@ def test_an_exported_project_builds_without_python(stored, tmp_path):
     plan = make_plan(stored, tmp_path / "runs")
     sources = Workflow(plan, Recorder()).sources
     folder = tmp_path / "project"
-    command = workflow.export(sources, plan.board, folder)
+    command = export.export(sources, plan.board, "tiny", folder)
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("cmake", "ninja", "gcc", "cc", "as", "ld", "ar", "ranlib", "sh", "env"):
@@ -172,7 +172,7 @@ def test_an_exported_project_builds_without_python(stored, tmp_path):
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     assert (folder / "build" / "firmware.elf").exists()
     with pytest.raises(ConfigError, match="not empty"):
-        workflow.export(sources, plan.board, folder)
+        export.export(sources, plan.board, "tiny", folder)
 
 
 @pytest.mark.emulator
