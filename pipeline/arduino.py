@@ -30,8 +30,8 @@ def library_name(model: str) -> str:
 
 
 def library(sources: Sources, board: Board, model: str) -> dict[str, str]:
-    """Text by path in the library's folder: library.properties, README.md, all code side by side in src, the only folder
-    in which the Arduino tools look for headers, and the sketch as an example. The firmware's digest stays the same."""
+    """Text by path in the library's folder: library.properties, README.md, all code side by side in src (the only place
+    where the Arduino tools look for headers) and the sketch as an example. The firmware's digest stays the same."""
     require(board)
     name = library_name(model)
     context = {"board": board, "sources": sources, "name": name, "model": model, "version": __version__}

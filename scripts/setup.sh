@@ -28,6 +28,8 @@ gdb-multiarch          gdb-multiarch
 avr-gcc                gcc-avr avr-libc
 =/usr/share/arduino/hardware/arduino/avr/cores   arduino-core-avr
 simavr                 simavr
+qemu-system-avr        qemu-system-misc
+arduino-builder        arduino-builder
 =/usr/include/simavr   libsimavr-dev
 openocd                openocd
 st-flash               stlink-tools

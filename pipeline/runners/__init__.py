@@ -14,7 +14,6 @@ and a flashing tool
 
     NEEDS_PORT: bool   whether it works through the board's serial port, `place`
     TOUCHES: bool      True where it makes the 1200-baud touch itself; may be left out
-    TOUCHES: bool      whether it does the 1200-baud touch itself; may be left out
     command(board, folder, place, serial_number) -> list[str]
                        the exact command line that flashes; serial_number: USB serial number of the unit's debug probe
                        or bootloader, "" when there is only one

@@ -12,7 +12,6 @@ PROGRAM = "arduino-cli"
 EMULATOR = False
 NEEDS_PORT = True
 TOUCHES = True
-TOUCHES = True
 attach = already_running
 PROOF = ""
 """Every core has its own upload tool with its own words: the exit code has to do until HELLO."""
