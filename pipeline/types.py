@@ -165,12 +165,12 @@ class AttackInfo:
 class TrainedLayer:
     """One layer of a trained network in plain values. kind and what its config / arrays hold:
 
-    conv2d, depthwise_conv2d, dense: config strides (h, w), padding "same" | "valid", bits 2 | 8; arrays codes int8
-    (kh, kw, in, out) | (kh, kw, in, multiplier) | (in, out), scale float64 (out,) with weight = codes * scale (depthwise:
-    (in * multiplier,), channel-major), bias float64 (out,) if any. batch_normalization: arrays gamma, beta, mean,
-    variance; config epsilon. activation: config function "linear" | "relu", scale, zero_point, bits of its int8 output
-    (None: to be calibrated from TrainedModel.ranges). max_pool2d, average_pool2d: config pool (h, w), strides, padding.
-    global_average_pool2d, global_max_pool2d, flatten, add: nothing.
+    conv2d, depthwise_conv2d, dense: config strides (h, w), padding "same" | "valid", bits 2 | 3 | 4 | 8; arrays codes
+    int8 (kh, kw, in, out) | (kh, kw, in, multiplier) | (in, out), scale float64 (out,) with weight = codes * scale
+    (depthwise: (in * multiplier,), channel-major), bias float64 (out,) if any. batch_normalization: arrays gamma,
+    beta, mean, variance; config epsilon. activation: config function "linear" | "relu", scale, zero_point, bits of its
+    int8 output (None: to be calibrated from TrainedModel.ranges). max_pool2d, average_pool2d: config pool (h, w),
+    strides, padding. global_average_pool2d, global_max_pool2d, flatten, add, concatenate: nothing.
     """
 
     name: str

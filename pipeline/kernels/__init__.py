@@ -1,4 +1,4 @@
-"""Optimised kernel families, one module each, named by operation and core family (conv2d_t2_dsp: Armv7E-M). A module has
+"""Optimised kernel families, one module each, named by operation and core family. A module has
 
 serves(layer, specs, core) -> "" when it computes this layer on this core bit for bit as the layer's reference kernel
     does, else the reason why not (one clause, for a person)

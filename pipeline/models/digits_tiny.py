@@ -1,5 +1,7 @@
-"""A convolutional network for 8x8 digits that leaves room for the rest of the firmware in 2 KB of RAM: strides instead of
-pooling, 10 k weights, 77 k multiply-accumulates, an activation arena of 1.2 KB."""
+"""A convolutional network for 8x8 digits that leaves room for the rest of the firmware in 2 KB of RAM.
+
+Strides instead of pooling, 10 k weights, 77 k multiply-accumulates, an activation arena of 1.2 KB.
+"""
 
 from __future__ import annotations
 
