@@ -1,7 +1,8 @@
 """What a built firmware occupies, to the byte, read from its ELF file.
 
 The linker script (templates/link_*.ld.j2) puts each folder of the project into a section of its own name, so the
-section sizes are the footprint; inside `.model` the symbols of a layer start with `layer<number>_` (pipeline/render.py).
+section sizes are the footprint; inside `.model` the symbols of a layer start with `layer<number>_`
+(pipeline/render.py).
 """
 
 from __future__ import annotations
