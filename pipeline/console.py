@@ -12,7 +12,7 @@ from pipeline import text
 PLAIN_INTERVAL_S = 10.0
 """Between two progress lines where standard error is no terminal."""
 STAGE_COLUMN = 8
-FILE_COLUMNS = 200
+FILE_COLUMNS = 1000
 """Width of a table that goes into a file or a pipe."""
 
 

@@ -33,6 +33,8 @@ PACKAGES = {
 PYTHON = ((3, 11), (3, 13))
 """Oldest and newest Python everything was tried with."""
 VERSION_TIMEOUT_S = 10.0
+FEW = 3
+"""Users of a program that are named."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,13 @@ def _programs() -> list[Finding]:
     for target in built_here:
         for program in programs(target):
             needed.setdefault(program, []).append(target.name)
-    everywhere = len(built_here)
-    return [_program(p, "every board" if len(by) == everywhere else ", ".join(by)) for p, by in needed.items()]
+    return [_program(program, _summary(by, len(built_here))) for program, by in needed.items()]
+
+
+def _summary(users: list[str], all_boards: int) -> str:
+    if len(users) == all_boards:
+        return "every board"
+    return ", ".join(users) if len(users) <= FEW else f"{', '.join(users[:FEW])} and {len(users) - FEW} more"
 
 
 def _program(program: str, needed_by: str) -> Finding:

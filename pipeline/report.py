@@ -320,5 +320,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=text.percent, count=text.count, size=text.size)
+    environment.filters.update(percent=text.percent, count=text.count, compact=text.compact, size=text.size)
     return environment

@@ -21,6 +21,19 @@ def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
+def compact(number: float) -> str:
+    """Three digits and a unit: "83.8 M".
+
+    >>> compact(83807216), compact(5998353), compact(373840), compact(692)
+    ('83.8 M', '6.00 M', '374 k', '692')
+    """
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= limit:
+            scaled = number / limit
+            return f"{scaled:.{max(0, 3 - len(str(int(scaled))))}f}{unit}"
+    return f"{number:.0f}"
+
+
 def size(number: int) -> str:
     """Bytes as a person reads them.
 
