@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import tty
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +100,55 @@ def test_ctrl_c_leaves_no_emulator(emulated, tmp_path):
     assert "KeyboardInterrupt" in said
     assert emulators_of(emulated.folder) == []
     assert len(list((tmp_path / "partial").iterdir())) == 1
+
+
+class Plugged:
+    """The host board's firmware at a serial port: a pseudo terminal behind a link that keeps its name, as
+    /dev/serial/by-id does for real ports."""
+
+    def __init__(self, program: str, place: Path) -> None:
+        self._program, self._place = program, place
+        self.plug_in()
+
+    def plug_in(self) -> None:
+        # The near end stays open here, too: a terminal that nobody has open is the end of input at the far end.
+        self._far, self._near = os.openpty()
+        tty.setraw(self._near)
+        self._place.unlink(missing_ok=True)
+        self._place.symlink_to(os.ttyname(self._near))
+        self._process = subprocess.Popen([self._program], stdin=self._far, stdout=self._far)
+
+    def pull(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._far)
+        os.close(self._near)
+
+
+def test_a_pulled_cable_costs_nothing_but_time(firmware, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
+    built, place, events = firmware("host"), tmp_path / "port", []
+    link = built.board.link.model_copy(update={"kind": "serial"})
+    board = built.board.model_copy(update={"link": link})
+    data = dataset(built.qmodel, 900)
+    device = Plugged(built.program, place)
+
+    def pull_twice(what: str, done: int, total: int, info: str = "") -> None:
+        if done in (300, 600) and done not in events:
+            events.append(done)
+            device.pull()
+            device.plug_in()
+
+    try:
+        trace = stream.stream(
+            *(built.qmodel, [data], built.image, built.folder, board, tmp_path), place=str(place), progress=pull_twice
+        )
+    finally:
+        device.pull()
+    stream.check(trace, tmp_path)
+    assert events == [300, 600]
+    assert trace.link.reconnects == 2
+    assert np.array_equal(trace.datasets[0].logits, twin.run(built.qmodel, data.splits["test"].x))
 
 
 @pytest.mark.parametrize("baud", [115_200, 921_600])
