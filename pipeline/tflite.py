@@ -1,7 +1,7 @@
 """TensorFlow Lite on the host: the one door to its interpreter, and the import of int8 models as QModels.
 
-tflite-runtime up to Python 3.11, its successor ai-edge-litert beyond; the full TensorFlow where neither is installed. Do
-not import it into a process that has loaded TensorFlow: tflite-runtime and TensorFlow share symbols and crash.
+tflite-runtime up to Python 3.11, its successor ai-edge-litert beyond; the full TensorFlow where neither is installed.
+Not for a process that has loaded TensorFlow: tflite-runtime and TensorFlow share symbols and crash.
 """
 
 from __future__ import annotations
