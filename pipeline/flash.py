@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline import registry, runners, session
+from pipeline import runners, session
 from pipeline.board import Board
 from pipeline.errors import DeviceError
 from pipeline.types import DeviceInfo, Image, Progress, no_progress
@@ -57,7 +57,7 @@ def _try_port(board: Board, port: str, may_be_away: bool) -> None:
     no other board is flashed by mistake. may_be_away: a board with USB of its own has no port in its bootloader."""
     if may_be_away and board.flashing.touch_1200_baud and not Path(port).exists():
         return
-    registry.load("links", board.link.kind).open_link(board, port).close()
+    session.open_link(board, port).close()
 
 
 def _hello(folder: Path, board: Board, place: str | None, patience_s: float) -> DeviceInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,7 +21,16 @@ from pipeline.links import Link
 from pipeline.transfer import INPUT_FIELDS_BYTES, Uploader
 from pipeline.types import DeviceInfo, Int8Array, LinkStats
 
-__all__ = ["DeviceFaultError", "IdentityError", "RefusedError", "Result", "Session", "check_identity", "connect"]
+__all__ = [
+    "DeviceFaultError",
+    "IdentityError",
+    "RefusedError",
+    "Result",
+    "Session",
+    "check_identity",
+    "connect",
+    "open_link",
+]
 
 HELLO_TIMEOUT_S = 10.0
 SILENCE_S = 30.0
@@ -216,6 +226,17 @@ def connect(board: Board, folder: Path, place: str | None = None) -> Iterator[Se
     of a real one. HELLO has not been said. ToolError or DeviceError when there is no way to it."""
     # A board at a place is there already, whatever has flashed it; without one it is the runner that knows.
     attach = registry.load("runners", board.runner).attach if place is None else runners.already_running
-    links = registry.load("links", board.link.kind)
-    with attach(board, folder, place) as found, closing(links.open_link(board, found)) as link:
+    with attach(board, folder, place) as found, closing(open_link(board, found)) as link:
         yield Session(link)
+
+
+def open_link(board: Board, place: str) -> Link:
+    """The link to the board at `place`. Its kind is the board's, unless the place says otherwise: a board with a serial
+    port may be emulated at HOST:PORT, and an emulated one may exist in silicon, at a port."""
+    kind = board.link.kind
+    if re.fullmatch(r"[^/]+:\d+", place):
+        kind = "tcp"
+    elif kind == "tcp" and place.startswith("/"):
+        kind = "serial"
+    link: Link = registry.load("links", kind).open_link(board, place)
+    return link

@@ -199,6 +199,18 @@ def test_a_second_host_finds_the_device_as_new(host):
         assert np.array_equal(second.run_sample(x[1].tobytes()).output, twin.run(host.qmodel, x)[1])
 
 
+def test_the_place_tells_the_kind_of_link(host):
+    """A board with a serial port may be emulated at an address; an emulated one may hang on a port."""
+    emulated = board.load("netduinoplus2")
+    serial = emulated.model_copy(update={"link": emulated.link.model_copy(update={"kind": "serial"})})
+    with pytest.raises(DeviceError, match=r"nothing answers at tcp 127\.0\.0\.1:1"):
+        session.open_link(serial, "127.0.0.1:1")
+    with pytest.raises(DeviceError, match="/dev/ttyNOSUCH: no such port"):
+        session.open_link(emulated, "/dev/ttyNOSUCH")
+    with closing(session.open_link(host.board, host.program)) as link:
+        assert link.name.startswith("process")
+
+
 def test_garbage_before_the_first_answer_is_ignored(host, tmp_path):
     script = f"head -c 3000 /dev/urandom; exec {host.program}"
     with talking_to(tmp_path, script) as device:
