@@ -116,3 +116,14 @@ def test_a_missing_compiler_is_named_with_what_installs_it(tritmcu, tmp_path):
     assert "cmake is not installed" in error
     assert hint == "sudo apt-get install cmake"
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["sources"]
+
+
+@pytest.mark.toolchain
+def test_json_is_the_report_and_nothing_else(tritmcu, tmp_path):
+    store.save(tmp_path / "q", tiny.qmodel(), "key")
+    words = ("--model", "q", "--dataset", "digits", "--board", "host", "--limit", "12", "--run-dir", "r")
+    done = tritmcu("run", *words, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == json.loads((tmp_path / "r" / "report.json").read_text())
+    assert json.loads(done.stdout)["accuracy"]["clean"]["n"] == 12
+    assert "stream" in done.stderr
