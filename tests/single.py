@@ -86,7 +86,7 @@ def _shifts(random: Rng, bound: Any, extreme: bool) -> Any:
     if not extreme:
         wanted = 6 - np.log2(np.maximum(bound, 1)) + random.uniform(0, 2, len(bound))
         return np.minimum(np.round(wanted), -1).astype(np.int8)
-    most = np.minimum(30 - np.ceil(np.log2(bound + 1)), 30).astype(int)
+    most = np.minimum(29 - np.ceil(np.log2(bound + 1)), 28).astype(int)
     return np.array([random.integers(-31, m, endpoint=True) for m in most], np.int8)
 
 

@@ -94,30 +94,44 @@ static inline void add_sums(sums *total, const sums *tables, uint32_t word, cons
 
 #endif
 
-/* Taps first..last - 1 of one kernel row lie in the input, from `input` on; the others are the zero point. */
-static void gather_row(const int8_t *input, int32_t first, int32_t last, int32_t taps, int32_t channels, int zero_point,
-                       int8_t *to) {
-    if (first > 0 || last < taps) memset(to, zero_point, (size_t)(taps * channels));
+/* A block of PIXELS output pixels: quad q holds those from first + q * step on. Where the output has fewer pixels than
+ * fit, quads overlap and the last pixel repeats. */
+typedef struct {
+    int32_t first, step, count; /* count: pixels of the output */
+} block;
+
+static inline int32_t pixel(const block *b, int32_t i) {
+    return b->first + nn_min(i / NN_SWAR_FIELDS * b->step + i % NN_SWAR_FIELDS, b->count - 1);
+}
+
+/* One kernel row of a window at the border of the input: taps first..last - 1 lie inside. */
+static void gather_border(const int8_t *input, int32_t first, int32_t last, int32_t taps, int32_t channels,
+                          int zero_point, int8_t *to) {
+    memset(to, zero_point, (size_t)(taps * channels));
     if (last > first) memcpy(to + first * channels, input + first * channels, (size_t)((last - first) * channels));
 }
 
-/* Inputs of the windows of output pixels first.. (at most PIXELS) in kernel rows ky.. (params->rows). */
+/* Inputs of the windows of a block in kernel rows ky.. (params->rows). */
 static void gather(const nn_swar_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter,
-                   const nn_dims *out, int32_t first, int32_t ky, const workspace *work) {
+                   int32_t out_w, const block *b, int32_t ky, const workspace *work) {
     const nn_conv_params *conv = &params->conv;
-    const int32_t pixels = nn_min(PIXELS, out->h * out->w - first);
-    const int32_t row_bytes = in->w * in->c, taps = filter->w;
-    int32_t oy = first / out->w, ox = first % out->w;
-    for (int32_t i = 0; i < pixels; i++) {
+    const int32_t taps = filter->w, run = taps * in->c;
+    int8_t *to = work->inputs;
+    for (int32_t i = 0; i < PIXELS; i++, to += work->pitch) {
+        const int32_t oy = pixel(b, i) / out_w, ox = pixel(b, i) - oy * out_w;
         const int32_t x = ox * conv->stride.w - conv->padding.w;
-        const int32_t left = nn_max(0, -x), right = nn_min(taps, in->w - x);
         int32_t y = oy * conv->stride.h - conv->padding.h + ky;
-        int8_t *to = work->inputs + i * work->pitch;
-        for (const int32_t end = y + params->rows; y < end; y++, to += taps * in->c) {
-            const int32_t inside = y >= 0 && y < in->h ? right : 0;
-            gather_row(input + y * row_bytes + x * in->c, left, inside, taps, in->c, -conv->input_offset, to);
+        const int8_t *from = input + (y * in->w + x) * in->c;
+        int8_t *row = to;
+        for (const int32_t end = y + params->rows; y < end; y++, row += run, from += in->w * in->c) {
+            if ((uint32_t)y >= (uint32_t)in->h) {
+                memset(row, -conv->input_offset, (size_t)run);
+            } else if (x >= 0 && x + taps <= in->w) {
+                memcpy(row, from, (size_t)run);
+            } else {
+                gather_border(from, nn_max(0, -x), nn_min(taps, in->w - x), taps, in->c, -conv->input_offset, row);
+            }
         }
-        if (++ox == out->w) ox = 0, oy++;
     }
 }
 
@@ -161,34 +175,27 @@ static void accumulate_part(const sums *table, sums *acc, const NN_FLASH uint32_
     }
 }
 
-/* The sums of channel `ch`, one per pixel. */
-static inline void unpack(const workspace *work, int32_t ch, int32_t totals[PIXELS]) {
-    for (int32_t i = 0; i < QUADS; i++) nn_swar_unpack(work->acc[ch].quad[i], totals + NN_SWAR_FIELDS * i);
-    if (!work->wide) return;
-    for (int32_t i = 0; i < PIXELS; i++) totals[i] += work->wide[PIXELS * ch + i];
-}
-
 /* Makes room in the fields. */
 static void flush(const workspace *work, int32_t channels) {
-    for (int32_t ch = 0; ch < channels; ch++) {
-        int32_t totals[PIXELS];
-        unpack(work, ch, totals);
-        memcpy(work->wide + PIXELS * ch, totals, sizeof totals);
+    int32_t *wide = work->wide;
+    for (int32_t i = 0; i < QUADS * channels; i++, wide += NN_SWAR_FIELDS) {
+        int32_t fields[NN_SWAR_FIELDS];
+        nn_swar_unpack(work->acc->quad[i], fields);
+        for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) wide[f] += fields[f];
     }
     memset(work->acc, 0, (size_t)channels * sizeof *work->acc);
 }
 
-/* All inputs of the windows of one block of pixels and channels, summed. Returns the filter behind the block's. */
+/* All inputs of the windows of one block, summed for `channels` channels. Returns the filter behind theirs. */
 static const NN_FLASH uint32_t *sum_windows(const nn_swar_conv_params *params, const nn_dims *in, const int8_t *input,
-                                            const nn_dims *filter_dims, const NN_FLASH uint32_t *filter,
-                                            const nn_dims *out, int32_t first, int32_t channels,
-                                            const workspace *work) {
+                                            const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, int32_t out_w,
+                                            const block *b, int32_t channels, const workspace *work) {
     const int32_t terms = params->rows * filter_dims->w * in->c;
     int32_t chunks = 0;
     memset(work->acc, 0, (size_t)channels * sizeof *work->acc);
     if (work->wide) memset(work->wide, 0, (size_t)channels * PIXELS * sizeof *work->wide);
     for (int32_t ky = 0; ky < filter_dims->h; ky += params->rows) {
-        gather(params, in, input, filter_dims, out, first, ky, work);
+        gather(params, in, input, filter_dims, out_w, b, ky, work);
         for (int32_t k = 0; k < terms; k += CHUNK, filter += channels) {
             const int32_t groups = nn_min(GROUPS, (terms - k + GROUP - 1) / GROUP);
             tabulate(work, work->inputs + k, groups);
@@ -203,20 +210,21 @@ static const NN_FLASH uint32_t *sum_windows(const nn_swar_conv_params *params, c
     return filter;
 }
 
-/* Outputs of one block of pixels, output channels first_channel.. (channels). */
+/* Outputs of one block, output channels first_channel.. (channels). */
 static void finish(const nn_swar_conv_params *params, const nn_per_channel_quant_params *quant,
-                   const NN_FLASH int32_t *bias, const nn_dims *out, int32_t first, int32_t first_channel,
-                   int32_t channels, const workspace *work, int8_t *output) {
-    const int32_t pixels = nn_min(PIXELS, out->h * out->w - first);
+                   const NN_FLASH int32_t *bias, const block *b, int32_t out_c, int32_t first_channel, int32_t channels,
+                   const workspace *work, int8_t *output) {
     nn_swar_channel channel = {.output_offset = params->conv.output_offset, .activation = params->conv.activation};
-    for (int32_t ch = 0; ch < channels; ch++) {
-        const int32_t oc = first_channel + ch;
-        int32_t totals[PIXELS];
-        unpack(work, ch, totals);
+    nn_swar_sums sums_of = {.words = QUADS, .step = b->step * out_c};
+    for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) sums_of.place[f] = nn_min(f, b->count - 1) * out_c;
+    output += b->first * out_c;
+    for (int32_t oc = first_channel; oc < first_channel + channels; oc++) {
         channel.bias = bias[oc];
         channel.multiplier = quant->multiplier[oc];
         channel.shift = quant->shift[oc];
-        nn_swar_finish(&channel, totals, pixels, output + first * out->c + oc, out->c);
+        sums_of.sums = work->acc[oc - first_channel].quad;
+        sums_of.wide = work->wide ? work->wide + PIXELS * (oc - first_channel) : NULL;
+        nn_swar_finish(&channel, &sums_of, output + oc);
     }
 }
 
@@ -237,14 +245,16 @@ void nn_convolve_t2_swar(const nn_context *ctx, const nn_swar_conv_params *param
                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                          const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
                          const nn_dims *output_dims, int8_t *output) {
-    const int32_t pixels = output_dims->h * output_dims->w;
     const workspace work = workspace_in(ctx, params, input_dims, filter_dims, nn_min(BLOCK, output_dims->c));
+    const int32_t pixels = output_dims->h * output_dims->w;
+    block b = {.count = pixels, .step = nn_min(NN_SWAR_FIELDS, nn_max(0, pixels - NN_SWAR_FIELDS))};
     for (int32_t first = 0; first < pixels; first += PIXELS) {
         const NN_FLASH uint32_t *words = filter;
+        b.first = nn_max(0, nn_min(first, pixels - PIXELS));
         for (int32_t oc = 0; oc < output_dims->c; oc += BLOCK) {
             const int32_t channels = nn_min(BLOCK, output_dims->c - oc);
-            words = sum_windows(params, input_dims, input, filter_dims, words, output_dims, first, channels, &work);
-            finish(params, quant, bias, output_dims, first, oc, channels, &work, output);
+            words = sum_windows(params, input_dims, input, filter_dims, words, output_dims->w, &b, channels, &work);
+            finish(params, quant, bias, &b, output_dims->c, oc, channels, &work, output);
         }
     }
 }

@@ -4,7 +4,8 @@
  * NN_SWAR_TERMS inputs always do.
  *
  * Biases are folded: bias - input zero point * sum of the channel's weights; the kernels sum inputs as they are and pad
- * with the zero point. Accumulators stay within +-2^30. Both by pipeline/kernels/_ternary.py. */
+ * with the zero point. Accumulators, shifted left where the shift says so, stay within 30 bits. Both by
+ * pipeline/kernels/_ternary.py. */
 #ifndef NN_SWAR_H
 #define NN_SWAR_H
 
@@ -36,53 +37,16 @@ typedef struct {
     nn_activation activation;
 } nn_swar_channel;
 
-#define NN_SWAR_FAST_SHIFT 20 /* largest right shift whose rounding and output offset fit beside the product */
+/* `words` words of sums and where their outputs go: field f of word w to output[w * step + place[f]]. wide: further
+ * sums, one for every field, or NULL. */
+typedef struct {
+    const uint64_t *sums;
+    const int32_t *wide;
+    int32_t words, step;
+    int32_t place[NN_SWAR_FIELDS];
+} nn_swar_sums;
 
-/* nn_requantize + output offset for 1 <= right <= NN_SWAR_FAST_SHIFT and |acc| < 2^30. The product is doubled through
- * its factor, so that its high word is the doubled high product; both roundings and the offset are additions. */
-static inline int32_t nn_swar_requantize(int32_t twice_acc, int32_t multiplier, int32_t right, int32_t rounding) {
-    const int64_t product = (int64_t)twice_acc * multiplier;
-    const int32_t high = (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
-    return (high + rounding + (high >> 31)) >> right;
-}
-
-/* q as int8, inside the limits; `all`: they are those of int8. */
-static inline int8_t nn_swar_limit(int32_t q, nn_activation limits, int all) {
-#ifdef __ARM_FEATURE_SAT
-    if (all) {
-        __asm("ssat %0, #8, %0" : "+r"(q));
-        return (int8_t)q;
-    }
-#endif
-    (void)all;
-    return (int8_t)nn_clamp(q, limits.min, limits.max);
-}
-
-/* nn_swar_finish for shifts from -NN_SWAR_FAST_SHIFT to -1. */
-static inline void nn_swar_finish_fast(const nn_swar_channel *c, const int32_t *acc, int32_t count, int8_t *output,
-                                       int32_t step, int all) {
-    const int32_t right = -c->shift, multiplier = c->multiplier, twice_bias = 2 * c->bias;
-    const int32_t rounding = ((int32_t)1 << (right - 1)) + c->output_offset * ((int32_t)1 << right);
-    for (const int32_t *end = acc + count; acc < end; acc++, output += step) {
-        const int32_t q = nn_swar_requantize(twice_bias + 2 * *acc, multiplier, right, rounding);
-        *output = nn_swar_limit(q, c->activation, all);
-    }
-}
-
-/* output[i * step] = requantized acc[i], i < count. */
-static inline void nn_swar_finish(const nn_swar_channel *c, const int32_t *acc, int32_t count, int8_t *output,
-                                  int32_t step) {
-    if (c->shift > -1 || c->shift < -NN_SWAR_FAST_SHIFT) {
-        for (int32_t i = 0; i < count; i++, output += step) {
-            const int32_t q = nn_requantize(acc[i] + c->bias, c->multiplier, c->shift) + c->output_offset;
-            *output = nn_swar_limit(q, c->activation, 0);
-        }
-    } else if (c->activation.min == INT8_MIN && c->activation.max == INT8_MAX) {
-        nn_swar_finish_fast(c, acc, count, output, step, 1);
-    } else {
-        nn_swar_finish_fast(c, acc, count, output, step, 0);
-    }
-}
+void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, int8_t *output);
 
 /* `rows`: kernel rows whose inputs are packed together, filter_dims->h or 1. Filter: words of NN_SWAR_CONV_TERMS
  * weights, see nn_conv2d_swar.c. */
@@ -95,5 +59,12 @@ void nn_convolve_t2_swar(const nn_context *ctx, const nn_swar_conv_params *param
                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                          const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
                          const nn_dims *output_dims, int8_t *output);
+
+/* Filter: 2 bits a weight, see nn_depthwise_conv2d_swar.c. output may be input where both have one shape and
+ * params->ch_mult is 1. */
+void nn_depthwise_conv_t2_swar(const nn_context *ctx, const nn_dw_conv_params *params,
+                               const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                               const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
+                               const nn_dims *output_dims, int8_t *output);
 
 #endif

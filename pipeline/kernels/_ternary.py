@@ -8,21 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import arith
 from pipeline.types import Int32Array, QLayer, TensorSpec
 
-ACC_LIMIT = 1 << 30
-"""Their requantization doubles accumulators before it multiplies them."""
-
-
 def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
-    """Why no optimised ternary kernel of `kind` computes the layer, "" when one may."""
+    """Why no optimised ternary kernel of `kind` computes the layer, "" when one may. Their requantization doubles what
+    it multiplies, so accumulators, shifted left where the shift says so, must stay within 30 bits."""
     if layer.kind != kind:
         return f"it computes {kind} layers"
     if layer.weight_bits != 2:
         return f"it reads ternary weights, not {layer.weight_bits} bits"
-    if int(_bound(layer, spec).max()) >= ACC_LIMIT:
-        return "accumulators reach 2^30"
+    assert layer.shift is not None
+    if not arith.left_shift_is_safe(2 * _bound(layer, spec), layer.shift).all():
+        return "shifted accumulators reach 2^30"
     return ""
+
+
+def swar_objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
+    """As `objection`, of a kernel that any 32-bit Cortex-M runs."""
+    if not core.startswith("cortex-m"):
+        return f"it wants the 32-bit registers of a Cortex-M, not {core}"
+    return objection(layer, kind, spec)
 
 
 def folded_bias(layer: QLayer, spec: TensorSpec) -> Int32Array:
@@ -30,7 +36,7 @@ def folded_bias(layer: QLayer, spec: TensorSpec) -> Int32Array:
     is the zero point."""
     assert layer.bias is not None
     bias = layer.bias.astype(np.int64) - spec.quantization.zero_point * rows(layer).sum(axis=1)
-    return bias.astype(np.int32)
+    return np.asarray(bias, np.int32)
 
 
 def requant_tables(layer: QLayer, spec: TensorSpec) -> Mapping[str, NDArray[Any]]:

@@ -21,9 +21,7 @@ INPUT_BYTES = 2560
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    if not core.startswith("cortex-m"):
-        return "it wants 32-bit registers"
-    return _ternary.objection(layer, "conv2d", specs[0])
+    return _ternary.swar_objection(layer, "conv2d", specs[0], core)
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

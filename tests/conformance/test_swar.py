@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import twin
-from pipeline.kernels import conv2d_t2_swar
+from pipeline.kernels import conv2d_t2_swar, depthwise_conv2d_t2_swar
 from tests import single
 from tests.single import Geometry
 
@@ -49,3 +49,24 @@ def test_conv2d_whose_sums_fill_many_fields(filter_width: int) -> None:
     for seed in range(8):
         geometry = Geometry("conv2d", (4, 4, 200), 66, (3, filter_width))
         check(conv2d_t2_swar, geometry, seed, 1.0, False)
+
+
+@st.composite
+def depthwise(draw: st.DrawFn) -> Geometry:
+    shape = (draw(st.integers(1, 14)), draw(st.integers(1, 14)), draw(st.integers(1, 6)))
+    kernel = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    valid = kernel[0] <= shape[0] and kernel[1] <= shape[1]
+    padding = draw(st.sampled_from(["same", "valid"])) if valid else "same"
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    return Geometry("depthwise_conv2d", shape, shape[2] * draw(st.integers(1, 3)), kernel, stride, padding)
+
+
+@given(depthwise(), st.integers(0, 9999), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.booleans())
+@settings(max_examples=CASES, deadline=None)
+def test_depthwise_conv2d(geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
+    check(depthwise_conv2d_t2_swar, geometry, seed, density, extreme)
+
+
+def test_depthwise_conv2d_whose_sums_fill_the_fields() -> None:
+    for seed in range(8):
+        check(depthwise_conv2d_t2_swar, Geometry("depthwise_conv2d", (16, 17, 2), 2, (15, 17)), seed, 1.0, False)

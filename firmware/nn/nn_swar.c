@@ -1,0 +1,85 @@
+/* Sums to outputs: nn_requantize, with as few instructions as a channel's shift and the activation limits allow. */
+#include "nn_swar.h"
+
+#include <stdbool.h>
+
+enum { FAST_SHIFT = 20 }; /* largest right shift whose rounding constant and output offset fit beside the product */
+
+/* Accumulators of one word; wide: as in nn_swar_sums, of this word. */
+static inline void total(uint64_t word, const int32_t *wide, int32_t acc[NN_SWAR_FIELDS]) {
+    nn_swar_unpack(word, acc);
+    if (!wide) return;
+#pragma GCC unroll 4
+    for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) acc[f] += wide[f];
+}
+
+/* High word of the doubled product, rounded half up: nn_doubling_high_multiply(twice / 2, multiplier). */
+static inline int32_t scaled(int32_t twice, int32_t multiplier) {
+    const int64_t product = (int64_t)twice * multiplier;
+    return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
+}
+
+static inline int8_t limited(int32_t q, nn_activation limits, const bool all) {
+#ifdef __ARM_FEATURE_SAT
+    if (all) {
+        __asm("ssat %0, #8, %0" : "+r"(q));
+        return (int8_t)q;
+    }
+#endif
+    (void)all;
+    return (int8_t)nn_clamp(q, limits.min, limits.max);
+}
+
+/* Shifts from -FAST_SHIFT on. down: the shift is negative; then its rounding and the output offset are one addition.
+ * all: no activation limits but those of int8. */
+static inline void finish(const nn_swar_channel *c, const nn_swar_sums *sums, int8_t *output, const bool down,
+                          const bool all) {
+    const int32_t right = down ? -c->shift : 0, left = down ? 1 : 1 + c->shift;
+    const int32_t half = down ? (int32_t)1 << (right - 1) : 0;
+    const int32_t multiplier = c->multiplier, bias = c->bias * ((int32_t)1 << left);
+    const int32_t rounding = half + c->output_offset * ((int32_t)1 << right);
+    const nn_activation limits = c->activation; /* locals: bytes written may be anything to the compiler */
+    const int32_t step = sums->step, *wide = sums->wide;
+    const int32_t place[NN_SWAR_FIELDS] = {sums->place[0], sums->place[1], sums->place[2], sums->place[3]};
+    const uint64_t *word = sums->sums;
+    for (const uint64_t *end = word + sums->words; word < end; word++, output += step) {
+        int32_t acc[NN_SWAR_FIELDS];
+        total(*word, wide, acc);
+        if (wide) wide += NN_SWAR_FIELDS;
+#pragma GCC unroll 4
+        for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) {
+            const int32_t high = scaled(bias + acc[f] * ((int32_t)1 << left), multiplier);
+            const int32_t q = down ? (high + rounding + (high >> 31)) >> right : high + rounding;
+            output[place[f]] = limited(q, limits, all);
+        }
+    }
+}
+
+/* Any shift. */
+static void finish_any(const nn_swar_channel *c, const nn_swar_sums *sums, int8_t *output) {
+    for (int32_t word = 0; word < sums->words; word++, output += sums->step) {
+        int32_t acc[NN_SWAR_FIELDS];
+        total(sums->sums[word], sums->wide ? sums->wide + NN_SWAR_FIELDS * word : 0, acc);
+        for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) {
+            const int32_t q = nn_requantize(acc[f] + c->bias, c->multiplier, c->shift) + c->output_offset;
+            output[sums->place[f]] = limited(q, c->activation, false);
+        }
+    }
+}
+
+void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, int8_t *output) {
+    const bool all = channel->activation.min == INT8_MIN && channel->activation.max == INT8_MAX;
+    if (channel->shift < -FAST_SHIFT) {
+        finish_any(channel, sums, output);
+    } else if (channel->shift < 0) {
+        if (all) {
+            finish(channel, sums, output, true, true);
+        } else {
+            finish(channel, sums, output, true, false);
+        }
+    } else if (all) {
+        finish(channel, sums, output, false, true);
+    } else {
+        finish(channel, sums, output, false, false);
+    }
+}
