@@ -136,6 +136,12 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
         action="store_true",
         help="continue an earlier training of the same recipe, also one of fewer epochs",
     )
+    add(
+        "--kernels",
+        choices=("auto", "reference"),
+        default="auto",
+        help="the fastest for the core, or the portable ones",
+    )
     add("--fresh", action="store_true", help="repeat what is up to date")
 
 

@@ -37,7 +37,7 @@ Numbers = dict[str, Any]
 class Evidence:
     """What a report is made of. job: the job's values, at least its name; datasets: what was streamed, clean first;
     footprint: flash bytes by owner, adding up to the image's; agreement: lower.agreement's differences per layer;
-    history: training, one mapping per epoch; seconds: of the stages that ran, by name."""
+    history: training, one mapping per epoch; seconds: of the stages that ran, by name; kernels: as rendered."""
 
     job: Mapping[str, Any]
     board: Board
@@ -50,6 +50,7 @@ class Evidence:
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    kernels: select.Kernels = "auto"
 
 
 def report(evidence: Evidence, folder: Path) -> Numbers:
@@ -214,7 +215,6 @@ def _latency(evidence: Evidence) -> Numbers:
     clean, unit = evidence.trace.datasets[0], evidence.trace.device.tick_unit
     median = np.median(clean.layer_ticks, axis=0)
     total = float(median.sum())
-    model, board = evidence.qmodel, evidence.board
     return {
         "unit": unit,
         "label": UNIT_LABELS[unit],
@@ -222,11 +222,11 @@ def _latency(evidence: Evidence) -> Numbers:
         unit: _spread(clean.ticks),
         "per_layer": [
             {
-                **_layer(layer, model, board, evidence.sources),
+                **_layer(layer, evidence),
                 unit: _spread(clean.layer_ticks[:, i]),
                 "share": float(median[i]) / total if total else 0.0,
             }
-            for i, layer in enumerate(model.layers)
+            for i, layer in enumerate(evidence.qmodel.layers)
         ],
     }
 
@@ -240,9 +240,9 @@ def _spread(ticks: NDArray[np.uint32]) -> Numbers:
     }
 
 
-def _layer(layer: QLayer, model: QModel, board: Board, sources: Sources) -> Numbers:
-    specs = model.input_specs(layer)
-    call = select.kernel(layer, specs, board)
+def _layer(layer: QLayer, evidence: Evidence) -> Numbers:
+    specs = evidence.qmodel.input_specs(layer)
+    call = select.kernel(layer, specs, evidence.board, evidence.kernels)
     tables = call.tables if call else {}
     return {
         "name": layer.name,
@@ -253,7 +253,7 @@ def _layer(layer: QLayer, model: QModel, board: Board, sources: Sources) -> Numb
         "weights": 0 if layer.weights is None else layer.weights.size,
         "weight_bits": None if layer.weights is None else layer.weight_bits,
         "weights_bytes": sum(table.nbytes for name, table in tables.items() if name not in REQUANT_TABLES),
-        "tables_bytes": sources.layer_table_bytes.get(layer.name, 0),
+        "tables_bytes": evidence.sources.layer_table_bytes.get(layer.name, 0),
     }
 
 

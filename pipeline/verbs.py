@@ -84,6 +84,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         "port": arguments.port,
         "unit": arguments.unit,
         "runner": arguments.runner,
+        "kernels": arguments.kernels,
         "words": shlex.join(word for word in arguments.words if word != "--dry-run"),
     }
     if arguments.model is None:

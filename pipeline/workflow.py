@@ -20,7 +20,22 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from pipeline import board as boards
-from pipeline import build, config, flash, footprint, lower, registry, render, report, rig, store, stream, text, twin
+from pipeline import (
+    build,
+    config,
+    flash,
+    footprint,
+    lower,
+    registry,
+    render,
+    report,
+    rig,
+    select,
+    store,
+    stream,
+    text,
+    twin,
+)
 from pipeline.board import Board
 from pipeline.errors import ConfigError, DeviceError
 from pipeline.job import AttackConfig, DatasetConfig, Job
@@ -65,8 +80,8 @@ class Plan:
     job: None for a stored model that does not know its job; model: run this one instead of training; folder: training,
     data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
     samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
-    port, unit: of a real board (rig.find); runner: this one of the board's; words: the command line after the verb, for
-    hints.
+    kernels: see select.kernel; port, unit: of a real board (rig.find); runner: this one of the board's; words: the
+    command line after the verb, for hints.
     """
 
     name: str
@@ -79,6 +94,7 @@ class Plan:
     limit: int | None = None
     resume: bool = False
     fresh: bool = False
+    kernels: select.Kernels = "auto"
     port: str | None = None
     unit: str = ""
     runner: str | None = None
@@ -221,12 +237,12 @@ class Workflow:
     @cached_property
     def sources(self) -> Sources:
         """The firmware project."""
-        qmodel, board = self.qmodel, self.plan.board
+        qmodel, board, kernels = self.qmodel, self.plan.board, self.plan.kernels
 
         def make(_: Path) -> Sources:
-            return render.render(qmodel, board)
+            return render.render(qmodel, board, kernels)
 
-        key = digest_of(qmodel.digest, board.model_dump(), _code())
+        key = digest_of(qmodel.digest, board.model_dump(), kernels, _code())
         return self._stage("render", self.plan.device_folder / "sources", Sources, key, make, _about_sources)
 
     @cached_property
@@ -293,6 +309,7 @@ class Workflow:
             agreement={} if plan.model is not None else self._tested.agreement,
             history=() if plan.model is not None else self.trained.history,
             seconds=self._seconds,
+            kernels=plan.kernels,
         )
 
         def make() -> Numbers:

@@ -118,6 +118,19 @@ def test_a_damaged_folder_is_made_anew_or_named(stored, tmp_path):
         seen(plan)
 
 
+def test_reference_kernels_are_rendered_when_asked_for(stored, tmp_path):
+    options = {"limit": 5, "words": ""}
+    calls = []
+    for kernels in ("auto", "reference"):
+        plan = workflow.plan_model(stored, "digits", "mps2-an385", tmp_path, kernels=kernels, **options)
+        recorder = Recorder()
+        model_c = Workflow(plan, recorder).sources.files["generated/model.c"]
+        calls.append(set(re.findall(r"nn_\w+_swar\(", model_c)))
+        assert recorder.seen == ["render"]
+    assert calls[0]
+    assert not calls[1]
+
+
 def test_a_run_folder_of_ones_own_holds_everything(stored, tmp_path):
     plan = make_plan(stored, tmp_path).moved_to(tmp_path / "mine")
     seen(plan)
