@@ -55,15 +55,25 @@ static inline void finish(const nn_swar_channel *c, const nn_swar_sums *sums, in
     }
 }
 
+int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc) {
+    const int32_t right = -channel->shift;
+    acc += channel->bias;
+    int32_t q;
+    if (right >= 1 && right <= FAST_SHIFT) {
+        const int32_t high = scaled(2 * acc, channel->multiplier);
+        q = (high + ((int32_t)1 << (right - 1)) + (high >> 31)) >> right;
+    } else {
+        q = nn_requantize(acc, channel->multiplier, channel->shift);
+    }
+    return limited(q + channel->output_offset, channel->activation, false);
+}
+
 /* Any shift. */
 static void finish_any(const nn_swar_channel *c, const nn_swar_sums *sums, int8_t *output) {
     for (int32_t word = 0; word < sums->words; word++, output += sums->step) {
         int32_t acc[NN_SWAR_FIELDS];
         total(sums->sums[word], sums->wide ? sums->wide + NN_SWAR_FIELDS * word : 0, acc);
-        for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) {
-            const int32_t q = nn_requantize(acc[f] + c->bias, c->multiplier, c->shift) + c->output_offset;
-            output[sums->place[f]] = limited(q, c->activation, false);
-        }
+        for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) output[sums->place[f]] = nn_swar_output(c, acc[f]);
     }
 }
 

@@ -46,6 +46,9 @@ typedef struct {
     int32_t place[NN_SWAR_FIELDS];
 } nn_swar_sums;
 
+/* The output of one accumulator. */
+int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc);
+
 void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, int8_t *output);
 
 /* `rows`: kernel rows whose inputs are packed together, filter_dims->h or 1. Filter: words of NN_SWAR_CONV_TERMS
@@ -66,5 +69,11 @@ void nn_depthwise_conv_t2_swar(const nn_context *ctx, const nn_dw_conv_params *p
                                const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                                const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
                                const nn_dims *output_dims, int8_t *output);
+
+/* Filter: two outputs a word, see nn_dense_swar.c. Scratch: 4 bytes for every NN_SWAR_TERMS / 8 * 8 features. */
+void nn_fully_connected_t2_swar(const nn_context *ctx, const nn_fc_params *params,
+                                const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
+                                const int8_t *input, const nn_dims *filter_dims, const NN_FLASH uint32_t *filter,
+                                const NN_FLASH int32_t *bias, const nn_dims *output_dims, int8_t *output);
 
 #endif

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import twin
-from pipeline.kernels import conv2d_t2_swar, depthwise_conv2d_t2_swar
+from pipeline.kernels import conv2d_t2_swar, dense_t2_swar, depthwise_conv2d_t2_swar
 from tests import single
 from tests.single import Geometry
 
@@ -70,3 +70,9 @@ def test_depthwise_conv2d(geometry: Geometry, seed: int, density: float, extreme
 def test_depthwise_conv2d_whose_sums_fill_the_fields() -> None:
     for seed in range(8):
         check(depthwise_conv2d_t2_swar, Geometry("depthwise_conv2d", (16, 17, 2), 2, (15, 17)), seed, 1.0, False)
+
+
+@given(st.integers(1, 600), st.integers(1, 20), st.integers(0, 9999), st.sampled_from([0.0, 0.5, 1.0]), st.booleans())
+@settings(max_examples=CASES, deadline=None)
+def test_dense(features: int, units: int, seed: int, density: float, extreme: bool) -> None:
+    check(dense_t2_swar, Geometry("dense", (1, 1, features), units), seed, density, extreme)
