@@ -24,11 +24,7 @@ FORMAT = 1
 TEMPLATES = registry.REPOSITORY / "templates"
 REQUANT_TABLES = frozenset({"bias", "multiplier", "shift"})
 VERSIONED = ("tritmcu", "numpy", "tensorflow", "keras", "qkeras-v3", "adversarial-robustness-toolbox")
-UNIT_LABELS = {
-    "instructions": "executed instructions (emulated)",
-    "cycles": "core cycles (measured)",
-    "us": "microseconds (measured)",
-}
+UNIT_WORDS = {"instructions": "executed instructions", "cycles": "core cycles", "us": "microseconds"}
 
 Numbers = dict[str, Any]
 
@@ -217,7 +213,7 @@ def _latency(evidence: Evidence) -> Numbers:
     total = float(median.sum())
     return {
         "unit": unit,
-        "label": UNIT_LABELS[unit],
+        "label": f"{UNIT_WORDS[unit]} ({'measured' if evidence.board.emulator is None else 'emulated'})",
         "tick_hz": evidence.trace.device.tick_hz,
         unit: _spread(clean.ticks),
         "per_layer": [

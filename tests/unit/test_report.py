@@ -118,7 +118,7 @@ def test_confusion_rows_are_true_classes(evidence, numbers):
 def test_latency_is_named_by_its_unit_and_shares_add_up(numbers):
     latency = numbers["latency"]
     layers = len(latency["per_layer"])
-    assert latency["unit"] == "us"
+    assert (latency["unit"], latency["label"]) == ("us", "microseconds (measured)")
     assert latency["us"]["median"] == layers * (layers + 1) / 2 + (SAMPLES - 1) / 2
     assert math.isclose(sum(layer["share"] for layer in latency["per_layer"]), 1)
     stem = latency["per_layer"][0]
