@@ -100,9 +100,10 @@ def describe(model: Any, dataset: Dataset, calibration: int) -> TrainedModel:
 def _layer_batches(
     model: Any, x: Int8Array, quantization: Quantization, names: list[str], batch: int
 ) -> Iterator[list[FloatArray]]:
-    run = inference(keras.Model(model.inputs, [model.get_layer(name).output for name in names]))
+    run = inference(keras.Model(model.inputs, {name: model.get_layer(name).output for name in names}))
     for start in range(0, len(x), batch):
-        yield [to_numpy(part) for part in run(quantization.dequantize(x[start : start + batch]))]
+        outputs = run(quantization.dequantize(x[start : start + batch]))
+        yield [to_numpy(outputs[name]) for name in names]
 
 
 def _ranges(model: Any, x: Int8Array, quantization: Quantization, names: list[str]) -> dict[str, tuple[float, float]]:
@@ -199,6 +200,12 @@ def _pool(kind: str) -> Callable[[Any], tuple[str, Config, Arrays]]:
     return read
 
 
+def _concatenate(layer: Any) -> tuple[str, Config, Arrays]:
+    if layer.axis not in (-1, len(layer.output.shape) - 1):
+        raise UnsupportedError(f"layer {layer.name!r}: concatenates axis {layer.axis}", "concatenate channels: axis=-1")
+    return "concatenate", {}, {}
+
+
 def _plain(kind: str) -> Callable[[Any], tuple[str, Config, Arrays]]:
     return lambda layer: (kind, {}, {})
 
@@ -215,4 +222,5 @@ _READERS: Mapping[str, Callable[[Any], tuple[str, Config, Arrays]]] = {
     "GlobalMaxPooling2D": _plain("global_max_pool2d"),
     "Flatten": _plain("flatten"),
     "Add": _plain("add"),
+    "Concatenate": _concatenate,
 }

@@ -138,6 +138,17 @@ def test_layers_without_counterpart_are_named(layers, said):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_concatenation_of_channels_only(axis):
+    inputs = keras.Input((8, 8, 1), name="input")
+    model = keras.Model(inputs, keras.layers.Concatenate(axis, name="both")([inputs, inputs]))
+    if axis == -1:
+        assert _keras.describe(model, dataset((8, 8, 1)), 8).layers[0].inputs == ("input", "input")
+    else:
+        with pytest.raises(UnsupportedError, match="'both': concatenates axis 1"):
+            _keras.describe(model, dataset((8, 8, 1)), 8)
+
+
 def test_nan_weights_are_refused():
     data = dataset(SHAPES["digits_cnn"])
     model = build("digits_cnn", data)
