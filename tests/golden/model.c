@@ -5,6 +5,7 @@
 #include "nn.h"
 #include "nn_arith.h"
 #include "nn_flash.h"
+#include "nn_swar.h"
 
 /* conv2d, 8x8x1 -> 8x8x6 */
 static const NN_FLASH int8_t layer0_stem_filter[54] = {

@@ -29,7 +29,8 @@ __attribute__((used, section(".vectors"))) static const vector vectors[16 + MCU_
 /* Paints the whole stack before anything uses it, so that its deepest use can be measured. Thumb-1 instructions only.
  */
 __attribute__((naked)) void cortexm_reset(void) {
-    __asm volatile("ldr r0, =__stack_bottom\n\t"
+    __asm volatile(".syntax unified\n\t"
+                   "ldr r0, =__stack_bottom\n\t"
                    "ldr r1, =__stack_top\n\t"
                    "mov sp, r1\n\t"
                    "ldr r2, =" TEXT(CORTEXM_STACK_PAINT) "\n"
@@ -49,8 +50,9 @@ static void enable_fpu(void) {
 #endif
 }
 
-/* Forbids the memory below the stack (Armv7-M MPU, B3.5): some MCUs have something there, and a large frame could jump
- * over the bus fault that others give. The region is as large as the stack's address is aligned, at most 1 MB. */
+/* Forbids the memory below the stack (Armv7-M MPU, B3.5; Armv8-M has a limit register, DDI 0553, MSPLIM): some MCUs
+ * have something there, and a large frame could jump over the bus fault that others give. The region is as large as the
+ * stack's address is aligned, at most 1 MB. */
 static void guard_stack(void) {
 #if __ARM_ARCH == 7
     if ((MPU_TYPE >> 8 & 0xFFU) == 0) return; /* no regions: no MPU */
@@ -62,6 +64,8 @@ static void guard_stack(void) {
     MPU_RASR = 1U << 28 | (log2_size - 1U) << 1 | 1U; /* XN, no access, SIZE, ENABLE */
     MPU_CTRL = 1U << 2 | 1U;                          /* PRIVDEFENA, ENABLE: off again inside the fault handler */
     cortexm_barrier();
+#elif __ARM_ARCH >= 8
+    __asm volatile("msr msplim, %0" : : "r"(__stack_bottom));
 #endif
 }
 

@@ -1,4 +1,4 @@
-/* Port of the Arm MPS2 FPGA images: link on CMSDK UART 0, ticks from CMSDK timer 0. */
+/* Port of the Arm MPS2 and MPS3 FPGA images: link on CMSDK UART 0, ticks from a counter of the core clock. */
 #include "port.h"
 
 #include "mcu.h"
@@ -33,13 +33,12 @@ static void start_uart(void) {
     cortexm_enable_link_irq();
 }
 
-/* The FPGA has a cycle counter, its emulator has not: there the timer's clock stands in a fixed ratio to instructions.
+/* The FPGA has a cycle counter, its emulator has not: there the counter's clock stands in a fixed ratio to
+ * instructions.
  */
 static void start_ticks(void) {
     tick_unit = cortexm_start_cycle_counter() ? PORT_TICK_CYCLES : PORT_TICK_INSTRUCTIONS;
-    TIMER_RELOAD = UINT32_MAX;
-    TIMER_VALUE = UINT32_MAX;
-    TIMER_CTRL = 1;
+    mcu_start_counter();
 }
 
 void port_init(void) {
@@ -67,19 +66,20 @@ uint32_t port_rx_dropped(void) {
 
 NEVER_INLINE void port_ticks_start(void) {
     if (tick_unit == PORT_TICK_INSTRUCTIONS) cortexm_disable_irq();
-    ticks_started = tick_unit == PORT_TICK_CYCLES ? cortexm_cycles() : TIMER_VALUE;
+    ticks_started = tick_unit == PORT_TICK_CYCLES ? cortexm_cycles() : mcu_counter();
 }
 
 /* Instructions, rounded to the nearest. The difference is that of two truncated times, so it is off by less than one
- * count; with MPS2_TIMER_NS * 2 < MPS2_INSTRUCTION_NS that is less than half an instruction, and rounding is exact. */
+ * count; with more than two counts an instruction that is less than half an instruction, and rounding is exact. */
 static uint32_t instructions(uint32_t counts) {
-    _Static_assert(2 * MPS2_TIMER_NS < MPS2_INSTRUCTION_NS, "the timer is too slow to tell instructions apart");
-    return (uint32_t)(((uint64_t)counts * MPS2_TIMER_NS + MPS2_INSTRUCTION_NS / 2) / MPS2_INSTRUCTION_NS);
+    const uint64_t ns_a_second = 1000000000U, clocks = (uint64_t)BOARD_CLOCK_HZ * MPS2_INSTRUCTION_NS;
+    _Static_assert((uint64_t)BOARD_CLOCK_HZ * MPS2_INSTRUCTION_NS > 2000000000U, "too slow to tell instructions apart");
+    return (uint32_t)((counts * ns_a_second + clocks / 2) / clocks);
 }
 
 NEVER_INLINE uint32_t port_ticks_stop(void) {
     if (tick_unit == PORT_TICK_CYCLES) return cortexm_cycles() - ticks_started - ticks_overhead;
-    const uint32_t ticks = instructions(ticks_started - TIMER_VALUE);
+    const uint32_t ticks = instructions(mcu_counter() - ticks_started);
     cortexm_enable_irq();
     return ticks - ticks_overhead;
 }
