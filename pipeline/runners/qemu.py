@@ -1,4 +1,4 @@
-"""QEMU's system emulator for Arm; its emulated UART is a TCP port of this machine."""
+"""QEMU's system emulator for Arm, and for AVR; its emulated UART is a TCP port of this machine."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pipeline.runners import firmware
 from pipeline.shell import Process
 
 PROGRAM = "qemu-system-arm"
+AVR_PROGRAM = "qemu-system-avr"
+"""Knows no Timer 0, so that micros() stands still there: answers are right, cycles are simavr's business."""
 EMULATOR = True
 START_TIMEOUT_S = 15.0
 ANY_PORT = "127.0.0.1:0"
@@ -29,10 +31,11 @@ def command(board: Board, folder: Path, place: str | None = None) -> list[str]:
     """
     if board.emulator is None:
         raise ConfigError(f"board {board.name!r}: runner 'qemu' needs the table [emulator] (machine, arguments)")
+    program, load = (AVR_PROGRAM, "-bios") if board.is_avr else (PROGRAM, "-kernel")
     unused = ["-serial", "null"] * board.emulator.serial_index
     return [
-        *(PROGRAM, "-M", board.emulator.machine, "-nographic", "-monitor", "none"),
-        *("-kernel", str(firmware(board, folder)), *board.emulator.arguments),
+        *(program, "-M", board.emulator.machine, "-nographic", "-monitor", "none"),
+        *(load, str(firmware(board, folder)), *board.emulator.arguments),
         *(*unused, "-serial", f"tcp:{place or ANY_PORT},server=on,wait=on,nodelay=on"),
     ]
 

@@ -27,7 +27,9 @@ void cpu_start(void) {
 /* The core may do its USB work while it is polled, so there is no sleep here. */
 void cpu_idle(void) {}
 
+/* What is still to be sent leaves first: its interrupts would be counted. */
 void port_ticks_start(void) {
+    core_serial_flush();
     started = now();
 }
 

@@ -1,0 +1,301 @@
+"""AVR boards on the real Arduino core: every portable kernel bit for bit, true cycles, nothing but variables in RAM, in
+simavr and in QEMU, built by the project's CMake and by Arduino's own builder."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from pipeline import arith, board, build, export, lower, registry, render, session, shell, twin
+from pipeline.board import Board
+from pipeline.errors import ConfigError, DeviceError, FitError, ToolError
+from pipeline.runners import simavr
+from pipeline.session import Session
+from pipeline.types import QModel, Sources
+from tests import tiny
+from tests.test_boards import by_hand
+
+UNO, MEGA = board.load("uno"), board.load("mega2560")
+ARDUINO = Path("/usr/share/arduino/hardware")
+WATCHDOG_RESET = 1 << 3
+"""MCUSR.WDRF."""
+CLOCK_INTERRUPT_PERIOD, CLOCK_INTERRUPT_MOST = 16384, 130
+"""Cycles: Timer 0 overflows every 64 * 256; its interrupt, entry and return included."""
+pytestmark = [pytest.mark.toolchain, pytest.mark.emulator]
+
+
+def built(model: QModel, target: Board, folder: Path) -> Sources:
+    sources = render.render(model, target)
+    build.build(sources, target, folder)
+    return sources
+
+
+def assert_bit_exact(device: Session, model: QModel, x: np.ndarray) -> None:
+    """Every layer of every sample."""
+    layers = twin.specification(model, x)
+    for i, sample in enumerate(x):
+        for number, expected in enumerate(layers, 1):
+            size = expected[i].size
+            output = device.run_sample(sample.tobytes(), layers=number, output_bytes=size).output
+            name = model.layers[number - 1].name
+            assert np.array_equal(output, expected[i].ravel()), f"sample {i}, layer {name}"
+
+
+def packed_widths() -> QModel:
+    """Every kind of weighted layer in every width of packed weights, and a concatenation."""
+    b = tiny.Builder((6, 5, 3), 3)
+    x = "input"
+    for bits in (3, 4, 8):
+        x = b.activation(b.weighted(f"conv{bits}", "conv2d", x, (3, 2, 3, 3), bits, strides=(1, 1)), tiny.LINEAR)
+        x = b.activation(b.weighted(f"dw{bits}", "depthwise_conv2d", x, (2, 3, 3, 1), bits), tiny.RELU)
+    y = b.activation(b.weighted("side", "conv2d", "input", (1, 1, 3, 2)))
+    x = b.activation(b.add("both", "concatenate", [x, y]), tiny.LINEAR)
+    for bits in (3, 4, 8):
+        x = b.activation(b.weighted(f"dense{bits}", "dense", x, (150 if bits == 3 else 11, 11), bits), tiny.LINEAR)
+    b.weighted("logits", "dense", x, (11, 4))
+    return lower.lower(b.model("widths"))
+
+
+def with_edge_requantization(model: QModel) -> QModel:
+    """The same network with multipliers and shifts at the ends of what is legal, as far as no accumulator overflows."""
+    layer = model.layers[-1]
+    assert layer.weights is not None and layer.bias is not None
+    bound = 255 * np.abs(layer.weights.astype(np.int64)).sum(axis=1) + np.abs(layer.bias.astype(np.int64))
+    shift = np.array([-31, -1, 0, 9], np.int8)
+    assert arith.left_shift_is_safe(bound, shift).all()
+    multiplier = np.array([arith.INT32_MAX, 1 << 30, 0, arith.INT32_MAX], np.int32)
+    return replace(model, layers=(*model.layers[:-1], replace(layer, multiplier=multiplier, shift=shift)))
+
+
+@pytest.mark.parametrize("target", [UNO, MEGA], ids=lambda b: b.name)
+def test_every_kernel_computes_the_same_bits(target: Board, tmp_path: Path) -> None:
+    for number, model in enumerate((tiny.qmodel(), with_edge_requantization(packed_widths()))):
+        folder = tmp_path / str(number)
+        built(model, target, folder)
+        with session.connect(target, folder) as device:
+            device.hello()
+            assert_bit_exact(device, model, tiny.samples(model, 2))
+
+
+@pytest.mark.parametrize("target", [UNO, MEGA], ids=lambda b: b.name)
+def test_constants_stay_in_flash(target: Board, tmp_path: Path) -> None:
+    """Neither tables nor parameters of layers, nor the call list: RAM addresses carry the bias 0x800000."""
+    sources = built(tiny.qmodel(), target, tmp_path)
+    with (tmp_path / "firmware.elf").open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".symtab")
+        placed = {s.name: s["st_value"] for s in symbols.iter_symbols() if s["st_info"]["type"] == "STT_OBJECT"}
+    constants = [name for name in placed if name.startswith(("layer0_", "layer8_", "model_layers", "handlers"))]
+    assert len(constants) > 15
+    assert all(placed[name] < 0x10000 for name in constants), "within reach of LPM"
+    image = build.build(sources, target, tmp_path / "again")
+    assert image.ram_bytes < sources.arena_bytes + target.link.max_payload + 512
+    assert image.weights_bytes == sum(sources.layer_table_bytes.values())
+
+
+COUNTED = """
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+static void loop(int8_t *arena) {
+    uint32_t n = *(volatile uint32_t *)arena;
+    __asm volatile("1: subi %A0, 1\\n sbci %B0, 0\\n sbci %C0, 0\\n sbci %D0, 0\\n brne 1b" : "+d"(n));
+}
+static void nothing(int8_t *arena) { *(volatile uint32_t *)arena; }
+const model_layer model_layers[MODEL_LAYERS] = {{loop, 0, 4}, {nothing, 0, 4}};
+"""
+LOOP_CYCLES = 6
+"""subi and sbci 1 each, brne 2 when taken (AVR instruction set manual)."""
+
+
+def test_cycles_are_true(tmp_path: Path) -> None:
+    """To the cycle where the core's clock interrupt does not fall into the loop, else within its share."""
+    sources = render.render(tiny.qmodel(), UNO)
+    sources = replace(sources, files={**sources.files, **by_hand(COUNTED, 2)}, layer_table_bytes={})
+    build.build(sources, UNO, tmp_path)
+    with session.connect(UNO, tmp_path) as device:
+        device.hello()
+
+        def cycles(n: int) -> int:
+            runs = [device.run_sample(n.to_bytes(4, "little")).layer_ticks for _ in range(6)]
+            return min(int(loop) - int(nothing) for loop, nothing in runs)
+
+        base = cycles(1)
+        for n in (2, 3, 10, 1000, 2000):
+            assert cycles(n) - base == LOOP_CYCLES * (n - 1)
+        for n in (11_000, 50_000, 1_000_000):
+            expected = LOOP_CYCLES * (n - 1)
+            interrupts = expected // CLOCK_INTERRUPT_PERIOD + 1
+            assert 0 < cycles(n) - base - expected < interrupts * CLOCK_INTERRUPT_MOST
+
+
+def test_a_reset_is_one_and_says_so(tmp_path: Path) -> None:
+    built(tiny.qmodel(), UNO, tmp_path)
+    with session.connect(UNO, tmp_path) as device:
+        device.hello()
+        device.run_sample(bytes(64))
+        before = device.stats()
+        assert before["reset_cause"] & WATCHDOG_RESET == 0
+        assert 100 < before["stack_high_water"] < UNO.memory.stack_bytes < before["stack_size"]
+        device.reset()
+        device.hello()
+        after = device.stats()
+        assert after["reset_cause"] & WATCHDOG_RESET
+        assert after["arena_touched"] == 0
+
+
+@pytest.mark.parametrize("target", [UNO, MEGA], ids=lambda b: b.name)
+def test_qemu_agrees(target: Board, tmp_path: Path) -> None:
+    """Another emulator computes the same. Its CPU and UART lack what waiting quietly needs, so the port does without."""
+    link = target.link.model_copy(update={"kind": "tcp"})
+    emulated = target.model_copy(update={"runner": "qemu", "link": link, "defines": {"ARDUINO_QEMU": 1}})
+    model = tiny.qmodel()
+    x = tiny.samples(model, 4)
+    built(model, emulated, tmp_path)
+    with session.connect(emulated, tmp_path) as device:
+        device.hello()
+        answers = np.stack([result.output for result in device.run(sample.tobytes() for sample in x)])
+    assert np.array_equal(answers, twin.specification(model, x)[-1])
+
+
+@pytest.mark.skipif(shell.find("arduino-builder") is None, reason="needs arduino-builder")
+@pytest.mark.parametrize("target", [UNO, MEGA], ids=lambda b: b.name)
+def test_the_exported_sketch_runs_as_arduino_builds_it(target: Board, tmp_path: Path) -> None:
+    """Compiled and linked by Arduino's own recipes, link-time optimization and linker script included; no warning."""
+    model = tiny.qmodel()
+    sources = render.render(model, target)
+    library = tmp_path / "libraries" / "tritmcu_tiny"
+    export.export(sources, target, model.name, library, "arduino")
+    out = tmp_path / "out"
+    out.mkdir()
+    output = arduino_builder(library, out, target.fqbn)
+    assert "tritmcu_tiny" not in output, f"warnings: {output}"
+    shell.run(["avr-objcopy", "-I", "ihex", "-O", "binary", out / "serve.ino.hex", out / "firmware.bin"])
+    with session.connect(target, out) as device:
+        info = device.hello()
+        session.check_identity(info, sources.digest, target)
+        assert_bit_exact(device, model, tiny.samples(model, 1))
+
+
+def arduino_builder(library: Path, out: Path, fqbn: str) -> str:
+    """What the builder of the Arduino IDE says, all warnings on."""
+    # What IDE packages set and Debian's builder alone does not, and a macro that avr-gcc 5 hides from C++.
+    ctags = '"arduino-ctags" -u --language-force=c++ -f - --c++-kinds=svpf --fields=KSTtzns --line-directives'
+    preferences = {
+        "tools.ctags.pattern": f'{ctags} "{{source_file}}"',
+        "compiler.cpp.extra_flags": "-DDECIMAL_DIG=__DECIMAL_DIG__",
+    }
+    command: list[str | Path] = ["arduino-builder", "-compile", "-warnings", "all", "-ide-version", "10819"]
+    command += ["-hardware", "/usr/share/arduino-builder", "-hardware", ARDUINO, "-tools", "/usr/bin"]
+    command += ["-libraries", library.parent, "-fqbn", fqbn, "-build-path", out]
+    command += [f"-prefs={key}={value}" for key, value in preferences.items()]
+    return shell.run([*command, library / "examples" / "serve" / "serve.ino"]).output
+
+
+def wide(channels: int) -> QModel:
+    """A network whose arena grows with the channels."""
+    b = tiny.Builder((8, 8, 1), 0)
+    x = b.activation(b.weighted("wide", "conv2d", "input", (3, 3, 1, channels)))
+    x = b.activation(b.weighted("narrow", "conv2d", x, (3, 3, channels, 2), strides=(2, 2)))
+    b.weighted("logits", "dense", x, (32, 10))
+    return lower.lower(b.model("wide"))
+
+
+def test_what_cannot_fit_is_refused_before_building(tmp_path: Path) -> None:
+    sources = render.render(wide(40), UNO)
+    with pytest.raises(
+        FitError, match=r"'uno': needs at least .* RAM, has 2\.0 KiB; largest part: the activation arena"
+    ):
+        build.build(sources, UNO, tmp_path)
+    assert not (tmp_path / "project").exists()
+
+
+def test_what_only_the_linker_can_know_is_refused_too(tmp_path: Path) -> None:
+    """20 channels pass the first check; variables of firmware and core come on top."""
+    sources = render.render(wide(20), UNO)
+    build.check_fit(sources, UNO)
+    with pytest.raises(FitError, match="'uno': needs 2.2 KiB RAM, has 2.0 KiB; largest part: the activation arena"):
+        build.build(sources, UNO, tmp_path)
+    fitting = render.render(wide(16), UNO)
+    image = build.build(fitting, UNO, tmp_path)
+    assert image.ram_bytes + image.stack_bytes <= UNO.memory.ram.length
+    assert image.flash_bytes <= UNO.memory.flash.length
+
+
+def test_a_crash_of_the_firmware_is_named(tmp_path: Path) -> None:
+    """simavr stops at an access outside the memory of the chip."""
+    crash = """
+static void leave(int8_t *arena) { *(volatile int8_t *)0xF000 = *arena; }
+const model_layer model_layers[MODEL_LAYERS] = {{leave, 0, 4}};
+"""
+    sources = render.render(tiny.qmodel(), UNO)
+    sources = replace(sources, files={**sources.files, **by_hand(crash, 1)}, layer_table_bytes={})
+    build.build(sources, UNO, tmp_path)
+    with (
+        pytest.raises(DeviceError, match="the CPU crashed at byte address 0x"),
+        session.connect(UNO, tmp_path) as device,
+    ):
+        device.hello()
+        device.run_sample(bytes(4))
+
+
+def test_a_simulator_that_dies_is_named(tmp_path: Path) -> None:
+    built(tiny.qmodel(), UNO, tmp_path)
+    with pytest.raises(DeviceError, match="went away"), session.connect(UNO, tmp_path) as device:
+        device.hello()
+        terminal = device.link.name
+        (pid,) = (int(p.name) for p in Path("/proc").glob("[0-9]*") if holds(p, "/dev/ptmx", simavr.SOURCE.stem))
+        assert terminal.startswith("/dev/pts/")
+        os.kill(pid, signal.SIGKILL)
+        device.stats()
+
+
+def holds(process: Path, device: str, program: str) -> bool:
+    """Whether this test's own child of that program has the device open."""
+    try:
+        parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        mine = parent == os.getpid() and (process / "comm").read_text().startswith(program)
+        return mine and any(str(fd.readlink()) == device for fd in (process / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def test_no_simulator_for_other_cores(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="runs AVR cores, not cortex-m4f"):
+        simavr.command(board.load("netduinoplus2"), tmp_path)
+
+
+def test_a_missing_simulator_or_core_says_what_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "firmware.bin").touch()
+    monkeypatch.setenv("ARDUINO_AVR", str(tmp_path / "nowhere"))
+    with pytest.raises(ToolError, match="the Arduino AVR core is missing") as caught:
+        built(tiny.qmodel(), UNO, tmp_path / "image")
+    assert caught.value.hint == "sudo apt-get install arduino-core-avr"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolError, match="simavr is not installed") as caught:
+        simavr.command(UNO, tmp_path)
+    assert caught.value.hint == "sudo apt-get install simavr libsimavr-dev"
+
+
+@pytest.mark.slow
+def test_the_job_for_the_uno(tmp_path: Path) -> None:
+    """Trained briefly, then the whole way to the device: no mismatch on any sample."""
+    command = [
+        "tritmcu",
+        "run",
+        str(registry.REPOSITORY / "jobs" / "digits_uno.toml"),
+        "--epochs",
+        "2",
+        "--limit",
+        "10",
+    ]
+    shell.run([*command, "--run-dir", tmp_path / "run"], timeout_s=600)
+    import json
+
+    numbers = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert numbers["agreement"]["device_twin_mismatches"] == 0
+    assert numbers["agreement"]["samples"] == 70
+    assert numbers["board"]["name"] == "uno"
