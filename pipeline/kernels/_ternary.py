@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline import arith
 from pipeline.types import Int32Array, QLayer, TensorSpec
 
+
 def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
     """Why no optimised ternary kernel of `kind` computes the layer, "" when one may. Their requantization doubles what
     it multiplies, so accumulators, shifted left where the shift says so, must stay within 30 bits."""
