@@ -3,6 +3,7 @@ simavr and in QEMU, built by the project's CMake and by Arduino's own builder.""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -149,7 +150,7 @@ def test_a_reset_is_one_and_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", [UNO, MEGA], ids=lambda b: b.name)
 def test_qemu_agrees(target: Board, tmp_path: Path) -> None:
-    """Another emulator computes the same. Its CPU and UART lack what waiting quietly needs, so the port does without."""
+    """Another emulator computes the same. Its CPU and UART cannot wait quietly, so the port does without."""
     link = target.link.model_copy(update={"kind": "tcp"})
     emulated = target.model_copy(update={"runner": "qemu", "link": link, "defines": {"ARDUINO_QEMU": 1}})
     model = tiny.qmodel()
@@ -217,7 +218,7 @@ def test_what_only_the_linker_can_know_is_refused_too(tmp_path: Path) -> None:
     """20 channels pass the first check; variables of firmware and core come on top."""
     sources = render.render(wide(20), UNO)
     build.check_fit(sources, UNO)
-    with pytest.raises(FitError, match="'uno': needs 2.2 KiB RAM, has 2.0 KiB; largest part: the activation arena"):
+    with pytest.raises(FitError, match=r"'uno': needs 2\.2 KiB RAM, has 2\.0 KiB; largest part: the activation arena"):
         build.build(sources, UNO, tmp_path)
     fitting = render.render(wide(16), UNO)
     image = build.build(fitting, UNO, tmp_path)
@@ -283,18 +284,9 @@ def test_a_missing_simulator_or_core_says_what_brings_it(tmp_path: Path, monkeyp
 @pytest.mark.slow
 def test_the_job_for_the_uno(tmp_path: Path) -> None:
     """Trained briefly, then the whole way to the device: no mismatch on any sample."""
-    command = [
-        "tritmcu",
-        "run",
-        str(registry.REPOSITORY / "jobs" / "digits_uno.toml"),
-        "--epochs",
-        "2",
-        "--limit",
-        "10",
-    ]
-    shell.run([*command, "--run-dir", tmp_path / "run"], timeout_s=600)
-    import json
-
+    job = registry.REPOSITORY / "jobs" / "digits_uno.toml"
+    options = ["--epochs", "2", "--limit", "10", "--run-dir", tmp_path / "run"]
+    shell.run(["tritmcu", "run", job, *options], timeout_s=600)
     numbers = json.loads((tmp_path / "run" / "report.json").read_text())
     assert numbers["agreement"]["device_twin_mismatches"] == 0
     assert numbers["agreement"]["samples"] == 70
