@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 JOB ?= jobs/digits.toml
-C_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'firmware/*.[ch]' 'tests/*.[ch]' ':!tests/golden')
+C_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'firmware/*.[ch]' 'firmware/*.cpp' 'pipeline/*.c' 'tests/*.[ch]' ':!tests/golden')
 # The tests' real data: TRITMCU_DATA when it is set, else what `make data` unpacked, else none (those tests skip).
 DATA = $(or $(TRITMCU_DATA),$(if $(wildcard build/data/complete),$(CURDIR)/build/data))
 
