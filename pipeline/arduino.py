@@ -12,7 +12,7 @@ from pipeline.types import Sources
 
 SKETCH = "port/arduino/sketch.cpp"
 EXAMPLE = "examples/serve/serve.ino"
-_CODE = (".c", ".cpp", ".h")
+_SUFFIXES = (".c", ".cpp", ".h", ".S")
 
 
 def require(board: Board) -> None:
@@ -56,6 +56,6 @@ def sketch(sources: Sources, model: str) -> str:
 
 def _code(sources: Sources) -> dict[str, str]:
     """Every source file but the sketch. Their names differ, so they may lie in one folder."""
-    code = {path: text for path, text in sources.files.items() if path.endswith(_CODE) and path != SKETCH}
+    code = {path: text for path, text in sources.files.items() if path.endswith(_SUFFIXES) and path != SKETCH}
     assert len({PurePosixPath(path).name.lower() for path in code}) == len(code), "two files of one name"
     return code
