@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from pipeline import __version__, templating
+from pipeline import __version__, shell, templating
 from pipeline.board import Board
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, FitError, PipelineError, ToolError
 from pipeline.types import Sources
 
 SKETCH = "port/arduino/sketch.cpp"
 EXAMPLE = "examples/serve/serve.ino"
+CLI = "arduino-cli"
+OUTPUTS = ("elf", "bin", "hex")
 _SUFFIXES = (".c", ".cpp", ".h", ".S")
 
 
@@ -59,3 +61,47 @@ def _code(sources: Sources) -> dict[str, str]:
     code = {path: text for path, text in sources.files.items() if path.endswith(_SUFFIXES) and path != SKETCH}
     assert len({PurePosixPath(path).name.lower() for path in code}) == len(code), "two files of one name"
     return code
+
+
+def require_cli(board: Board) -> None:
+    """ToolError when arduino-cli is missing, ConfigError when nobody has said what it calls the board."""
+    if not board.fqbn:
+        raise ConfigError(
+            f"board {board.name!r}: its file does not say what the Arduino tools call it",
+            f'see arduino-cli board listall; add arduino_cli = {{ fqbn = "..." }} to [flashing] of {board.name}.toml',
+        )
+    if shell.find(CLI) is None:
+        raise ToolError(
+            f"board {board.name!r}: building for it takes {CLI}, which is not installed",
+            f"{shell.install_hint(CLI)}; or tritmcu export --format arduino --board {board.name}, for the Arduino IDE",
+        )
+
+
+def cli_version() -> str:
+    """First line of arduino-cli's version."""
+    return shell.run([CLI, "version"]).output.splitlines()[0]
+
+
+def compile_sketch(library: Path, board: Board, out: Path) -> dict[str, Path]:
+    """Path by suffix of what arduino-cli makes of the library's sketch in `out`: elf, and bin or hex as the core does.
+
+    ToolError when the core is missing or the compiler refuses, FitError when the program is too large.
+    """
+    sketch = library / PurePosixPath(EXAMPLE).parent
+    options = ["--fqbn", board.fqbn, "--library", str(library), "--output-dir", str(out)]
+    result = shell.run([CLI, "compile", *options, sketch], check=False)
+    if result.returncode != 0:
+        raise _refused(result.output, board)
+    files = {suffix: out / f"{PurePosixPath(EXAMPLE).name}.{suffix}" for suffix in OUTPUTS}
+    return {suffix: path for suffix, path in files.items() if path.exists()}
+
+
+def _refused(output: str, board: Board) -> PipelineError:
+    if re.search(r"[Pp]latform .*not (?:installed|found)|Unknown FQBN|unknown package", output):
+        core = ":".join(board.fqbn.split(":")[:2])
+        return ToolError(f"board {board.name!r}: its Arduino core is not installed", f"{CLI} core install {core}")
+    if re.search(r"too big|will not fit in region|overflowed by|exceeds available space", output):
+        tail = next(line for line in output.splitlines() if re.search(r"too big|not fit|overflow|exceeds", line))
+        return FitError(f"board {board.name!r}: {tail.strip()}", "a smaller model ([model] width in the job)")
+    lines = [line for line in output.splitlines() if "error:" in line] or output.strip().splitlines()[-3:]
+    return ToolError(f"board {board.name!r}: the sketch does not build: {' | '.join(lines[:3])}", "tritmcu doctor")

@@ -1,4 +1,4 @@
-"""build: a rendered project becomes a firmware image, with CMake and Ninja."""
+"""build: a rendered project becomes a firmware image, with CMake and Ninja or, where only they can, Arduino's tools."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import footprint, shell
+from pipeline import arduino, footprint, shell
 from pipeline.board import Board
-from pipeline.errors import ConfigError, FitError, ToolError
+from pipeline.errors import FitError, ToolError
 from pipeline.types import Image, Progress, Sources, no_progress
 
 ELF = "firmware.elf"
@@ -31,9 +31,11 @@ def build(
     board (found before building where possible), ToolError when a program is missing or the compiler refuses.
     """
     check_fit(sources, board)
+    if not board.build_programs:
+        return _build_with_arduino(sources, board, folder, progress)
     compiler = _require_tools(board)
     project = folder / "project"
-    _write(sources, project)
+    _write(sources.files, project)
     progress("build", 0, 3, "configure")
     _configure(project, board, sanitize)
     progress("build", 1, 3, "compile")
@@ -95,20 +97,33 @@ def _kib(size: int) -> str:
 
 def _require_tools(board: Board) -> str:
     """Name of the C compiler; every program of the build is there."""
-    if not board.build_programs:
-        raise ConfigError(
-            f"board {board.name!r}: only the tools of its Arduino core can build for it",
-            f"tritmcu export --format arduino --board {board.name}",
-        )
     for program in board.build_programs:
         shell.require(program)
     return board.build_programs[-1]
 
 
-def _write(sources: Sources, project: Path) -> None:
+def _build_with_arduino(sources: Sources, board: Board, folder: Path, progress: Progress) -> Image:
+    """The image, from the project as an Arduino library, by arduino-cli and the board's own core."""
+    project = folder / "project"
+    arduino.require_cli(board)
+    _write(arduino.library(sources, board, "firmware"), project)
+    progress("build", 0, 2, board.fqbn)
+    built = arduino.compile_sketch(project, board, project / "build")
+    progress("build", 1, 2, "measure")
+    for suffix, path in built.items():
+        shutil.move(path, folder / f"firmware.{suffix}")
+    shutil.rmtree(project / "build")
+    image = _image(sources, board, folder / ELF, f"{arduino.cli_version()}, {board.fqbn}", ())
+    if image.ram_bytes + image.stack_bytes > board.memory.ram.length:
+        raise _does_not_fit("RAM", image.ram_bytes - board.memory.ram.length, sources, board)
+    progress("build", 2, 2, f"{image.flash_bytes} bytes flash, {image.ram_bytes} bytes RAM")
+    return image
+
+
+def _write(files: Mapping[str, str], project: Path) -> None:
     if project.exists():
         shutil.rmtree(project)
-    for name, text in sources.files.items():
+    for name, text in files.items():
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -143,7 +158,7 @@ def _compile(project: Path, sources: Sources, board: Board) -> None:
     lines = [line for line in result.output.splitlines() if "error:" in line or "undefined reference" in line]
     first = " | ".join(lines[:3]) or " | ".join(result.output.strip().splitlines()[-3:])
     if "string.h: No such file" in first:
-        raise ToolError("the C library of the compiler is missing", shell.install_hint("arm-none-eabi-gcc"))
+        raise ToolError("the C library of the compiler is missing", shell.install_hint(board.build_programs[-1]))
     raise ToolError(f"board {board.name!r}: the firmware does not build: {first}", f"cmake --build {project / 'build'}")
 
 
@@ -161,7 +176,8 @@ def _flags(build_folder: Path) -> tuple[str, ...]:
     commands = json.loads((build_folder / "compile_commands.json").read_text())
     command = next(c["command"] for c in commands if c["file"].endswith("app/app.c"))
     words = shlex.split(command)[1:]
-    return tuple(w for w in words[: words.index("-o")] if not w.startswith(("-I", "-ffile-prefix-map")))
+    of_this_folder = ("-I", "-ffile-prefix-map", "-fdebug-prefix-map")
+    return tuple(w for w in words[: words.index("-o")] if not w.startswith(of_this_folder))
 
 
 def _version(compiler: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pipeline.board import Board
 from pipeline.errors import ConfigError, DeviceError, FitError, ToolError
 from pipeline.runners import simavr
 from pipeline.session import Session
-from pipeline.types import QModel, Sources
+from pipeline.types import QModel, Sources, no_progress
 from tests import tiny
 from tests.test_boards import by_hand
 
@@ -194,6 +195,35 @@ def arduino_builder(library: Path, out: Path, fqbn: str) -> str:
     command += ["-libraries", library.parent, "-fqbn", fqbn, "-build-path", out]
     command += [f"-prefs={key}={value}" for key, value in preferences.items()]
     return shell.run([*command, library / "examples" / "serve" / "serve.ino"]).output
+
+
+ARDUINO_CLI = """#!/bin/sh
+# arduino-cli, played by the builder it descends from.
+[ "$1" = version ] && exec echo "arduino-builder as arduino-cli"
+[ "$1 $2 $4 $6" = "compile --fqbn --library --output-dir" ] || exit 64
+mkdir -p "$7"
+exec python3 -c 'import sys; from pathlib import Path; from tests.emulated.test_avr import arduino_builder as build
+print(build(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[1]))' "$3" "$5" "$7"
+"""
+
+
+@pytest.mark.skipif(shell.find("arduino-builder") is None, reason="needs arduino-builder")
+def test_the_way_of_boards_only_arduino_cli_can_build_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Library, compilation, measured image, answers: everything but arduino-cli itself, on the AVR core."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "arduino-cli").write_text(ARDUINO_CLI.replace("python3", sys.executable))
+    (programs / "arduino-cli").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(registry.REPOSITORY))
+    sources, out = render.render(tiny.qmodel(), UNO), tmp_path / "out"
+    image = build._build_with_arduino(sources, UNO, out, no_progress)
+    assert image.compiler == "arduino-builder as arduino-cli, arduino:avr:uno"
+    assert sources.arena_bytes < image.ram_bytes < UNO.memory.ram.length
+    assert sorted(p.name for p in out.iterdir()) == ["firmware.elf", "firmware.hex", "project"]
+    shell.run(["avr-objcopy", "-I", "ihex", "-O", "binary", out / "firmware.hex", out / "firmware.bin"])
+    with session.connect(UNO, out) as device:
+        session.check_identity(device.hello(), sources.digest, UNO)
 
 
 def wide(channels: int) -> QModel:

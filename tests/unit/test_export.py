@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import arduino, board, export, footprint, render, shell
-from pipeline.errors import ConfigError
+from pipeline import arduino, board, build, export, footprint, render, shell
+from pipeline.errors import ConfigError, FitError, PipelineError, ToolError
 from pipeline.types import Sources
 from tests import tiny
 
@@ -153,3 +153,26 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not empty"):
         exported(board.load("uno"), tmp_path, "arduino")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_without_arduino_cli_there_is_the_ide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "find", lambda program: None)
+    target = board.load("due")
+    with pytest.raises(ToolError, match="takes arduino-cli, which is not installed") as caught:
+        build.build(render.render(MODEL, target), target, tmp_path)
+    assert "tritmcu export --format arduino --board due" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "error", "says"),
+    [
+        ("Error during build: Platform 'arduino:sam' not found: platform not installed", ToolError, "core install"),
+        ("src/app.c:3:1: error: no such thing", ToolError, "no such thing"),
+        ("Sketch too big; see the FAQ\nError during build: text section exceeds", FitError, "Sketch too big"),
+    ],
+)
+def test_what_arduino_cli_refuses(output: str, error: type[PipelineError], says: str) -> None:
+    refused = arduino._refused(output, board.load("due"))
+    assert isinstance(refused, error)
+    assert says in f"{refused} {refused.hint}"
