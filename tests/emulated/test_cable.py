@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import tty
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from tests.emulated.test_stream import dataset
 pytestmark = [pytest.mark.toolchain, pytest.mark.emulator]
 SAMPLES = 60
 PULL_AT = 20
+IN_FLIGHT = 2
+"""Answers that may already be on this side of the cable when it is pulled."""
 
 
 class Cable:
@@ -109,9 +112,11 @@ def test_a_run_goes_on_at_the_sample_where_the_cable_was_pulled(
         if done == PULL_AT:
             cable.pull()
 
-    with pytest.raises(DeviceError, match=rf"{PULL_AT} of {SAMPLES} answers are kept"):
+    with pytest.raises(DeviceError, match=rf"\d+ of {SAMPLES} answers are kept") as error:
         stream.stream(*arguments, place=place, progress=pull)
+    kept = int(re.findall(rf"(\d+) of {SAMPLES}", str(error.value))[0])
+    assert PULL_AT <= kept <= PULL_AT + IN_FLIGHT
     cable.plug()
     trace = stream.stream(*arguments, place=place, progress=lambda what, done, *_: seen.append(done))
-    assert min(seen) == PULL_AT + 1
+    assert min(seen) == kept + 1
     assert np.array_equal(trace.datasets[0].logits, twin.run(e.qmodel, data.splits["test"].x))
