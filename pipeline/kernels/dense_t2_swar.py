@@ -57,4 +57,4 @@ def pack(rows: NDArray[np.int64]) -> NDArray[np.uint32]:
     blocks = codes.reshape(-1, PAIRS, 2, codes.shape[1] // STEP, STEP)
     slots = blocks.transpose(0, 3, 4, 1, 2).reshape(-1, SLOTS, 2)
     shifts = 2 * np.arange(SLOTS)[:, None] + np.array([0, 16])
-    return (slots << shifts).sum(axis=(1, 2)).astype(np.uint32)
+    return np.asarray((slots << shifts).sum(axis=(1, 2)), np.uint32)

@@ -1,0 +1,68 @@
+"""Ternary depthwise convolution for the M-profile vector extension: firmware/nn/nn_depthwise_conv2d_mve.c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import calls, packing
+from pipeline.kernels import _mve, _ternary
+from pipeline.types import KernelCall, QLayer, TensorSpec
+
+MAX_TAPS = 255
+"""Inputs that a lane of 16 bits surely sums."""
+POINTER_BYTES = 4
+
+
+def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
+    reason = _mve.objection(layer, "depthwise_conv2d", specs[0], core)
+    if reason:
+        return reason
+    assert layer.weights is not None
+    kh, kw, oc = layer.weights.shape
+    if oc != specs[0].shape[2]:
+        return f"it gives one output channel an input channel, not {oc // specs[0].shape[2]}"
+    return "" if kh * kw <= MAX_TAPS else f"it sums at most {MAX_TAPS} taps, not {kh * kw}"
+
+
+def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    packing.require_range(layer)
+    kh, kw, oc = layer.weights.shape
+    filter_ = pack(layer.weights)
+    return KernelCall(
+        function="nn_depthwise_conv_t2_mve",
+        source="nn_depthwise_conv2d_mve.c",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_dw_conv_params",
+                input_offset=-specs[0].quantization.zero_point,
+                output_offset=layer.output.quantization.zero_point,
+                ch_mult=1,
+                stride=calls.tile(layer.params["stride"]),
+                padding=calls.tile(layer.params["padding"]),
+                activation=calls.activation(layer),
+            ),
+            calls.QUANT,
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(),
+            calls.dims(1, kh, kw, oc),
+            calls.table("filter"),
+            calls.table("bias"),
+            calls.map_dims(layer.output.shape),
+            calls.OUTPUT,
+        ),
+        tables={"filter": filter_, **_mve.filled(_ternary.requant_tables(layer, specs[0]))},
+        scratch_bytes=POINTER_BYTES * kh * kw + 4 * filter_.size + -(-oc // _mve.LANES) * _mve.LANES,
+    )
+
+
+def pack(weights: NDArray[Any]) -> NDArray[np.uint8]:
+    """Vectors of filter of ternary weights (kh, kw, channels)."""
+    taps = weights.reshape(-1, weights.shape[2])
+    run = np.pad(taps, ((0, 0), (0, -taps.shape[1] % _mve.LANES))).reshape(-1, _mve.LANES)
+    return _mve.pack(run)
