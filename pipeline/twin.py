@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -27,7 +26,6 @@ from pipeline.types import (
     QLayer,
     QModel,
     TensorSpec,
-    digest_of,
     no_progress,
 )
 
@@ -156,22 +154,7 @@ def _flatten(fields: Mapping[str, Any]) -> Iterator[int]:
 def _library() -> ctypes.CDLL:
     """The portable kernels as a shared library, built once per source state, compiler and CPU into the user's cache."""
     sources = sorted(p for p in NN.glob("*.c") if "_dsp" not in p.stem and "_mve" not in p.stem)
-    headers = sorted(NN.glob("*.h"))
-    compiler = shell.run(["gcc", "--version"]).output
+    headers = [path.read_bytes() for path in sorted(NN.glob("*.h"))]
     cpu = Path("/proc/cpuinfo").read_text().split("\n\n")[0] if Path("/proc/cpuinfo").exists() else platform.processor()
     flags_of_cpu = [line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name"))]
-    state = digest_of([p.read_bytes() for p in [*sources, *headers]], FLAGS, compiler, flags_of_cpu)
-    path = cache_folder() / f"libnn-{state[:20]}.so"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            fresh = Path(folder) / path.name
-            shell.run(["gcc", *FLAGS, "-o", fresh, *sources])
-            fresh.replace(path)
-    return ctypes.CDLL(str(path))
-
-
-def cache_folder() -> Path:
-    """The user's cache folder of this project."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tritmcu"
+    return ctypes.CDLL(str(shell.compiled("libnn.so", sources, FLAGS, also=(headers, flags_of_cpu))))

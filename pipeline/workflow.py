@@ -31,10 +31,10 @@ from pipeline import (
     report,
     rig,
     select,
+    shell,
     store,
     stream,
     text,
-    twin,
 )
 from pipeline.board import Board
 from pipeline.errors import ConfigError, DeviceError
@@ -162,7 +162,7 @@ class Workflow:
         """The whole clean data set, its test split limited as the job says."""
         root, limit = os.environ.get("TRITMCU_DATA"), self.plan.dataset.limit_test
         module = registry.load("datasets", self.plan.dataset.name)
-        cache = twin.cache_folder() / "data"
+        cache = shell.cache_folder() / "data"
         loaded: Dataset = module.load(Path(root) if root else None, cache=cache, progress=self._display.progress)
         _check_samples(loaded)
         if self.plan.model is not None:
@@ -424,7 +424,7 @@ def _code() -> str:
     roots = {
         "*.py": registry.ROOT,
         "*.j2": registry.REPOSITORY / "templates",
-        "*.[chS]": registry.REPOSITORY / "firmware",
+        "*.[chS]*": registry.REPOSITORY / "firmware",
     }
     files = sorted(path for pattern, root in roots.items() for path in root.rglob(pattern))
     return digest_of([[str(path.relative_to(registry.REPOSITORY)), path.read_bytes()] for path in files])
