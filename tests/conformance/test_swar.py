@@ -18,9 +18,9 @@ CORE = "cortex-m3"
 
 def check(family, geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
     random = np.random.default_rng(seed)
-    model = single.model(geometry, random, density, extreme)
-    layer, specs = model.layers[0], [model.input]
-    assert family.serves(layer, specs, CORE) == ""
+    layer = single.layer(geometry, random, density, extreme)
+    model = single.model([layer], geometry.shape, single.zero_point(random))
+    assert family.serves(layer, [model.input], CORE) == ""
     x = single.inputs(model, random)
     got = twin.trace(model, x, family.call)[0]
     wanted = twin.specification(model, x)[0]

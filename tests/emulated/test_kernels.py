@@ -1,0 +1,101 @@
+"""Optimised kernels on the cores they are for = NumPy specification, bit for bit: random layers side by side in one
+image, every one executed and read back; worst-case inputs among the samples."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import board, build, render, select, session, twin
+from pipeline.board import Board
+from pipeline.session import Session
+from pipeline.types import QModel
+from tests import single
+
+LAYERS = 40
+MACS = 60_000
+pytestmark = [pytest.mark.toolchain, pytest.mark.emulator]
+
+
+def core(board_name: str, core_name: str) -> Board:
+    """The board; where its emulator runs the code of a lesser core too, that core's."""
+    return board.load(board_name).model_copy(update={"core": core_name})
+
+
+CORES = {
+    "cortex-m0": core("mps2-an385", "cortex-m0"),
+    "cortex-m3": core("mps2-an385", "cortex-m3"),
+    "cortex-m55": core("mps3-an547", "cortex-m55"),
+}
+
+
+def many_layers(seed: int) -> QModel:
+    """Layers of all kinds, densities and requantizations on one input."""
+    random = np.random.default_rng(seed)
+    shape = (int(random.integers(1, 12)), int(random.integers(1, 12)), int(random.integers(1, 24)))
+    layers = []
+    for i in range(LAYERS):
+        density = float(random.choice([0.0, 0.3, 0.5, 1.0]))
+        geometry = single.geometry(random, shape, MACS)
+        layers.append(single.layer(geometry, random, density, bool(random.integers(2)), f"layer{i}"))
+    return single.model(layers, shape, single.zero_point(random))
+
+
+@contextlib.contextmanager
+def running(model: QModel, target: Board, folder: Path, kernels: select.Kernels = "auto") -> Iterator[Session]:
+    sources = render.render(model, target, kernels)
+    build.build(sources, target, folder)
+    with session.connect(target, folder) as device:
+        device.hello()
+        yield device
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", CORES)
+def test_same_bits(name: str, seed: int, tmp_path: Path) -> None:
+    model = many_layers(seed)
+    x = single.inputs(model, np.random.default_rng(seed))
+    expected = twin.specification(model, x)
+    with running(model, CORES[name], tmp_path) as device:
+        for number, (layer, outputs) in enumerate(zip(model.layers, expected, strict=True), 1):
+            results = device.run((s.tobytes() for s in x), layers=number, output_bytes=layer.output.size_bytes)
+            for result, output in zip(results, outputs, strict=True):
+                assert np.array_equal(result.output, output.ravel()), f"{layer.name} {layer.kind} {layer.params}"
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_most_layers_have_an_optimised_kernel(name: str) -> None:
+    """The test above would prove nothing with reference kernels."""
+    for seed in range(3):
+        model = many_layers(seed)
+        calls = [select.kernel(layer, model.input_specs(layer), CORES[name]) for layer in model.layers]
+        optimised = [call for call in calls if call is not None and call.function.endswith(("_swar", "_mve", "_dsp"))]
+        assert len(optimised) >= 0.8 * len(calls)
+
+
+AT_LEAST = {"cortex-m0": 1.5, "cortex-m3": 2.0, "cortex-m55": 5.0}
+"""Instructions of the reference kernel over those of the optimised one."""
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_fewer_instructions_than_the_reference_kernels(name: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    shape = (16, 8, 16)
+    geometries = [
+        single.Geometry("conv2d", shape, 16, (3, 3)),
+        single.Geometry("conv2d", shape, 32, (1, 1), (2, 2)),
+        single.Geometry("depthwise_conv2d", shape, 16, (3, 3)),
+        single.Geometry("dense", shape, 10),
+    ]
+    model = single.model([single.layer(g, random) for g in geometries], shape, -128)
+    x = single.inputs(model, random)[0]
+    ticks = {}
+    for kernels in ("auto", "reference"):
+        with running(model, CORES[name], tmp_path / kernels, kernels) as device:
+            ticks[kernels] = device.run_sample(x.tobytes()).layer_ticks.astype(float)
+    assert (ticks["reference"] >= AT_LEAST[name] * ticks["auto"]).all(), ticks
