@@ -17,7 +17,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Shape of one layer: kind, input (h, w, channels), output channels (depthwise: a multiple of the input), filter."""
+    """Shape of one layer: kind, input (h, w, channels), output channels (depthwise: a multiple of the input), kernel."""
 
     kind: str
     shape: Shape
