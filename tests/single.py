@@ -17,7 +17,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Shape of one layer: kind, input (h, w, channels), output channels (depthwise: a multiple of the input), kernel."""
+    """Shape of one layer: kind, input (h, w, channels), output channels (depthwise: a multiple of them), kernel."""
 
     kind: str
     shape: Shape
