@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,15 +82,17 @@ class Answer:
 
 class Channel:
     """The requests in flight on one link. credit: most unanswered request bytes the device can hold; silence_s: how
-    long a device may answer nothing before it counts as gone."""
+    long a device may answer nothing before it counts as gone; answers: replies so far, ERROR included."""
 
     def __init__(self, link: Link, *, silence_s: float) -> None:
         self.link = link
         self.credit = wire.wire_size(0)
         self.silence_s = silence_s
         self.retries = 0
+        self.answers = 0
         self._decoder = wire.Decoder()
         self._in_flight: deque[Request] = deque()
+        self._put_back: list[Answer] = []
         self._outgoing = bytearray()
         self._bytes_sent = 0
         self._bytes_received = 0
@@ -140,6 +142,9 @@ class Channel:
         outcome. A silent device yields a TIMEOUT for each of them. DeviceError when the link is gone, the device
         reports a fault, or it has answered nothing for silence_s."""
         self._send()
+        if self._put_back:
+            answers, self._put_back = self._put_back, []
+            return answers
         while self._in_flight:
             answers = self._receive(self._deadline_s() - time.monotonic())
             if answers:
@@ -147,6 +152,10 @@ class Channel:
             if time.monotonic() >= self._deadline_s():
                 return self._time_out()
         return []
+
+    def put_back(self, answers: Sequence[Answer]) -> None:
+        """Keeps answers that are somebody else's: the next `exchange` returns them."""
+        self._put_back += answers
 
     def _send(self) -> None:
         if self._outgoing:
@@ -186,6 +195,7 @@ class Channel:
             self._learn_pace(answer.request, now_s)
             lost = self._drop_until(answer.request)
         self._heard_s, self._misses = now_s, 0
+        self.answers += 1
         return [*lost, answer]
 
     def _crash(self, frame: wire.Frame) -> DeviceFaultError:

@@ -59,7 +59,10 @@ def _explain(model: type[BaseModel], error: ValidationError) -> tuple[str, str]:
         return f"unknown key {key!r}{guess}", f"allowed here: {', '.join(known)}" if known else ""
     if first["type"] == "missing":
         return f"key {key!r} is missing", ""
-    return f"key {key!r} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}", ""
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], dict) and first["type"] == "value_error":
+        return f"table {key!r}: {message}" if key else message, ""
+    return f"key {key!r} = {first['input']!r}: {message}", ""
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> set[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline import config, registry
 from pipeline.config import Strict
@@ -32,7 +34,18 @@ def _epsilon(value: object) -> str:
     return str(value)
 
 
+def _strength(value: object) -> object:
+    """A weight of a loss term, or one by block: numbers in [0, infinity)."""
+    for number in value.values() if isinstance(value, Mapping) else (value,):
+        fine = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not fine or not math.isfinite(number) or number < 0:
+            raise ValueError("must be a number, at least 0, or a table of such numbers by block")
+    return value
+
+
 Epsilon = Annotated[str, BeforeValidator(_epsilon)]
+Strength = Annotated[float | dict[str, float], BeforeValidator(_strength)]
+WeightBits = Literal[1, 2, 3, 4, 8, 32]
 Positive = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -46,33 +59,150 @@ class DatasetConfig(Strict):
     limit_test: Positive | None = None
 
 
-class ModelConfig(Strict):
-    """name: a module of pipeline.models; weight_bits: 2 (ternary) or 8; width: channel multiplier."""
+class Trained(Strict):
+    """Options that decide what a training ends with."""
+
+    FIRST: ClassVar[frozenset[str]] = frozenset()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells one training from another: the options named in FIRST, and every other one that is not at its
+        default. So a new option leaves what was stored before it valid."""
+        return {**self.model_dump(include=set(self.FIRST)), **self.model_dump(exclude_defaults=True)}
+
+
+class ModelConfig(Trained):
+    """name: a module of pipeline.models; width: channel multiplier, in (0, 8].
+
+    weight_bits: 2: ternary; 1: binary, stored and computed as ternary codes -1 and 1 at 2 bits; 3, 4, 8: symmetric
+    integers; 32: float in training, 8 bits on the device (no quantizer trains them, so they would not survive fewer).
+    first_layer_bits, last_layer_bits: instead, for the first and the last weighted layer; layer_bits: for layers by
+    name, above all others. alpha: scale of an output channel, "auto": any number, "auto_po2": a power of two.
+    activation_bits: of every ReLU.
+    """
+
+    FIRST = frozenset({"name", "weight_bits", "first_layer_bits", "last_layer_bits", "width"})
 
     name: Annotated[str, _registered("models", "model")]
-    weight_bits: Literal[2, 8] = 2
-    first_layer_bits: Literal[2, 8] | None = None
-    last_layer_bits: Literal[2, 8] | None = None
+    weight_bits: WeightBits = 2
+    first_layer_bits: WeightBits | None = None
+    last_layer_bits: WeightBits | None = None
+    layer_bits: dict[str, WeightBits] = {}
+    alpha: Literal["auto", "auto_po2"] = "auto"
+    activation_bits: Annotated[int, Field(ge=2, le=8)] = 8
     width: Annotated[float, Field(gt=0, le=8)] = 1.0
 
 
-class TrainConfig(Strict):
-    """The recipe. initial: where the weights start: "random", or "mlperf_tiny": the reference model in TRITMCU_DATA;
-    stochastic: true stochastic ternary quantization at this temperature, else deterministic;
-    jacobian_lambda: weight of the Jacobian regularization of the logits (0: off); projections: random vectors a
-    sample."""
+class AdversarialConfig(Strict):
+    """Adversarial training: every batch is attacked within eps (infinity norm, real input units) before its step.
 
-    initial: Literal["random", "mlperf_tiny"] = "random"
+    method: "pgd": the loss of the attacked samples alone (Madry et al. 2018, arXiv 1706.06083); "fast_fgsm": the same
+    with one step from a random start (Wong, Rice, Kolter 2020, arXiv 2001.03994); "trades": the loss of the clean
+    samples plus beta KL(clean answer || attacked answer) (Zhang et al. 2019, arXiv 1901.08573). steps and step_size (in
+    units of eps): by default 7 of 0.25, for fast_fgsm 1 of 1.25. random_start: begin at a random point within eps.
+    share: of each batch that is attacked, the rest stays clean (Kurakin et al. 2017, arXiv 1611.01236).
+    """
+
+    method: Literal["pgd", "fast_fgsm", "trades"]
+    eps: Epsilon
+    steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    step_size: Annotated[float, Field(gt=0, le=2)] | None = None
+    random_start: bool = True
+    beta: Annotated[float, Field(gt=0, le=1000)] = 6.0
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AdversarialConfig:
+        if self.method == "fast_fgsm" and self.steps not in (None, 1):
+            raise ValueError('steps: "fast_fgsm" takes one; "pgd" takes more')
+        if self.method == "trades" and not self.random_start:
+            raise ValueError('random_start: "trades" needs it, at the sample itself its gradient is zero')
+        if self.method != "trades" and "beta" in self.model_fields_set:
+            raise ValueError('beta: belongs to "trades"')
+        return self
+
+    @property
+    def iterations(self) -> int:
+        """Gradient steps of the attack."""
+        return self.steps or (1 if self.method == "fast_fgsm" else 7)
+
+    @property
+    def relative_step(self) -> float:
+        """Length of a step in units of eps."""
+        return self.step_size or (1.25 if self.method == "fast_fgsm" else 0.25)
+
+
+class TrainConfig(Trained):
+    """The recipe. initial: where the weights start: "random"; "mlperf_tiny": the reference model in TRITMCU_DATA; or an
+    earlier training, by the name of its run or by a folder, its weights going to the layers of the same name.
+
+    learning_rate, final_learning_rate: ends of a cosine over all steps; weight_decay: decoupled, of kernels only;
+    augment: vary samples as the data set says; ema: decay per step of the averaged weights that are validated and kept,
+    in [0, 1) (0: the weights themselves).
+    stochastic: true stochastic quantization of ternary and binary weights, else deterministic; temperature: of its
+    noise (8 changes about 11 % of Gaussian weights), temperature_schedule: how it goes to final_temperature over all
+    steps.
+    jacobian_lambda: weight of the Jacobian regularization (0: off), of all or by block; jacobian: of what (see
+    pipeline.jacobian): the "logits", or every block with respect to the "block_input" or the "network_input";
+    jacobian_projections: random vectors a sample; jacobian_share: of the batch its estimate looks at.
+    adversarial: adversarial training. distill: a teacher, named as in initial: its answers at distill_temperature make
+    up distill_weight of the loss (Hinton et al. 2015, arXiv 1503.02531).
+    robust_samples: validation samples attacked after each epoch (PGD, 10 steps of eps / 4), robust_eps: their budget (by
+    default that of the adversarial training); best_by: which epoch's weights are kept.
+    """
+
+    FIRST = frozenset(
+        {"initial", "epochs", "batch_size", "learning_rate", "final_learning_rate", "weight_decay", "stochastic",
+         "temperature", "jacobian_lambda", "jacobian_projections", "augment"}
+    )  # fmt: skip
+
+    initial: Annotated[str, Field(min_length=1)] = "random"
     epochs: Positive
     batch_size: Positive = 128
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: NonNegativeFloat = 1e-5
     weight_decay: NonNegativeFloat = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     stochastic: bool = True
     temperature: PositiveFloat = 8.0
-    jacobian_lambda: NonNegativeFloat = 0.0
+    final_temperature: PositiveFloat | None = None
+    temperature_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    jacobian_lambda: Strength = 0.0
+    jacobian: Literal["logits", "block_input", "network_input"] = "logits"
     jacobian_projections: Annotated[int, Field(ge=1, le=64)] = 1
+    jacobian_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     augment: bool = True
+    adversarial: AdversarialConfig | None = None
+    distill: Annotated[str, Field(min_length=1)] | None = None
+    distill_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    distill_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    robust_samples: Annotated[int, Field(ge=0)] = 0
+    robust_eps: Epsilon | None = None
+    best_by: Literal["accuracy", "robust_accuracy"] = "accuracy"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if (self.temperature_schedule == "constant") != (self.final_temperature is None):
+            raise ValueError("final_temperature: goes with temperature_schedule \"linear\" or \"cosine\", and only with it")
+        if self.jacobian == "logits" and isinstance(self.jacobian_lambda, dict):
+            raise ValueError('jacobian_lambda: a table by block needs jacobian "block_input" or "network_input"')
+        if self.robust_samples and self.robust_budget is None:
+            raise ValueError("robust_eps: needed with robust_samples where there is no adversarial.eps")
+        if self.best_by == "robust_accuracy" and not self.robust_samples:
+            raise ValueError('best_by: "robust_accuracy" needs robust_samples')
+        if self.distill is None and self.model_fields_set & {"distill_weight", "distill_temperature"}:
+            raise ValueError("distill: needed with distill_weight and distill_temperature")
+        return self
+
+    @property
+    def regularized(self) -> bool:
+        """Whether a Jacobian term is part of the loss."""
+        strengths = self.jacobian_lambda.values() if isinstance(self.jacobian_lambda, dict) else [self.jacobian_lambda]
+        return any(strengths)
+
+    @property
+    def robust_budget(self) -> str | None:
+        """The eps of the robust validation, as written."""
+        return self.robust_eps or (self.adversarial.eps if self.adversarial else None)
 
 
 class AttackConfig(Strict):

@@ -44,7 +44,7 @@ def ternarize(w: Tensor, channel_axes: int, power_of_two: bool = False) -> tuple
     return ops.sign(w) * kept, scale
 
 
-def sample_ternary(w: Tensor, scale: Tensor, channel_axes: int, temperature: float, seed: Any) -> Tensor:
+def sample_ternary(w: Tensor, scale: Tensor, channel_axes: int, temperature: float | Tensor, seed: Any) -> Tensor:
     """Random codes -1, 0, 1 like w: true stochastic ternary quantization (STQ).
 
     With x = w / std(w) and T = scale / (2 std(w)) per channel, p = sigmoid(temperature (x - T)) and
@@ -60,34 +60,59 @@ def sample_ternary(w: Tensor, scale: Tensor, channel_axes: int, temperature: flo
     return plus - minus
 
 
-def round_symmetric(w: Tensor, channel_axes: int, bits: int) -> tuple[Tensor, Tensor]:
-    """(codes, scale): codes = round(w / scale) in [-m, m], scale = max|w| / m per channel, m = 2^(bits - 1) - 1."""
+def binarize(w: Tensor, channel_axes: int, power_of_two: bool = False) -> tuple[Tensor, Tensor]:
+    """(codes, scale) of the deterministic binary quantization of w: codes -1 and 1 (of a zero: 1), scale = mean|w| per
+    channel, which is the least-squares one (Rastegari et al. 2016, arXiv 1603.05279)."""
+    scale = ops.mean(ops.abs(w), axis=_reduced_axes(w, channel_axes), keepdims=True)
+    return ops.where(w < 0.0, -ops.ones_like(w), ops.ones_like(w)), _positive(scale, power_of_two)
+
+
+def sample_binary(w: Tensor, channel_axes: int, temperature: float | Tensor, seed: Any) -> Tensor:
+    """Random codes -1, 1 like w: P(1) = sigmoid(temperature w / std(w)), std per channel, as `stochastic_binary` of
+    QKeras; the idea is BinaryConnect's (Courbariaux et al. 2015, arXiv 1511.00363)."""
+    std = ops.std(w, axis=_reduced_axes(w, channel_axes), keepdims=True) + keras.config.epsilon()
+    drawn = keras.random.uniform(ops.shape(w), seed=seed) < ops.sigmoid(w * (temperature / std))
+    return ops.where(drawn, ops.ones_like(w), -ops.ones_like(w))
+
+
+def round_symmetric(w: Tensor, channel_axes: int, bits: int, power_of_two: bool = False) -> tuple[Tensor, Tensor]:
+    """(codes, scale): codes = round(w / scale) in [-m, m], scale = max|w| / m per channel, m = 2^(bits - 1) - 1; with
+    power_of_two the nearest such scale, beyond whose ends weights saturate."""
     levels = float((1 << (bits - 1)) - 1)
     scale = ops.max(ops.abs(w), axis=_reduced_axes(w, channel_axes), keepdims=True) / levels
-    scale = _positive(scale, power_of_two=False)
+    scale = _positive(scale, power_of_two)
     return ops.clip(ops.round(w / scale), -levels, levels), scale
 
 
 class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc]
     """Base: __call__(w) -> codes * scale, exactly, with the gradient of the identity.
 
-    channel_axes: trailing axes that index output channels: 1, or 2 for a depthwise kernel (h, w, in, multiplier).
+    bits: of a stored code. channel_axes: trailing axes that index output channels: 1, or 2 for a depthwise kernel (h,
+    w, in, multiplier). alpha: of the scales, "auto" or "auto_po2" (powers of two).
     """
 
-    alpha: str = "auto"
     bits: int
 
-    def __init__(self, channel_axes: int = 1) -> None:
+    def __init__(self, alpha: str = "auto", channel_axes: int = 1) -> None:
+        if alpha not in ("auto", "auto_po2"):
+            raise ValueError(f'alpha = {alpha!r}, allowed are "auto" and "auto_po2"')
         super().__init__()
+        self.alpha = alpha
         self.channel_axes = channel_axes
         self._seed: Any = None
+        self._temperature: Any = None
+
+    @property
+    def power_of_two(self) -> bool:
+        return self.alpha == "auto_po2"
 
     def quantize(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """(codes, scale) used at inference."""
         raise NotImplementedError
 
-    def sample(self, w: Tensor, seed: Any) -> tuple[Tensor, Tensor]:
-        """(codes, scale) used in a training step that draws its noise from `seed`; without noise: as at inference."""
+    def sample(self, w: Tensor, seed: Any, temperature: Any) -> tuple[Tensor, Tensor]:
+        """(codes, scale) used in a training step that draws its noise from `seed`; without noise: as at inference.
+        temperature: instead of the quantizer's own, unless None."""
         return self.quantize(w)
 
     @contextmanager
@@ -102,26 +127,34 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
         finally:
             self._seed = None
 
+    @contextmanager
+    def at(self, temperature: Tensor) -> Iterator[None]:
+        """Noise drawn inside has this temperature, a scalar; a graph traced here computes it anew in every run."""
+        self._temperature = temperature
+        try:
+            yield
+        finally:
+            self._temperature = None
+
     def __call__(self, w: Tensor) -> Tensor:
         w = ops.convert_to_tensor(w)
-        codes, scale = self.quantize(w) if self._seed is None else self.sample(w, self._seed)
+        quiet = self._seed is None
+        codes, scale = self.quantize(w) if quiet else self.sample(w, self._seed, self._temperature)
         # w - w is exactly 0: unlike w + stop_gradient(q - w), the sum is q to the last bit.
         return ops.stop_gradient(codes * scale) + (w - ops.stop_gradient(w))
 
     def get_config(self) -> dict[str, Any]:
-        return {"channel_axes": self.channel_axes}
+        return {"alpha": self.alpha, "channel_axes": self.channel_axes}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> WeightQuantizer:
         return cls(**config)
 
 
-@keras.saving.register_keras_serializable(package="tritmcu")
-class StochasticTernary(WeightQuantizer):
-    """Ternary weights {-1, 0, 1} * scale: stochastic in training, deterministic at inference.
+class _Stochastic(WeightQuantizer):
+    """Two or three levels, stochastic in training, deterministic at inference. Codes are stored at 2 bits.
 
-    alpha: "auto", or "auto_po2" for power-of-two scales; temperature > 0: the noise shrinks as it grows (at 8 about 11
-    % of Gaussian weights differ from the deterministic codes); stochastic False: deterministic in training too.
+    temperature > 0: the noise shrinks as it grows; stochastic False: deterministic in training too.
     """
 
     bits = 2
@@ -129,44 +162,82 @@ class StochasticTernary(WeightQuantizer):
     def __init__(
         self, alpha: str = "auto", temperature: float = 8.0, stochastic: bool = True, channel_axes: int = 1
     ) -> None:
-        if alpha not in ("auto", "auto_po2"):
-            raise ValueError(f'alpha = {alpha!r}, allowed are "auto" and "auto_po2"')
         if not temperature > 0:
             raise ValueError(f"temperature = {temperature!r} must be positive")
-        super().__init__(channel_axes)
-        self.alpha = alpha
+        super().__init__(alpha, channel_axes)
         self.temperature = temperature
         self.stochastic = stochastic
 
-    def quantize(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        return ternarize(w, self.channel_axes, self.alpha == "auto_po2")
+    def draw(self, w: Tensor, scale: Tensor, temperature: float | Tensor, seed: Any) -> Tensor:
+        """Random codes."""
+        raise NotImplementedError
 
-    def sample(self, w: Tensor, seed: Any) -> tuple[Tensor, Tensor]:
+    def sample(self, w: Tensor, seed: Any, temperature: Any) -> tuple[Tensor, Tensor]:
         codes, scale = self.quantize(w)
         if self.stochastic:
-            codes = sample_ternary(w, scale, self.channel_axes, self.temperature, seed)
+            codes = self.draw(w, scale, self.temperature if temperature is None else temperature, seed)
         return codes, scale
 
     def get_config(self) -> dict[str, Any]:
-        own = {"alpha": self.alpha, "temperature": self.temperature, "stochastic": self.stochastic}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "temperature": self.temperature, "stochastic": self.stochastic}
+
+
+@keras.saving.register_keras_serializable(package="tritmcu")
+class StochasticTernary(_Stochastic):
+    """Ternary weights {-1, 0, 1} * scale; at temperature 8 about 11 % of Gaussian weights differ from the deterministic
+    codes in a training step."""
+
+    def quantize(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        return ternarize(w, self.channel_axes, self.power_of_two)
+
+    def draw(self, w: Tensor, scale: Tensor, temperature: float | Tensor, seed: Any) -> Tensor:
+        return sample_ternary(w, scale, self.channel_axes, temperature, seed)
+
+
+@keras.saving.register_keras_serializable(package="tritmcu")
+class StochasticBinary(_Stochastic):
+    """Binary weights {-1, 1} * scale. The device knows no binary kernel: they are ternary codes without zeros."""
+
+    def quantize(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        return binarize(w, self.channel_axes, self.power_of_two)
+
+    def draw(self, w: Tensor, scale: Tensor, temperature: float | Tensor, seed: Any) -> Tensor:
+        return sample_binary(w, self.channel_axes, temperature, seed)
 
 
 @keras.saving.register_keras_serializable(package="tritmcu")
 class SymmetricInteger(WeightQuantizer):
     """Weights of `bits` bits, symmetric, one scale per output channel; 8 loses practically nothing."""
 
-    def __init__(self, bits: int = 8, channel_axes: int = 1) -> None:
+    def __init__(self, bits: int = 8, channel_axes: int = 1, alpha: str = "auto") -> None:
         if not 2 <= bits <= 8:
             raise ValueError(f"bits = {bits!r}, allowed are 2 to 8")
-        super().__init__(channel_axes)
+        super().__init__(alpha, channel_axes)
         self.bits = bits
 
     def quantize(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        return round_symmetric(w, self.channel_axes, self.bits)
+        return round_symmetric(w, self.channel_axes, self.bits, self.power_of_two)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bits": self.bits}
+
+
+@keras.saving.register_keras_serializable(package="tritmcu")
+class Unquantized(SymmetricInteger):
+    """Float weights, untouched in Keras; what leaves it are their 8-bit integers, so Keras and device agree to these."""
+
+    def __call__(self, w: Tensor) -> Tensor:
+        return ops.convert_to_tensor(w)
+
+
+def of_width(
+    bits: int, *, alpha: str = "auto", temperature: float = 8.0, stochastic: bool = True, channel_axes: int = 1
+) -> WeightQuantizer:
+    """The quantizer for a width as jobs name it: 1 binary, 2 ternary, 3 to 8 symmetric integers, 32 none."""
+    if bits in (1, 2):
+        kind = StochasticTernary if bits == 2 else StochasticBinary
+        return kind(alpha, temperature, stochastic, channel_axes)
+    return Unquantized(8, channel_axes, alpha) if bits == 32 else SymmetricInteger(bits, channel_axes, alpha)
 
 
 def weight_codes(quantizer: WeightQuantizer, w: NDArray[Any]) -> tuple[Int8Array, NDArray[np.float64]]:

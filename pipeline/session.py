@@ -6,16 +6,16 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import registry, runners, wire
 from pipeline.board import Board
-from pipeline.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError
+from pipeline.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError, Request
 from pipeline.errors import DeviceError
 from pipeline.links import Link
 from pipeline.transfer import INPUT_FIELDS_BYTES, Uploader
@@ -60,6 +60,14 @@ class Result:
     layer_ticks: NDArray[np.uint32]
 
 
+class _Counters(NamedTuple):
+    """What a device had counted when it was last asked, and how often it had answered until then."""
+
+    frames: int
+    crc_errors: int
+    answers: int
+
+
 class Session:
     """One device on an open link. `hello` comes first. The counters are those of `link_stats`."""
 
@@ -68,6 +76,8 @@ class Session:
         self._channel = Channel(link, silence_s=silence_s)
         self._info: DeviceInfo | None = None
         self._uploader: Uploader | None = None
+        self._last: _Counters | None = None
+        self._resets = self._device_crc_errors = 0
 
     @property
     def info(self) -> DeviceInfo:
@@ -76,8 +86,8 @@ class Session:
         return self._info
 
     def link_stats(self) -> LinkStats:
-        """Counters of this session so far; device_crc_errors is 0 here, it comes with `stats`."""
-        return self._channel.link_stats()
+        """Counters of this session so far; device_crc_errors and resets are those between the calls of `stats`."""
+        return replace(self._channel.link_stats(), device_crc_errors=self._device_crc_errors, resets=self._resets)
 
     def hello(self, timeout_s: float = HELLO_TIMEOUT_S) -> DeviceInfo:
         """The device's identity. HELLO is repeated until it is answered: bytes that reach a device before its UART is
@@ -127,16 +137,23 @@ class Session:
 
     def call(self, name: str, tail: bytes = b"", **values: Any) -> tuple[Mapping[str, Any], bytes]:
         """(fields, tail) of the reply to one request, repeated until it is answered. RefusedError on an ERROR."""
+        payload_bytes = len(tail) + sum(field.size for field in wire.BY_NAME[name].request)
+        others: list[Answer] = []
         while True:
-            request = self._channel.post(name, tail, **values)
-            answer = self._answer_to(request)
+            while not self._channel.has_room(payload_bytes):
+                others += self._channel.exchange()
+            answer = self._answer_to(self._channel.post(name, tail, **values), others)
             if answer.error not in (LOST, TIMEOUT):
+                self._channel.put_back(others)
                 return self._accepted(answer)
             self._channel.retries += 1
 
-    def _answer_to(self, request: object) -> Answer:
+    def _answer_to(self, request: Request, others: list[Answer]) -> Answer:
+        """The request's answer; those to requests of a run under way are added to `others`."""
         while True:
-            for answer in self._channel.exchange():
+            answers = self._channel.exchange()
+            others += [answer for answer in answers if answer.request is not request]
+            for answer in answers:
                 if answer.request is request:
                     return answer
 
@@ -153,14 +170,27 @@ class Session:
         return self.call("ECHO", data)[1]
 
     def stats(self) -> dict[str, int]:
-        """The device's own measurements since reset: the fields of STATS."""
-        return dict(self.call("STATS")[0])
+        """The device's own measurements since reset: the fields of STATS. `link_stats` counts from one call to the
+        next, and a restart in between."""
+        fields = dict(self.call("STATS")[0])
+        self._compare(fields["frames"], fields["crc_errors"])
+        return fields
+
+    def _compare(self, frames: int, crc_errors: int) -> None:
+        """Takes note of the device's counters. They start anew with the device: one that has restarted has seen fewer
+        frames than it has answered since the last time."""
+        answers, last = self._channel.answers, self._last
+        if last is not None:
+            restarted = frames < last.frames + answers - last.answers
+            self._resets += restarted
+            self._device_crc_errors += crc_errors - (0 if restarted else last.crc_errors)
+        self._last = _Counters(frames, crc_errors, answers)
 
     def reset(self) -> None:
         """Restarts the device; `hello` comes next. Whether its answer arrives before it restarts is its own affair."""
         self._channel.post("RESET")
         self._channel.exchange()
-        self._info = None
+        self._info = self._last = None
 
     def tensor(self, layer: int, size_bytes: int) -> Int8Array:
         """int8 (size_bytes,): output of `layer` (from 0) as it lies in the arena; after a run that ended there."""

@@ -235,17 +235,18 @@ class _DatasetRun:
     def go_on(self, device: Session) -> None:
         """Streams what is left; what was answered is kept however this ends. Then looks into mismatches."""
         if self.done < self.total:
-            kept, before, damaged = self.link, device.link_stats(), device.stats()["crc_errors"]
+            device.stats()  # its counters are compared from here on
+            kept, before = self.link, device.link_stats()
 
-            def count() -> None:
+            def keep() -> None:
                 self.link = _combine(kept, _combine(device.link_stats(), before, -1))
                 self._save()
 
             try:
-                self._stream(device, count)
+                self._stream(device, keep)
+                device.stats()
             finally:
-                count()
-            self.link = _combine(self.link, LinkStats(device_crc_errors=device.stats()["crc_errors"] - damaged))
+                keep()
         self._look_into_mismatches(device)
 
     def _stream(self, device: Session, keep: Callable[[], None]) -> None:
@@ -258,6 +259,7 @@ class _DatasetRun:
                 self._take(result, expected)
                 show.step(device, result.output, expected)
                 if time.monotonic() - saved_s > SAVE_EVERY_S:
+                    device.stats()  # has it restarted?
                     keep()
                     saved_s = time.monotonic()
 

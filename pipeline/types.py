@@ -124,7 +124,7 @@ class Dataset:
     """Integer samples as the device receives them. Clean and adversarial data are the same kind of thing.
 
     splits: "train", "validation", "test"; an adversarial Dataset has only "test".
-    input: shape and quantization of one sample; `augment`: how a trainer may vary it ("none", "crop_flip", "shift").
+    input: shape and quantization of one sample; `augment`: how a trainer may vary it, a key of datasets/_augment.MODES.
     parent: digest of the clean Dataset an adversarial one was made from, else ""; attack: its AttackInfo, else None.
     keras_logits: float32 (n, classes) answers of the trained float model to the test split, where known.
     """
@@ -352,7 +352,8 @@ class DatasetTrace:
 
 @dataclass(frozen=True)
 class LinkStats:
-    """Counters of one streaming run; bytes are on the wire, both directions, framing included; seconds wall clock."""
+    """Counters of one streaming run; bytes are on the wire, both directions, framing included; seconds wall clock;
+    resets: restarts of the device that were noticed (Session.stats)."""
 
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -361,6 +362,7 @@ class LinkStats:
     crc_errors: int = 0
     device_crc_errors: int = 0
     reconnects: int = 0
+    resets: int = 0
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ MESSAGES = (
     Message(
         "HELLO",
         0x01,
-        "Who are you? Forgets any half-received sample. The host repeats it until it is answered.",
+        "Who are you? The device forgets its sample and its ticket, as after a reset. The host repeats it until it is "
+        "answered.",
         (Field("protocol", "u8", "protocol version of the host"),),
         (
             Field("protocol", "u8", "protocol version of the device"),
@@ -96,7 +97,8 @@ MESSAGES = (
     Message(
         "RUN",
         0x03,
-        "Run the first `layers` layers on the sample. Repeating it for the same ticket and layers repeats the answer.",
+        "Run the first `layers` layers on the sample. Repeating it for the same ticket and layers repeats the answer; "
+        "another number of layers is refused with INCOMPLETE: it needs the sample again, under a higher ticket.",
         (
             Field("ticket", "u32", "ticket whose sample is complete"),
             Field("layers", "u16", "how many layers to run; 65535: all"),
@@ -152,7 +154,8 @@ MESSAGES = (
     Message(
         "FAULT",
         0x7E,
-        "Sent once, unasked, by the fault handler; the device then stops until it is reset.",
+        "Sent once, unasked, by the fault handler, as a reply without a request: its type is 0xfe, its seq 0. The "
+        "device then stops until it is reset.",
         reply=(
             Field("ipsr", "u32", "exception number"),
             Field("cfsr", "u32", "configurable fault status"),
@@ -167,7 +170,8 @@ MESSAGES = (
     Message(
         "ERROR",
         0x7F,
-        "The request could not be served.",
+        "The request could not be served and has changed nothing. Sent in place of its reply: the type is 0xff, the "
+        "seq the request's.",
         reply=(
             Field("request", "u8", "type of the request"),
             Field("code", "u8", "see the error table"),
@@ -181,8 +185,12 @@ BY_NAME: Mapping[str, Message] = {m.name: m for m in MESSAGES}
 ERRORS = (
     ("UNKNOWN_REQUEST", 1, "no such message; detail: its type"),
     ("BAD_LENGTH", 2, "payload too short or too long; detail: its length"),
-    ("BAD_OFFSET", 3, "piece beyond the end or after a gap; detail: bytes received, or of the tensor"),
-    ("INCOMPLETE", 4, "RUN before the whole sample arrived; detail: bytes received"),
+    ("BAD_OFFSET", 3, "beyond the end or after a gap; detail: bytes of the ticket received, or of TENSOR's output"),
+    (
+        "INCOMPLETE",
+        4,
+        "RUN before the whole sample is there; detail: bytes received, 0 if ticket or layers are not the device's",
+    ),
     ("BAD_LAYER", 5, "no such layer; detail: number of layers"),
 )
 

@@ -7,13 +7,14 @@ point 0.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.backend import keras, qkeras
+from pipeline.errors import ConfigError
 from pipeline.job import ModelConfig, TrainConfig
-from pipeline.quantizers import StochasticTernary, SymmetricInteger, WeightQuantizer
+from pipeline.quantizers import WeightQuantizer, of_width
 
 Tensor = Any
 
@@ -26,6 +27,8 @@ LOGIT_INTEGER = 4
 BN_MOMENTUM = 0.9
 """Keras' default of 0.99 makes the moving statistics of a short run lag behind its weights."""
 BN_EPSILON = 1e-3
+HALF_UP = 2.0**-16
+"""Moves a half to the upper neighbour and is far below any lattice step."""
 
 
 class _NoisyKernel:
@@ -58,10 +61,18 @@ class QDense(_NoisyKernel, qkeras.QDense):  # type: ignore[misc]
     """qkeras.QDense whose kernel quantizer knows when it trains."""
 
 
+@keras.saving.register_keras_serializable(package="tritmcu")
+class HalfUpRelu(qkeras.quantized_relu):  # type: ignore[misc]
+    """qkeras.quantized_relu that rounds halves up, as the device does: at 2 bits one input in sixteen would differ."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return super().__call__(x + HALF_UP)
+
+
 @contextmanager
 def deterministic(model: Any) -> Iterator[None]:
     """Inside, the keras.Model draws no weight noise with training=True either; a graph traced here stays that way."""
-    layers = [layer for layer in model.layers if isinstance(layer, _NoisyKernel)]
+    layers = weighted(model)
     for layer in layers:
         layer.noisy = False
     try:
@@ -69,6 +80,28 @@ def deterministic(model: Any) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.noisy = True
+
+
+@contextmanager
+def temperature(model: Any, value: Tensor) -> Iterator[None]:
+    """Inside, the keras.Model draws its weight noise at this temperature, a scalar tensor, not at its layers' own."""
+    with ExitStack() as stack:
+        for layer in weighted(model):
+            stack.enter_context(layer.get_quantizers()[0].at(value))
+        yield
+
+
+def weighted(model: Any) -> list[Any]:
+    """The layers of the keras.Model that have a quantized kernel, in its order."""
+    return [layer for layer in model.layers if isinstance(layer, _NoisyKernel)]
+
+
+def check_layer_names(model: Any, config: ModelConfig) -> None:
+    """ConfigError when layer_bits names a layer that the keras.Model does not have."""
+    known = [layer.name for layer in weighted(model)]
+    for name in config.layer_bits:
+        if name not in known:
+            raise ConfigError(f"model.layer_bits.{name}: {config.name} has no such layer", f"it has {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +129,7 @@ class Blocks:
             strides=strides,
             padding="same",
             use_bias=False,
-            kernel_quantizer=self._quantizer(bits, channel_axes=1),
+            kernel_quantizer=self.quantizer(name, bits),
             name=name,
         )(x)
         return self._normalize(x, name)
@@ -107,19 +140,19 @@ class Blocks:
             kernel,
             padding="same",
             use_bias=False,
-            depthwise_quantizer=self._quantizer(None, channel_axes=2),
+            depthwise_quantizer=self.quantizer(name, channel_axes=2),
             name=name,
         )(x)
         return self._normalize(x, name)
 
     def logits(self, x: Tensor, classes: int, name: str = "logits") -> Tensor:
         """Dense layer with bias, 8-bit signed: the network's answer."""
-        quantizer = self._quantizer(self.config.last_layer_bits, channel_axes=1)
+        quantizer = self.quantizer(name, self.config.last_layer_bits)
         return self.linear(QDense(classes, kernel_quantizer=quantizer, name=name)(x), f"{name}_q", LOGIT_INTEGER)
 
     def relu(self, x: Tensor, name: str, integer: int = RELU_INTEGER) -> Tensor:
-        """8-bit ReLU with range [0, 2^integer)."""
-        return qkeras.QActivation(qkeras.quantized_relu(8, integer), name=name)(x)
+        """ReLU with range [0, 2^integer), of 8 bits or those of the job."""
+        return qkeras.QActivation(qkeras.quantized_relu(self.config.activation_bits, integer), name=name)(x)
 
     def linear(self, x: Tensor, name: str, integer: int = RELU_INTEGER) -> Tensor:
         """Rounds to 8 bits with range [-2^integer, 2^integer)."""
@@ -133,10 +166,13 @@ class Blocks:
         layer = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn")
         return layer(x)
 
-    def _quantizer(self, bits: int | None, channel_axes: int) -> WeightQuantizer:
-        bits = bits or self.config.weight_bits
-        if bits == 2:
-            return StochasticTernary(
-                temperature=self.train.temperature, stochastic=self.train.stochastic, channel_axes=channel_axes
-            )
-        return SymmetricInteger(bits, channel_axes=channel_axes)
+    def quantizer(self, name: str, bits: int | None = None, channel_axes: int = 1) -> WeightQuantizer:
+        """A quantizer for the kernel of the layer `name`: of the width that the job's layer_bits gives it, else of
+        `bits`, else of weight_bits. channel_axes: see WeightQuantizer."""
+        return of_width(
+            self.config.layer_bits.get(name) or bits or self.config.weight_bits,
+            alpha=self.config.alpha,
+            temperature=self.train.temperature,
+            stochastic=self.train.stochastic,
+            channel_axes=channel_axes,
+        )

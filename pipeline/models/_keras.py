@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backend import compiled, keras, to_numpy
+from pipeline.backend import compiled, keras, qkeras, to_numpy
 from pipeline.errors import ConfigError, UnsupportedError
 from pipeline.models import _blocks  # noqa: F401  registers its layers with Keras for `load`
 from pipeline.quantizers import WeightQuantizer, weight_codes
@@ -178,10 +178,9 @@ def _batch_normalization(layer: Any) -> tuple[str, Config, Arrays]:
 
 def _activation(layer: Any) -> tuple[str, Config, Arrays]:
     quantizer = layer.activation
-    kind = type(quantizer).__name__
-    if kind == "quantized_relu":
+    if isinstance(quantizer, qkeras.quantized_relu):
         function, scale, zero_point = "relu", 2.0 ** (quantizer.integer - quantizer.bits), -(1 << (quantizer.bits - 1))
-    elif kind == "quantized_bits":
+    elif isinstance(quantizer, qkeras.quantized_bits):
         function, scale, zero_point = "linear", 2.0 ** (quantizer.integer - quantizer.bits + 1), 0
     else:
         raise UnsupportedError(

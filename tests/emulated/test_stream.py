@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +68,38 @@ def test_an_emulator_that_dies_is_started_again(emulated, tmp_path, monkeypatch)
     stream.check(trace, tmp_path)
     assert trace.link.reconnects == 1
     assert np.array_equal(trace.datasets[0].logits, twin.run(e.qmodel, data.splits["test"].x))
+
+
+def test_a_board_reset_under_way_is_counted(emulated, tmp_path, monkeypatch):
+    """The reset line of the emulated MCU, pulled while it has samples in its buffer."""
+    monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
+    data, e, monitor, pulled = dataset(emulated.qmodel, 60), emulated, tmp_path / "monitor", []
+    arguments = (*e.board.emulator.arguments, "-qmp", f"unix:{monitor},server=on,wait=off")
+    emulator = e.board.emulator.model_copy(update={"arguments": arguments})
+
+    def pull_once(what: str, done: int, total: int, info: str = "") -> None:
+        if done == 20 and not pulled:
+            pulled.append(done)
+            pull_reset_line(monitor)
+
+    board = e.board.model_copy(update={"emulator": emulator})
+    trace = stream.stream(e.qmodel, [data], e.image, e.folder, board, tmp_path, progress=pull_once)
+    stream.check(trace, tmp_path)
+    assert (trace.link.resets, trace.link.reconnects) == (1, 0)
+    assert np.array_equal(trace.datasets[0].logits, twin.run(e.qmodel, data.splits["test"].x))
+
+
+def pull_reset_line(monitor: Path) -> None:
+    """Over QEMU's machine protocol: a greeting, then an answer to each command."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(monitor))
+        with connection.makefile("rw") as lines:
+            assert "QMP" in lines.readline()
+            for command in ("qmp_capabilities", "system_reset"):
+                lines.write(json.dumps({"execute": command}))
+                lines.flush()
+                while "return" not in json.loads(lines.readline()):
+                    pass
 
 
 def test_ctrl_c_leaves_no_emulator(emulated, tmp_path):

@@ -126,7 +126,10 @@ def test_never_more_on_the_wire_than_the_credit(firmware):
         link = Watched(inner)
         device = Session(link)
         info = device.hello()
-        assert len(list(device.run(bytes(64) for _ in range(500)))) == 500
+        for number, _ in enumerate(device.run(bytes(64) for _ in range(500)), 1):
+            if number % 50 == 0:
+                device.echo(bytes(250))
+        assert number == 500
         assert 1024 - 100 < link.most <= info.rx_buffer_bytes == 1024
 
 
@@ -136,6 +139,7 @@ def test_other_requests_between_two_results(device, host):
     for number, result in enumerate(device.run(sample.tobytes() for sample in x)):
         assert np.array_equal(result.output, expected[number])
         assert device.echo(b"between") == b"between"
+    assert device.link_stats().retries == 0, "the run has lost none of its answers"
 
 
 def test_a_run_that_is_not_read_to_its_end_spoils_no_other(device, host):
@@ -184,6 +188,22 @@ def test_a_device_that_restarts_under_way_gets_the_sample_again(device, host):
         if number % 10 == 5:
             device.call("RESET")
     assert device.stats()["frames"] < 60
+
+
+def test_restarts_and_frames_damaged_before_and_after_are_counted(device):
+    """A restarted device counts from 0; what it has counted before is not lost."""
+    device.stats()
+    for number, _ in enumerate(device.run([bytes(64)] * 40), 1):
+        if number % 10 == 5:
+            device.call("RESET")
+            device.link.write(bytes(range(1, 20)) + b"\0")
+        if number % 10 == 0:
+            device.stats()
+            assert device.link_stats().resets == number // 10
+    assert device.link_stats().device_crc_errors == 4
+    for _ in device.run([bytes(64)] * 40):
+        device.stats()
+    assert device.link_stats().resets == 4
 
 
 def test_a_second_host_finds_the_device_as_new(host):
