@@ -29,6 +29,8 @@ def core(board_name: str, core_name: str) -> Board:
 CORES = {
     "cortex-m0": core("mps2-an385", "cortex-m0"),
     "cortex-m3": core("mps2-an385", "cortex-m3"),
+    "cortex-m4f": core("mps2-an386", "cortex-m4f"),
+    "cortex-m7": core("mps2-an500", "cortex-m7"),
     "cortex-m55": core("mps3-an547", "cortex-m55"),
 }
 
@@ -78,7 +80,7 @@ def test_most_layers_have_an_optimised_kernel(name: str) -> None:
         assert len(optimised) >= 0.8 * len(calls)
 
 
-AT_LEAST = {"cortex-m0": 1.5, "cortex-m3": 2.0, "cortex-m55": 5.0}
+AT_LEAST = {"cortex-m0": 1.5, "cortex-m3": 2.0, "cortex-m4f": 2.0, "cortex-m7": 2.0, "cortex-m55": 5.0}
 """Instructions of the reference kernel over those of the optimised one."""
 
 

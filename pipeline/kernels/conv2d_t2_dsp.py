@@ -1,0 +1,224 @@
+"""Ternary convolution for cores with the DSP extension: firmware/nn/nn_conv2d_dsp.c."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import calls, packing
+from pipeline.kernels import _dsp
+from pipeline.types import KernelCall, QLayer, TensorSpec
+
+DISTANCES = (4, 8, 16, 32, 64, 128, 256)
+"""Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
+GO_ON, FLUSH, FINISH = range(3)
+PIECE_BYTES, BLOCK_BYTES = 28, 12
+MAX_PIECES = 255
+ROW_BYTES = 3584
+"""Inputs of a 1x1 convolution are cut into rows that take no more."""
+WORD_COST = {True: 23 / 3, False: 17 / 2}
+PIECE_COST, FLUSH_COST = 8, 12
+"""Instructions a pixel of a block, roughly, of three pixels or two: what the choice of a plan weighs."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Granules first to last - 1 of a kernel row; then: GO_ON, FLUSH or FINISH."""
+
+    row: int
+    first: int
+    last: int
+    then: int = GO_ON
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How windows are read: a pixel is `granules` granules of `granule` inputs, the layer's channels and zeros."""
+
+    granules: int
+    granule: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def pixel(self) -> int:
+        return self.granules * self.granule
+
+    def words(self, piece: Piece) -> int:
+        """Words of filter of a piece."""
+        return -(-(piece.last - piece.first) * self.granule // _dsp.WORD)
+
+    def cost(self, stride: int) -> float:
+        """Instructions a block takes for a pixel, roughly; stride: between the pixels of a block."""
+        flushes = sum(piece.then != GO_ON for piece in self.pieces)
+        words = sum(self.words(piece) for piece in self.pieces)
+        word_cost = WORD_COST[2 * stride * self.pixel in DISTANCES]
+        return words * word_cost + len(self.pieces) * PIECE_COST + flushes * FLUSH_COST
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The convolution as the C file sees it: columns that no window reads left out, and of a 1x1 convolution with
+    stride 1, which knows no neighbours, rows of any width."""
+
+    input: tuple[int, int, int]
+    output: tuple[int, int, int]
+    column_step: int
+    stride: int
+
+    def columns(self, kernel_width: int) -> int:
+        """Columns of an expanded row."""
+        return (self.output[1] - 1) * self.stride + kernel_width
+
+
+def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
+    reason = _dsp.objection(layer, "conv2d", specs[0], core)
+    if reason:
+        return reason
+    return "" if plan(layer) else "its windows have too many pieces"
+
+
+def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    packing.require_range(layer)
+    filters = _filters(layer)
+    oc, kh, kw, ic = filters.shape
+    p = plan(layer)
+    assert p is not None
+    g = geometry(layer, specs[0], p)
+    distance = 2 * g.stride * p.pixel
+    same = layer.output.shape == specs[0].shape
+    return KernelCall(
+        function="nn_convolve_t2_dsp",
+        source="nn_conv2d_dsp.c",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_dsp_conv_params",
+                conv={
+                    "input_offset": -specs[0].quantization.zero_point,
+                    "output_offset": layer.output.quantization.zero_point,
+                    "stride": calls.tile(layer.params["stride"]),
+                    "padding": calls.tile(layer.params["padding"]),
+                    "activation": calls.activation(layer),
+                },
+                column_step=g.column_step,
+                granules=p.granules,
+                granule=p.granule,
+                pieces=len(p.pieces),
+                words=sum(p.words(piece) for piece in p.pieces),
+                row_size=row_size(g, p, kw),
+                block3=f"nn_dsp_block3_{distance}" if distance in DISTANCES else 0,
+            ),
+            calls.map_dims(g.input),
+            calls.input_arg(),
+            calls.dims(oc, kh, kw, ic),
+            calls.table("filter"),
+            calls.table("plan"),
+            calls.table("quant"),
+            calls.map_dims(g.output),
+            calls.OUTPUT,
+        ),
+        tables={"filter": pack(filters, p), "plan": _plan_table(p), "quant": _dsp.quant(layer, specs[0])},
+        scratch_bytes=2 * kh * row_size(g, p, kw) + BLOCK_BYTES + PIECE_BYTES * len(p.pieces),
+        in_place=0 if same else None,
+    )
+
+
+def plan(layer: QLayer) -> Plan | None:
+    """The cheapest way found to read the windows of the layer with every field proven to hold; None when there is
+    none."""
+    filters = _filters(layer)
+    stride = layer.params["stride"][1] if filters.shape[2] > 1 else 1
+    plans = (p for p in _plans(filters) if len(p.pieces) <= MAX_PIECES)
+    return min(plans, key=lambda p: p.cost(stride), default=None)
+
+
+def _plans(filters: NDArray[np.int64]) -> Iterator[Plan]:
+    channels = filters.shape[3]
+    for pixel in sorted({channels, channels + channels % 2, channels + -channels % _dsp.WORD}):
+        for granules in range(1, 1 + -(-pixel // 16)):
+            granule = -(-pixel // granules)
+            granule += -granule % _dsp.WORD if granules > 1 else 0
+            pieces = _pieces(filters, granules, granule)
+            if pieces:
+                yield Plan(granules, granule, pieces)
+
+
+def _pieces(filters: NDArray[np.int64], granules: int, granule: int) -> tuple[Piece, ...]:
+    """Pieces as long as the fields hold them, () when a single granule is too much. What ends inside a kernel row is
+    whole words."""
+    kh, kw = filters.shape[1:3]
+    step = 1 if granule % _dsp.WORD == 0 else kw
+    runs = _runs(filters, granules * granule)
+    pieces: list[Piece] = []
+    since: list[NDArray[np.int64]] = []
+    for row in range(kh):
+        first = 0
+        for start in range(0, kw * granules, step):
+            more = runs[:, row, start * granule : (start + step) * granule]
+            if step * granule > _dsp.MAX_INPUTS or not _dsp.fits(more):
+                return ()
+            full = not _dsp.fits(np.concatenate([*since, more], axis=1))
+            if start > first and (full or (start + step - first) * granule > _dsp.MAX_INPUTS):
+                pieces.append(Piece(row, first, start))
+                first = start
+            if full:
+                pieces[-1] = replace(pieces[-1], then=FLUSH)
+                since = []
+            since.append(more)
+        pieces.append(Piece(row, first, kw * granules))
+    pieces[-1] = replace(pieces[-1], then=FINISH)
+    return tuple(pieces)
+
+
+def _runs(filters: NDArray[np.int64], pixel: int) -> NDArray[np.int64]:
+    """(channels, kh, inputs of a kernel row) with pixels filled up by zeros."""
+    oc, kh, kw, ic = filters.shape
+    return np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, pixel - ic))).reshape(oc, kh, kw * pixel)
+
+
+def _filters(layer: QLayer) -> NDArray[np.int64]:
+    assert layer.weights is not None
+    return layer.weights.astype(np.int64)
+
+
+def geometry(layer: QLayer, spec: TensorSpec, p: Plan) -> Geometry:
+    """What the C file is told of the layer's shapes."""
+    (ih, iw, ic), (oh, ow, oc) = spec.shape, layer.output.shape
+    _, kh, kw, _ = _filters(layer).shape
+    stride = layer.params["stride"]
+    if kw > 1:
+        return Geometry((ih, iw, ic), (oh, ow, oc), 1, stride[1])
+    if (kh, *stride) == (1, 1, 1):
+        width = _row_width(oh * ow, p.pixel)
+        ih, iw, oh, ow = oh * ow // width, width, oh * ow // width, width
+    return Geometry((ih, iw, ic), (oh, ow, oc), stride[1], 1)
+
+
+def _row_width(pixels: int, pixel: int) -> int:
+    """The cheapest width of rows that `pixels` pixels can be cut into."""
+    three = 2 * pixel in DISTANCES
+    widths = [w for w in range(1, pixels + 1) if pixels % w == 0 and (w == 1 or 2 * w * pixel <= ROW_BYTES)]
+    return min(widths, key=lambda w: (pixels // w * sum(4 * max(n, 2) + 3 for n in _dsp.blocks(w, three)), w))
+
+
+def row_size(g: Geometry, p: Plan, kernel_width: int) -> int:
+    """Inputs of 16 bits that an expanded row takes: its pixels, the totals of its granules, and what a last incomplete
+    word reads beyond them; even."""
+    columns = g.columns(kernel_width)
+    size = columns * (p.pixel + p.granules) + _dsp.WORD - 1
+    return size + size % 2
+
+
+def pack(filters: NDArray[np.int64], p: Plan) -> NDArray[np.uint32]:
+    """uint32 words of filters (channels, kh, kw, ic), for every block of channels, every piece of the plan."""
+    runs = _runs(filters, p.pixel)
+    parts = [_dsp.pack(runs[:, piece.row, piece.first * p.granule : piece.last * p.granule]) for piece in p.pieces]
+    return np.concatenate(parts, axis=1).ravel()
+
+
+def _plan_table(p: Plan) -> NDArray[np.uint8]:
+    rows = [(piece.row, piece.first, piece.last, p.words(piece), piece.then) for piece in p.pieces]
+    return np.array(rows, np.uint8)
