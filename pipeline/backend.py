@@ -47,7 +47,7 @@ with _silent_stderr():
     import qkeras
 
     if JAX:
-        import jax
+        import jax  # type: ignore[import-not-found,unused-ignore]
     else:
         import tensorflow as tf
 
@@ -56,7 +56,7 @@ with _silent_stderr():
             tf.config.threading.set_intra_op_parallelism_threads(THREADS)
             tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 
-__all__ = ["compiled", "input_gradient", "keras", "qkeras", "to_numpy", "value_and_gradients", "vjp"]
+__all__ = ["compiled", "input_gradient", "keras", "qkeras", "tf", "to_numpy", "value_and_gradients", "vjp"]
 
 Tensor = Any
 

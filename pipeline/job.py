@@ -36,9 +36,10 @@ def _epsilon(value: object) -> str:
 
 def _strength(value: object) -> object:
     """A weight of a loss term, or one by block: numbers in [0, infinity)."""
-    for number in value.values() if isinstance(value, Mapping) else (value,):
-        fine = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if not fine or not math.isfinite(number) or number < 0:
+    numbers: list[Any] = list(value.values()) if isinstance(value, Mapping) else [value]
+    for number in numbers:
+        real = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not real or not 0 <= number < math.inf:
             raise ValueError("must be a number, at least 0, or a table of such numbers by block")
     return value
 
@@ -46,6 +47,9 @@ def _strength(value: object) -> object:
 Epsilon = Annotated[str, BeforeValidator(_epsilon)]
 Strength = Annotated[float | dict[str, float], BeforeValidator(_strength)]
 WeightBits = Literal[1, 2, 3, 4, 8, 32]
+RANDOM, REFERENCE = "random", "mlperf_tiny"
+"""Where weights may come from, besides earlier trainings."""
+KERAS_FILE = "model.keras"
 Positive = Annotated[int, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -86,7 +90,7 @@ class ModelConfig(Trained):
     weight_bits: WeightBits = 2
     first_layer_bits: WeightBits | None = None
     last_layer_bits: WeightBits | None = None
-    layer_bits: dict[str, WeightBits] = {}
+    layer_bits: dict[str, WeightBits] = Field(default_factory=dict)
     alpha: Literal["auto", "auto_po2"] = "auto"
     activation_bits: Annotated[int, Field(ge=2, le=8)] = 8
     width: Annotated[float, Field(gt=0, le=8)] = 1.0
@@ -146,8 +150,8 @@ class TrainConfig(Trained):
     jacobian_projections: random vectors a sample; jacobian_share: of the batch its estimate looks at.
     adversarial: adversarial training. distill: a teacher, named as in initial: its answers at distill_temperature make
     up distill_weight of the loss (Hinton et al. 2015, arXiv 1503.02531).
-    robust_samples: validation samples attacked after each epoch (PGD, 10 steps of eps / 4), robust_eps: their budget (by
-    default that of the adversarial training); best_by: which epoch's weights are kept.
+    robust_samples: validation samples attacked after each epoch (PGD, 10 steps of eps / 4), robust_eps: their budget
+    (by default that of the adversarial training); best_by: which epoch's weights are kept.
     """
 
     FIRST = frozenset(
@@ -182,7 +186,7 @@ class TrainConfig(Trained):
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if (self.temperature_schedule == "constant") != (self.final_temperature is None):
-            raise ValueError("final_temperature: goes with temperature_schedule \"linear\" or \"cosine\", and only with it")
+            raise ValueError('final_temperature: goes with temperature_schedule "linear" or "cosine", and only with it')
         if self.jacobian == "logits" and isinstance(self.jacobian_lambda, dict):
             raise ValueError('jacobian_lambda: a table by block needs jacobian "block_input" or "network_input"')
         if self.robust_samples and self.robust_budget is None:
@@ -218,9 +222,31 @@ class AttackConfig(Strict):
     samples: Positive | None = None
 
 
+class LayerwiseConfig(Strict):
+    """Bits, clip and scale chosen layer by layer after training (pipeline.layerwise), for a network trained at more
+    bits.
+
+    method: "laq": the smallest Lipschitz bound; "quanos": by adversarial noise sensitivity; "uniform": all layers at
+    `bits`. eps: largest change of an input element the bound reckons with, real input units. budget: largest size of
+    the packed weights, in units of the all-ternary network's, at least 1 (laq and quanos).
+    """
+
+    method: Literal["laq", "quanos", "uniform"]
+    eps: Epsilon = "8/255"
+    budget: Annotated[float, Field(ge=1, le=4)] = 1.25
+    bits: Literal[2, 3, 4, 8] = 2
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LayerwiseConfig:
+        wrong = {"budget"} if self.method == "uniform" else {"bits"}
+        if used := wrong & self.model_fields_set:
+            raise ValueError(f'{used.pop()}: is not for method "{self.method}"')
+        return self
+
+
 class Job(Strict):
     """One experiment. board: default board; seed: of every random draw; calibration: training samples that fix the
-    quantization of tensors the model leaves open."""
+    quantization of tensors the model leaves open; layerwise: how bits are chosen after training, if at all."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
     description: str = ""
@@ -230,12 +256,30 @@ class Job(Strict):
     model: ModelConfig
     train: TrainConfig
     attacks: tuple[AttackConfig, ...] = ()
+    layerwise: LayerwiseConfig | None = None
     calibration: Positive = 512
 
 
 def eps_value(label: str) -> float:
     """The number an eps label stands for."""
     return float(Fraction(label))
+
+
+def earlier(recipe: TrainConfig) -> tuple[Path, ...]:
+    """The files of earlier trainings that a recipe builds on: those its initial and distill name."""
+    names = (recipe.initial, recipe.distill or REFERENCE)
+    return tuple(stored_training(name) for name in names if name not in (RANDOM, REFERENCE))
+
+
+def stored_training(name: str) -> Path:
+    """The Keras model of an earlier training: of a folder, or by the name of a run in runs or a model in zoo.
+    ConfigError when there is none."""
+    for folder in (Path(name), Path("runs") / name, registry.REPOSITORY / "zoo" / name):
+        for path in (folder / "train" / KERAS_FILE, folder / KERAS_FILE):
+            if path.is_file():
+                return path
+    what = f"train: {name!r} is no earlier training, no {KERAS_FILE} in it, in runs/{name} or in zoo/{name}"
+    raise ConfigError(what, f'train it first, or name "{RANDOM}", "{REFERENCE}" or another folder')
 
 
 def load(path: Path) -> Job:

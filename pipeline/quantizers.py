@@ -224,7 +224,7 @@ class SymmetricInteger(WeightQuantizer):
 
 @keras.saving.register_keras_serializable(package="tritmcu")
 class Unquantized(SymmetricInteger):
-    """Float weights, untouched in Keras; what leaves it are their 8-bit integers, so Keras and device agree to these."""
+    """Float weights, untouched in Keras; what leaves it are their 8-bit integers, so the device rounds once more."""
 
     def __call__(self, w: Tensor) -> Tensor:
         return ops.convert_to_tensor(w)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import os
-import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import jacobian, registry
+from pipeline import checkpoint, registry
 from pipeline.backend import compiled, keras, to_numpy, value_and_gradients
 from pipeline.datasets import _augment
-from pipeline.errors import ConfigError, ToolError
-from pipeline.job import Job, TrainConfig
-from pipeline.models import _blocks, _keras
+from pipeline.errors import ConfigError
+from pipeline.job import Job, TrainConfig, eps_value
+from pipeline.models import _blocks, _initial, _keras
+from pipeline.objective import Objective, survives
 from pipeline.types import Dataset, Int8Array, Progress, Split, TrainedModel, digest_of, no_progress
 
 ops = keras.ops
 
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.npz"
-CHECKPOINT_FORMAT = 1
 SETTLING_BATCHES = 30
-WARM_SAMPLES = 512
-"""Training samples that show a warm start the ranges of its tensors."""
+MEASURES = ("loss", "accuracy", "jacobian")
+"""What a step answers and the history averages."""
 
 
 def train(
@@ -40,143 +37,149 @@ def train(
     epochs: int | None = None,
     progress: Progress = no_progress,
 ) -> TrainedModel:
-    """The trained network; writes folder/model.keras and, after every epoch, folder/checkpoints/last.npz.
+    """The trained network; writes folder/model.keras and, after every epoch and when interrupted (KeyboardInterrupt),
+    folder/checkpoints/last.npz.
 
-    The weights are those of the epoch with the best validation accuracy, of equals the one with the smaller loss there.
-    resume: continue from the checkpoint if there is one; the weights then equal those of an unbroken run. epochs:
-    instead of the job's.
+    The weights are those of the epoch that did best on the validation split: accuracy, or what train.best_by says; of
+    equals the one with the smaller loss there. resume: continue from the checkpoint if there is one, in the middle of
+    an epoch too; the weights then equal those of an unbroken run. epochs: instead of the job's.
     ConfigError: the loss is no longer finite (the last good checkpoint is kept), a checkpoint of another job.
     """
     recipe = job.train if epochs is None else job.train.model_copy(update={"epochs": epochs})
     run = _Run(job, recipe, _limited(dataset, job.dataset.limit_train), folder / CHECKPOINTS / CHECKPOINT)
     if resume:
         run.restore()
-    while run.epoch < recipe.epochs:
-        run.train_epoch(progress)
-        run.save()
-    run.assign(run.model.variables, run.best)
+    run.train(progress)
+    run.assign(run.model.variables, run.done.best)
     _keras.save(run.model, folder)
     trained = _keras.describe(run.model, dataset, job.calibration)
-    metrics = {
-        "epochs": run.epoch,
-        "validation_accuracy": run.best_score[0],
-        "parameters": int(run.model.count_params()),
-    }
-    return replace(trained, name=job.name, history=tuple(run.history), metrics=metrics)
+    return replace(trained, name=job.name, history=run.done.history, metrics=run.metrics())
 
 
 def _limited(dataset: Dataset, samples: int | None) -> Dataset:
     return replace(dataset, splits={**dataset.splits, "train": dataset.splits["train"].take(samples)})
 
 
-@dataclass
-class _Run:
-    """One training run: model, optimizer and random state, and how far it has come."""
+@dataclass(frozen=True)
+class _Done:
+    """What whole epochs have left behind. best: the model's variables after the best one."""
 
-    job: Job
-    recipe: TrainConfig
-    dataset: Dataset
-    path: Path
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: list[NDArray[Any]] = field(default_factory=list)
+    history: tuple[dict[str, float], ...] = ()
+    best: tuple[NDArray[Any], ...] = ()
     best_score: tuple[float, float] = (-1.0, 0.0)
 
-    def __post_init__(self) -> None:
-        keras.utils.set_random_seed(self.job.seed)
-        builder = registry.load("models", self.job.model.name)
-        self.model = builder.build(self.dataset.input, len(self.dataset.classes), self.job.model, self.recipe)
-        if self.recipe.initial != "random":
-            self._warm_start(builder)
-        self.projections = keras.random.SeedGenerator(self.job.seed)
-        self.batch = min(self.recipe.batch_size, len(self.dataset.splits["train"]))
-        self.steps = len(self.dataset.splits["train"]) // self.batch
-        self.optimizer = _optimizer(self.recipe, self.steps * self.recipe.epochs)
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+
+class _Run:
+    """One training run: model, optimizer and random state, and how far it has come.
+
+    Everything that decides how training goes on changes inside a compiled step only, all of it or nothing: so a run can
+    be broken off anywhere. `at_rest` keeps that state while validation borrows the model.
+    """
+
+    def __init__(self, job: Job, recipe: TrainConfig, dataset: Dataset, path: Path) -> None:
+        keras.utils.set_random_seed(job.seed)
+        self.job, self.recipe, self.dataset, self.path = job, recipe, dataset, path
+        self.done = _Done()
+        self.at_rest: list[NDArray[Any]] | None = None
+        builder = registry.load("models", job.model.name)
+        self.model = builder.build(dataset.input, len(dataset.classes), job.model, recipe)
+        _blocks.check_layer_names(self.model, job.model)
+        _initial.start(self.model, recipe.initial, builder, dataset)
+        self.batch = min(recipe.batch_size, len(dataset.splits["train"]))
+        self.steps = len(dataset.splits["train"]) // self.batch
+        self.optimizer = _optimizer(recipe, self.steps * recipe.epochs)
         self.optimizer.build(self.model.trainable_variables)
-        self.step = compiled(self._step, ((self.batch, *self.dataset.input.shape), "int8"), ((self.batch,), "int64"))
-        self.settle = compiled(self._settle, ((self.batch, *self.dataset.input.shape), "int8"))
+        self.seed = keras.random.SeedGenerator(job.seed)
+        self.sums = keras.Variable(np.zeros(len(MEASURES), np.float32), trainable=False, name="sums")
+        teacher = _initial.teacher(recipe.distill, builder, self.model) if recipe.distill else None
+        self.objective = Objective(self.model, recipe, self._bounds(), self.seed, teacher)
+        self._compile()
+
+    def _compile(self) -> None:
+        samples, labels = ((self.batch, *self.dataset.input.shape), "int8"), ((self.batch,), "int64")
+        state = [*self._state(), self.sums]
+        self.step = compiled(self._step, samples, labels, state=state)
+        self.settle = compiled(self._settle, samples, labels, state=state)
+        self.survives = compiled(
+            self._survives, ((None, *self.dataset.input.shape), "int8"), ((None,), "int64"), state=state
+        )
         self.run_model = _keras.inference(self.model)
 
-    def _warm_start(self, builder: Any) -> None:
-        if not hasattr(builder, "warm_start"):
-            what = f"train.initial: model {self.job.model.name!r} has no reference weights"
-            raise ConfigError(what, 'set train.initial = "random"')
-        root = os.environ.get("TRITMCU_DATA")
-        x = self.dataset.splits["train"].x[:WARM_SAMPLES]
-        builder.warm_start(self.model, Path(root) if root else None, self.dataset.input.quantization.dequantize(x))
+    def train(self, progress: Progress) -> None:
+        """All epochs that are left."""
+        try:
+            while self.done.epoch < self.recipe.epochs:
+                self._steps(progress)
+                self._close_epoch()
+                self._save()
+        except KeyboardInterrupt:
+            if np.all(np.isfinite(to_numpy(self.sums.value))):
+                self._save()
+            raise
 
-    def train_epoch(self, progress: Progress) -> None:
-        """One pass over the training split, then validation; appends to the history and updates the best weights."""
-        sums = np.zeros(3)
+    def _steps(self, progress: Progress) -> None:
+        """The steps of this epoch that are left."""
+        first = int(self.optimizer.iterations) - self.done.epoch * self.steps
+        if first == 0:
+            self.sums.assign(np.zeros(len(MEASURES), np.float32))
         total = self.steps * self.recipe.epochs
-        for number, (x, y) in enumerate(self._batches(), start=1):
-            values = np.array([float(v) for v in self.step(x, y)])
+        for number, (x, y) in enumerate(self._batches(first), start=first + 1):
+            values = to_numpy(self.step(x, y))
             if not np.all(np.isfinite(values)):
                 raise self._diverged(number)
-            sums += values
-            progress("train", self.epoch * self.steps + number, total, self._info(sums / number))
-        loss, accuracy, penalty = (float(v) for v in sums / self.steps)
-        self._settle_statistics()
-        validation, validation_loss = self._validate()
-        self.epoch += 1
-        self.history.append(
-            {
-                "epoch": self.epoch,
-                "loss": loss,
-                "accuracy": accuracy,
-                "jacobian": penalty,
-                "validation_accuracy": validation,
-                "validation_loss": validation_loss,
-            }
-        )
-        if (validation, -validation_loss) >= self.best_score:
-            self.best_score, self.best = (validation, -validation_loss), _values(self.model.variables)
+            progress("train", self.done.epoch * self.steps + number, total, self._info(number))
 
-    def save(self) -> None:
-        """Writes the checkpoint beside its place and moves it there: a full disk leaves the previous one intact."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_name(f".{os.getpid()}.{self.path.name}")
-        meta = {
-            "format": CHECKPOINT_FORMAT,
-            "key": self._key(),
-            "epoch": self.epoch,
-            "history": self.history,
-            "best_score": self.best_score,
+    def _close_epoch(self) -> None:
+        """Validates; appends to the history and updates the best weights. Leaves the state of training as it was."""
+        self.at_rest = [*_values(self._state())]
+        if self.recipe.ema:
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        self._settle_statistics()
+        record = {"epoch": self.done.epoch + 1, **self._means(self.steps), **self._validate()}
+        score = (record[f"validation_{self.recipe.best_by}"], -record["validation_loss"])
+        best, best_score = self.done.best, self.done.best_score
+        if score >= best_score:
+            best, best_score = _values(self.model.variables), score
+        self.assign(self._state(), self.at_rest)
+        self.done = _Done((*self.done.history, record), best, best_score)
+        self.at_rest = None
+
+    def _save(self) -> None:
+        facts = {
+            "epoch": self.done.epoch,
+            "history": self.done.history,
+            "best_score": self.done.best_score,
+            "sums": [float(v) for v in to_numpy(self.sums.value)],
         }
-        arrays = {f"{i}": value for i, value in enumerate(_values(self._state()) + self.best)}
-        try:
-            np.savez(fresh, meta=np.array(json.dumps(meta)), **arrays)
-            fresh.replace(self.path)
-        except OSError as error:
-            raise ToolError(
-                f"{self.path}: cannot be written ({error.strerror or error})", "make room; --resume continues"
-            ) from error
-        finally:
-            fresh.unlink(missing_ok=True)
+        state = self.at_rest or _values(self._state())
+        checkpoint.save(self.path, self._key(), facts, [*state, *self.done.best])
 
     def restore(self) -> None:
         """Continues where the checkpoint stopped; without a checkpoint nothing happens."""
         if not self.path.exists():
             return
-        try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                meta = json.loads(str(archive["meta"]))
-                values = [archive[str(i)] for i in range(len(archive.files) - 1)]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ConfigError(f"{self.path}: damaged checkpoint ({error})", "delete it to start over") from error
-        if meta.get("format") != CHECKPOINT_FORMAT or meta.get("key") != self._key():
-            raise ConfigError(
-                f"{self.path}: the checkpoint of another job, data set or version",
-                "delete it, or train without --resume, to start over",
-            )
-        variables = [*self._state(), *self.model.variables]
-        if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+        facts, values = checkpoint.load(self.path, self._key())
+        state, best = self._state(), self.model.variables if facts["epoch"] else []
+        if [value.shape for value in values] != [tuple(variable.shape) for variable in [*state, *best]]:
             raise ConfigError(f"{self.path}: the checkpoint of another version of the model", "delete it to start over")
-        count = len(self._state())
-        self.assign(self._state(), values[:count])
-        self.best = values[count:]
-        self.epoch, self.history = int(meta["epoch"]), meta["history"]
-        self.best_score = tuple(meta["best_score"])
+        self.assign(state, values[: len(state)])
+        self.sums.assign(np.array(facts.get("sums", np.zeros(len(MEASURES))), np.float32))
+        self.done = _Done(tuple(facts["history"]), tuple(values[len(state) :]), tuple(facts["best_score"]))
+
+    def metrics(self) -> dict[str, Any]:
+        """What a card says of the training."""
+        best = max(self.done.history, key=lambda h: (h[f"validation_{self.recipe.best_by}"], -h["validation_loss"]))
+        return {
+            "epochs": self.done.epoch,
+            **{key: value for key, value in best.items() if key.endswith("_accuracy")},
+            "parameters": int(self.model.count_params()),
+            "initial": self.recipe.initial,
+            "teacher": self.recipe.distill or "none",
+        }
 
     @staticmethod
     def assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:
@@ -184,90 +187,121 @@ class _Run:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    def _step(self, x: Any, y: Any) -> tuple[Any, Any, Any]:
-        """One optimizer step on int8 x and labels y; (loss, accuracy, Jacobian penalty) as scalars."""
+    def _step(self, x: Any, y: Any) -> Any:
+        """One optimizer step on int8 x and labels y; its MEASURES, a vector."""
         real = self._real(x)
+        attacked = self.objective.attacked(real, y)
+        total = self.steps * self.recipe.epochs
+        share = ops.cast(self.optimizer.iterations, "float32") / total
 
-        def loss() -> tuple[Any, tuple[Any, Any, Any]]:
-            logits, penalty = self._logits(real)
-            entropy = ops.mean(keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True))
-            total = entropy + self.recipe.jacobian_lambda * penalty
-            correct = ops.mean(ops.cast(ops.equal(ops.argmax(logits, axis=1), y), "float32"))
-            return total, (total, correct, penalty)
+        def loss() -> tuple[Any, Any]:
+            values = self.objective.loss(real, y, attacked, share)
+            return values[0], ops.stack(values)
 
         variables = self.model.trainable_variables
         values, gradients = value_and_gradients(loss, variables)
         self.optimizer.apply(gradients, variables)
-        return values  # type: ignore[no-any-return]
+        self.sums.assign_add(values)
+        return values
 
-    def _logits(self, real: Any) -> tuple[Any, Any]:
-        if self.recipe.jacobian_lambda == 0:
-            return self.model(real, training=True), ops.zeros(())
-        return jacobian.penalty(
-            lambda x: self.model(x, training=True), real, self.recipe.jacobian_projections, self.projections
-        )
-
-    def _batches(self) -> Iterator[tuple[Int8Array, NDArray[np.int64]]]:
-        """Batches of one epoch: order and augmentation depend on seed and epoch only."""
+    def _batches(self, first: int) -> Iterator[tuple[Int8Array, NDArray[np.int64]]]:
+        """Batches of one epoch from number `first` on: order and augmentation depend on seed and epoch only."""
         split: Split = self.dataset.splits["train"]
-        rng = np.random.default_rng((self.job.seed, self.epoch))
+        rng = np.random.default_rng((self.job.seed, self.done.epoch))
         order = rng.permutation(len(split))[: self.steps * self.batch].reshape(self.steps, self.batch)
         vary = _augment.MODES[self.dataset.augment if self.recipe.augment else "none"]
-        for index in order:
-            yield vary(split.x[index], self.dataset.input.quantization, rng), split.y[index]
+        for number, index in enumerate(order):
+            x = vary(split.x[index], self.dataset.input.quantization, rng)
+            if number >= first:
+                yield x, split.y[index]
 
     def _settle_statistics(self) -> None:
-        """Moves the statistics of batch normalization from the noisy weights of training to those of inference."""
+        """Moves the statistics of batch normalization from the noisy weights of training to those of inference, on
+        samples as training sees them: attacked ones in adversarial training."""
         split = self.dataset.splits["train"]
         for number in range(SETTLING_BATCHES):
             start = number * self.batch % (len(split) - self.batch + 1)
-            self.settle(split.x[start : start + self.batch])
+            part = slice(start, start + self.batch)
+            self.settle(split.x[part], split.y[part])
 
-    def _settle(self, x: Any) -> Any:
+    def _settle(self, x: Any, y: Any) -> Any:
+        real = self._real(x)
+        inputs = self.objective.inputs(real, self.objective.attacked(real, y))
         with _blocks.deterministic(self.model):
-            return self.model(self._real(x), training=True)
+            return self.model(inputs, training=True)
 
     def _real(self, x: Any) -> Any:
         quantization = self.dataset.input.quantization
         return (ops.cast(x, "float32") - float(quantization.zero_point)) * quantization.scale
 
-    def _validate(self) -> tuple[float, float]:
-        """(accuracy, cross-entropy) of deterministic inference on the validation split."""
+    def _bounds(self) -> tuple[float, float]:
+        quantization = self.dataset.input.quantization
+        low, high = quantization.dequantize(np.array([quantization.qmin, quantization.qmax]))
+        return float(low), float(high)
+
+    def _validate(self) -> dict[str, float]:
+        """Accuracy and cross-entropy of deterministic inference on the validation split; accuracy on its first samples
+        under attack, if the recipe asks for it."""
         split = self.dataset.splits["validation"]
         logits = _keras.predict(self.run_model, split.x, self.dataset.input.quantization)
         entropy = keras.losses.sparse_categorical_crossentropy(split.y, logits, from_logits=True)
-        return float(np.mean(logits.argmax(axis=1) == split.y)), float(ops.mean(entropy))
+        found = {
+            "validation_accuracy": float(np.mean(logits.argmax(axis=1) == split.y)),
+            "validation_loss": float(ops.mean(entropy)),
+        }
+        few = split.take(self.recipe.robust_samples)
+        if len(few):
+            parts = range(0, len(few), _keras.BATCH)
+            kept = [to_numpy(self.survives(few.x[i : i + _keras.BATCH], few.y[i : i + _keras.BATCH])) for i in parts]
+            found["validation_robust_accuracy"] = float(np.mean(np.concatenate(kept)))
+        return found
 
-    def _info(self, means: NDArray[Any]) -> str:
-        text = f"epoch {self.epoch + 1}/{self.recipe.epochs} loss {means[0]:.3f} acc {means[1]:.3f}"
-        return f"{text} val {self.history[-1]['validation_accuracy']:.3f}" if self.history else text
+    def _survives(self, x: Any, y: Any) -> Any:
+        eps = eps_value(self.recipe.robust_budget or "1")
+        return survives(self.model, self._real(x), y, eps, self._bounds(), self.job.seed)
+
+    def _means(self, steps: int) -> dict[str, float]:
+        return dict(zip(MEASURES, (float(v) / steps for v in to_numpy(self.sums.value)), strict=True))
+
+    def _info(self, steps: int) -> str:
+        means = self._means(steps)
+        text = f"epoch {self.done.epoch + 1}/{self.recipe.epochs} loss {means['loss']:.3f} acc {means['accuracy']:.3f}"
+        if self.done.history:
+            last = self.done.history[-1]
+            text += f" val {last['validation_accuracy']:.3f}"
+            if "validation_robust_accuracy" in last:
+                text += f" robust {last['validation_robust_accuracy']:.3f}"
+        return text
 
     def _diverged(self, step: int) -> ConfigError:
-        kept = f"; the checkpoint of epoch {self.epoch} is kept" if self.epoch else ""
-        levers = "train.learning_rate" + (" or train.jacobian_lambda" if self.recipe.jacobian_lambda else "")
+        kept = f"; the checkpoint of epoch {self.done.epoch} is kept" if self.done.epoch else ""
+        strength, regularized = self.recipe.jacobian_lambda, self.recipe.regularized
+        levers = "train.learning_rate" + (" or train.jacobian_lambda" if regularized else "")
+        now = f"{self.recipe.learning_rate:g}" + (f", {strength}" if regularized else "")
         return ConfigError(
-            f"{self.job.name}: the loss is not finite at step {step} of epoch {self.epoch + 1}{kept}",
-            f"lower {levers} (now {self.recipe.learning_rate:g}"
-            + (f", {self.recipe.jacobian_lambda:g})" if self.recipe.jacobian_lambda else ")"),
+            f"{self.job.name}: the loss is not finite at step {step} of epoch {self.done.epoch + 1}{kept}",
+            f"lower {levers} (now {now})",
         )
 
     def _state(self) -> list[Any]:
         """Every variable that decides how training goes on."""
-        return [*self.model.variables, *self.optimizer.variables, self.projections.state]
+        return [*self.model.variables, *self.optimizer.variables, self.seed.state]
 
     def _key(self) -> str:
-        recipe = self.recipe.model_dump(exclude={"epochs"})
-        return digest_of(self.job.seed, self.job.model.model_dump(), recipe, self.dataset.digest)
+        recipe = {key: value for key, value in self.recipe.identity().items() if key != "epochs"}
+        sources = _initial.digests(self.recipe)
+        return digest_of(self.job.seed, self.job.model.identity(), recipe, self.dataset.digest, *sources)
 
 
 def _optimizer(recipe: TrainConfig, steps: int) -> Any:
     """Adam, with decoupled weight decay if asked for, and a cosine schedule over all steps."""
     floor = recipe.final_learning_rate / recipe.learning_rate
     schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, max(steps, 1), alpha=floor)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+    averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, **averaged)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-def _values(variables: Sequence[Any]) -> list[NDArray[Any]]:
-    return [to_numpy(v.value if hasattr(v, "value") else v).copy() for v in variables]
+def _values(variables: Sequence[Any]) -> tuple[NDArray[Any], ...]:
+    return tuple(to_numpy(v.value if hasattr(v, "value") else v).copy() for v in variables)

@@ -56,7 +56,9 @@ def load(folder: Path) -> Any:
 
 def inference(model: Any) -> Callable[[Any], Any]:
     """The model as one graph: real inputs (n, *shape) float32 -> outputs, any n, deterministic."""
-    return compiled(lambda x: model(x, training=False), ((None, *model.input_shape[1:]), "float32"))
+    return compiled(
+        lambda x: model(x, training=False), ((None, *model.input_shape[1:]), "float32"), state=model.variables
+    )
 
 
 def predict(

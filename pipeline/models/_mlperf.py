@@ -1,4 +1,5 @@
-"""Warm start of resnet8 from the MLPerf-Tiny reference model (mlcommons/tiny, pretrainedResnet.h5, Apache-2.0, float).
+"""The MLPerf-Tiny reference model of resnet8 (mlcommons/tiny, pretrainedResnet.h5, Apache-2.0, float): a warm start for
+ours, and a teacher.
 
 The reference has plain convolutions with bias and ReLUs of any range; ours bounded ones ([0, 4) and [0, 8)). A ReLU
 network is positively homogeneous, so every tensor is scaled to fill its range and the scales are taken back in the next
@@ -7,7 +8,7 @@ layer: at 32-bit weights both networks would compute the same logits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,38 @@ class _Convolution:
 def warm_start(model: Any, root: Path | None, x: NDArray[np.float32]) -> None:
     """Sets the resnet8's weights from root/mlperf_tiny/pretrainedResnet.h5; x: real images (n, 32, 32, 3) in [0, 1]
     that show the ranges. ConfigError when the file is missing or the model has another width."""
-    if root is None or not (root / FILE).exists():
-        raise ConfigError(f"train.initial: {FILE} is not in TRITMCU_DATA", "set TRITMCU_DATA, or remove train.initial")
-    convolutions, dense = _read(root / FILE)
+    convolutions, dense = _read(_file(root, "initial"))
     if model.get_layer("stem").filters != len(convolutions["stem"].bias):
         raise ConfigError("train.initial: the reference model has width 1", "set model.width to 1")
     _Transfer(model, convolutions).run(x, dense)
+
+
+def reference(root: Path | None) -> Callable[[Any], Any]:
+    """The reference model as a function: real images (n, 32, 32, 3) in [0, 1] -> logits (n, 10). ConfigError when the
+    file is missing."""
+    convolutions, (kernel, bias) = _read(_file(root, "distill"))
+
+    def output(name: str, x: Any) -> Any:
+        gain, shift = _affine(convolutions[name])
+        return _convolved(convolutions[name], x) * gain.astype(np.float32) + shift.astype(np.float32)
+
+    def run(x: Any) -> Any:
+        relu = keras.ops.relu
+        x = relu(output("stem", x))
+        for name in ("stack1", "stack2", "stack3"):
+            main = output(f"{name}_conv2", relu(output(f"{name}_conv1", x)))
+            x = relu(main + (x if name == "stack1" else output(f"{name}_shortcut", x)))
+        return keras.ops.mean(x, axis=(1, 2)) @ kernel.astype(np.float32) + bias.astype(np.float32)
+
+    return run
+
+
+def _file(root: Path | None, option: str) -> Path:
+    if root is None or not (root / FILE).exists():
+        raise ConfigError(
+            f"train.{option}: {FILE} is not in TRITMCU_DATA", f"set TRITMCU_DATA, or remove train.{option}"
+        )
+    return root / FILE
 
 
 def _read(path: Path) -> tuple[dict[str, _Convolution], tuple[Floats, Floats]]:
@@ -112,9 +139,7 @@ class _Transfer:
 
     def _plain(self, name: str, x: Any) -> Any:
         """The reference's convolution without its bias."""
-        conv = self.convolutions[name]
-        kernel = conv.kernel.astype(np.float32)
-        return to_numpy(keras.ops.conv(x, kernel, strides=conv.strides, padding="same")).astype(np.float32)
+        return to_numpy(_convolved(self.convolutions[name], x)).astype(np.float32)
 
     def _output(self, name: str, x: Any) -> Any:
         """The reference's convolution, bias and batch normalization of x."""
@@ -137,6 +162,10 @@ class _Transfer:
             (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance), (gamma, beta, mean, variance), strict=True
         ):
             variable.assign(value)
+
+
+def _convolved(conv: _Convolution, x: Any) -> Any:
+    return keras.ops.conv(x, conv.kernel.astype(np.float32), strides=conv.strides, padding="same")
 
 
 def _affine(conv: _Convolution) -> tuple[Floats, Floats]:
