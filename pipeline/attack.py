@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import registry
+from pipeline import layerwise, registry
 from pipeline.attacks import _art
 from pipeline.errors import ConfigError
 from pipeline.job import AttackConfig, Job, eps_value
@@ -34,6 +34,7 @@ from pipeline.types import (
 BATCH = 128
 ONE_STEP = ("fgsm",)
 """Attacks that know no steps and no random starts."""
+SENSITIVITY_SAMPLES = 128
 SLACK = 1e-6
 """Relative: 8/255 is eight lattice steps of 1/255, whatever floating point says."""
 
@@ -57,6 +58,20 @@ def attack(
     total = sum(len(budget.samples(test)) for budget in budgets)
     attacker = _Attacker(clean, run, _art.classifier(model, dataset), job.seed, total, progress)
     return (clean, *(attacker.run(budget) for budget in budgets))
+
+
+def noise_sensitivity(
+    job: Job, eps: str, trained_folder: Path, dataset: Dataset, *, progress: Progress = no_progress
+) -> dict[str, float]:
+    """Adversarial noise sensitivity of every layer of the Keras model with weights, by name (layerwise.quanos): FGSM of
+    eps on the first training samples."""
+    config = AttackConfig(name="fgsm", eps=(eps,))
+    samples = replace(dataset, splits={"test": dataset.splits["train"].take(SENSITIVITY_SAMPLES)})
+    clean, attacked = attack(job.model_copy(update={"attacks": (config,)}), trained_folder, samples, progress=progress)
+    model, quantization = _keras.load(trained_folder), dataset.input.quantization
+    names = [layer.name for layer in model.layers if hasattr(layer, "get_quantizers")]
+    outputs = [_keras.layer_outputs(model, d.splits["test"].x, quantization, names) for d in (clean, attacked)]
+    return layerwise.noise_sensitivity(*outputs)
 
 
 @dataclass(frozen=True)

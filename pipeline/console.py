@@ -143,6 +143,9 @@ def summary(report: Mapping[str, Any]) -> None:
     table(f"Accuracy: {report['job']['name']} on {report['board']['name']}", columns, rows, right=range(1, 8))
     unit, ram = latency["unit"], sum(memory["ram_groups"].values())
     stdout("")
+    if report["layerwise"]:
+        layerwise(report["layerwise"])
+        stdout("")
     table(
         "Cost on the device",
         ("", "value", "of the board"),
@@ -161,6 +164,22 @@ def summary(report: Mapping[str, Any]) -> None:
         ],
         right=(1, 2),
     )
+
+
+def layerwise(choice: Mapping[str, Any]) -> None:
+    """Prints the settings of every layer that were chosen after training."""
+    columns = ("layer", "bits", "clip", "bytes", "Lipschitz", "error", "share of bound")
+    rows = [
+        (n["name"], f"{n['bits']}", f"{n['clip']:g}", text.count(n["bytes"]),
+         *(f"{n[key]:.4g}" for key in ("lipschitz", "error", "bound_share")))
+        for n in choice["layers"]
+    ]  # fmt: skip
+    share = text.percent(choice["bytes"] / choice["ternary_bytes"], 0)
+    rows.append(("attack", "", "", "", "", "", f"{choice['bound_attack']:.4g}"))
+    rows.append(
+        ("all", "", "", f"{text.count(choice['bytes'])} ({share} of ternary)", "", "", f"{choice['bound']:.4g}")
+    )
+    table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, 7))
 
 
 def _accuracy_row(name: str, eps: str, steps: str, point: Mapping[str, Any], success: str) -> tuple[str, ...]:

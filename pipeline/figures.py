@@ -25,10 +25,11 @@ SAMPLES = 8
 
 
 def draw(numbers: Mapping[str, Any], trace: Trace, datasets: Sequence[Dataset]) -> dict[str, str]:
-    """HTML text of each figure by name: "accuracy" and "training" as <svg>, "samples" as <img>; "" for one without
-    data. numbers: the content of report.json."""
+    """HTML text of each figure by name: "accuracy", "layerwise" and "training" as <svg>, "samples" as <img>; "" for one
+    without data. numbers: the content of report.json."""
     return {
         "accuracy": _accuracy(numbers["accuracy"]),
+        "layerwise": _layerwise(numbers["layerwise"]),
         "training": _training(numbers["training"]),
         "samples": _samples(trace, datasets),
     }
@@ -45,13 +46,17 @@ def _figure(width: float, height: float) -> Figure:
 
 def _axes(figure: Figure, xlabel: str, ylabel: str) -> Axes:
     axes = figure.add_subplot()
+    _style(axes, xlabel, ylabel)
+    return axes
+
+
+def _style(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.set_xlabel(xlabel, color=MUTED)
     axes.set_ylabel(ylabel, color=MUTED)
     axes.tick_params(colors=MUTED, length=0)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    return axes
 
 
 def _svg(figure: Figure) -> str:
@@ -100,6 +105,30 @@ def _norm(norm: str) -> str:
     return {"linf": "L∞", "l2": "L2"}.get(norm, norm)
 
 
+def _layerwise(choice: Mapping[str, Any] | None) -> str:
+    """Left: each layer's share of the Lipschitz bound, its bits above the bar; right: the bound over the bytes spent on
+    the way to the choice, where there was a search."""
+    if choice is None:
+        return ""
+    figure = _figure(8.6, 3.4)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _style(left, "", "share of the bound")
+    bars = [
+        ("attack", choice["bound_attack"], ""),
+        *((n["name"], n["bound_share"], n["bits"]) for n in choice["layers"]),
+    ]
+    names, shares, bits = zip(*bars, strict=True)
+    colours = [ATTACK_COLOURS[0], *[COLOURS["device"]] * (len(bars) - 1)]
+    drawn = left.bar(range(len(bars)), shares, color=colours, width=0.7)
+    left.bar_label(drawn, [f"{b} bit" if b else "" for b in bits], fontsize=7.5, color=MUTED, padding=2)
+    left.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
+    _style(right, "packed weights (bytes)", "bound")
+    steps = choice["steps"] or [choice]
+    right.plot([s["bytes"] for s in steps], [s["bound"] for s in steps], "o-", color=COLOURS["twin"], markersize=4)
+    right.set_ylim(bottom=0)
+    return _svg(figure)
+
+
 def _training(history: Sequence[Mapping[str, float]]) -> str:
     """Loss (left axis) and accuracies (right axis) per epoch."""
     if len(history) < 2:
@@ -116,7 +145,10 @@ def _training(history: Sequence[Mapping[str, float]]) -> str:
     for key, label, colour in (
         ("accuracy", "training accuracy", COLOURS["twin"]),
         ("validation_accuracy", "validation accuracy", COLOURS["device"]),
+        ("validation_robust_accuracy", "robust accuracy", ATTACK_COLOURS[0]),
     ):
+        if not any(key in epoch for epoch in history):
+            continue
         right.plot(epochs, [100 * epoch.get(key, np.nan) for epoch in history], color=colour, label=label)
     right.set_ylim(0, 102)
     figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)

@@ -120,7 +120,7 @@ class AdversarialConfig(Strict):
             raise ValueError('steps: "fast_fgsm" takes one; "pgd" takes more')
         if self.method == "trades" and not self.random_start:
             raise ValueError('random_start: "trades" needs it, at the sample itself its gradient is zero')
-        if self.method != "trades" and "beta" in self.model_fields_set:
+        if self.method != "trades" and self.beta != type(self).model_fields["beta"].default:
             raise ValueError('beta: belongs to "trades"')
         return self
 
@@ -193,7 +193,10 @@ class TrainConfig(Trained):
             raise ValueError("robust_eps: needed with robust_samples where there is no adversarial.eps")
         if self.best_by == "robust_accuracy" and not self.robust_samples:
             raise ValueError('best_by: "robust_accuracy" needs robust_samples')
-        if self.distill is None and self.model_fields_set & {"distill_weight", "distill_temperature"}:
+        options = (self.distill_weight, self.distill_temperature)
+        if self.distill is None and options != tuple(
+            type(self).model_fields[name].default for name in ("distill_weight", "distill_temperature")
+        ):
             raise ValueError("distill: needed with distill_weight and distill_temperature")
         return self
 
@@ -238,9 +241,9 @@ class LayerwiseConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> LayerwiseConfig:
-        wrong = {"budget"} if self.method == "uniform" else {"bits"}
-        if used := wrong & self.model_fields_set:
-            raise ValueError(f'{used.pop()}: is not for method "{self.method}"')
+        foreign = "budget" if self.method == "uniform" else "bits"
+        if getattr(self, foreign) != type(self).model_fields[foreign].default:
+            raise ValueError(f'{foreign}: is not for method "{self.method}"')
         return self
 
 

@@ -8,13 +8,17 @@ layers bit widths by their adversarial noise sensitivity (ANS); its exact rule i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import lipschitz
 from pipeline.errors import ConfigError
+from pipeline.job import LayerwiseConfig, eps_value
 from pipeline.lipschitz import Floats, Share
 from pipeline.types import Int8Array, Progress, TrainedLayer, TrainedModel, no_progress
 
@@ -51,6 +55,60 @@ class Choice:
     @property
     def size_bytes(self) -> int:
         return sum(setting.size_bytes for setting in self.settings.values())
+
+
+def choose(
+    model: TrainedModel,
+    config: LayerwiseConfig,
+    norms: Mapping[str, float],
+    sensitivity: Mapping[str, float],
+    progress: Progress = no_progress,
+) -> Choice:
+    """The Choice a job asks for. norms: mean Euclidean norm of each weighted layer's input, sensitivity: ANS (read by
+    "quanos" only), both by layer name.
+
+    The bound is Euclidean: an eps per element is at most eps sqrt(n) over n elements.
+    """
+    eps = eps_value(config.eps) * math.sqrt(model.input.size_bytes)
+    if config.method == "uniform":
+        return uniform(model, norms, eps, config.bits)
+    budget = int(config.budget * ternary_bytes(model))
+    if config.method == "laq":
+        return laq(model, norms, eps, budget, progress)
+    return quanos(model, norms, eps, sensitivity, budget)
+
+
+def ternary_bytes(model: TrainedModel) -> int:
+    """Bytes of the packed weights with every layer ternary."""
+    return sum(_packed_bytes(layer, BITS[0]) for layer in _weighted(model))
+
+
+def summary(model: TrainedModel, choice: Choice) -> dict[str, Any]:
+    """The choice as plain JSON values, described in docs/REPORT.md under `layerwise`."""
+    shares = {name: setting.share for name, setting in choice.settings.items()}
+    exact = {name: replace(share, error=0.0) for name, share in shares.items()}
+    return {
+        "method": choice.method,
+        "eps_l2": choice.eps,
+        "bytes": choice.size_bytes,
+        "ternary_bytes": ternary_bytes(model),
+        "bound": choice.bound,
+        "bound_attack": lipschitz.bound(model, exact, choice.eps),
+        "layers": [
+            {
+                "name": name,
+                "bits": setting.bits,
+                "clip": setting.clip,
+                "bytes": setting.size_bytes,
+                "lipschitz": setting.share.lipschitz,
+                "error": setting.share.error,
+                "input_norm": setting.share.input_norm,
+                "bound_share": choice.bound - lipschitz.bound(model, {**shares, name: exact[name]}, choice.eps),
+            }
+            for name, setting in choice.settings.items()
+        ],
+        "steps": [{"bytes": size, "bound": bound} for size, bound in choice.steps],
+    }
 
 
 def quantize(weights: Floats, axis: tuple[int, ...], bits: int, clip: float) -> tuple[Int8Array, Floats]:
@@ -123,7 +181,7 @@ def quanos(
     return _choice(model, "quanos", eps, settings, steps)
 
 
-def noise_sensitivity(clean: Mapping[str, Floats], attacked: Mapping[str, Floats]) -> dict[str, float]:
+def noise_sensitivity(clean: Mapping[str, NDArray[Any]], attacked: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     """ANS by layer name from outputs (n, *shape) on clean and attacked samples; silent samples count as 0."""
     result = {}
     for name, a in clean.items():

@@ -55,6 +55,20 @@ def agreement(model: QModel, x: Int8Array, keras_outputs: Mapping[str, FloatArra
     return result
 
 
+def input_norms(trained: TrainedModel, x: Int8Array) -> dict[str, float]:
+    """Mean Euclidean norm, real units, of the input of every weighted layer by its name, on samples x int8
+    (n, *input shape): as the integer network holds them."""
+    lowering = _Lowering(trained)
+    model = lowering.run()
+    tensors = [x, *twin.trace(model, x)]
+
+    def norm(number: int) -> float:
+        real = model.tensor(number).quantization.dequantize(tensors[number]).reshape(len(x), -1)
+        return float(np.mean(np.linalg.norm(real, axis=1)))
+
+    return {layer.name: norm(lowering.tensor[layer.inputs[0]]) for layer in trained.layers if layer.kind in WEIGHTED}
+
+
 @dataclass
 class _Chain:
     """A layer and what is folded into it; `end` is the name of the last folded layer."""

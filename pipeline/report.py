@@ -75,6 +75,7 @@ def summarize(evidence: Evidence) -> Numbers:
             "attacks": [_attack(attacked, clean, evidence) for attacked in evidence.trace.datasets[1:]],
         },
         "agreement": _agreement(evidence),
+        "layerwise": evidence.qmodel.metrics.get("layerwise"),
         "confusion": _confusion(clean, len(evidence.qmodel.classes)).tolist(),
         "latency": _latency(evidence),
         "memory": _memory(evidence),

@@ -58,6 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
         result = getattr(made, "report" if whole else NOUNS[arguments.verb])
     if arguments.verb in ("run", "report"):
         _show(plan, result, arguments.json)
+    elif arguments.verb == "lower" and "layerwise" in result.metrics:
+        console.layerwise(result.metrics["layerwise"])
     return 0
 
 

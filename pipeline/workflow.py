@@ -25,6 +25,7 @@ from pipeline import (
     config,
     flash,
     footprint,
+    layerwise,
     lower,
     registry,
     render,
@@ -56,6 +57,8 @@ from pipeline.types import (
 STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
+NORM_SAMPLES = 128
+"""Training samples whose mean layer norms the choice of [layerwise] reckons with."""
 AGREEMENT_SAMPLES = 64
 """Clean samples whose every layer is compared between Keras and twin."""
 T = TypeVar("T")
@@ -193,10 +196,28 @@ class Workflow:
         job, trained = self._job("lower"), self.trained
 
         def make(_: Path) -> QModel:
-            return with_metrics(lower.lower(trained), job=job.model_dump(mode="json"))
+            description = {"job": job.model_dump(mode="json")}
+            if job.layerwise is None:
+                return with_metrics(lower.lower(trained), **description)
+            choice = self._choice(job.layerwise)
+            chosen = lower.lower(layerwise.apply(trained, choice))
+            return with_metrics(chosen, **description, layerwise=layerwise.summary(trained, choice))
 
-        key = digest_of(self._train_key, _code())
+        chosen = [job.layerwise.model_dump()] if job.layerwise else []
+        key = digest_of(self._train_key, _code(), *chosen)
         return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, _about_network)
+
+    def _choice(self, config: LayerwiseConfig) -> layerwise.Choice:
+        """The settings of the trained network's layers that the job's [layerwise] asks for."""
+        job, progress = self._job("lower"), self._display.progress
+        norms = lower.input_norms(self.trained, self.dataset.splits["train"].take(NORM_SAMPLES).x)
+        sensitivity: Mapping[str, float] = {}
+        if config.method == "quanos":
+            from pipeline import attack
+
+            folder = self.plan.folder / "train"
+            sensitivity = attack.noise_sensitivity(job, config.eps, folder, self.dataset, progress=progress)
+        return layerwise.choose(self.trained, config, norms, sensitivity, progress)
 
     @cached_property
     def clean(self) -> Dataset:

@@ -123,3 +123,9 @@ def test_a_damaged_model_is_named(digits, tmp_path):
     (tmp_path / "model.keras").write_bytes(b"PK\x03\x04 not a model")
     with pytest.raises(ConfigError, match=r"model\.keras: damaged"):
         attack.attack(job(), tmp_path, digits)
+
+
+def test_noise_sensitivity_grows_with_eps_and_names_the_weighted_layers(digits, trained):
+    small, large = (attack.noise_sensitivity(job(), eps, trained, digits) for eps in ("4/255", "32/255"))
+    assert set(small) == {"conv1", "conv2", "conv3", "logits"}
+    assert all(0 < small[name] < large[name] for name in small)

@@ -6,11 +6,13 @@ import dataclasses
 import html.parser
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline import board, render, report, twin
+from pipeline import board, layerwise, lower, render, report, twin
+from pipeline.job import LayerwiseConfig
 from pipeline.report import Evidence
 from pipeline.types import (
     AttackInfo,
@@ -22,6 +24,7 @@ from pipeline.types import (
     LinkStats,
     Split,
     Trace,
+    with_metrics,
 )
 from tests import tiny
 
@@ -38,6 +41,14 @@ def dataset_and_trace(model, x, y, attack=None) -> tuple[Dataset, DatasetTrace]:
     return dataset, DatasetTrace(
         dataset.label, dataset.digest, index, y, logits, logits.copy(), ticks, per_layer, keras, attack
     )
+
+
+def choice() -> dict[str, Any]:
+    """What LAQ says of the tiny network."""
+    trained = tiny.trained()
+    norms = lower.input_norms(trained, tiny.samples(tiny.qmodel(), 4))
+    config = LayerwiseConfig(method="laq", budget=2.0)
+    return layerwise.summary(trained, layerwise.choose(trained, config, norms, {}))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +70,7 @@ def evidence() -> Evidence:
     return Evidence(
         job={"name": "toy", "description": "<b>toy</b>", "seed": 7},
         board=host,
-        qmodel=model,
+        qmodel=with_metrics(model, layerwise=choice()),
         sources=sources,
         image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), 9000, 5000, 1500, 6000, 4096, 2048, {}, {}),
         trace=Trace(
@@ -137,6 +148,20 @@ def test_bytes_per_second_counts_both_directions(numbers):
     assert numbers["link"]["bytes_per_s"] == 2000
 
 
+def test_the_layerwise_choice_is_reported_layer_by_layer(evidence, numbers, tmp_path):
+    chosen = numbers["layerwise"]
+    weighted = [layer.name for layer in evidence.qmodel.layers if layer.weights is not None]
+    assert [layer["name"] for layer in chosen["layers"]] == weighted
+    assert sum(layer["bytes"] for layer in chosen["layers"]) == chosen["bytes"] <= 2 * chosen["ternary_bytes"]
+    parts = [layer["bound_share"] for layer in chosen["layers"]]
+    assert sum(parts) + chosen["bound_attack"] == pytest.approx(chosen["bound"], rel=1e-6)
+    report.report(evidence, tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert all(
+        f"| {name} | {layer['bits']} |" in markdown for name, layer in zip(weighted, chosen["layers"], strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     ("successes", "n", "low", "high"),
     [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (0, 0, 0.0, 1.0)],
@@ -181,7 +206,7 @@ def test_html_is_well_formed_and_loads_nothing_from_outside(evidence, tmp_path):
     tags.feed(text)
     assert tags.open == []
     assert all(url.startswith(("data:", "#")) for url in tags.loads)
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
     assert "&lt;b&gt;toy" in text
 
 
@@ -189,6 +214,7 @@ def test_a_report_without_attacks_training_and_keras(evidence, tmp_path):
     bare = dataclasses.replace(evidence.trace.datasets[0], keras_logits=None)
     trace = dataclasses.replace(evidence.trace, datasets=(bare,))
     few = dataclasses.replace(evidence, trace=trace, datasets=evidence.datasets[:1], agreement={}, history=())
+    few = dataclasses.replace(few, qmodel=tiny.qmodel())
     numbers = report.report(few, tmp_path)
     assert numbers["accuracy"]["attacks"] == []
     assert numbers["accuracy"]["clean"]["keras"] is None
