@@ -152,7 +152,9 @@ class Blocks:
 
     def relu(self, x: Tensor, name: str, integer: int = RELU_INTEGER) -> Tensor:
         """ReLU with range [0, 2^integer), of 8 bits or those of the job."""
-        return qkeras.QActivation(qkeras.quantized_relu(self.config.activation_bits, integer), name=name)(x)
+        bits = self.config.activation_bits
+        quantizer = qkeras.quantized_relu if bits == 8 else HalfUpRelu
+        return qkeras.QActivation(quantizer(bits, integer), name=name)(x)
 
     def linear(self, x: Tensor, name: str, integer: int = RELU_INTEGER) -> Tensor:
         """Rounds to 8 bits with range [-2^integer, 2^integer)."""
