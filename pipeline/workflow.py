@@ -39,7 +39,7 @@ from pipeline import (
 )
 from pipeline.board import Board
 from pipeline.errors import ConfigError, DeviceError
-from pipeline.job import AttackConfig, DatasetConfig, Job
+from pipeline.job import AttackConfig, DatasetConfig, Job, LayerwiseConfig, earlier
 from pipeline.report import Numbers
 from pipeline.types import (
     Dataset,
@@ -57,6 +57,8 @@ from pipeline.types import (
 STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
+CHOSEN = "chosen"
+"""Folder of the trained network with the weights that [layerwise] chose."""
 NORM_SAMPLES = 128
 """Training samples whose mean layer norms the choice of [layerwise] reckons with."""
 AGREEMENT_SAMPLES = 64
@@ -200,12 +202,26 @@ class Workflow:
             if job.layerwise is None:
                 return with_metrics(lower.lower(trained), **description)
             choice = self._choice(job.layerwise)
-            chosen = lower.lower(layerwise.apply(trained, choice))
-            return with_metrics(chosen, **description, layerwise=layerwise.summary(trained, choice))
+            chosen = layerwise.apply(trained, choice)
+            store.save(self.plan.folder / CHOSEN, chosen, key)
+            return with_metrics(lower.lower(chosen), **description, layerwise=layerwise.summary(trained, choice))
 
-        chosen = [job.layerwise.model_dump()] if job.layerwise else []
-        key = digest_of(self._train_key, _code(), *chosen)
+        settings = [job.layerwise.model_dump()] if job.layerwise else []
+        key = digest_of(self._train_key, _code(), *settings)
         return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, _about_network)
+
+    @property
+    def keras_folder(self) -> Path:
+        """Where the Keras model lies whose weights the integer network has: in `train`, or with [layerwise] its copy in
+        `chosen`, made here if need be."""
+        folder = self.plan.folder / ("train" if self._job("attack").layerwise is None else CHOSEN)
+        if folder.name == CHOSEN:
+            from pipeline.models import _keras
+
+            if not (folder / _keras.FILE).exists():
+                model = _keras.load(self.plan.folder / "train")
+                _keras.save(_keras.with_weights(model, store.load(folder, TrainedModel)), folder)
+        return folder
 
     def _choice(self, config: LayerwiseConfig) -> layerwise.Choice:
         """The settings of the trained network's layers that the job's [layerwise] asks for."""
@@ -232,14 +248,14 @@ class Workflow:
 
     @cached_property
     def _tested(self) -> Tested:
-        job, qmodel, folder = self._job("attack"), self.qmodel, self.plan.folder / "train"
+        job, qmodel = self._job("attack"), self.qmodel
         attacks = tuple(config.model_copy(update={"samples": self._samples(config)}) for config in job.attacks)
 
         def make(_: Path) -> Tested:
             from pipeline import attack
             from pipeline.models import _keras
 
-            limited = job.model_copy(update={"attacks": attacks})
+            limited, folder = job.model_copy(update={"attacks": attacks}), self.keras_folder
             datasets = attack.attack(limited, folder, self.clean, progress=self._display.progress)
             x, names = self.clean.splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
             outputs = _keras.layer_outputs(_keras.load(folder), x, qmodel.input.quantization, filter(None, names))
@@ -368,7 +384,8 @@ class Workflow:
         job = self._job("train")
         return digest_of(
             *(job.seed, job.calibration, job.dataset.model_dump(exclude={"limit_test"})),
-            *(job.model.model_dump(), job.train.model_dump()),
+            *(job.model.identity(), job.train.identity()),
+            *(digest_of(path.read_bytes()) for path in earlier(job.train)),
             *(_plug_in("datasets", job.dataset.name), _plug_in("models", job.model.name)),
         )
 

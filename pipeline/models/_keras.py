@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import lipschitz
 from pipeline.backend import compiled, keras, qkeras, to_numpy
 from pipeline.errors import ConfigError, UnsupportedError
 from pipeline.models import _blocks  # noqa: F401  registers its layers with Keras for `load`
@@ -52,6 +53,16 @@ def load(folder: Path) -> Any:
     except Exception as error:  # Keras raises whatever its zip, json and h5 readers raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(f"{path}: damaged or of another version ({reason})", "train again") from error
+
+
+def with_weights(model: Any, trained: TrainedModel) -> Any:
+    """The keras.Model itself, its kernels set to the real weights of the layers of the same name. Its quantizers stay:
+    fewer bits than theirs are met to the rounding of theirs."""
+    for layer in trained.layers:
+        if "codes" in layer.arrays:
+            kernel = "depthwise_kernel" if layer.kind == "depthwise_conv2d" else "kernel"
+            getattr(model.get_layer(layer.name), kernel).assign(lipschitz.real_weights(layer))
+    return model
 
 
 def inference(model: Any) -> Callable[[Any], Any]:
