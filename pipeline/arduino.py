@@ -22,8 +22,13 @@ def require(board: Board) -> None:
     if not board.is_arduino:
         raise ConfigError(
             f"board {board.name!r}: its firmware is bare metal, port {board.port!r}, no Arduino sketch",
-            f'tritmcu export --format cmake --board {board.name}, or a board whose file says port = "arduino"',
+            f'{export_command(board, "cmake")}; or a board whose file says port = "arduino"',
         )
+
+
+def export_command(board: Board, form: str) -> str:
+    """The command line that exports a network for the board in the format `form`, for hints."""
+    return f"tritmcu export JOB --board {board.name} --format {form} --output DIR"
 
 
 def library_name(model: str) -> str:
@@ -73,7 +78,7 @@ def require_cli(board: Board) -> None:
     if shell.find(CLI) is None:
         raise ToolError(
             f"board {board.name!r}: building for it takes {CLI}, which is not installed",
-            f"{shell.install_hint(CLI)}; or tritmcu export --format arduino --board {board.name}, for the Arduino IDE",
+            f"{shell.install_hint(CLI)}; or, for the Arduino IDE, {export_command(board, 'arduino')}",
         )
 
 

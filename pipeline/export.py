@@ -43,7 +43,7 @@ def _cmake(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], 
     if not board.build_programs:
         raise ConfigError(
             f"board {board.name!r}: only the tools of its Arduino core can build for it",
-            f"tritmcu export --format arduino --board {board.name}",
+            arduino.export_command(board, "arduino"),
         )
     toolchain = "" if board.is_host else "-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake "
     return dict(sources.files), f"cmake -G Ninja -B build {toolchain}&& cmake --build build"
