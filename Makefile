@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest hil data clean
+.PHONY: help setup run test lint pytest hil bench-kernels data clean
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -37,6 +37,9 @@ pytest: setup ## the tests alone (PYTEST='-k words -x' passes options on)
 hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; without BOARD all of rig.toml)
 	TRITMCU_HIL_BOARD='$(BOARD)' TRITMCU_HIL_PORT='$(PORT)' TRITMCU_HIL_UNIT='$(UNIT)' \
 		$(BIN)/python -m pytest tests/hil -v $(PYTEST)
+
+bench-kernels: setup ## what the kernels cost on every core, beside CMSIS-NN (CMSIS_NN_ROOT=...; BENCH='--core cortex-m4f')
+	@$(BIN)/python -m bench.kernels $(BENCH)
 
 data: setup ## unpack ../shared/data, where it exists, into build/data
 	@if [[ -z "$$TRITMCU_DATA" && -f ../shared/data/unpack.py && ! -f build/data/complete ]]; then \

@@ -1,0 +1,132 @@
+"""`make bench-kernels`: what every layer of ResNet-8 and DS-CNN costs on every core, beside CMSIS-NN's int8 kernels.
+
+Executed instructions are exact, from the emulated boards; cycles come from a model of the Cortex-M4, not from silicon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import cmsis, measure, networks, publish
+from bench.cmsis import Library
+from bench.measure import BOARDS, M4, Network
+from pipeline import console, shell
+from pipeline.errors import ConfigError, PipelineError, ToolError
+from pipeline.registry import unknown
+from pipeline.types import Progress, QModel, no_progress
+
+EXPECTED_FAILURE, INTERRUPTED = 2, 130
+DEVELOPMENT = ("unicorn", "capstone", "matplotlib")
+"""Python packages the bench needs beyond the project's own."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 an expected failure, 130 interrupted."""
+    try:
+        arguments = _parser().parse_args(argv)
+        _run(arguments)
+    except PipelineError as error:
+        console.stderr(f"error: {error}")
+        if error.hint:
+            console.stderr(f"hint: {error.hint}")
+        return EXPECTED_FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def bench(
+    cores: Sequence[str], models: Sequence[QModel], libraries: dict[str, Library], progress: Progress = no_progress
+) -> dict[str, Any]:
+    """The content of kernels.json for these cores: {layers: [...], networks: {core: {name: ...}}}. Each core runs
+    `models`; the Cortex-M4 the zoo's too, where `models` are all there are. libraries: CMSIS-NN by core."""
+    jobs = [(core, model) for core in cores for model in models if core == M4 or model.name in PORTED]
+    layers: list[dict[str, Any]] = []
+    totals: dict[str, dict[str, Any]] = {core: {} for core in cores}
+    with tempfile.TemporaryDirectory(prefix="tritmcu-bench-") as folder:
+        for done, (core, model) in enumerate(jobs):
+            progress("bench", done, len(jobs), f"{model.name} on {core}")
+            network = Network(model, core, Path(folder))
+            ours = network.count()
+            others = {"reference": network.count("reference")} if core in PLAIN else {}
+            if core in libraries:
+                others["cmsis_nn"] = network.count_cmsis(libraries[core])
+            layers += measure.layer_rows(network, ours, others)
+            totals[core][model.name] = measure.network_row(network, ours, others)
+    return publish.with_recorded({"layers": layers, "networks": totals})
+
+
+PORTED = ("resnet8", "dscnn", "dense512")
+"""Networks that every core runs."""
+PLAIN = ("cortex-m0", "cortex-m3")
+"""Cores without DSP instructions, where the portable kernels are measured too."""
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    _require_packages()
+    cores = _cores(arguments.core)
+    root = cmsis.root()
+    libraries = cmsis.libraries(root, map(measure.target, cores)) if root else {}
+    if root and arguments.core:
+        _require_each(cores, libraries, root)
+    models = _models(arguments.only)
+    display = console.display()
+    try:
+        found = bench(cores, models, libraries, display.progress)
+    finally:
+        display.close()
+    found["compiler"] = shell.run(["arm-none-eabi-gcc", "--version"]).output.splitlines()[0]
+    if not arguments.only:
+        publish.write(publish.merged(found))
+    if arguments.json:
+        console.stdout(json.dumps(found, indent=1))
+    else:
+        publish.show(found, arguments.only)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--core", action="append", metavar="CORE", help=f"one of {', '.join(BOARDS)}; may be repeated")
+    parser.add_argument("--only", default="", metavar="WORD", help="layers and networks with this in the name; no file")
+    parser.add_argument("--json", action="store_true", help="JSON on standard output and nothing else there")
+    return parser
+
+
+def _cores(asked: Sequence[str] | None) -> list[str]:
+    for core in asked or ():
+        if core not in BOARDS:
+            raise ConfigError(*unknown("core", core, BOARDS))
+    return list(dict.fromkeys(asked or BOARDS))
+
+
+def _models(only: str) -> list[QModel]:
+    """Networks that hold a layer whose name has `only` in it."""
+    models = [networks.resnet8(), networks.dscnn(), networks.dense512(), *networks.zoo()]
+    wanted = [model for model in models if any(only in f"{model.name}/{layer.name}" for layer in model.layers)]
+    if not wanted:
+        raise ConfigError(*unknown("layer or network", only, [model.name for model in models]))
+    return wanted
+
+
+def _require_each(cores: Sequence[str], libraries: dict[str, Library], root: Path) -> None:
+    """A core that was asked for by name must have its library."""
+    for core in cores:
+        if core not in libraries:
+            cmsis.libraries(root, [measure.target(core)])
+
+
+def _require_packages() -> None:
+    missing = [name for name in DEVELOPMENT if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ToolError(f"Python packages are missing: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""What the bench leaves behind: kernels.json, the tables and the picture of docs/KERNELS.md; and what it prints."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.measure import BOARDS, M4
+from pipeline import console, registry, store, text
+
+RESULTS = registry.REPOSITORY / "bench" / "results" / "kernels.json"
+RECORDED = registry.REPOSITORY / "bench" / "cmsis_nn.json"
+"""Figures of CMSIS-NN measured once by this bench, and how; instructions by core and by shape of the layer."""
+DOCUMENT = registry.REPOSITORY / "docs" / "KERNELS.md"
+PICTURE = registry.REPOSITORY / "docs" / "images" / "kernels.svg"
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+OURS, THEIRS, INK, GRID = "#0b8a6f", "#98a2b3", "#1c2430", "#e4e7ec"
+IN_DOCUMENT = ("resnet8", "dscnn", "dense512")
+"""Networks whose layers the document shows."""
+
+Row = dict[str, Any]
+
+
+@functools.cache
+def recorded() -> dict[str, Any]:
+    """{conditions: text, instructions: {core: {shape: number}}}."""
+    return dict(json.loads(RECORDED.read_text()))
+
+
+def with_recorded(found: dict[str, Any]) -> dict[str, Any]:
+    """The results with cmsis_nn_source: "measured", or "recorded" and the figure taken from there, or "none"."""
+    layers = [
+        _with_source(row, recorded()["instructions"].get(row["core"], {}).get(row["shape"])) for row in found["layers"]
+    ]
+    networks = {
+        core: {name: _with_source(row, _sum(layers, core, name)) for name, row in rows.items()}
+        for core, rows in found["networks"].items()
+    }
+    return {**found, "layers": layers, "networks": networks}
+
+
+def _with_source(row: Row, known: int | None) -> Row:
+    if "cmsis_nn_instructions" in row:
+        return {**row, "cmsis_nn_source": "measured"}
+    return {**row, "cmsis_nn_instructions": known, "cmsis_nn_source": "none" if known is None else "recorded"}
+
+
+def _sum(layers: Iterable[Row], core: str, network: str) -> int | None:
+    """Of CMSIS-NN's instructions; None where one of the network's layers has none."""
+    counts = [r["cmsis_nn_instructions"] for r in layers if r["core"] == core and r["name"].startswith(f"{network}/")]
+    return None if None in counts else sum(counts)
+
+
+def merged(found: dict[str, Any]) -> dict[str, Any]:
+    """The stored table with the cores of `found` replaced, in the order of the cores."""
+    before = read() if RESULTS.exists() else {"layers": [], "networks": {}}
+    fresh = set(found["networks"])
+    kept = [row for row in before["layers"] if row["core"] not in fresh]
+    order = list(BOARDS)
+    totals = {**_by_core(before), **found["networks"]}
+    return {
+        "compiler": found["compiler"],
+        "layers": sorted([*kept, *found["layers"]], key=lambda row: order.index(row["core"])),
+        "networks": totals.get(M4, {}),
+        "networks_by_core": {core: totals[core] for core in order if core in totals},
+    }
+
+
+def _by_core(results: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(results.get("networks_by_core", {}))
+
+
+def read() -> dict[str, Any]:
+    """The content of kernels.json."""
+    return dict(json.loads(RESULTS.read_text()))
+
+
+def write(results: dict[str, Any]) -> None:
+    """Stores the results, and what docs/KERNELS.md shows of them."""
+    store.write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    store.write_text(PICTURE, picture(results))
+    document = DOCUMENT.read_text()
+    if BEGIN not in document:
+        document += f"\n## Figures\n\n{BEGIN}\n{END}\n"
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    store.write_text(DOCUMENT, f"{before}{BEGIN}\n{tables(results)}\n{END}{after}")
+
+
+def show(found: dict[str, Any], only: str = "") -> None:
+    """Prints the tables."""
+    for core, totals in found["networks"].items():
+        rows = [row for row in found["layers"] if row["core"] == core and only in row["name"]]
+        cells = [_layer_cells(row) for row in rows] + [_network_cells(name, row) for name, row in totals.items()]
+        console.table(f"{core}, emulated {BOARDS[core]}", LAYER_COLUMNS, cells, right=range(2, len(LAYER_COLUMNS) - 1))
+        console.stdout("")
+    if M4 in found["networks"]:
+        names = list(found["networks"][M4])
+        console.table(f"Bytes, {BOARDS[M4]}", ("", *names), _size_cells(found["networks"][M4]), right=range(1, 9))
+        console.stdout("")
+    console.stdout("instructions: executed, exact; cycles: Cortex-M4 model, not silicon")
+    if any(row["cmsis_nn_source"] == "recorded" for row in found["layers"]):
+        console.stdout(f"CMSIS-NN recorded: {recorded()['conditions']}")
+
+
+LAYER_COLUMNS = ("layer", "kernel", "MACs", "instructions", "per MAC", "cycles (model)", "per MAC", "code", "tables",
+                 "scratch", "reference", "CMSIS-NN s8", "times fewer", "CMSIS-NN is")  # fmt: skip
+
+
+def _layer_cells(row: Row) -> tuple[str, ...]:
+    """One layer: what it costs, then what others do."""
+    cost = (
+        _count(row["macs"]),
+        text.count(row["instructions"]),
+        _ratio(row["instructions"], row["macs"]),
+        _count(row["cycles_model"]),
+        _ratio(row["cycles_model"], row["macs"]),
+        *(text.count(row[key]) for key in ("code_bytes", "table_bytes", "scratch_bytes")),
+    )
+    return (row["name"], row["kernel"].removeprefix("nn_"), *cost, *_comparison(row))
+
+
+def _network_cells(name: str, row: Row) -> tuple[str, ...]:
+    sizes = (row["code_bytes"], row["weight_bytes"] + row["table_bytes"], row["scratch_bytes"])
+    return (
+        f"{name}, whole",
+        "",
+        "",
+        text.count(row["instructions"]),
+        "",
+        "",
+        "",
+        *map(text.count, sizes),
+        *_comparison(row),
+    )
+
+
+def _comparison(row: Row) -> tuple[str, ...]:
+    theirs = row["cmsis_nn_instructions"]
+    counts = (_count(n) for n in (row.get("reference_instructions"), theirs))
+    source = row["cmsis_nn_source"] if theirs else "–"
+    return (*counts, _ratio(theirs, row["instructions"]), source)
+
+
+def _count(number: int | None) -> str:
+    return text.count(number) if number else "–"
+
+
+def _ratio(a: float | None, b: float | None) -> str:
+    return f"{a / b:.2f}" if a and b else "–"
+
+
+SIZES = {
+    "weight_bytes": "weights",
+    "table_bytes": "other layer tables",
+    "code_bytes": "kernels",
+    "flash_bytes": "whole image, flash",
+    "arena_bytes": "activation arena",
+    "scratch_bytes": "kernel scratch",
+    "stack_bytes": "stack, deepest use",
+    "ram_extra_bytes": "all RAM but activations",
+}
+"""What the size table names each key of a network's row."""
+
+
+def _size_cells(totals: Mapping[str, Row]) -> list[tuple[str, ...]]:
+    return [(label, *(text.count(row[key]) for row in totals.values())) for key, label in SIZES.items()]
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """The Markdown between the markers of docs/KERNELS.md: layers on the Cortex-M4, networks on all cores, bytes."""
+    m4 = [row for row in results["layers"] if row["core"] == M4]
+    kept = [row for row in m4 if _in_document(row)]
+    distinct = {row["shape"]: row for row in reversed(kept)}
+    rows = [_document_cells(row) for row in kept if distinct[row["shape"]] is row]
+    head = (
+        "layer on the Cortex-M4",
+        "instructions",
+        "per MAC",
+        "cycles, model",
+        "CMSIS-NN s8",
+        "per MAC",
+        "times fewer",
+    )
+    totals = [
+        (name, core, text.count(row["instructions"]), _count(row.get("reference_instructions")), *_theirs(row))
+        for core, networks in results["networks_by_core"].items()
+        for name, row in networks.items()
+    ]
+    return "\n\n".join(
+        (
+            f"![Instructions per multiply-accumulate](images/{PICTURE.name})",
+            _markdown(head, rows),
+            _markdown(("network", "core", "instructions", "portable kernels", "CMSIS-NN s8", "times fewer"), totals),
+            _markdown(("bytes on the Cortex-M4", *results["networks"]), _size_cells(results["networks"])),
+            f"Compiled by {results['compiler']}. CMSIS-NN: {recorded()['conditions']}",
+        )
+    )
+
+
+def _document_cells(row: Row) -> tuple[str, ...]:
+    theirs = row["cmsis_nn_instructions"]
+    return (
+        row["shape"], text.count(row["instructions"]), _ratio(row["instructions"], row["macs"]),
+        text.count(row["cycles_model"]), _count(theirs), _ratio(theirs, row["macs"]),
+        _ratio(theirs, row["instructions"]),
+    )  # fmt: skip
+
+
+def _theirs(row: Row) -> tuple[str, str]:
+    theirs = row["cmsis_nn_instructions"]
+    return (_count(theirs), _ratio(theirs, row["instructions"]))
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def picture(results: Mapping[str, Any]) -> str:
+    """SVG: instructions per multiply-accumulate of each kind of layer on the Cortex-M4, ours and CMSIS-NN's."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    rows = {
+        row["shape"]: row
+        for row in results["layers"]
+        if row["core"] == M4 and row["macs"] and row["cmsis_nn_instructions"] and _in_document(row)
+    }
+    matplotlib.rcParams.update({"svg.hashsalt": "tritmcu", "svg.fonttype": "none", "font.size": 9})
+    figure = Figure(figsize=(8, 0.5 * len(rows) + 0.8), layout="constrained")
+    axes = figure.add_subplot()
+    for key, label, colour, shift in (
+        ("cmsis_nn_instructions", "CMSIS-NN, int8", THEIRS, 0.2),
+        ("instructions", "here, ternary", OURS, -0.2),
+    ):
+        values = [row[key] / row["macs"] for row in rows.values()]
+        bars = axes.barh([i + shift for i in range(len(rows))], values, 0.38, label=label, color=colour)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, color=INK)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlabel("executed instructions per multiply-accumulate, Cortex-M4")
+    axes.grid(axis="x", color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0)
+    axes.legend(frameon=False)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _in_document(row: Row) -> bool:
+    return row["name"].split("/")[0] in IN_DOCUMENT
