@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest hil bench-kernels data clean
+.PHONY: help setup run test lint pytest hil bench-kernels data clean zoo-add ablation results
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -44,6 +44,15 @@ bench-kernels: setup ## what the kernels cost on every core, beside CMSIS-NN (CM
 data: setup ## unpack ../shared/data, where it exists, into build/data
 	@if [[ -z "$$TRITMCU_DATA" && -f ../shared/data/unpack.py && ! -f build/data/complete ]]; then \
 		mkdir -p build && $(BIN)/python ../shared/data/unpack.py build/data && touch build/data/complete; fi
+
+zoo-add: setup ## an entry of the zoo from a finished run (RUN=runs/NAME)
+	$(BIN)/python -m bench.zoo add '$(RUN)'
+
+ablation: setup ## train and attack what is missing of bench/ablation.toml (an hour; goes on where it stopped)
+	$(BIN)/python -m bench.ablation
+
+results: setup ## docs/RESULTS.md from the zoo's cards and the stored ablation
+	$(BIN)/python -m bench.results
 
 clean: ## delete what was built (build, dist, caches); runs and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -35,13 +35,14 @@ STAGES = {
 """Commands that work on a run, with what they do."""
 LISTINGS = {
     "boards": "list the boards",
+    "zoo": "list the trained networks that ship with tritmcu",
     "doctor": "check programs, packages and data; name the command for what is missing",
     "rig": "list ports and debug probes; note which board hangs on which",
     "board": "make a board file from a PlatformIO board description",
     "reproduce": "run a recorded device/twin mismatch once more",
 }
 """Commands that look and show."""
-WITH_JSON = frozenset({"run", "report", "boards", "doctor", "rig"})
+WITH_JSON = frozenset({"run", "report", "boards", "zoo", "doctor", "rig"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,7 +122,7 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
     """What to run, where, and how much of it."""
     add = verb.add_argument
     add("job", nargs="?", metavar="JOB", help="a job file, or the name of one in jobs/; digits when left out")
-    add("--model", type=Path, metavar="FOLDER", help="a stored trained or integer network instead of a job")
+    add("--model", type=Path, metavar="NETWORK", help="of the zoo, or the folder of a stored one, instead of a job")
     add("--dataset", metavar="NAME", help="data set for a --model that does not name its own")
     add("--board", metavar="NAME", help="board instead of the job's; `tritmcu boards` lists them")
     add("--epochs", type=_positive, metavar="N", help="train so many epochs instead of the job's")

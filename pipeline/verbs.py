@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import board as boards
-from pipeline import board_import, console, doctor, export, mismatch, registry, rig, text, workflow
+from pipeline import board_import, console, doctor, export, mismatch, registry, rig, text, workflow, zoo
 from pipeline import job as jobs
 from pipeline.errors import ConfigError, MismatchError
 from pipeline.job import Job
@@ -39,6 +39,7 @@ def act(arguments: argparse.Namespace) -> int:
     acts: dict[str, Callable[[argparse.Namespace], int]] = {
         "export": _export,
         "boards": _boards,
+        "zoo": _zoo,
         "doctor": _doctor,
         "rig": _rig,
         "board": _board,
@@ -95,7 +96,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     elif arguments.job:
         raise ConfigError(f"{arguments.job} and --model {arguments.model}: only one of them can be run")
     else:
-        plan = workflow.plan_model(arguments.model, arguments.dataset, arguments.board, RUNS, **options)
+        stored = zoo.find(arguments.model)
+        plan = workflow.plan_model(stored, arguments.dataset, arguments.board, RUNS, **options)
     return plan if arguments.run_dir is None else plan.moved_to(arguments.run_dir)
 
 
@@ -138,6 +140,21 @@ def _boards(arguments: argparse.Namespace) -> int:
         for b in known
     ]  # fmt: skip
     console.table("", columns, rows, right=(3, 4))
+    return 0
+
+
+def _zoo(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        console.stdout(json.dumps(zoo.listing(), indent=1))
+        return 0
+    columns = ("name", "data set", "method", "clean", "95 % interval", "robust", "bytes")
+    rows = []
+    for card in map(zoo.card, zoo.names()):
+        low, high = (text.percent(share) for share in card.clean.interval)
+        clean, size = text.percent(card.clean.accuracy), text.count(card.tables_bytes)
+        robust = ", ".join(f"{text.percent(point.accuracy)} at {point.eps}" for point in card.robust[-1:])
+        rows.append((card.name, card.dataset, card.method, clean, f"{low} to {high}", robust or "–", size))
+    console.table("", columns, rows, right=(3, 6))
     return 0
 
 

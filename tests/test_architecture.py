@@ -20,7 +20,7 @@ LEVELS = {
         "calls", "footprint", "faults", "flashing", "lipschitz", "layerwise", "templating"},
     2: {"datasets", "models", "layers", "kernels", "attacks", "runners", "links"},
     3: {"select", "twin", "tflite", "channel", "transfer", "session", "mismatch", "figures", "doctor", "rig",
-        "board_import", "arduino", "objective"},
+        "board_import", "zoo", "arduino", "objective"},
     4: {"train", "attack", "lower", "render", "build", "flash", "stream", "report", "export"},
     5: {"workflow", "console", "verbs", "cli"},
 }  # fmt: skip

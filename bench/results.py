@@ -1,0 +1,202 @@
+"""docs/RESULTS.md from the cards of the zoo and the stored ablation: `python -m bench.results`, or make results."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench import ablation
+from bench.ablation import Row, Study
+from pipeline import registry, store, text, zoo
+
+PAGE = registry.REPOSITORY / "docs" / "RESULTS.md"
+Z = 1.959964
+"""95 % of a normal distribution lie within so many standard deviations."""
+MINUS = "\u2212"
+HEAD = """# Results
+
+Written by `make results` from `zoo/*/card.json` and `bench/results/ablation.json`; nothing here is typed. `make
+ablation` trains what is missing of `bench/ablation.toml`, `make zoo-add RUN=runs/NAME` measures a network for the zoo.
+
+Every accuracy is that of the integer network, bit for bit what a board answers. PGD: infinity norm, 20 steps of eps / 8
+from a random start, gradients of the Keras model through its quantizers, every input on the lattice the board receives.
+It is one attack: what it does not find is no proof that there is nothing.
+"""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Right answers, pooled over seeds."""
+
+    hits: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.n
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two shares, in percentage points, with its 95 % interval (normal approximation, samples as if independent)."""
+
+    points: float
+    spread: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval does not hold zero, else 0."""
+        return 0 if abs(self.points) <= self.spread else int(math.copysign(1, self.points))
+
+    def __str__(self) -> str:
+        words = f"{self.points:+.1f} ± {self.spread:.1f}".replace("-", MINUS)
+        return f"**{words}**" if self.sign else words
+
+
+def difference(new: Share, old: Share) -> Difference:
+    """new - old."""
+    variance = sum(s.value * (1 - s.value) / s.n for s in (new, old))
+    return Difference(100 * (new.value - old.value), 100 * Z * math.sqrt(variance))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The runs of one row; columns: "clean", then every eps."""
+
+    row: Row
+    runs: Sequence[dict[str, Any]]
+
+    def accuracies(self, column: str) -> list[dict[str, Any]]:
+        """One entry per seed."""
+        if column == "clean":
+            return [run["clean"] for run in self.runs]
+        return [next(point for point in run["robust"] if point["eps"] == column) for run in self.runs]
+
+    def pooled(self, column: str) -> Share:
+        """Over all seeds."""
+        points = self.accuracies(column)
+        return Share(round(sum(p["accuracy"] * p["n"] for p in points)), sum(p["n"] for p in points))
+
+    def cell(self, column: str) -> str:
+        """Mean over seeds, and standard deviation where there are several."""
+        values = [100 * point["accuracy"] for point in self.accuracies(column)]
+        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.1f}{spread}"
+
+
+def page() -> str:
+    """The whole document."""
+    lines = [HEAD, *_zoo()]
+    stored = ablation.stored()
+    for study in ablation.load().study:
+        measured = _measured(study, stored)
+        if measured:
+            lines += [*_study(study, measured), *_verdicts(study, measured)]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(study: Study, stored: Sequence[dict[str, Any]]) -> dict[str, Measured]:
+    """What is stored of a study's rows as they are written now, by name."""
+    keys = {run.key for run in ablation.wanted(ablation.Table(study=(study,)))}
+    found = {}
+    for row in study.row:
+        mine = (study.name, row.name)
+        runs = [run for run in stored if run["key"] in keys and (run["study"], run["row"]) == mine]
+        if runs:
+            found[row.name] = Measured(row, runs)
+    return found
+
+
+def _zoo() -> Iterator[str]:
+    yield "## Zoo\n"
+    cards = [zoo.card(name) for name in zoo.names()]
+    for columns in dict.fromkeys(tuple(point.eps for point in card.robust) for card in cards):
+        yield from _table(["network", "data set", "method", "bytes", "clean", *(f"PGD-20 {eps}" for eps in columns)])
+        for card in cards:
+            if tuple(point.eps for point in card.robust) == columns:
+                link = f"[{card.name}](../zoo/{card.name}/README.md)"
+                points = (_with_interval(point) for point in (card.clean, *card.robust))
+                yield _line([link, card.dataset, card.method, text.count(card.tables_bytes), *points])
+        yield ""
+    yield "Percent, 95 % Wilson intervals in brackets; bytes: packed weights, biases and requantization.\n"
+
+
+def _with_interval(point: zoo.Accuracy) -> str:
+    low, high = (f"{100 * share:.1f}" for share in point.interval)
+    return f"{100 * point.accuracy:.1f} ({low}–{high})"
+
+
+def _study(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
+    columns = ("clean", *study.eps)
+    first = next(iter(measured.values())).runs[0]
+    yield f"## Ablation: {study.name}\n"
+    yield (
+        f"`{study.base}` with one thing changed at a time, seeds {', '.join(map(str, study.seeds))}; "
+        f"{first['clean']['n']} clean and {first['robust'][0]['n']} attacked test samples each. Percent, mean and "
+        "standard deviation over seeds; bytes of packed weights.\n"
+    )
+    yield from _table(["recipe", "seeds", "clean", *(f"PGD-20 {eps}" for eps in study.eps), "bytes"])
+    for name, row in measured.items():
+        size = text.count(statistics.mean(run["weights_bytes"] for run in row.runs))
+        yield _line([name, str(len(row.runs)), *map(row.cell, columns), size])
+    yield ""
+
+
+def _verdicts(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
+    """Every row against the one it names, then what helped and what did not."""
+    columns = ("clean", *study.eps)
+    pairs = [(row, measured[row.row.against]) for row in measured.values() if row.row.against in measured]
+    found = {
+        row.row.name: [difference(row.pooled(c), other.pooled(c)) for c in columns] for row, other in pairs
+    }  # fmt: skip
+    yield f"### {study.name}: what each change did\n"
+    yield (
+        "Percentage points, all seeds together, with 95 % intervals; bold where the interval does not hold zero. Seeds "
+        "share their test samples, so the intervals are somewhat too narrow.\n"
+    )
+    yield from _table(["recipe", "against", *columns])
+    for row, other in pairs:
+        yield _line([row.row.name, other.row.name, *map(str, found[row.row.name])])
+    yield ""
+    for title, chosen in LISTS.items():
+        lines = [_change(row, other, study, found) for row, other in pairs if chosen(_signs(row, other, found))]
+        if lines:
+            yield from (f"### {study.name}: {title}\n", *lines, "")
+
+
+def _signs(row: Measured, other: Measured, found: dict[str, list[Difference]]) -> frozenset[int | str]:
+    """Signs of the differences, and "smaller" where the weights take fewer bytes."""
+    smaller = row.runs[0]["weights_bytes"] < other.runs[0]["weights_bytes"]
+    return frozenset([*(d.sign for d in found[row.row.name]), *(["smaller"] if smaller else [])])
+
+
+LISTS: dict[str, Callable[[frozenset[int | str]], bool]] = {
+    "what helped": lambda signs: 1 in signs and -1 not in signs,
+    "what helped here and hurt there": lambda signs: {1, -1} <= signs,
+    "what made it smaller, and its price": lambda signs: "smaller" in signs and 1 not in signs,
+    "what did not help": lambda signs: not {1, "smaller"} & signs,
+}
+"""Title -> whether a change belongs there, by `_signs`."""
+
+
+def _change(row: Measured, other: Measured, study: Study, found: dict[str, list[Difference]]) -> str:
+    columns = ("clean", *(f"PGD-20 {eps}" for eps in study.eps))
+    counting = [f"{c} {d}" for c, d in zip(columns, found[row.row.name], strict=True) if d.sign]
+    return f"- {row.row.name}, against {other.row.name}: {', '.join(counting) or 'no difference that counts'}"
+
+
+def _table(columns: Iterable[str]) -> Iterator[str]:
+    names = list(columns)
+    yield _line(names)
+    yield _line(["---"] * len(names))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    store.write_text(PAGE, page())

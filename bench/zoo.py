@@ -1,0 +1,110 @@
+"""Entries of the zoo from finished runs: measured here, nothing typed.
+
+    python -m bench.zoo add runs/NAME [--name NAME] [--note TEXT]    # or make zoo-add RUN=runs/NAME
+
+Clean accuracy on the whole test split; PGD-20 at the eps of the job's own PGD, else 1, 2, 4 and 8/255.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from bench import robustness
+from pipeline import board, config, console, registry, shell, store, workflow, zoo
+from pipeline import job as jobs
+from pipeline.job import Job
+from pipeline.types import Dataset, QModel, TrainedModel
+from pipeline.workflow import Workflow
+
+EPS = ("1/255", "2/255", "4/255", "8/255")
+SAMPLES, WHOLE = 1000, 2000
+"""Attacked test samples; the whole split where it holds no more than WHOLE."""
+KEPT = ("epochs", "parameters", "validation_accuracy", "job", "layerwise")
+"""Metrics of the QModel that stay in the zoo."""
+
+
+def add(run: Path, name: str = "", note: str = "", display: Any = None) -> zoo.Card:
+    """The card of the new entry zoo/<name> made from a run folder. ConfigError: something is not there."""
+    qmodel = store.load(run / "qmodel", QModel)
+    job = config.validate(Job, dict(qmodel.metrics["job"]), f"{run}: job")
+    made = Workflow(workflow.plan_job(job, board.load("host"), run.parent).moved_to(run), display, ())
+    trained = store.load(run / "trained", TrainedModel)
+    data = whole(job)
+    eps = next((attack.eps for attack in job.attacks if attack.name == "pgd"), EPS)
+    samples = None if len(data.splits["test"]) <= WHOLE else SAMPLES
+    numbers = robustness.measure(qmodel, made.keras_folder, data, job, eps, samples, display.progress)
+    card = config.validate(
+        zoo.Card, {**describe(job, qmodel, trained, name or job.name, note), **numbers}, f"{run}: card"
+    )
+    write(card, qmodel)
+    return card
+
+
+def whole(job: Job) -> Dataset:
+    """The job's data set, all of it."""
+    root = os.environ.get("TRITMCU_DATA")
+    module = registry.load("datasets", job.dataset.name)
+    loaded: Dataset = module.load(Path(root) if root else None, cache=shell.cache_folder() / "data")
+    return loaded
+
+
+def describe(job: Job, qmodel: QModel, trained: TrainedModel, name: str, note: str) -> dict[str, Any]:
+    """The fields of a card that are not measured."""
+    return {
+        "name": name,
+        "description": job.description,
+        "dataset": job.dataset.name,
+        "model": job.model.name,
+        "method": zoo.method(job),
+        "seed": job.seed,
+        "epochs": len(trained.history) or int(qmodel.metrics["epochs"]),
+        "parameters": int(qmodel.metrics["parameters"]),
+        "digest": qmodel.digest,
+        "retrain": retrain(job),
+        "note": note,
+    }
+
+
+def retrain(job: Job) -> str:
+    """The command that trains the network again; "" when no ready-made job does."""
+    path = registry.REPOSITORY / "jobs" / f"{job.name}.toml"
+    ready_made = jobs.load(path) if path.exists() else None
+    unlike = {"description", "board", "attacks"}
+    same = ready_made is not None and ready_made.model_dump(exclude=unlike) == job.model_dump(exclude=unlike)
+    return f"tritmcu run jobs/{path.name}" if same else ""
+
+
+def write(card: zoo.Card, qmodel: QModel) -> None:
+    """Stores the entry: QModel, card.json and README.md."""
+    metrics = {key: qmodel.metrics[key] for key in KEPT if key in qmodel.metrics}
+    stored = QModel(card.name, qmodel.input, qmodel.classes, qmodel.layers, metrics)
+
+    def make(folder: Path) -> QModel:
+        content = card.model_copy(update={"digest": stored.digest})
+        (folder / zoo.CARD).write_text(content.model_dump_json(indent=1) + "\n")
+        (folder / "README.md").write_text(zoo.page(content))
+        return stored
+
+    store.create(zoo.FOLDER / card.name, stored.digest, make)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Make an entry of the zoo from a finished run folder.")
+    parser.add_argument("action", choices=("add",))
+    parser.add_argument("run", type=Path, help="folder of the run: runs/NAME")
+    parser.add_argument("--name", default="", help="of the entry; by default the job's")
+    parser.add_argument("--note", default="", help="a sentence for the card")
+    arguments = parser.parse_args()
+    with closing(console.display()) as display:
+        card = add(arguments.run, arguments.name, arguments.note, display)
+    console.stdout(json.dumps(card.model_dump(mode="json"), indent=1))
+
+
+if __name__ == "__main__":
+    main()
