@@ -7,7 +7,7 @@ the integers that leave the trainer are the ones it used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -228,6 +228,43 @@ class Unquantized(SymmetricInteger):
 
     def __call__(self, w: Tensor) -> Tensor:
         return ops.convert_to_tensor(w)
+
+
+@keras.saving.register_keras_serializable(package="tritmcu")
+class QuantizedRelu(qkeras.quantized_relu):  # type: ignore[misc]
+    """qkeras.quantized_relu(bits, integer), to the bit, in fewer passes over the tensor."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        step = 2.0 ** (self.integer - self.bits)
+        top = 2.0**self.integer - step
+        return _straight_through(
+            x,
+            lambda x: ops.round(ops.clip(x, 0.0, top) * (1 / step)) * step,
+            lambda x: ops.logical_and(x > 0, x <= top),
+        )
+
+
+@keras.saving.register_keras_serializable(package="tritmcu")
+class QuantizedLinear(qkeras.quantized_bits):  # type: ignore[misc]
+    """qkeras.quantized_bits(bits, integer, alpha=1.0), to the bit, in fewer passes over the tensor."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        step = 2.0 ** (self.integer - self.bits + 1)
+        low, top = -(2.0**self.integer), 2.0**self.integer - step
+        return _straight_through(x, lambda x: ops.clip(ops.round(x * (1 / step)) * step, low, top), None)
+
+
+def _straight_through(
+    x: Tensor, value: Callable[[Tensor], Tensor], passes: Callable[[Tensor], Tensor] | None
+) -> Tensor:
+    """value(x), whose gradient is taken for 1 where passes(x), else for 0; None: for 1 everywhere. Can be
+    differentiated again: it is constant."""
+
+    def with_gradient(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        mask = None if passes is None else ops.cast(passes(x), x.dtype)
+        return value(x), lambda upstream: upstream if mask is None else upstream * mask
+
+    return ops.custom_gradient(with_gradient)(x)
 
 
 def of_width(

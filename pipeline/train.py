@@ -46,7 +46,7 @@ def train(
     ConfigError: the loss is no longer finite (the last good checkpoint is kept), a checkpoint of another job.
     """
     recipe = job.train if epochs is None else job.train.model_copy(update={"epochs": epochs})
-    run = _Run(job, recipe, _limited(dataset, job.dataset.limit_train), folder / CHECKPOINTS / CHECKPOINT)
+    run = Run(job, recipe, _limited(dataset, job.dataset.limit_train), folder / CHECKPOINTS / CHECKPOINT)
     if resume:
         run.restore()
     run.train(progress)
@@ -73,7 +73,7 @@ class _Done:
         return len(self.history)
 
 
-class _Run:
+class Run:
     """One training run: model, optimizer and random state, and how far it has come.
 
     Everything that decides how training goes on changes inside a compiled step only, all of it or nothing: so a run can
@@ -114,7 +114,7 @@ class _Run:
         try:
             while self.done.epoch < self.recipe.epochs:
                 self._steps(progress)
-                self._close_epoch()
+                self.close_epoch()
                 self._save()
         except KeyboardInterrupt:
             if np.all(np.isfinite(to_numpy(self.sums.value))):
@@ -127,13 +127,13 @@ class _Run:
         if first == 0:
             self.sums.assign(np.zeros(len(MEASURES), np.float32))
         total = self.steps * self.recipe.epochs
-        for number, (x, y) in enumerate(self._batches(first), start=first + 1):
+        for number, (x, y) in enumerate(self.batches(first), start=first + 1):
             values = to_numpy(self.step(x, y))
             if not np.all(np.isfinite(values)):
                 raise self._diverged(number)
             progress("train", self.done.epoch * self.steps + number, total, self._info(number))
 
-    def _close_epoch(self) -> None:
+    def close_epoch(self) -> None:
         """Validates; appends to the history and updates the best weights. Leaves the state of training as it was."""
         self.at_rest = [*_values(self._state())]
         if self.recipe.ema:
@@ -204,7 +204,7 @@ class _Run:
         self.sums.assign_add(values)
         return values
 
-    def _batches(self, first: int) -> Iterator[tuple[Int8Array, NDArray[np.int64]]]:
+    def batches(self, first: int) -> Iterator[tuple[Int8Array, NDArray[np.int64]]]:
         """Batches of one epoch from number `first` on: order and augmentation depend on seed and epoch only."""
         split: Split = self.dataset.splits["train"]
         rng = np.random.default_rng((self.job.seed, self.done.epoch))

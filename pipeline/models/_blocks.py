@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.backend import keras, qkeras
 from pipeline.errors import ConfigError
 from pipeline.job import ModelConfig, TrainConfig
-from pipeline.quantizers import WeightQuantizer, of_width
+from pipeline.quantizers import QuantizedLinear, QuantizedRelu, WeightQuantizer, of_width
 
 Tensor = Any
 
@@ -62,7 +62,7 @@ class QDense(_NoisyKernel, qkeras.QDense):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="tritmcu")
-class HalfUpRelu(qkeras.quantized_relu):  # type: ignore[misc]
+class HalfUpRelu(QuantizedRelu):
     """qkeras.quantized_relu that rounds halves up, as the device does: at 2 bits one input in sixteen would differ."""
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -153,12 +153,12 @@ class Blocks:
     def relu(self, x: Tensor, name: str, integer: int = RELU_INTEGER) -> Tensor:
         """ReLU with range [0, 2^integer), of 8 bits or those of the job."""
         bits = self.config.activation_bits
-        quantizer = qkeras.quantized_relu if bits == 8 else HalfUpRelu
+        quantizer = QuantizedRelu if bits == 8 else HalfUpRelu
         return qkeras.QActivation(quantizer(bits, integer), name=name)(x)
 
     def linear(self, x: Tensor, name: str, integer: int = RELU_INTEGER) -> Tensor:
         """Rounds to 8 bits with range [-2^integer, 2^integer)."""
-        return qkeras.QActivation(qkeras.quantized_bits(8, integer, alpha=1.0), name=name)(x)
+        return qkeras.QActivation(QuantizedLinear(8, integer, alpha=1.0), name=name)(x)
 
     def channels(self, base: int) -> int:
         """`base` channels times the width of the job, at least 1."""

@@ -48,6 +48,53 @@ def test_one_output_needs_no_luck():
     assert to_numpy(tape.gradient(penalty, outer))[0, 0] == pytest.approx(numeric, rel=1e-3)
 
 
+FIRST = RNG.normal(0, 0.5, (6, 7)).astype(np.float32)
+SECOND = RNG.normal(0, 0.5, (7, 5)).astype(np.float32)
+BLOCKS = [lambda x: tf.tanh(tf.matmul(x, FIRST)), lambda h: tf.sin(tf.matmul(h, SECOND))]
+STRENGTHS = [0.2, 0.7]
+
+
+def exact_by_block(of_network_input: bool) -> float:
+    """sum_b strength_b / (2 m_b) mean ||dh_b / du||^2, the Jacobians column by column by automatic differentiation."""
+    x = tf.constant(X)
+    total, h = 0.0, x
+    for block, strength in zip(BLOCKS, STRENGTHS, strict=True):
+        with tf.GradientTape() as tape:
+            tape.watch(x if of_network_input else h)
+            inside, out = (x, BLOCKS[0](x)) if of_network_input else (h, block(h))
+            if of_network_input and block is BLOCKS[1]:
+                out = block(out)
+        jacobians = to_numpy(tape.batch_jacobian(out, inside)).astype(np.float64)
+        total += strength * 0.5 * (jacobians**2).sum(axis=(1, 2)).mean() / jacobians.shape[1]
+        h = block(h)
+    return total
+
+
+@pytest.mark.parametrize("projections", [1, 2])
+@pytest.mark.parametrize("of_network_input", [False, True])
+def test_both_readings_of_per_layer_are_estimated_without_bias(of_network_input, projections):
+    seed = keras.random.SeedGenerator(1)
+
+    def one(x):
+        return jacobian.block_penalty(BLOCKS, x, STRENGTHS, projections, seed, of_network_input=of_network_input)
+
+    run = compiled(one, (X.shape, "float32"))
+    estimates = [float(run(X)[1]) for _ in range(3000 // projections)]
+    wanted, error = exact_by_block(of_network_input), np.std(estimates) / np.sqrt(len(estimates))
+    assert np.allclose(run(X)[0], BLOCKS[1](BLOCKS[0](X)), atol=1e-6)
+    assert 0 < 4 * error < 0.05 * wanted
+    assert np.mean(estimates) == pytest.approx(wanted, abs=4 * error)
+    assert abs(exact_by_block(not of_network_input) - wanted) > 8 * error
+
+
+def test_a_block_of_strength_zero_costs_no_draw():
+    seed = keras.random.SeedGenerator(1)
+    before = to_numpy(seed.state.value).copy()
+    z, total = jacobian.block_penalty(BLOCKS, tf.constant(X), [0.0, 0.0], 1, seed, of_network_input=False)
+    assert np.allclose(z, BLOCKS[1](BLOCKS[0](X)), atol=1e-6) and float(total) == 0
+    assert np.array_equal(to_numpy(seed.state.value), before)
+
+
 def test_unit_vectors_have_length_one_and_no_direction():
     v = to_numpy(jacobian.unit_vectors((5000, 3), keras.random.SeedGenerator(1)))
     assert np.allclose(np.linalg.norm(v, axis=1), 1, atol=1e-5)

@@ -8,7 +8,15 @@ import pytest
 from pipeline import quantizers
 from pipeline.backend import compiled, keras, qkeras, tf, to_numpy
 from pipeline.models import _blocks
-from pipeline.quantizers import StochasticTernary, SymmetricInteger
+from pipeline.quantizers import (
+    QuantizedLinear,
+    QuantizedRelu,
+    StochasticBinary,
+    StochasticTernary,
+    SymmetricInteger,
+    Unquantized,
+    of_width,
+)
 
 SHAPES = {"dense": ((40, 10), 1), "convolution": ((3, 3, 8, 16), 1), "depthwise": ((3, 3, 24, 1), 2)}
 
@@ -39,10 +47,89 @@ def test_ternary_codes_and_scales_channel_by_channel(shape, channel_axes):
     assert len(np.unique(scale)) == flat.shape[1]
 
 
-def test_power_of_two_scales():
-    codes, scale = quantizers.weight_codes(StochasticTernary(alpha="auto_po2"), gaussian((64, 12)))
+@pytest.mark.parametrize("bits, levels", [(1, {-1, 1}), (2, {-1, 0, 1}), (3, set(range(-3, 4)))])
+def test_power_of_two_scales(bits, levels):
+    codes, scale = quantizers.weight_codes(of_width(bits, alpha="auto_po2"), gaussian((64, 12)))
     assert np.array_equal(np.log2(scale), np.round(np.log2(scale)))
-    assert set(np.unique(codes)) == {-1, 0, 1}
+    assert set(np.unique(codes)) == levels
+
+
+@pytest.mark.parametrize("shape, channel_axes", SHAPES.values(), ids=SHAPES)
+def test_binary_codes_are_signs_and_the_scale_is_the_best(shape, channel_axes):
+    w = gaussian(shape)
+    w[0] = 0
+    codes, scale = quantizers.weight_codes(StochasticBinary(channel_axes=channel_axes), w)
+    flat = w.reshape(-1, len(scale))
+    assert np.array_equal(codes, np.where(w < 0, -1, 1))
+    errors = [((flat - codes.reshape(flat.shape) * scale * factor) ** 2).sum(axis=0) for factor in (0.99, 1, 1.01)]
+    assert np.all(errors[1] < errors[0]) and np.all(errors[1] < errors[2])
+
+
+def test_binary_noise_follows_the_sigmoid():
+    w = gaussian((60, 2))
+    drawn = draws(w, 4000, StochasticBinary, temperature=2.0)
+    assert set(np.unique(drawn)) == {-1, 1}
+    assert np.abs((drawn == 1).mean(axis=0) - 1 / (1 + np.exp(-2 * w / w.std(axis=0)))).max() < 0.04
+
+
+def test_a_temperature_given_from_outside_counts():
+    w, quantizer = gaussian((3, 3, 64, 64)), StochasticTernary(temperature=8.0)
+    codes, scale = quantizers.weight_codes(quantizer, w)
+    shares = []
+    for temperature in (4.0, 16.0):
+        with quantizer.sampling(keras.random.SeedGenerator(3)), quantizer.at(temperature):
+            shares.append(np.mean(np.rint(to_numpy(quantizer(w)) / scale) != codes))
+    assert shares == [pytest.approx(0.21, rel=0.1), pytest.approx(0.055, rel=0.1)]
+
+
+def test_float_weights_stay_as_they_are_and_leave_at_eight_bits():
+    w = gaussian((3, 3, 8, 16))
+    quantizer = of_width(32)
+    assert np.array_equal(to_numpy(quantizer(w)), w)
+    assert quantizer.bits == 8
+    codes, scale = quantizers.weight_codes(quantizer, w)
+    assert np.all(np.abs(codes * scale - w) <= scale * (0.5 + 1e-5))
+
+
+@pytest.mark.parametrize(
+    "bits, kind, stored",
+    [(1, StochasticBinary, 2), (2, StochasticTernary, 2), (4, SymmetricInteger, 4), (32, Unquantized, 8)],
+)
+def test_widths_of_jobs(bits, kind, stored):
+    quantizer = of_width(bits, alpha="auto_po2", temperature=3.0, stochastic=False, channel_axes=2)
+    assert type(quantizer) is kind
+    assert (quantizer.bits, quantizer.alpha, quantizer.channel_axes) == (stored, "auto_po2", 2)
+    if bits < 3:
+        assert (quantizer.temperature, quantizer.stochastic) == (3.0, False)
+
+
+def gradients(function, x):
+    """(f(x), df/dx for an upstream of ones, its own derivative where there is one)."""
+    x = tf.constant(x)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            y = function(x)
+        slope = inner.gradient(y, x)
+    return to_numpy(y), to_numpy(slope), outer.gradient(slope, x)
+
+
+@pytest.mark.parametrize("bits, integer", [(8, 2), (8, 3), (4, 2), (2, 0)])
+def test_activations_are_those_of_qkeras_to_the_bit(bits, integer):
+    """Also on the halves between levels and at both ends, where gradients stop."""
+    step = 2.0 ** (integer - bits)
+    halves = np.arange(-10, 2 * 2**bits + 10, dtype=np.float32) * np.float32(step / 2)
+    x = np.concatenate([halves, gaussian((4000,)) * np.float32(2**integer * 4)])
+    for ours, theirs in (
+        (QuantizedRelu(bits, integer), qkeras.quantized_relu(bits, integer)),
+        (QuantizedLinear(bits, integer, alpha=1.0), qkeras.quantized_bits(bits, integer, alpha=1.0)),
+    ):
+        value, slope, again = gradients(ours, x)
+        wanted, wanted_slope, _ = gradients(theirs, x)
+        assert np.array_equal(value, wanted)
+        assert np.array_equal(slope, wanted_slope)
+        assert again is None or not np.any(again)
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])
@@ -93,10 +180,10 @@ def test_layers_infer_with_the_exported_integers(kind, eight_bit):
     np.testing.assert_allclose(answer, plain(x), rtol=1e-5, atol=1e-6)
 
 
-def draws(w: np.ndarray, count: int, **settings) -> np.ndarray:
+def draws(w: np.ndarray, count: int, kind=StochasticTernary, **settings) -> np.ndarray:
     """(count, *w.shape) codes drawn in training."""
     seed = keras.random.SeedGenerator(7)
-    quantizer = StochasticTernary(**settings)
+    quantizer = kind(**settings)
     _, scale = quantizer.quantize(tf.constant(w))
 
     def draw(w):
@@ -169,5 +256,9 @@ def test_impossible_settings_are_refused(make, said):
 
 
 def test_settings_survive_storing():
-    for quantizer in (StochasticTernary("auto_po2", 4.0, False, 2), SymmetricInteger(4, 2)):
+    for quantizer in (
+        StochasticTernary("auto_po2", 4.0, False, 2),
+        StochasticBinary("auto_po2", 4.0, False, 2),
+        SymmetricInteger(4, 2, "auto_po2"),
+    ):
         assert type(quantizer).from_config(quantizer.get_config()).get_config() == quantizer.get_config()
