@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,12 @@ RUNS = Path("runs") / "ablation"
 
 
 class Row(Strict):
-    """One recipe: what it changes in the study's base job; against: the row it is compared with, "" for none."""
+    """One recipe: what it changes in the study's base job; bits_of: the row with [layerwise] at whose chosen bits, of
+    the same seed, this one is trained, "" for none; against: the row it is compared with, "" for none."""
 
     name: str
     change: dict[str, Any] = Field(default_factory=dict)
+    bits_of: str = ""
     against: str = ""
 
 
@@ -63,25 +65,31 @@ class Run:
     row: Row
     seed: int
 
-    @property
-    def job(self) -> Job:
-        """The base job with the row's changes."""
+    def job(self, bits: Mapping[str, int] | None = None) -> Job:
+        """The base job with the row's changes, its layers at `bits` by name."""
         base = config.read_toml(registry.REPOSITORY / self.study.base)
+        change = merged(self.row.change, {"seed": self.seed, "model": {"layer_bits": bits} if bits else {}})
         place = f"{TABLE.name}: study {self.study.name!r}, row {self.row.name!r}"
-        return config.validate(Job, merged(base, {**self.row.change, "seed": self.seed}), place)
+        return config.validate(Job, merged(base, change), place)
+
+    @property
+    def source(self) -> Run | None:
+        """The run that chooses this one's bits."""
+        rows = {row.name: row for row in self.study.row}
+        return Run(self.study, rows[self.row.bits_of], self.seed) if self.row.bits_of else None
 
     @property
     def key(self) -> str:
         """Digest of everything a person can change; not of the code: delete a run to repeat it."""
-        job = self.job
+        job = self.job()
         layers = job.layerwise.model_dump() if job.layerwise else None
-        return digest_of(self.training, layers, self.study.eps, self.study.samples)
+        chosen = [self.source.key] if self.source else []
+        return digest_of(training(job), layers, self.study.eps, self.study.samples, *chosen)
 
-    @property
-    def training(self) -> str:
-        """Digest that rows with the same training share."""
-        job = self.job
-        return digest_of(job.seed, job.dataset.model_dump(), job.model.identity(), job.train.identity())
+
+def training(job: Job) -> str:
+    """Digest that runs with the same training share."""
+    return digest_of(job.seed, job.dataset.model_dump(), job.model.identity(), job.train.identity())
 
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,10 +118,11 @@ def wanted(table: Table) -> Iterator[Run]:
             yield from (Run(study, row, seed) for row in study.row)
 
 
-def perform(run: Run, display: Any) -> dict[str, Any]:
-    """Trains, lowers, attacks; what is to be stored."""
-    job, began = run.job, time.monotonic()
-    plan = workflow.plan_job(job, board.load("host"), RUNS).moved_to(RUNS / run.training[:16])
+def perform(run: Run, results: Sequence[Mapping[str, Any]], display: Any) -> dict[str, Any]:
+    """Trains, lowers, attacks; what is to be stored. results: the runs before it, among them its source."""
+    bits = next((r["bits"] for r in results if run.source and r["key"] == run.source.key), None)
+    job, began = run.job(bits), time.monotonic()
+    plan = workflow.plan_job(job, board.load("host"), RUNS).moved_to(RUNS / training(job)[:16])
     made = Workflow(plan, display, ("train", "lower"))
     numbers = robustness.measure(
         *(made.qmodel, made.keras_folder, made.dataset, job, run.study.eps, run.study.samples),
@@ -121,6 +130,8 @@ def perform(run: Run, display: Any) -> dict[str, Any]:
     )
     seconds = round(time.monotonic() - began, 1)
     found = {"study": run.study.name, "row": run.row.name, "seed": run.seed, "key": run.key}
+    if job.layerwise:
+        found["bits"] = {layer["name"]: layer["bits"] for layer in made.qmodel.metrics["layerwise"]["layers"]}
     return {**found, "epochs": len(made.trained.history), **numbers, "seconds": seconds}
 
 
@@ -137,7 +148,7 @@ def main() -> None:
         for number, run in enumerate(todo, start=1):
             if run.key not in {result["key"] for result in results}:
                 console.stderr(f"{number} of {len(todo)}: {run.study.name}, {run.row.name}, seed {run.seed}")
-                results.append(perform(run, display))
+                results.append(perform(run, results, display))
                 store.write_text(STORED, json.dumps({"runs": results}, indent=1) + "\n")
 
 

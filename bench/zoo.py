@@ -72,11 +72,11 @@ def describe(job: Job, qmodel: QModel, trained: TrainedModel, name: str, note: s
 
 def retrain(job: Job) -> str:
     """The command that trains the network again; "" when no ready-made job does."""
-    path = registry.REPOSITORY / "jobs" / f"{job.name}.toml"
-    ready_made = jobs.load(path) if path.exists() else None
-    unlike = {"description", "board", "attacks"}
-    same = ready_made is not None and ready_made.model_dump(exclude=unlike) == job.model_dump(exclude=unlike)
-    return f"tritmcu run jobs/{path.name}" if same else ""
+    recipe = {"seed", "dataset", "model", "train", "layerwise", "calibration"}
+    for path in sorted((registry.REPOSITORY / "jobs").glob("*.toml")):
+        if jobs.load(path).model_dump(include=recipe) == job.model_dump(include=recipe):
+            return f"tritmcu run jobs/{path.name}"
+    return ""
 
 
 def write(card: zoo.Card, qmodel: QModel) -> None:

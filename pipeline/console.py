@@ -180,6 +180,8 @@ def layerwise(choice: Mapping[str, Any]) -> None:
         ("all", "", "", f"{text.count(choice['bytes'])} ({share} of ternary)", "", "", f"{choice['bound']:.4g}")
     )
     table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, 7))
+    bits = ", ".join(f"{layer['name']} = {layer['bits']}" for layer in choice["layers"])
+    stdout(f"to train at these bits: layer_bits = {{ {bits} }} in [model]")
 
 
 def _accuracy_row(name: str, eps: str, steps: str, point: Mapping[str, Any], success: str) -> tuple[str, ...]:

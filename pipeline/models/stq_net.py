@@ -3,8 +3,8 @@
 Suarez, Ayaz et al. (arXiv 2304.12829, IJCNN 2023, and arXiv 2503.08973) give its size, 410 KB; this layer list, at
 their widths as in jobs/cifar10_stq_net.toml, packs to 418,500 bytes: ternary convolutions, 4-bit depthwise, 3-bit
 pointwise and dense layers, 2-bit activations. Ours where an integer device needs it: tensors between two linear layers
-lie on 8 bits, 3- and 4-bit weights are symmetric, biases have the accumulator's step (there: 3 and 4 bits). Behind 2-bit
-activations that step is coarse, so Keras and the device differ more in this network than in those with 8-bit ones.
+lie on 8 bits, 3- and 4-bit weights are symmetric, biases have the accumulator's step (there: 3 and 4 bits). Behind
+2-bit activations that step is coarse, so Keras and the device differ more here than in networks with 8-bit ones.
 """
 
 from __future__ import annotations
