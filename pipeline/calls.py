@@ -50,6 +50,66 @@ def activation(layer: QLayer) -> dict[str, int]:
     return {"min": low, "max": high}
 
 
+def offsets(layer: QLayer, spec: TensorSpec) -> dict[str, int]:
+    """input_offset and output_offset of a layer that reads a tensor of that spec, CMSIS-NN's: minus and plus the zero
+    points."""
+    return {
+        "input_offset": -spec.quantization.zero_point,
+        "output_offset": layer.output.quantization.zero_point,
+    }
+
+
+def conv_fields(layer: QLayer, spec: TensorSpec) -> dict[str, Any]:
+    """Fields of nn_conv_params, and of nn_dw_conv_params but ch_mult."""
+    return {
+        **offsets(layer, spec),
+        "stride": tile(layer.params["stride"]),
+        "padding": tile(layer.params["padding"]),
+        "activation": activation(layer),
+    }
+
+
+def fc_fields(layer: QLayer, spec: TensorSpec) -> dict[str, Any]:
+    """Fields of nn_fc_params."""
+    return {**offsets(layer, spec), "activation": activation(layer)}
+
+
+def weighted_args(params: Arg, layer: QLayer, spec: TensorSpec, filter_dims: Arg) -> tuple[Arg, ...]:
+    """Arguments of a weighted layer's kernel in CMSIS-NN's order."""
+    return (
+        CTX,
+        params,
+        QUANT,
+        map_dims(spec.shape),
+        input_arg(),
+        filter_dims,
+        table("filter"),
+        table("bias"),
+        map_dims(layer.output.shape),
+        OUTPUT,
+    )
+
+
+def add_args(layer: QLayer, specs: Sequence[TensorSpec]) -> tuple[Arg, ...]:
+    """Arguments of an element-wise sum's kernel."""
+    p = layer.params
+    names = [f"{tensor}_{part}" for tensor in ("input1", "input2", "output") for part in ("mult", "shift")]
+    return (
+        params(
+            "nn_add_params",
+            input1_offset=-specs[0].quantization.zero_point,
+            input2_offset=-specs[1].quantization.zero_point,
+            output_offset=layer.output.quantization.zero_point,
+            **{name: p[name] for name in names},
+            activation=activation(layer),
+        ),
+        map_dims(layer.output.shape),
+        input_arg(0),
+        input_arg(1),
+        OUTPUT,
+    )
+
+
 def requant_tables(layer: QLayer) -> dict[str, NDArray[Any]]:
     """bias, multiplier and shift of a weighted layer as constant tables: 9 bytes a channel."""
     assert layer.bias is not None and layer.multiplier is not None and layer.shift is not None

@@ -3,17 +3,17 @@
  * A lane of 16 bits holds the weights of two output channels at one input: w_a + 1 in bits 0-1, w_b in bits 14-15. SMLAD
  * with two inputs of 16 bits adds both inputs times both channels to one accumulator of 32 bits, A + 2^14 B. It starts
  * at minus the sum of the inputs, which undoes the + 1. While |A| stays below 2^13, which the packer proves from the
- * weights, bits 0-13 are A and the rest is B; a flush moves both into totals before A can grow further.
+ * weights, bits 0-13 are A and the rest is B; a flush moves A into a total before it can grow further.
  *
  * A word of filter holds four inputs of four channels. `and wt, mask, word, ror #4 t` takes out two inputs of two:
  *     t = 0: inputs 0, 1 of channels 0, 1;  1: inputs 0, 1 of channels 2, 3;  2, 3: the same of inputs 2, 3.
  *
- * void nn_dsp_block...(const nn_dsp_block *block, const uint32_t *filter, const nn_dsp_quant *quant, int8_t *output)
- * computes four channels of two or three neighbouring pixels: sums over all pieces of the window, then requantization.
+ * A block is four channels of two or three neighbouring pixels. Its code is a chain: the inner loop of a piece of the
+ * window, then what the piece's record names: the next piece, a flush, the totals and the outputs, the next block.
  *
- * Registers
+ * Registers of the chain
  *     r0-r2   accumulators of channels 0 and 1, one a pixel       r9   filter fields taken out; temporary
- *     r3-r5   of channels 2 and 3 (two pixels: r2 free,           r10  word of filter; temporary
+ *     r3-r5   of channels 2 and 3 (two pixels: r2 free,           r10  word of filter; between pieces the next record
  *             r5 distance of the pixels in bytes)                 r11  mask
  *     r6-r8   two inputs of each pixel; temporary                 r12  inputs of the first pixel
  *                                                                 lr   filter
@@ -22,28 +22,51 @@
     .syntax unified
     .thumb
 
-    .equ UNROLL, 6 /* words of filter a turn of the loop */
+    .equ UNROLL, 6 /* words of filter a turn of the loop: NN_DSP_UNROLL */
 
-    /* struct nn_dsp_block */
+    /* nn_dsp_block */
     .equ BLOCK_STEP, 0
-    .equ BLOCK_ROUNDING, 4
+    .equ BLOCK_FINISH, 4
     .equ BLOCK_DISTANCE, 8
-    .equ BLOCK_PIECES, 12
-
-    /* struct nn_dsp_quant */
-    .equ QUANT_BIAS, 0
-    .equ QUANT_MULTIPLIER, 16
-    .equ QUANT_SHIFT, 32
+    .equ BLOCK_RECORDS, 12
 
     /* Stack */
-    .equ TOTALS, 0 /* 2 (bias + sum): four channels of pixel 0, of pixel 1, of pixel 2 */
-    .equ END, 48   /* of the inputs of this piece */
-    .equ PIECE, 52 /* the next one */
-    .equ START, 56 /* where a piece starts with empty accumulators */
-    .equ BLOCK, 60
-    .equ QUANT, 64
-    .equ OUTPUT, 68
-    .equ FRAME, 76 /* a multiple of 8 with the nine registers saved */
+    .equ TOTALS, 0 /* of channels 0 and 2: A, per pixel */
+    .equ END, 24   /* of the inputs of this piece */
+    .equ NEXT, 28  /* behind its record */
+    .equ RECORDS, 32
+    .equ STEP, 36
+    .equ FINISH, 40
+    .equ FILTER, 44
+    .equ QUANT, 48
+    .equ OUTPUT, 52
+    .equ FRAME, 60 /* a multiple of 8 with the nine registers saved */
+    .equ BLOCKS, FRAME + 36 /* argument */
+
+.macro function name
+    .section .text.\name, "ax", %progbits
+    .balign 4
+    .global \name
+    .type   \name, %function
+    .thumb_func
+\name:
+.endm
+
+.macro load_mask
+    movw    r11, #0xC003
+    movt    r11, #0xC003
+.endm
+
+/* Two inputs of each pixel; distance: of neighbouring pixels, in bytes. */
+.macro load pixels, distance
+    .if \pixels == 3
+    ldr.w   r8, [r12, #(2 * \distance)]
+    ldr.w   r7, [r12, #\distance]
+    .else
+    ldr.w   r7, [r12, r5]
+    .endif
+    ldr     r6, [r12], #4
+.endm
 
 /* Accumulators of channels 0, 1 and of channels 2, 3 with the inputs just loaded. */
 .macro accumulate pixels, turn
@@ -65,18 +88,7 @@
     .endif
 .endm
 
-/* Two inputs of each pixel; distance: of neighbouring pixels, in bytes. */
-.macro load pixels, distance
-    .if \pixels == 3
-    ldr.w   r8, [r12, #(2 * \distance)]
-    ldr.w   r7, [r12, #\distance]
-    .else
-    ldr.w   r7, [r12, r5]
-    .endif
-    ldr     r6, [r12], #4
-.endm
-
-/* One word of filter. NN_DSP_WORD_BYTES in nn_dsp.h. */
+/* One word of filter: NN_DSP_WORD_BYTES of code. */
 .macro word pixels, distance
     ldr     r10, [lr], #4
     load    \pixels, \distance
@@ -85,182 +97,233 @@
     accumulate \pixels, 1
 .endm
 
-/* A function for pixels at this distance; with two pixels the block says it. */
-.macro block pixels, name, distance
-    .section .text.\name, "ax", %progbits
-    .balign 4
-    .global \name
-    .type   \name, %function
-    .thumb_func
-\name:
-    push    {r4-r11, lr}
-    sub     sp, #FRAME
-    mov     lr, r1
-    movw    r11, #0xC003
-    movt    r11, #0xC003
-    ldm     r2, {r4-r7} /* biases */
-    add     r8, sp, #TOTALS
-    stmia   r8!, {r4-r7}
-    stmia   r8!, {r4-r7}
-    .if \pixels == 3
-    stmia   r8!, {r4-r7}
-    .else
-    ldr     r5, [r0, #BLOCK_DISTANCE]
-    .endif
-    strd    r2, r3, [sp, #QUANT]
-    adr     r4, 1f
-    adds    r4, #1 /* Thumb */
-    strd    r4, r0, [sp, #START]
-    add     r10, r0, #BLOCK_PIECES
-
-    .balign 4
-1:  /* r10: a piece for empty accumulators */
-    ldr     r12, [r10], #4
-    ldmia   r10!, {r6-r9}
-    str     r9, [sp, #END]
-    rsb     r0, r6, #0
-    rsb     r1, r7, #0
-    rsb     r3, r6, #0
-    rsb     r4, r7, #0
-    .if \pixels == 3
-    rsb     r2, r8, #0
-    rsb     r5, r8, #0
-    .endif
-    b       3f
-2:  /* r10: a piece that goes on */
-    ldr     r12, [r10], #4
-    ldmia   r10!, {r6-r9}
-    str     r9, [sp, #END]
-    subs    r0, r0, r6
-    subs    r1, r1, r7
-    subs    r3, r3, r6
-    subs    r4, r4, r7
-    .if \pixels == 3
-    subs    r2, r2, r8
-    subs    r5, r5, r8
-    .endif
-3:  ldr     r9, [r10], #4
-    str     r10, [sp, #PIECE]
+/* A piece of the window of pixels at this distance; two pixels: at that in r5. r10: its record. */
+.macro piece name, pixels, distance
+    function \name
+    ldmia   r10!, {r6, r9, r12}
+    str     r6, [sp, #END]
+    str     r10, [sp, #NEXT]
     .balign 4
     add     pc, r9 /* skips words, so that whole turns remain */
     nop
-4:
+1:
     .rept UNROLL
     word    \pixels, \distance
     .endr
     ldr     r6, [sp, #END]
     cmp     r12, r6
-    bne.w   4b
-    ldr     r10, [sp, #PIECE]
-    ldr     r6, [r10], #4
-    cmp     r6, #1
-    blo.w   2b
-    b.w     nn_dsp_flush\pixels
+    bne.w   1b
+    ldr     r10, [sp, #NEXT]
+    ldr     pc, [r10], #4
     .size   \name, . - \name
 .endm
 
-/* Totals of two channels at one pixel take up the accumulator, which becomes 0. */
-.macro flush accumulator, pixel, channel
-    ldrd    r6, r7, [sp, #(TOTALS + 16 * \pixel + 4 * \channel)]
-    sbfx    r8, \accumulator, #0, #14
-    sub     \accumulator, \accumulator, r8
-    add     r6, r6, r8, lsl #1
-    add     r7, r7, \accumulator, asr #13
-    strd    r6, r7, [sp, #(TOTALS + 16 * \pixel + 4 * \channel)]
+/* The sums of an interval's inputs, subtracted from the accumulators or negated into them; then its first piece. */
+.macro start_interval pixels, operation
+    ldmia   r10!, {r6, r9}
+    ldm     r6, {r6, r7, r8}
+    \operation r0, r6
+    \operation r1, r7
+    \operation r3, r6
+    \operation r4, r7
+    .if \pixels == 3
+    \operation r2, r8
+    \operation r5, r8
+    .endif
+    bx      r9
 .endm
 
-/* output = saturated(((high word of r9 * multiplier, rounded) + rounding - (r9 < 0)) >> shift): docs/ARITHMETIC.md.
- * A shift by 0 does not round. */
-.macro output pixel
-    smmlar  r10, r9, r6, r7
-    it      ne
-    addne   r10, r10, r9, asr #31
-    asr     r10, r10, r8
-    ssat    r10, #8, r10
-    .if \pixel == 0
-    strb    r10, [r11], #1
-    .elseif \pixel == 1
-    strb    r10, [r11, lr]
+.macro sub_from register, sum
+    sub     \register, \register, \sum
+.endm
+.macro negate register, sum
+    rsb     \register, \sum, #0
+.endm
+
+/* A of one accumulator, which keeps 2^14 B; replaces the total or adds to it. */
+.macro take total, accumulator, more
+    .if \more
+    sbfx    r11, \accumulator, #0, #14
+    sub     \accumulator, \accumulator, r11
+    add     \total, \total, r11
     .else
-    strb    r10, [r11, lr, lsl #1]
+    sbfx    \total, \accumulator, #0, #14
+    sub     \accumulator, \accumulator, \total
     .endif
 .endm
 
-/* r6 multiplier, r7 rounding and output offset, r8 right shift of a channel; Z: it is 0. */
-.macro channel index
-    ldr     r7, [sp, #BLOCK]
-    ldr     r7, [r7, #BLOCK_ROUNDING]
-    ldrb    r8, [r12, #(QUANT_SHIFT + \index)]
-    ldr     r6, [r12, #(QUANT_MULTIPLIER + 4 * \index)]
-    lsl     r7, r7, r8
-    asr     r7, r7, #1
-    cmp     r8, #0
-.endm
-
-.macro output_a accumulator, pixel, index
-    ldr     r9, [sp, #(TOTALS + 16 * \pixel + 4 * \index)]
-    sbfx    r10, \accumulator, #0, #14
-    sub     \accumulator, \accumulator, r10
-    add     r9, r9, r10, lsl #1
-    output  \pixel
-.endm
-
-.macro output_b accumulator, pixel, index
-    ldr     r9, [sp, #(TOTALS + 16 * \pixel + 4 * \index)]
-    add     r9, r9, \accumulator, asr #13
-    output  \pixel
-.endm
-
-/* Two channels of all pixels, the first pixel last: it moves the output on. */
-.macro finish pixels, first, a0, a1, a2
-    channel \first
+/* Totals, as far as there are some (more), with A of all accumulators. r6-r12 are lost, of the first totals not r11. */
+.macro total pixels, more
+    .if \more
+    ldm     sp, {r6-r10, r12}
+    .endif
+    take    r6, r0, \more
+    take    r7, r1, \more
     .if \pixels == 3
-    output_a \a2, 2, \first
+    take    r8, r2, \more
+    take    r9, r3, \more
+    take    r10, r4, \more
+    take    r12, r5, \more
+    .else
+    take    r8, r3, \more
+    take    r9, r4, \more
     .endif
-    output_a \a1, 1, \first
-    output_a \a0, 0, \first
-    channel (\first + 1)
-    .if \pixels == 3
-    output_b \a2, 2, (\first + 1)
-    .endif
-    output_b \a1, 1, (\first + 1)
-    output_b \a0, 0, (\first + 1)
+    stm     sp, {r6-r10, r12}
 .endm
 
-/* Behind a piece, flags: r6 = 1 flush and go on, 2 finish. */
-.macro flush_or_finish pixels
-    .section .text.nn_dsp_flush\pixels, "ax", %progbits
-    .balign 4
-    .type   nn_dsp_flush\pixels, %function
-    .thumb_func
-nn_dsp_flush\pixels:
-    bhi     1f
-    flush   r0, 0, 0
-    flush   r1, 1, 0
-    flush   r3, 0, 2
-    flush   r4, 1, 2
-    .if \pixels == 3
-    flush   r2, 2, 0
-    flush   r5, 2, 2
+/* Between two intervals. */
+.macro flush name, pixels, more
+    function \name
+    total   \pixels, \more
+    ldr     r10, [sp, #NEXT]
+    add     r10, #4
+    .if \more
+    load_mask
     .endif
-    ldr     pc, [sp, #START]
-1:  ldrd    r12, r11, [sp, #QUANT]
-    ldr     r7, [sp, #BLOCK]
-    ldr     lr, [r7, #BLOCK_STEP]
-    finish  \pixels, 0, r0, r1, r2
-    finish  \pixels, 2, r3, r4, r5
+    start_interval \pixels, sub_from
+    .size   \name, . - \name
+.endm
+
+/* Behind the last interval. */
+.macro finish name, pixels, more
+    function \name
+    total   \pixels, \more
+    ldr     pc, [sp, #FINISH]
+    .size   \name, . - \name
+.endm
+
+/* The accumulator's output, docs/ARITHMETIC.md: twice = 2 (bias + sum), q = twice * multiplier / 2^32 to the nearest,
+ * saturated((q + rounding - (twice < 0)) >> shift). zero: the shift may be 0, which does not round.
+ * r6 2 * bias, r7 multiplier, r8 rounding and output offset, r9 shift. second: the sum is B, else a total. */
+.macro output accumulator, zero, second
+    .if \second
+    add     r10, r6, \accumulator, asr #13
+    .else
+    add     r10, r6, \accumulator, lsl #1
+    .endif
+    smmlar  \accumulator, r10, r7, r8
+    .if \zero
+    it      ne
+    addne   \accumulator, \accumulator, r10, asr #31
+    .else
+    add     \accumulator, \accumulator, r10, asr #31
+    .endif
+    asr     \accumulator, \accumulator, r9
+    ssat    \accumulator, #8, \accumulator
+.endm
+
+/* One channel of all pixels. r11 output, lr step from pixel to pixel, r12 nn_dsp_quant; advance: to the next channel. */
+.macro channel pixels, zero, second, advance, a0, a1, a2
+    ldmia   r12!, {r6-r9}
+    .if \zero
+    cmp     r9, #0
+    .endif
+    .if \pixels == 3
+    output  \a2, \zero, \second
+    strb    \a2, [r11, lr, lsl #1]
+    .endif
+    output  \a1, \zero, \second
+    strb    \a1, [r11, lr]
+    output  \a0, \zero, \second
+    strb    \a0, [r11], #\advance
+.endm
+
+/* Outputs of a block, channels 1, 3, 0, 2; then the next block. */
+.macro write name, pixels, zero
+    function \name
+    str     lr, [sp, #FILTER]
+    ldrd    r12, r11, [sp, #QUANT]
+    ldr     lr, [sp, #STEP]
+    channel \pixels, \zero, 1, 2, r0, r1, r2
+    channel \pixels, \zero, 1, -3, r3, r4, r5
+    .if \pixels == 3
+    ldm     sp, {r0-r5}
+    channel 3, \zero, 0, 2, r0, r1, r2
+    channel 3, \zero, 0, 3, r3, r4, r5
+    .else
+    ldm     sp, {r0-r3}
+    channel 2, \zero, 0, 2, r0, r1
+    channel 2, \zero, 0, 3, r2, r3
+    .endif
+    ldr     r6, [sp, #BLOCKS]
+    strd    r12, r11, [sp, #QUANT]
+    ldr     lr, [sp, #FILTER]
+    subs    r6, r6, #1
+    str     r6, [sp, #BLOCKS]
+    bne     nn_dsp_next\pixels
     add     sp, #FRAME
     pop     {r4-r11, pc}
-    .size   nn_dsp_flush\pixels, . - nn_dsp_flush\pixels
+    .size   \name, . - \name
 .endm
 
-    flush_or_finish 2
-    flush_or_finish 3
-    block   2, nn_dsp_block2, 0
-    block   3, nn_dsp_block3_4, 4
-    block   3, nn_dsp_block3_8, 8
-    block   3, nn_dsp_block3_16, 16
-    block   3, nn_dsp_block3_32, 32
-    block   3, nn_dsp_block3_64, 64
-    block   3, nn_dsp_block3_128, 128
-    block   3, nn_dsp_block3_256, 256
+/* void nn_dsp_blocks...(const nn_dsp_block *block, const uint32_t *filter, const nn_dsp_quant *quant, int8_t *output,
+ *                       int32_t blocks) */
+.macro blocks pixels
+    function nn_dsp_blocks\pixels
+    push    {r4-r11, lr}
+    sub     sp, #FRAME
+    mov     lr, r1
+    adds    r3, r3, #1 /* channel 1 comes first */
+    strd    r2, r3, [sp, #QUANT]
+    ldmia   r0!, {r4, r5, r6}
+    strd    r0, r4, [sp, #RECORDS]
+    str     r5, [sp, #FINISH]
+    .if \pixels == 2
+    mov     r5, r6
+    .endif
+nn_dsp_next\pixels:
+    ldr     r10, [sp, #RECORDS]
+    load_mask
+    start_interval \pixels, negate
+    .size   nn_dsp_blocks\pixels, . - nn_dsp_blocks\pixels
+.endm
+
+/* uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words): granules of
+ * four times `words` inputs to 16 bits; appends their running totals behind *totals and returns where they end. */
+    function nn_dsp_expand
+    push    {r4-r9, lr}
+    ldr     lr, [sp, #28]
+    movw    r5, #0x0001
+    movt    r5, #0x0001
+    ldrh    r4, [r2]
+1:  mov     r6, lr
+2:  ldr     r7, [r0], #4
+    sxtb16  r8, r7
+    sxtb16  r9, r7, ror #8
+    smlad   r4, r8, r5, r4
+    smlad   r4, r9, r5, r4
+    pkhbt   r7, r8, r9, lsl #16
+    pkhtb   r9, r9, r8, asr #16
+    strd    r7, r9, [r1], #8
+    subs    r6, r6, #1
+    bne     2b
+    strh    r4, [r2, #2]!
+    subs    r3, r3, #1
+    bne     1b
+    mov     r0, r2
+    pop     {r4-r9, pc}
+    .size   nn_dsp_expand, . - nn_dsp_expand
+
+    blocks  2
+    flush   nn_dsp_flush2_first, 2, 0
+    flush   nn_dsp_flush2_more, 2, 1
+    finish  nn_dsp_finish2_first, 2, 0
+    finish  nn_dsp_finish2_more, 2, 1
+    write   nn_dsp_write2, 2, 0
+    write   nn_dsp_write2_zero, 2, 1
+    piece   nn_dsp_piece2, 2, 0
+
+    blocks  3
+    flush   nn_dsp_flush3_first, 3, 0
+    flush   nn_dsp_flush3_more, 3, 1
+    finish  nn_dsp_finish3_first, 3, 0
+    finish  nn_dsp_finish3_more, 3, 1
+    write   nn_dsp_write3, 3, 0
+    write   nn_dsp_write3_zero, 3, 1
+    piece   nn_dsp_piece3_4, 3, 4
+    piece   nn_dsp_piece3_8, 3, 8
+    piece   nn_dsp_piece3_16, 3, 16
+    piece   nn_dsp_piece3_32, 3, 32
+    piece   nn_dsp_piece3_64, 3, 64
+    piece   nn_dsp_piece3_128, 3, 128
+    piece   nn_dsp_piece3_256, 3, 256

@@ -16,9 +16,8 @@
 #include "nn_arith.h"
 #include "nn_dsp.h"
 
-static_assert(offsetof(nn_dsp_block, pieces) == 12 && sizeof(nn_dsp_piece) == 28, "as in nn_block_dsp.S");
-
-enum { ONES = 0x00010001, FULL = 128 };
+static_assert(offsetof(nn_dsp_block, records) == 12, "as in nn_block_dsp.S");
+static_assert(sizeof(nn_dsp_interval) == 8 && sizeof(nn_dsp_piece) == 16, "as in nn_block_dsp.S");
 
 /* The ring of expanded rows. */
 typedef struct {
@@ -31,63 +30,77 @@ typedef struct {
     int32_t slot;   /* its place */
 } ring;
 
-static inline uint32_t load_word(const int8_t *x) {
-    uint32_t word;
-    memcpy(&word, x, sizeof(word));
-    return word;
-}
-
-/* Expands `count` inputs, a multiple of 4; returns `total` plus their sum. */
-static inline int32_t expand_words(const int8_t *x, int32_t count, int16_t *to, int32_t total) {
-    for (const int8_t *end = x + count; x < end; x += 4, to += 4) {
-        const uint32_t word = load_word(x);
-        const uint32_t even = (uint32_t)__sxtb16((int8x4_t)word), odd = (uint32_t)__sxtb16((int8x4_t)(word >> 8));
-        const uint32_t pairs[2] = {(even & 0xFFFFU) | odd << 16, (odd & 0xFFFF0000U) | even >> 16};
-        memcpy(to, pairs, sizeof(pairs));
-        total = __smlad((int16x2_t)even, ONES, total);
-        total = __smlad((int16x2_t)odd, ONES, total);
-    }
-    return total;
-}
-
-/* The same for any `count`; fills up to `size` with 0. */
-static int32_t expand_bytes(const int8_t *x, int32_t count, int16_t *to, int32_t size, int32_t total) {
-    for (int32_t i = 0; i < count; i++) total += to[i] = x[i];
-    for (int32_t i = count; i < size; i++) to[i] = 0;
-    return total;
+/* columns: of a row of the ring. */
+static ring ring_in(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *in, int32_t columns) {
+    ring r = {.rows = ctx->buf, .size = params->row_size, .first = params->conv.padding.w};
+    r.inside = nn_min((in->w + params->column_step - 1) / params->column_step, columns - r.first);
+    r.after = columns - r.first - r.inside;
+    r.next = -params->conv.padding.h;
+    return r;
 }
 
 /* Columns that hold nothing but the zero point; returns where their totals end. */
 static uint16_t *expand_padding(const nn_dsp_conv_params *params, int32_t channels, int32_t columns, int16_t *to,
                                 uint16_t *totals) {
     const int16_t zero = (int16_t)-params->conv.input_offset;
+    const int32_t granule = params->granule;
     int32_t total = *totals;
-    for (int32_t column = 0; column < columns; column++) {
-        int32_t left = channels;
-        for (int32_t g = 0; g < params->granules; g++, left -= params->granule) {
-            for (int32_t i = 0; i < params->granule; i++) {
-                *to = i < left ? zero : 0;
-                total += *to++;
-            }
+    for (; columns > 0; columns--) {
+        for (int32_t left = channels, g = 0; g < params->granules; g++, left -= granule, to += granule) {
+            const int32_t filled = nn_min(left, granule);
+            for (int32_t i = 0; i < filled; i++) to[i] = zero;
+            for (int32_t i = filled; i < granule; i++) to[i] = 0;
+            total += filled * zero;
             *++totals = (uint16_t)total;
         }
     }
     return totals;
 }
 
-/* Columns of the input; returns where their totals end. */
-static uint16_t *expand_inside(const nn_dsp_conv_params *params, int32_t channels, int32_t columns, const int8_t *x,
-                               int16_t *to, uint16_t *totals) {
+/* Columns of the input, of any number of channels; returns where their totals end. */
+static uint16_t *expand_bytes(const nn_dsp_conv_params *params, int32_t channels, int32_t columns, const int8_t *x,
+                              int16_t *to, uint16_t *totals) {
     const int32_t granule = params->granule, step = params->column_step * channels;
-    const bool words = params->granules * granule == channels && granule % 4 == 0;
     int32_t total = *totals;
-    for (int32_t column = 0; column < columns; column++, x += step) {
-        const int8_t *from = x, *end = x + channels;
-        for (; from < end; from += granule, to += granule) {
-            total = words ? expand_words(from, granule, to, total)
-                          : expand_bytes(from, nn_min(granule, (int32_t)(end - from)), to, granule, total);
+    for (; columns > 0; columns--, x += step) {
+        const int8_t *from = x;
+        for (int32_t left = channels, g = 0; g < params->granules; g++, left -= granule) {
+            const int16_t *const inputs = to + nn_min(left, granule), *const end = to + granule;
+            while (to < inputs) total += *to++ = *from++;
+            while (to < end) *to++ = 0;
             *++totals = (uint16_t)total;
         }
+    }
+    return totals;
+}
+
+/* The same of 3 channels, filled up to 4: a pixel is one load, but for the last, behind which memory may end. */
+static uint16_t *expand_colours(const nn_dsp_conv_params *params, int32_t columns, const int8_t *x, int16_t *to,
+                                uint16_t *totals) {
+    int32_t total = *totals;
+    uint32_t *pairs = (uint32_t *)to;
+    for (; columns > 1; columns--, x += 3, pairs += 2) {
+        uint32_t word;
+        memcpy(&word, x, sizeof(word));
+        const uint32_t even = (uint32_t)__sxtb16((int8x4_t)word), odd = (uint32_t)(int8_t)(word >> 8);
+        pairs[0] = (even & 0xFFFFU) | odd << 16;
+        pairs[1] = even >> 16;
+        total = __smlad((int16x2_t)even, 0x00010001, total + (int32_t)odd);
+        *++totals = (uint16_t)total;
+    }
+    return expand_bytes(params, 3, columns, x, (int16_t *)pairs, totals);
+}
+
+/* The same of any columns. */
+static uint16_t *expand_inside(const nn_dsp_conv_params *params, int32_t channels, int32_t columns, const int8_t *x,
+                               int16_t *to, uint16_t *totals) {
+    const int32_t granules = params->granules, words = params->granule / 4, pixel = granules * params->granule;
+    const int32_t step = params->column_step;
+    if (channels == 3 && pixel == 4 && step == 1) return expand_colours(params, columns, x, to, totals);
+    if (pixel != channels || params->granule % 4 != 0) return expand_bytes(params, channels, columns, x, to, totals);
+    if (step == 1) return nn_dsp_expand(x, to, totals, columns * granules, words);
+    for (; columns > 0; columns--, x += step * channels, to += pixel) {
+        totals = nn_dsp_expand(x, to, totals, granules, words);
     }
     return totals;
 }
@@ -110,50 +123,100 @@ static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, cons
     r->slot = r->slot + 1 == rows ? 0 : r->slot + 1;
 }
 
-/* The pieces of `pixels` neighbouring windows, the first one at column x of the output. slot: of the top row. */
-static void lay_pieces(const nn_dsp_conv_params *params, const ring *r, int32_t rows, const uint8_t *plan, int32_t slot,
-                       int32_t x, int32_t stride, int32_t pixels, nn_dsp_piece *pieces) {
-    const int32_t granules = params->granules, granule = params->granule;
-    const int32_t columns = r->first + r->inside + r->after, next = stride * granules;
-    const int32_t word_bytes = pixels == 3 ? NN_DSP_WORD_BYTES(3) : NN_DSP_WORD_BYTES(2);
-    for (nn_dsp_piece *p = pieces, *end = pieces + params->pieces; p < end; p++, plan += NN_DSP_PLAN_BYTES) {
-        const int32_t place = slot + plan[0] < rows ? slot + plan[0] : slot + plan[0] - rows;
-        const int16_t *row = r->rows + place * r->size;
-        const uint16_t *totals = (const uint16_t *)(row + columns * granules * granule) + x * next;
-        const int32_t words = plan[3];
-        p->inputs = row + (x * next + plan[1]) * granule;
-        for (int32_t i = 0; i < 3; i++, totals += next) {
-            if (i < pixels) p->sums[i] = (int16_t)(totals[plan[2]] - totals[plan[1]]);
+/* A convolution under way. */
+typedef struct {
+    const nn_dsp_conv_params *params;
+    const uint8_t *plan;
+    ring rows;
+    int32_t height;      /* rows of the ring */
+    int32_t stride;      /* of windows: granules */
+    int32_t advance;     /* of windows: inputs */
+    nn_dsp_quant *quant; /* of all channels */
+    int32_t *sums;       /* of every interval and window of the row: of its inputs */
+    nn_dsp_block *block;
+    int32_t pixels;                       /* of the block */
+    int32_t width, channels, whole, rest; /* of the output; blocks of channels and channels left over */
+} convolution;
+
+static nn_dsp_code *const CODES2[] = {nn_dsp_piece2, nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first,
+                                      nn_dsp_finish2_more};
+static nn_dsp_code *const CODES3[] = {NULL, nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first,
+                                      nn_dsp_finish3_more};
+
+/* The ring is full: the place of the next row is that of the top one. */
+static inline const int16_t *row_of(const convolution *c, int32_t kernel_row) {
+    const int32_t place = c->rows.slot + kernel_row;
+    return c->rows.rows + (place < c->height ? place : place - c->height) * c->rows.size;
+}
+
+/* Sums of the inputs of every interval of every window of a row of outputs. */
+static void sum_windows(const convolution *c) {
+    const int32_t inputs = (c->rows.first + c->rows.inside + c->rows.after) * c->params->granules * c->params->granule;
+    int32_t *sums = c->sums;
+    const uint8_t *plan = c->plan;
+    bool first = true;
+    for (int32_t i = 0; i < c->params->pieces; i++, plan += NN_DSP_PLAN_BYTES) {
+        const uint16_t *from = (const uint16_t *)(row_of(c, plan[0]) + inputs) + plan[1];
+        const int32_t length = plan[2] - plan[1], stride = c->stride;
+        int32_t *s = sums, *const end = sums + c->width;
+        if (first) {
+            for (; s < end; from += stride) *s++ = (int16_t)(from[length] - from[0]);
+        } else {
+            for (; s < end; from += stride) *s++ += (int16_t)(from[length] - from[0]);
         }
-        p->end = p->inputs + words * NN_DSP_WORD_INPUTS;
-        p->skip = (NN_DSP_UNROLL - 1 - (words - 1) % NN_DSP_UNROLL) * word_bytes;
-        p->then = plan[4];
+        first = plan[4] != NN_DSP_GO_ON;
+        if (first) sums = end;
     }
 }
 
-/* All channels of a block of pixels; count: pixels that it really has. */
-static void compute(const nn_dsp_conv_params *params, nn_dsp_block *block, int32_t pixels, const uint32_t *filter,
-                    const int32_t *quant, int32_t channels, int8_t *output) {
-    nn_dsp_block_function *const function = pixels == 3 ? params->block3 : nn_dsp_block2;
-    int32_t channel = 0;
-    block->step = pixels == 1 ? 0 : channels;
-    for (; channel + NN_DSP_CHANNELS <= channels; channel += NN_DSP_CHANNELS) {
-        function(block, filter, quant, output + channel);
-        filter += params->words;
-        quant += NN_DSP_QUANT_WORDS;
+/* Records of the windows of the block of `pixels` pixels that starts at column x. */
+static void lay_records(convolution *c, int32_t x, int32_t pixels) {
+    const int32_t word_bytes = pixels == 3 ? NN_DSP_WORD_BYTES(3) : NN_DSP_WORD_BYTES(2);
+    nn_dsp_code *const *codes = pixels == 3 ? CODES3 : CODES2;
+    nn_dsp_code *const go_on = pixels == 3 ? c->params->piece3 : nn_dsp_piece2;
+    char *record = c->block->records;
+    const int32_t *sums = c->sums + x; /* a block reads beyond the last of an interval, in vain */
+    bool first = true;
+    const uint8_t *plan = c->plan;
+    for (int32_t i = 0; i < c->params->pieces; i++, plan += NN_DSP_PLAN_BYTES) {
+        if (first) {
+            *(nn_dsp_interval *)record = (nn_dsp_interval){sums, go_on};
+            record += sizeof(nn_dsp_interval);
+            sums += c->width;
+        }
+        first = plan[4] != NN_DSP_GO_ON;
+        const int32_t words = plan[3];
+        const int16_t *inputs = row_of(c, plan[0]) + x * c->advance + plan[1] * c->params->granule;
+        *(nn_dsp_piece *)record = (nn_dsp_piece){
+            .inputs = inputs,
+            .end = inputs + words * NN_DSP_WORD_INPUTS,
+            .skip = (NN_DSP_UNROLL - 1 - (words - 1) % NN_DSP_UNROLL) * word_bytes,
+            .then = first ? codes[plan[4]] : go_on,
+        };
+        record += sizeof(nn_dsp_piece);
     }
-    if (channel == channels) return;
-    int8_t rest[3][NN_DSP_CHANNELS];
-    block->step = pixels == 1 ? 0 : NN_DSP_CHANNELS;
-    function(block, filter, quant, rest[0]);
-    for (int32_t i = 0; i < pixels; i++) {
-        memcpy(output + i * channels + channel, rest[i], (size_t)(channels - channel));
-    }
+    c->block->write = pixels == 3 ? c->params->write3 : c->params->write2;
+    c->block->distance = pixels == 1 ? 0 : 2 * c->advance;
+    c->pixels = pixels;
 }
 
-static void clamp(int8_t *x, int32_t count, nn_activation limits) {
-    if (limits.min == INT8_MIN && limits.max == INT8_MAX) return;
-    for (int32_t i = 0; i < count; i++) x[i] = (int8_t)nn_clamp(x[i], limits.min, limits.max);
+/* The same records for the next block. */
+static void move_records(const convolution *c) {
+    const int32_t pixels = c->pixels, inputs = pixels * c->advance;
+    char *record = c->block->records;
+    bool first = true;
+    const uint8_t *then = c->plan + 4;
+    for (const uint8_t *end = then + c->params->pieces * NN_DSP_PLAN_BYTES; then < end; then += NN_DSP_PLAN_BYTES) {
+        if (first) {
+            ((nn_dsp_interval *)record)->sums += pixels;
+            record += sizeof(nn_dsp_interval);
+        }
+        nn_dsp_piece *piece = (nn_dsp_piece *)record;
+        piece->inputs += inputs;
+        piece->end += inputs;
+        record += sizeof(nn_dsp_piece);
+        first = *then != NN_DSP_GO_ON;
+    }
 }
 
 /* Pixels of the next block when so many of a row remain: a block of one pixel costs as much as one of two. */
@@ -162,29 +225,73 @@ static inline int32_t pixels_of(int32_t remaining, bool three) {
     return nn_min(remaining, 2);
 }
 
+/* All channels of the block that starts at column x. */
+static void compute_block(convolution *c, int32_t x, int32_t pixels, const uint32_t *filter, int8_t *output) {
+    if (pixels == c->pixels) {
+        move_records(c);
+    } else {
+        lay_records(c, x, pixels);
+    }
+    nn_dsp_blocks *const blocks = pixels == 3 ? nn_dsp_blocks3 : nn_dsp_blocks2;
+    nn_dsp_block *block = c->block;
+    block->step = pixels == 1 ? 0 : c->channels;
+    if (c->whole > 0) blocks(block, filter, c->quant, output, c->whole);
+    if (c->rest == 0) return;
+    int8_t last[3][NN_DSP_CHANNELS];
+    block->step = pixels == 1 ? 0 : NN_DSP_CHANNELS;
+    blocks(block, filter + c->whole * c->params->words, c->quant + c->whole * NN_DSP_CHANNELS, last[0], 1);
+    output += c->whole * NN_DSP_CHANNELS;
+    for (int32_t i = 0; i < pixels; i++) memcpy(output + i * c->channels, last[i], (size_t)c->rest);
+}
+
+/* One row of outputs. */
+static void compute_row(convolution *c, const uint32_t *filter, int8_t *output) {
+    const bool three = c->params->piece3 != NULL;
+    sum_windows(c);
+    c->pixels = 0;
+    for (int32_t x = 0, pixels; x < c->width; x += pixels, output += pixels * c->channels) {
+        pixels = pixels_of(c->width - x, three);
+        compute_block(c, x, pixels, filter, output);
+    }
+}
+
+/* Requantization of `blocks` blocks of channels, unpacked. */
+static void unpack_quant(const int32_t *packed, int32_t blocks, int32_t output_offset, nn_dsp_quant *quant) {
+    for (; blocks > 0; blocks--, packed += NN_DSP_QUANT_WORDS) {
+        uint32_t shifts = (uint32_t)packed[2 * NN_DSP_CHANNELS];
+        for (int32_t i = 0; i < NN_DSP_CHANNELS; i++, quant++, shifts >>= 8) {
+            quant->bias = packed[i];
+            quant->multiplier = packed[NN_DSP_CHANNELS + i];
+            quant->right_shift = (int32_t)(shifts & 0xFFU);
+            quant->rounding = ((2 * output_offset + 1) * ((int32_t)1 << quant->right_shift)) >> 1;
+        }
+    }
+}
+
 void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
                         const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                         const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     const nn_conv_params *conv = &params->conv;
-    const int32_t stride = conv->stride.w / params->column_step, rows = filter_dims->h;
-    const int32_t columns = (output_dims->w - 1) * stride + filter_dims->w;
-    ring r = {.rows = ctx->buf, .size = params->row_size, .first = conv->padding.w, .next = -conv->padding.h};
-    r.inside = nn_min((input_dims->w + params->column_step - 1) / params->column_step, columns - r.first);
-    r.after = columns - r.first - r.inside;
-    nn_dsp_block *block = (nn_dsp_block *)(r.rows + rows * r.size);
-    block->rounding = 2 * conv->output_offset + 1;
-    const int32_t row_bytes = output_dims->w * output_dims->c;
+    const int32_t column_stride = conv->stride.w / params->column_step;
+    convolution c = {.params = params, .plan = plan, .height = filter_dims->h};
+    c.width = output_dims->w;
+    c.channels = output_dims->c;
+    c.whole = c.channels / NN_DSP_CHANNELS;
+    c.rest = c.channels % NN_DSP_CHANNELS;
+    c.stride = column_stride * params->granules;
+    c.advance = c.stride * params->granule;
+    c.rows = ring_in(ctx, params, input_dims, (c.width - 1) * column_stride + filter_dims->w);
+    c.quant = (nn_dsp_quant *)(c.rows.rows + c.height * params->row_size);
+    const int32_t blocks = c.whole + (c.rest > 0);
+    unpack_quant(quant, blocks, conv->output_offset, c.quant);
+    c.sums = (int32_t *)(c.quant + blocks * NN_DSP_CHANNELS);
+    c.block = (nn_dsp_block *)(c.sums + params->intervals * c.width);
+    const int32_t row_bytes = c.width * c.channels;
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {
         const int32_t top = y * conv->stride.h - conv->padding.h;
-        r.next = nn_max(r.next, top);
-        while (r.next < top + rows) expand_row(params, input_dims, input, rows, &r);
-        /* the ring is full: the place of the next row is that of the top one */
-        for (int32_t x = 0, pixels; x < output_dims->w; x += pixels) {
-            pixels = pixels_of(output_dims->w - x, params->block3 != NULL);
-            block->distance = pixels == 1 ? 0 : 2 * stride * params->granules * params->granule;
-            lay_pieces(params, &r, rows, plan, r.slot, x, stride, pixels, block->pieces);
-            compute(params, block, pixels, filter, quant, output_dims->c, output + x * output_dims->c);
-        }
-        clamp(output, row_bytes, conv->activation);
+        c.rows.next = nn_max(c.rows.next, top);
+        while (c.rows.next < top + c.height) expand_row(params, input_dims, input, c.height, &c.rows);
+        compute_row(&c, filter, output);
+        nn_dsp_clamp(output, row_bytes, conv->activation);
     }
 }

@@ -7,59 +7,95 @@
 #define NN_DSP_H
 
 #include "nn.h"
+#include "nn_arith.h"
 
-#define NN_DSP_CHANNELS 4                              /* a block computes */
+#define NN_DSP_CHANNELS 4                              /* of a block */
 #define NN_DSP_WORD_INPUTS 4                           /* inputs of a word of filter */
-#define NN_DSP_UNROLL 6                                /* words a turn of a block's loop */
+#define NN_DSP_UNROLL 6                                /* words a turn of a piece's loop */
 #define NN_DSP_WORD_BYTES(pixels) (24 * (pixels) + 20) /* code that a word takes */
 
-enum { NN_DSP_GO_ON, NN_DSP_FLUSH, NN_DSP_FINISH };
+/* Code of nn_block_dsp.S, which is no C function: records name what is executed next. */
+typedef void nn_dsp_code(void);
 
-/* A run of inputs that lie one behind the other in every pixel's window. */
+/* Of two pixels at any distance, and of three whose inputs are so many bytes apart. */
+nn_dsp_code nn_dsp_piece2, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32, nn_dsp_piece3_64,
+    nn_dsp_piece3_128, nn_dsp_piece3_256;
+/* The first flush of a window, or one more; the end of a window without a flush, or with one. */
+nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first, nn_dsp_finish2_more;
+nn_dsp_code nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first, nn_dsp_finish3_more;
+/* Outputs; zero: some shifts are 0. */
+nn_dsp_code nn_dsp_write2, nn_dsp_write2_zero, nn_dsp_write3, nn_dsp_write3_zero;
+
+/* A window is a sequence of intervals without a flush, an interval one of pieces: inputs that lie one behind the other.
+ * Records: of an interval, then of its pieces. */
 typedef struct {
-    const int16_t *inputs; /* of the first pixel */
-    int32_t sums[3];       /* of each pixel's inputs */
+    const int32_t *sums; /* of the inputs of the first pixel, of the next, ... */
+    nn_dsp_code *start;  /* code of the first piece */
+} nn_dsp_interval;
+
+typedef struct {
     const int16_t *end;
-    int32_t skip; /* bytes of code jumped over in the first turn */
-    int32_t then; /* NN_DSP_... */
+    int32_t skip;          /* bytes of code jumped over in the first turn */
+    const int16_t *inputs; /* of the first pixel */
+    nn_dsp_code *then;
 } nn_dsp_piece;
 
-/* What the outputs of a block share. */
 typedef struct {
-    int32_t step;     /* from pixel to pixel of the output */
-    int32_t rounding; /* 2 * output offset + 1 */
+    int32_t step; /* from pixel to pixel of the output */
+    nn_dsp_code *write;
     int32_t distance; /* of the inputs of neighbouring pixels, in bytes; for blocks of two pixels */
-    nn_dsp_piece pieces[];
+    char records[];
 } nn_dsp_block;
 
-/* Requantization of four channels, 9 bytes each: four biases, four multipliers, four right shifts in one word. */
+/* Requantization of a channel; of a block in the order 1, 3, 0, 2. rounding: of the shift, and the output offset. */
+typedef struct {
+    int32_t bias, multiplier, rounding, right_shift;
+} nn_dsp_quant;
+
+/* The same in flash, 9 bytes a channel: four biases, four multipliers, four shifts in one word. */
 #define NN_DSP_QUANT_WORDS 9
 
-/* Four channels of the pixels of a block, to output[pixel * step + channel]. */
-typedef void nn_dsp_block_function(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant,
-                                   int8_t *output);
+/* `blocks` times four channels of two or three pixels, to output[pixel * block->step + channel]. */
+typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, const nn_dsp_quant *quant, int8_t *output,
+                           int32_t blocks);
+nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
 
-nn_dsp_block_function nn_dsp_block2; /* two pixels at any distance */
-/* Three pixels whose inputs are so many bytes apart. */
-nn_dsp_block_function nn_dsp_block3_4, nn_dsp_block3_8, nn_dsp_block3_16, nn_dsp_block3_32, nn_dsp_block3_64,
-    nn_dsp_block3_128, nn_dsp_block3_256;
+/* Applies activation limits to int8 outputs. */
+static inline void nn_dsp_clamp(int8_t *x, int32_t count, nn_activation limits) {
+    if (limits.min == INT8_MIN && limits.max == INT8_MAX) return;
+    for (int32_t i = 0; i < count; i++) x[i] = (int8_t)nn_clamp(x[i], limits.min, limits.max);
+}
+
+/* Expands granules of 4 * words inputs to 16 bits; appends their running totals behind *totals and returns where they
+ * end. */
+uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words);
+
+/* Plan: the pieces of every window, one entry each: kernel row, first granule, the one behind the last, words of
+ * filter, NN_DSP_... */
+#define NN_DSP_PLAN_BYTES 5
+enum { NN_DSP_GO_ON, NN_DSP_FLUSH_FIRST, NN_DSP_FLUSH_MORE, NN_DSP_FINISH_FIRST, NN_DSP_FINISH_MORE };
 
 /* The input is expanded to 16 bits, row by row, into a ring of as many rows as the kernel has. Only every
  * `column_step`-th column is. A pixel takes `granules` granules of `granule` inputs. */
 typedef struct {
     nn_conv_params conv;
     int32_t column_step, granules, granule;
-    int32_t pieces, words;         /* of a window, for four channels */
-    int32_t row_size;              /* of the ring: inputs of an expanded row, with what lies behind them */
-    nn_dsp_block_function *block3; /* NULL: all blocks have two pixels */
+    int32_t pieces, intervals, words; /* of a window, words for four channels */
+    int32_t row_size;                 /* inputs that an expanded row takes, with what lies behind them */
+    nn_dsp_code *piece3;              /* NULL: all blocks have two pixels */
+    nn_dsp_code *write2, *write3;
 } nn_dsp_conv_params;
 
-/* Filter: words of a block of channels, see nn_conv2d_dsp.c. Plan: the pieces of every window, NN_DSP_PLAN_BYTES each:
- * kernel row, its first granule, the one behind its last, words of filter, NN_DSP_... output may be input where both
- * have one shape. */
-#define NN_DSP_PLAN_BYTES 5
+/* Filter: see nn_conv2d_dsp.c. output may be input where both have one shape. */
 void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
                         const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                         const int32_t *quant, const nn_dims *output_dims, int8_t *output);
+
+/* Scratch: 2048 bytes. output may be input1 or input2. */
+void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims,
+                               const int8_t *input1, const int8_t *input2, int8_t *output);
+
+void nn_avgpool_s8_dsp(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
+                       const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
 
 #endif

@@ -12,6 +12,8 @@ from pipeline.types import QLayer, TensorSpec
 
 CHANNELS = 4
 """Output channels a block."""
+ORDER = (1, 3, 0, 2)
+"""In which a block's channels are written."""
 WORD = 4
 """Inputs a word of filter, of CHANNELS channels each."""
 FIRST_LIMITS = (-(1 << 13), (1 << 13) - 1)
@@ -26,11 +28,14 @@ SHIFTS = (-22, 0)
 Integers = NDArray[np.int64]
 
 
+def core_objection(core: str) -> str:
+    """Why no kernel of this family runs on the core, "" when they do."""
+    return "" if core in CORES_WITH_DSP else f"{core} has no DSP instructions"
+
+
 def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
     """Why the kernel of `kind` does not compute the layer on this core, "" when it does."""
-    if core not in CORES_WITH_DSP:
-        return f"{core} has no DSP instructions"
-    reason = _ternary.objection(layer, kind, spec)
+    reason = core_objection(core) or _ternary.objection(layer, kind, spec)
     if reason:
         return reason
     assert layer.shift is not None
@@ -69,12 +74,12 @@ def pack(weights: Integers) -> NDArray[np.uint32]:
 
 
 def quant(layer: QLayer, spec: TensorSpec) -> NDArray[np.int32]:
-    """int32 (blocks, 9): per block of CHANNELS channels their doubled folded biases, multipliers and right shifts (a
-    byte each)."""
+    """int32 (blocks, 9): per block of CHANNELS channels, in the order ORDER, their doubled folded biases, multipliers
+    and right shifts (a byte each)."""
     assert layer.multiplier is not None and layer.shift is not None
     columns = (2 * _ternary.folded_bias(layer, spec).astype(np.int64), layer.multiplier, -layer.shift)
-    bias, multiplier, right = (np.pad(c, (0, -len(c) % CHANNELS)).reshape(-1, CHANNELS) for c in columns)
-    shifts = right.astype("<u1").view("<u4")
+    bias, multiplier, right = (np.pad(c, (0, -len(c) % CHANNELS)).reshape(-1, CHANNELS)[:, ORDER] for c in columns)
+    shifts = np.ascontiguousarray(right, "<u1").view("<u4")
     return np.hstack([bias, multiplier, shifts]).astype(np.uint32).view(np.int32)
 
 

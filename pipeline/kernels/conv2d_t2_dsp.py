@@ -14,19 +14,19 @@ from pipeline.types import KernelCall, QLayer, TensorSpec
 
 DISTANCES = (4, 8, 16, 32, 64, 128, 256)
 """Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
-GO_ON, FLUSH, FINISH = range(3)
-PIECE_BYTES, BLOCK_BYTES = 28, 12
+GO_ON, FLUSH, FLUSH_MORE, FINISH, FINISH_MORE = range(5)
+PIECE_BYTES, INTERVAL_BYTES, QUANT_BYTES, BLOCK_BYTES = 16, 8, 16, 12
 MAX_PIECES = 255
 ROW_BYTES = 3584
 """Inputs of a 1x1 convolution are cut into rows that take no more."""
 WORD_COST = {True: 23 / 3, False: 17 / 2}
-PIECE_COST, FLUSH_COST = 8, 12
+PIECE_COST, FLUSH_COST = 4, 10
 """Instructions a pixel of a block, roughly, of three pixels or two: what the choice of a plan weighs."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Granules first to last - 1 of a kernel row; then: GO_ON, FLUSH or FINISH."""
+    """Granules first to last - 1 of a kernel row; then: GO_ON or what follows, NN_DSP_... of nn_dsp.h."""
 
     row: int
     first: int
@@ -43,6 +43,10 @@ class Plan:
     pieces: tuple[Piece, ...]
 
     @property
+    def intervals(self) -> int:
+        return sum(piece.then != GO_ON for piece in self.pieces)
+
+    @property
     def pixel(self) -> int:
         return self.granules * self.granule
 
@@ -52,10 +56,9 @@ class Plan:
 
     def cost(self, stride: int) -> float:
         """Instructions a block takes for a pixel, roughly; stride: between the pixels of a block."""
-        flushes = sum(piece.then != GO_ON for piece in self.pieces)
         words = sum(self.words(piece) for piece in self.pieces)
         word_cost = WORD_COST[2 * stride * self.pixel in DISTANCES]
-        return words * word_cost + len(self.pieces) * PIECE_COST + flushes * FLUSH_COST
+        return words * word_cost + len(self.pieces) * PIECE_COST + self.intervals * FLUSH_COST
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert p is not None
     g = geometry(layer, specs[0], p)
     distance = 2 * g.stride * p.pixel
+    assert layer.shift is not None
+    variant = "_zero" if layer.shift.max() == 0 else ""
     same = layer.output.shape == specs[0].shape
     return KernelCall(
         function="nn_convolve_t2_dsp",
@@ -96,20 +101,17 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.CTX,
             calls.params(
                 "nn_dsp_conv_params",
-                conv={
-                    "input_offset": -specs[0].quantization.zero_point,
-                    "output_offset": layer.output.quantization.zero_point,
-                    "stride": calls.tile(layer.params["stride"]),
-                    "padding": calls.tile(layer.params["padding"]),
-                    "activation": calls.activation(layer),
-                },
+                conv=calls.conv_fields(layer, specs[0]),
                 column_step=g.column_step,
                 granules=p.granules,
                 granule=p.granule,
                 pieces=len(p.pieces),
+                intervals=p.intervals,
                 words=sum(p.words(piece) for piece in p.pieces),
                 row_size=row_size(g, p, kw),
-                block3=f"nn_dsp_block3_{distance}" if distance in DISTANCES else 0,
+                piece3=f"nn_dsp_piece3_{distance}" if distance in DISTANCES else 0,
+                write2=f"nn_dsp_write2{variant}",
+                write3=f"nn_dsp_write3{variant}" if distance in DISTANCES else 0,
             ),
             calls.map_dims(g.input),
             calls.input_arg(),
@@ -121,7 +123,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.OUTPUT,
         ),
         tables={"filter": pack(filters, p), "plan": _plan_table(p), "quant": _dsp.quant(layer, specs[0])},
-        scratch_bytes=2 * kh * row_size(g, p, kw) + BLOCK_BYTES + PIECE_BYTES * len(p.pieces),
+        scratch_bytes=scratch_bytes(oc, kh, row_size(g, p, kw), g.output[1], p),
         in_place=0 if same else None,
     )
 
@@ -170,7 +172,16 @@ def _pieces(filters: NDArray[np.int64], granules: int, granule: int) -> tuple[Pi
             since.append(more)
         pieces.append(Piece(row, first, kw * granules))
     pieces[-1] = replace(pieces[-1], then=FINISH)
-    return tuple(pieces)
+    return tuple(_after_a_flush(pieces))
+
+
+def _after_a_flush(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Flushes and ends that are not the first add to totals."""
+    more = {GO_ON: GO_ON, FLUSH: FLUSH_MORE, FINISH: FINISH_MORE}
+    flushed = False
+    for piece in pieces:
+        yield replace(piece, then=more[piece.then]) if flushed else piece
+        flushed = flushed or piece.then == FLUSH
 
 
 def _runs(filters: NDArray[np.int64], pixel: int) -> NDArray[np.int64]:
@@ -205,11 +216,18 @@ def _row_width(pixels: int, pixel: int) -> int:
 
 
 def row_size(g: Geometry, p: Plan, kernel_width: int) -> int:
-    """Inputs of 16 bits that an expanded row takes: its pixels, the totals of its granules, and what a last incomplete
-    word reads beyond them; even."""
+    """Inputs of 16 bits that an expanded row takes: its pixels, the totals of its granules, of which there are at least
+    three, as a last incomplete word reads so many beyond the pixels; even."""
     columns = g.columns(kernel_width)
-    size = columns * (p.pixel + p.granules) + _dsp.WORD - 1
+    size = columns * p.pixel + max(columns * p.granules + 1, _dsp.WORD - 1)
     return size + size % 2
+
+
+def scratch_bytes(channels: int, kernel_height: int, size: int, width: int, p: Plan) -> int:
+    """Bytes of the C file's workspace: ring, requantization of all channels, sums of a row's windows, records."""
+    quant = QUANT_BYTES * (channels + -channels % _dsp.CHANNELS)
+    records = BLOCK_BYTES + PIECE_BYTES * len(p.pieces) + INTERVAL_BYTES * p.intervals
+    return 2 * kernel_height * size + quant + 4 * p.intervals * width + records
 
 
 def pack(filters: NDArray[np.int64], p: Plan) -> NDArray[np.uint32]:

@@ -27,27 +27,15 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
         function="nn_convolve_t2_mve",
         source="nn_conv2d_mve.c",
-        args=(
-            calls.CTX,
+        args=calls.weighted_args(
             calls.params(
                 "nn_mve_conv_params",
-                conv={
-                    "input_offset": -specs[0].quantization.zero_point,
-                    "output_offset": layer.output.quantization.zero_point,
-                    "stride": calls.tile(layer.params["stride"]),
-                    "padding": calls.tile(layer.params["padding"]),
-                    "activation": calls.activation(layer),
-                },
+                conv=calls.conv_fields(layer, specs[0]),
                 block=block,
             ),
-            calls.QUANT,
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(oc, kh, kw, ic),
-            calls.table("filter"),
-            calls.table("bias"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={
             "filter": _mve.pack(_ternary.rows(layer)),

@@ -32,27 +32,15 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
         function="nn_convolve_t2_swar",
         source="nn_conv2d_swar.c",
-        args=(
-            calls.CTX,
+        args=calls.weighted_args(
             calls.params(
                 "nn_swar_conv_params",
-                conv={
-                    "input_offset": -specs[0].quantization.zero_point,
-                    "output_offset": layer.output.quantization.zero_point,
-                    "stride": calls.tile(layer.params["stride"]),
-                    "padding": calls.tile(layer.params["padding"]),
-                    "activation": calls.activation(layer),
-                },
+                conv=calls.conv_fields(layer, specs[0]),
                 rows=together,
             ),
-            calls.QUANT,
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(oc, kh, kw, ic),
-            calls.table("filter"),
-            calls.table("bias"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={"filter": pack(_ternary.rows(layer), kh // together), **_ternary.requant_tables(layer, specs[0])},
         scratch_bytes=scratch_bytes(oc, kh, kw, ic),

@@ -20,22 +20,14 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
         function="nn_fully_connected_t2_mve",
         source="nn_dense_mve.c",
-        args=(
-            calls.CTX,
+        args=calls.weighted_args(
             calls.params(
                 "nn_fc_params",
-                input_offset=-specs[0].quantization.zero_point,
-                output_offset=layer.output.quantization.zero_point,
-                activation=calls.activation(layer),
+                **calls.fc_fields(layer, specs[0]),
             ),
-            calls.QUANT,
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(outputs, 1, 1, features),
-            calls.table("filter"),
-            calls.table("bias"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={
             "filter": _mve.pack(_ternary.rows(layer)),

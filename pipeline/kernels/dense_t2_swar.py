@@ -27,22 +27,14 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
         function="nn_fully_connected_t2_swar",
         source="nn_dense_swar.c",
-        args=(
-            calls.CTX,
+        args=calls.weighted_args(
             calls.params(
                 "nn_fc_params",
-                input_offset=-specs[0].quantization.zero_point,
-                output_offset=layer.output.quantization.zero_point,
-                activation=calls.activation(layer),
+                **calls.fc_fields(layer, specs[0]),
             ),
-            calls.QUANT,
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(outputs, 1, 1, features),
-            calls.table("filter"),
-            calls.table("bias"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={"filter": pack(_ternary.rows(layer)), **_ternary.requant_tables(layer, specs[0])},
         scratch_bytes=4 * -(-features // CHUNK),

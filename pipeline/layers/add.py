@@ -26,29 +26,4 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
-    p = layer.params
-    return KernelCall(
-        function="nn_elementwise_add_s8",
-        source="nn_add.c",
-        args=(
-            calls.params(
-                "nn_add_params",
-                input1_offset=-specs[0].quantization.zero_point,
-                input1_mult=p["input1_mult"],
-                input1_shift=p["input1_shift"],
-                input2_offset=-specs[1].quantization.zero_point,
-                input2_mult=p["input2_mult"],
-                input2_shift=p["input2_shift"],
-                output_offset=layer.output.quantization.zero_point,
-                output_mult=p["output_mult"],
-                output_shift=p["output_shift"],
-                activation=calls.activation(layer),
-            ),
-            calls.map_dims(layer.output.shape),
-            calls.input_arg(0),
-            calls.input_arg(1),
-            calls.OUTPUT,
-        ),
-        tables={},
-        in_place=0,
-    )
+    return KernelCall("nn_elementwise_add_s8", "nn_add.c", calls.add_args(layer, specs), tables={}, in_place=0)

@@ -32,24 +32,14 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
         function=f"nn_convolve_{packing.SUFFIX[layer.weight_bits]}",
         source="nn_conv2d.c",
-        args=(
-            calls.CTX,
+        args=calls.weighted_args(
             calls.params(
                 "nn_conv_params",
-                input_offset=-specs[0].quantization.zero_point,
-                output_offset=layer.output.quantization.zero_point,
-                stride=calls.tile(layer.params["stride"]),
-                padding=calls.tile(layer.params["padding"]),
-                activation=calls.activation(layer),
+                **calls.conv_fields(layer, specs[0]),
             ),
-            calls.QUANT,
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(oc, kh, kw, ic),
-            calls.table("filter"),
-            calls.table("bias"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={"filter": packing.pack(rows, layer.weight_bits), **calls.requant_tables(layer)},
         scratch_bytes=0 if layer.weight_bits == 8 else kh * kw * ic,

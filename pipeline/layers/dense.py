@@ -28,22 +28,14 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
         function=f"nn_fully_connected_{packing.SUFFIX[layer.weight_bits]}",
         source="nn_dense.c",
-        args=(
-            calls.CTX,
+        args=calls.weighted_args(
             calls.params(
                 "nn_fc_params",
-                input_offset=-specs[0].quantization.zero_point,
-                output_offset=layer.output.quantization.zero_point,
-                activation=calls.activation(layer),
+                **calls.fc_fields(layer, specs[0]),
             ),
-            calls.QUANT,
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(outputs, 1, 1, features),
-            calls.table("filter"),
-            calls.table("bias"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={"filter": packing.pack(layer.weights, layer.weight_bits), **calls.requant_tables(layer)},
         scratch_bytes=0 if layer.weight_bits == 8 else features,

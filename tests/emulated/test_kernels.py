@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline import board, build, render, select, session, twin
+from pipeline import board, build, calls, render, select, session, twin
 from pipeline.board import Board
 from pipeline.session import Session
-from pipeline.types import QModel
+from pipeline.types import Int8Array, QLayer, QModel, Quantization, TensorSpec
 from tests import single
 
 LAYERS = 40
@@ -61,13 +62,57 @@ def running(model: QModel, target: Board, folder: Path, kernels: select.Kernels 
 @pytest.mark.parametrize("name", CORES)
 def test_same_bits(name: str, seed: int, tmp_path: Path) -> None:
     model = many_layers(seed)
-    x = single.inputs(model, np.random.default_rng(seed))
+    assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(seed)), tmp_path)
+
+
+def assert_same_bits(model: QModel, target: Board, x: Int8Array, folder: Path) -> None:
+    """Every layer's output on the core is that of the specification."""
     expected = twin.specification(model, x)
-    with running(model, CORES[name], tmp_path) as device:
+    with running(model, target, folder) as device:
         for number, (layer, outputs) in enumerate(zip(model.layers, expected, strict=True), 1):
             results = device.run((s.tobytes() for s in x), layers=number, output_bytes=layer.output.size_bytes)
             for result, output in zip(results, outputs, strict=True):
                 assert np.array_equal(result.output, output.ravel()), f"{layer.name} {layer.kind} {layer.params}"
+
+
+def sums_and_means(seed: int) -> QModel:
+    """Sums and means of layers with all kinds of scales, zero points, limits, windows and channels."""
+    random = np.random.default_rng(seed)
+    layers: list[QLayer] = []
+    for i in range(8):
+        shape = (int(random.integers(1, 20)), int(random.integers(1, 20)), int(random.integers(1, 12)))
+        layers += _sum_and_mean(random, f"{i}", len(layers), shape)
+    return single.model(layers, (20, 20, 12), -128)
+
+
+def _sum_and_mean(random: np.random.Generator, name: str, at: int, shape: tuple[int, int, int]) -> list[QLayer]:
+    """Two convolutions of the model's input to that shape, their sum, and means of it; `at`: layers before them."""
+    padding = {"stride": (1, 1), "padding": (0, 0)}
+
+    def spec(shape: tuple[int, int, int]) -> TensorSpec:
+        return TensorSpec(shape, Quantization(float(np.exp(random.uniform(-3, 3))), int(random.integers(-128, 128))))
+
+    def limits() -> tuple[int, int]:
+        low, high = sorted(random.integers(-128, 128, 2).tolist())
+        return (-128, 127) if random.integers(2) else (low, high)
+
+    terms = []
+    for part in "ab":
+        g = single.Geometry("conv2d", (20, 20, 12), shape[2], (21 - shape[0], 21 - shape[1]), padding="valid")
+        terms.append(replace(single.layer(g, random, 0.1, name=name + part), output=spec(shape)))
+    total, window = spec(shape), (int(random.integers(1, shape[0] + 1)), int(random.integers(1, shape[1] + 1)))
+    params = calls.add_params(*(t.output.quantization for t in terms), total.quantization)
+    add = QLayer(name + "sum", "add", (at + 1, at + 2), total, {**params, "activation": limits()})
+    pooled = (shape[0] - window[0] + 1, shape[1] - window[1] + 1, shape[2])
+    means = {**padding, "pool": window, "activation": limits()}
+    pool = QLayer(name + "mean", "average_pool2d", (at + 3,), TensorSpec(pooled, total.quantization), means)
+    return [*terms, add, pool]
+
+
+@pytest.mark.parametrize("name", ["cortex-m4f", "cortex-m7"])
+def test_sums_and_means(name: str, tmp_path: Path) -> None:
+    model = sums_and_means(1)
+    assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(1)), tmp_path)
 
 
 @pytest.mark.parametrize("name", CORES)

@@ -1,0 +1,46 @@
+"""Element-wise sum for cores with the DSP extension: firmware/nn/nn_add_dsp.c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import arith, calls
+from pipeline.kernels import _dsp
+from pipeline.types import KernelCall, QLayer, TensorSpec
+
+TABLE_BYTES = 4 * 256
+"""Of each input."""
+
+
+def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
+    reason = _dsp.core_objection(core) or ("" if layer.kind == "add" else "it computes add layers")
+    if reason:
+        return reason
+    low, high = _dsp.SHIFTS
+    if not low <= layer.params["output_shift"] < high:
+        return f"the output's shift is {layer.params['output_shift']}, not {low} to {high - 1}"
+    return "" if _largest(layer, specs) < 1 << 30 else "sums reach 2^30"
+
+
+def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    return KernelCall(
+        function="nn_elementwise_add_s8_dsp",
+        source="nn_add_dsp.c",
+        args=(calls.CTX, *calls.add_args(layer, specs)),
+        tables={},
+        scratch_bytes=2 * TABLE_BYTES,
+        in_place=0,
+    )
+
+
+def _largest(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    """Largest |sum| on the common scale, or of an input shifted left on the way, whichever is larger."""
+    values = np.arange(-128, 128, dtype=np.int64)
+    total = 0
+    for i, spec in enumerate(specs, 1):
+        wide = (values - spec.quantization.zero_point) << arith.ADD_LEFT_SHIFT
+        scaled = arith.requantize(wide, layer.params[f"input{i}_mult"], layer.params[f"input{i}_shift"])
+        total += int(np.abs(scaled).max())
+    return total
