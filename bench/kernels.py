@@ -43,24 +43,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def bench(
-    cores: Sequence[str], models: Sequence[QModel], libraries: dict[str, Library], progress: Progress = no_progress
+    core: str, models: Sequence[QModel], library: Library | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """The content of kernels.json for these cores: {layers: [...], networks: {core: {name: ...}}}. Each core runs
-    `models`; the Cortex-M4 the zoo's too, where `models` are all there are. libraries: CMSIS-NN by core."""
-    jobs = [(core, model) for core in cores for model in models if core == M4 or model.name in PORTED]
+    """What the models cost on a core: {layers: [...], networks: {core: {name: ...}}}, rows as in kernels.json. Trained
+    networks are for the Cortex-M4 alone. library: the core's CMSIS-NN."""
+    models = [model for model in models if core == M4 or model.name in PORTED]
     layers: list[dict[str, Any]] = []
-    totals: dict[str, dict[str, Any]] = {core: {} for core in cores}
+    totals: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="tritmcu-bench-") as folder:
-        for done, (core, model) in enumerate(jobs):
-            progress("bench", done, len(jobs), f"{model.name} on {core}")
+        for done, model in enumerate(models):
+            progress(core, done, len(models), model.name)
             network = Network(model, core, Path(folder))
             ours = network.count()
             others = {"reference": network.count("reference")} if core in PLAIN else {}
-            if core in libraries:
-                others["cmsis_nn"] = network.count_cmsis(libraries[core])
+            if library:
+                others["cmsis_nn"] = network.count_cmsis(library)
             layers += measure.layer_rows(network, ours, others)
-            totals[core][model.name] = measure.network_row(network, ours, others)
-    return publish.with_recorded({"layers": layers, "networks": totals})
+            totals[model.name] = measure.network_row(network, ours, others)
+    progress(core, len(models), len(models), "")
+    return publish.with_recorded({"layers": layers, "networks": {core: totals}})
 
 
 PORTED = ("resnet8", "dscnn", "dense512")
@@ -77,18 +78,25 @@ def _run(arguments: argparse.Namespace) -> None:
     if root and arguments.core:
         _require_each(cores, libraries, root)
     models = _models(arguments.only)
-    display = console.display()
-    try:
-        found = bench(cores, models, libraries, display.progress)
-    finally:
-        display.close()
-    found["compiler"] = shell.run(["arm-none-eabi-gcc", "--version"]).output.splitlines()[0]
-    if not arguments.only:
-        publish.write(publish.merged(found))
+    results = [_bench_and_keep(core, models, libraries.get(core), keep=not arguments.only) for core in cores]
+    found = publish.together(results)
     if arguments.json:
         console.stdout(json.dumps(found, indent=1))
     else:
         publish.show(found, arguments.only)
+
+
+def _bench_and_keep(core: str, models: Sequence[QModel], library: Library | None, keep: bool) -> dict[str, Any]:
+    """The results of one core, written at once: what fails or is broken off later does not lose them."""
+    display = console.display()
+    try:
+        found = bench(core, models, library, display.progress)
+    finally:
+        display.close()
+    found["compiler"] = shell.run(["arm-none-eabi-gcc", "--version"]).output.splitlines()[0]
+    if keep:
+        publish.write(publish.merged(found))
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,7 +116,8 @@ def _cores(asked: Sequence[str] | None) -> list[str]:
 
 def _models(only: str) -> list[QModel]:
     """Networks that hold a layer whose name has `only` in it."""
-    models = [networks.resnet8(), networks.dscnn(), networks.dense512(), *networks.zoo()]
+    models = [networks.resnet8(), networks.dscnn(), networks.dense512()]
+    models += networks.trained(models)
     wanted = [model for model in models if any(only in f"{model.name}/{layer.name}" for layer in model.layers)]
     if not wanted:
         raise ConfigError(*unknown("layer or network", only, [model.name for model in models]))

@@ -13,77 +13,68 @@ from elftools.elf.elffile import ELFFile
 from pipeline import shell
 
 OBJDUMP = "arm-none-eabi-objdump"
-_FUNCTION = re.compile(r"^[0-9a-f]+ <([^>]+)>:$")
-_TARGET = re.compile(r"<([^>+]+)(?:\+0x[0-9a-f]+)?>$")
-_WORD = re.compile(r"\.word\s+(0x[0-9a-f]+)$")
+_ADDRESS = re.compile(r"^ *([0-9a-f]+):\t")
+_TARGET = re.compile(r"\b([0-9a-f]+) <[^>]+>")
+_WORD = re.compile(r"\.word\s+0x([0-9a-f]+)")
 
 
 @dataclass(frozen=True)
 class _Symbol:
+    """A function or constant; words: of a constant in flash, what it may point to."""
+
     start: int
     size: int
     name: str
     section: str
+    words: tuple[int, ...]
 
 
 class Image:
-    """The functions and constants of a firmware by name."""
+    """The functions and constants of a firmware."""
 
     def __init__(self, elf: Path) -> None:
         with elf.open("rb") as file:
-            self._symbols, self._words = _read(ELFFile(file))
+            self._symbols = _read(ELFFile(file))
         self._starts = [symbol.start for symbol in self._symbols]
-        self._by_name = {symbol.name: symbol for symbol in self._symbols}
         self._references = self._find_references(elf)
 
-    def code_bytes(self, layer: int, section: str) -> int:
-        """Bytes of everything in the section that the layer's function needs; of constants, those inside it."""
-        start = next(name for name in self._by_name if re.match(rf"layer{layer}_.*$", name) and self._is_code(name))
+    def code_bytes(self, function: int, section: str) -> int:
+        """Bytes of all in the section that the function at this address needs; of constants, those inside it."""
+        start = self._at(function)
         needed, waiting = {start}, [start]
         while waiting:
-            for name in self._references[waiting.pop()] - needed:
-                needed.add(name)
-                waiting.append(name)
-        symbols = (self._by_name[name] for name in needed if name != start)
-        return sum(symbol.size for symbol in symbols if symbol.section == section)
+            for symbol in self._references[waiting.pop()] - needed:
+                needed.add(symbol)
+                waiting.append(symbol)
+        return sum(symbol.size for symbol in needed if symbol and symbol.section == section)
 
-    def _is_code(self, name: str) -> bool:
-        return name in self._references
-
-    def _find_references(self, elf: Path) -> dict[str, set[str]]:
-        """Names that each function or constant refers to."""
-        references: dict[str, set[str]] = defaultdict(set)
-        function = ""
+    def _find_references(self, elf: Path) -> dict[_Symbol | None, set[_Symbol | None]]:
+        """What each function or constant refers to: targets of branches, addresses beside code, pointers in tables."""
+        references: dict[_Symbol | None, set[_Symbol | None]] = defaultdict(set)
         for line in shell.run([OBJDUMP, "-d", "--no-show-raw-insn", elf]).output.splitlines():
-            if header := _FUNCTION.match(line):
-                function = header[1]
-                references[function] = set()
-            elif (target := _TARGET.search(line)) and target[1] in self._by_name:
-                references[function].add(target[1])
-            elif word := _WORD.search(line):
-                references[function] |= self._at(int(word[1], 16))
-        for name, words in self._words.items():
-            for value in words:
-                references[name] |= self._at(value)
+            address, target = _ADDRESS.match(line), _TARGET.search(line) or _WORD.search(line)
+            if address and target:
+                references[self._at(int(address[1], 16))].add(self._at(int(target[1], 16)))
+        for symbol in self._symbols:
+            references[symbol] |= {self._at(word) for word in symbol.words}
         return references
 
-    def _at(self, address: int) -> set[str]:
+    def _at(self, address: int) -> _Symbol | None:
         """The symbol that holds the address, if any does."""
         index = bisect_right(self._starts, address) - 1
         symbol = self._symbols[index]
-        return {symbol.name} if index >= 0 and address < symbol.start + symbol.size else set()
+        return symbol if index >= 0 and address < symbol.start + symbol.size else None
 
 
-def _read(elf: ELFFile) -> tuple[list[_Symbol], dict[str, list[int]]]:
-    """Symbols by address; words of each constant of the kernels."""
-    symbols, words = [], {}
+def _read(elf: ELFFile) -> list[_Symbol]:
+    """By address."""
+    symbols = []
     for symbol in elf.get_section_by_name(".symtab").iter_symbols():
         kind, index = symbol["st_info"]["type"], symbol["st_shndx"]
-        if kind not in {"STT_FUNC", "STT_OBJECT"} or not symbol["st_size"] or not isinstance(index, int):
-            continue
-        section, start, size = elf.get_section(index), symbol["st_value"] & ~1, symbol["st_size"]
-        symbols.append(_Symbol(start, size, symbol.name, section.name))
-        if kind == "STT_OBJECT" and section.name == ".nn":
-            data = section.data()[start - section["sh_addr"] :][: size // 4 * 4]
-            words[symbol.name] = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
-    return sorted(symbols, key=lambda s: s.start), words
+        if kind in {"STT_FUNC", "STT_OBJECT"} and symbol["st_size"] and isinstance(index, int):
+            section, start, size = elf.get_section(index), symbol["st_value"] & ~1, symbol["st_size"]
+            data = section.data()[start - section["sh_addr"] :][:size] if kind == "STT_OBJECT" else b""
+            words = tuple(int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data) - 3, 4))
+            holds_pointers = section.name == ".nn" or symbol.name.endswith("_params")
+            symbols.append(_Symbol(start, size, symbol.name, section.name, words if holds_pointers else ()))
+    return sorted(symbols, key=lambda s: s.start)

@@ -38,9 +38,19 @@ def run_layers(elf: Path, board: Board, input_offset: int, sample: Int8Array) ->
     """Yields the run of each layer of the firmware on one sample, in order."""
     machine = _Machine(elf, board)
     machine.write(ARENA + input_offset, sample.tobytes())
-    for run, offset, size in machine.layers():
+    for run, offset, size in layer_table(elf):
         instructions, spent = machine.call(run)
         yield LayerRun(instructions, spent, np.frombuffer(machine.read(ARENA + offset, size), np.int8))
+
+
+def layer_table(elf: Path) -> list[tuple[int, ...]]:
+    """(function, output offset, output bytes) of every layer: the rows of the firmware's model_layers."""
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        symbol = image.get_section_by_name(".symtab").get_symbol_by_name("model_layers")[0]
+        section = image.get_section(symbol["st_shndx"])
+        start = symbol["st_value"] - section["sh_addr"]
+        return list(struct.iter_unpack("<3I", section.data()[start : start + symbol["st_size"]]))
 
 
 class _Machine:
@@ -67,13 +77,7 @@ class _Machine:
             for address in {segment["p_paddr"], segment["p_vaddr"]} if segment["p_filesz"] else ():
                 self.write(address, segment.data())
         table = elf.get_section_by_name(".symtab")
-        symbols = {s.name: (s["st_value"], s["st_size"]) for s in table.iter_symbols()}
-        self._table, self._table_bytes = symbols["model_layers"]
-        self._stack = symbols["__stack_top"][0]
-
-    def layers(self) -> list[tuple[int, ...]]:
-        """(function, output offset, output bytes) of every layer: the rows of model_layers."""
-        return list(struct.iter_unpack("<3I", self.read(self._table, self._table_bytes)))
+        self._stack = table.get_symbol_by_name("__stack_top")[0]["st_value"]
 
     def write(self, address: int, data: bytes) -> None:
         self._uc.mem_write(address, data)

@@ -116,7 +116,8 @@ def target(core: str) -> Board:
 
 def layer_rows(network: Network, ours: Counted, others: dict[str, Counted]) -> list[dict[str, Any]]:
     """A row of the table for each layer that computes; others: with "reference" kernels, with "cmsis_nn"."""
-    image = linked.Image(ours.folder / build.ELF)
+    elf = ours.folder / build.ELF
+    image, functions = linked.Image(elf), [row[0] for row in machine.layer_table(elf)]
     runs = network.runs(ours) if network.core == M4 else None
     rows = []
     for i, (layer, call) in enumerate(zip(network.model.layers, network.calls, strict=True)):
@@ -132,7 +133,7 @@ def layer_rows(network: Network, ours: Counted, others: dict[str, Counted]) -> l
                 "instructions": ours.layers[i],
                 "cycles_model": runs[i].cycles if runs else None,
                 "macs": registry.load("layers", layer.kind).macs(layer, specs),
-                "code_bytes": image.code_bytes(i, ".nn"),
+                "code_bytes": image.code_bytes(functions[i], ".nn"),
                 "table_bytes": sum(table.nbytes for table in call.tables.values()),
                 "scratch_bytes": call.scratch_bytes,
                 **{f"{name}_instructions": other.layers[i] for name, other in others.items()},

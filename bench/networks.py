@@ -1,5 +1,5 @@
 """The networks of the bench: MLPerf-Tiny's ResNet-8 and DS-CNN in shape, with ternary weights drawn from a seed, and
-whatever integer network the zoo holds."""
+the trained ones of the zoo."""
 
 from __future__ import annotations
 
@@ -126,11 +126,16 @@ def dense512() -> QModel:
     return b.model("dense512")
 
 
-def zoo() -> tuple[QModel, ...]:
-    """The trained networks of the zoo, named after their folders."""
+def trained(models: Sequence[QModel]) -> tuple[QModel, ...]:
+    """The networks of the zoo that are one of `models` layer by layer, named after their folders."""
     folders = sorted(path.parent for path in ZOO.glob("*/meta.json"))
-    models = ((folder.name, store.load(folder, QModel)) for folder in folders)
-    return tuple(QModel(name, m.input, m.classes, m.layers) for name, m in models)
+    stored = ((folder.name, store.load(folder, QModel)) for folder in folders)
+    known = [_weight_shapes(model) for model in models]
+    return tuple(QModel(name, m.input, m.classes, m.layers) for name, m in stored if _weight_shapes(m) in known)
+
+
+def _weight_shapes(model: QModel) -> list[tuple[str, int, tuple[int, ...]]]:
+    return sorted((x.kind, x.weight_bits, x.weights.shape) for x in model.layers if x.weights is not None)
 
 
 def samples(spec: TensorSpec, n: int, seed: int = 1) -> Int8Array:

@@ -54,6 +54,16 @@ def _sum(layers: Iterable[Row], core: str, network: str) -> int | None:
     return None if None in counts else sum(counts)
 
 
+def together(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The results of several cores as one."""
+    layers = [row for found in results for row in found["layers"]]
+    return {
+        **results[0],
+        "layers": layers,
+        "networks": {c: t for found in results for c, t in found["networks"].items()},
+    }
+
+
 def merged(found: dict[str, Any]) -> dict[str, Any]:
     """The stored table with the cores of `found` replaced, in the order of the cores."""
     before = read() if RESULTS.exists() else {"layers": [], "networks": {}}
