@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,15 @@ def root() -> Path | None:
     return Path(value) if value else None
 
 
-def libraries(folder: Path, boards: Iterable[Board]) -> dict[str, Library]:
-    """The library for each board's core, by core; cores without one are left out.
+def libraries(folder: Path, boards: Mapping[str, Board]) -> dict[str, Library]:
+    """The library for each board's core, by the board's key; those without one are left out.
 
     ToolError when the folder holds no CMSIS-NN, or nothing for any of these cores; it names what was found.
     """
     include = folder / "Include"
     archives = _archives(folder)
     found = {path: _abi_of_archive(path) for path in archives}
-    wanted = {board.core: _abi_of_compiler(board) for board in boards}
+    wanted = {core: _abi_of_compiler(board) for core, board in boards.items()}
     fitting = {core: next((p for p in archives if found[p] == abi), None) for core, abi in wanted.items()}
     if not any(fitting.values()):
         there = "; ".join(f"{path.relative_to(folder)} is for {abi}" for path, abi in found.items())

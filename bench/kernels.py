@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _require_packages()
     cores = _cores(arguments.core)
     root = cmsis.root()
-    libraries = cmsis.libraries(root, map(measure.target, cores)) if root else {}
+    libraries = cmsis.libraries(root, {core: measure.target(core) for core in cores}) if root else {}
     if root and arguments.core:
         _require_each(cores, libraries, root)
     models = _models(arguments.only)
@@ -128,7 +128,7 @@ def _require_each(cores: Sequence[str], libraries: dict[str, Library], root: Pat
     """A core that was asked for by name must have its library."""
     for core in cores:
         if core not in libraries:
-            cmsis.libraries(root, [measure.target(core)])
+            cmsis.libraries(root, {core: measure.target(core)})
 
 
 def _require_packages() -> None:

@@ -150,6 +150,7 @@ def network_row(network: Network, ours: Counted, others: dict[str, Counted]) -> 
     return {
         "instructions": ours.instructions,
         **{f"{name}_instructions": other.instructions for name, other in others.items()},
+        **_cmsis_bytes(network.model, ours, others),
         "code_bytes": image.sections[".nn"],
         "flash_bytes": image.flash_bytes,
         "weight_bytes": sum(size for name, size in tables if name == "filter"),
@@ -159,6 +160,15 @@ def network_row(network: Network, ours: Counted, others: dict[str, Counted]) -> 
         "stack_bytes": ours.stack_bytes,
         "ram_extra_bytes": image.ram_bytes - activations + ours.stack_bytes,
     }
+
+
+def _cmsis_bytes(model: QModel, ours: Counted, others: dict[str, Counted]) -> dict[str, int]:
+    """Where CMSIS-NN is linked: bytes of its kernels and of what they read, int8 weights and 12 bytes a channel."""
+    if "cmsis_nn" not in others:
+        return {}
+    library = others["cmsis_nn"].image.sections[".library"] - ours.image.sections[".library"]
+    tables = sum(x.weights.size + 12 * x.output.shape[-1] for x in model.layers if x.weights is not None)
+    return {"cmsis_nn_code_bytes": library, "cmsis_nn_table_bytes": tables}
 
 
 def shape(layer: QLayer, specs: Sequence[TensorSpec]) -> str:

@@ -167,6 +167,8 @@ SIZES = {
     "weight_bytes": "weights",
     "table_bytes": "other layer tables",
     "code_bytes": "kernels",
+    "cmsis_nn_table_bytes": "weights and tables, CMSIS-NN",
+    "cmsis_nn_code_bytes": "kernels, CMSIS-NN",
     "flash_bytes": "whole image, flash",
     "arena_bytes": "activation arena",
     "scratch_bytes": "kernel scratch",
@@ -177,15 +179,12 @@ SIZES = {
 
 
 def _size_cells(totals: Mapping[str, Row]) -> list[tuple[str, ...]]:
-    return [(label, *(text.count(row[key]) for row in totals.values())) for key, label in SIZES.items()]
+    return [(label, *(_count(row.get(key)) for row in totals.values())) for key, label in SIZES.items()]
 
 
 def tables(results: Mapping[str, Any]) -> str:
     """The Markdown between the markers of docs/KERNELS.md: layers on the Cortex-M4, networks on all cores, bytes."""
-    m4 = [row for row in results["layers"] if row["core"] == M4]
-    kept = [row for row in m4 if _in_document(row)]
-    distinct = {row["shape"]: row for row in reversed(kept)}
-    rows = [_document_cells(row) for row in kept if distinct[row["shape"]] is row]
+    rows = [_document_cells(row) for row in document_rows(results)]
     head = (
         "layer on the Cortex-M4",
         "instructions",
@@ -209,6 +208,15 @@ def tables(results: Mapping[str, Any]) -> str:
             f"Compiled by {results['compiler']}. CMSIS-NN: {recorded()['conditions']}",
         )
     )
+
+
+def document_rows(results: Mapping[str, Any]) -> list[Row]:
+    """Layers on the Cortex-M4, the first of each shape."""
+    distinct: dict[str, Row] = {}
+    for row in results["layers"]:
+        if row["core"] == M4 and row["name"].split("/")[0] in IN_DOCUMENT:
+            distinct.setdefault(row["shape"], row)
+    return list(distinct.values())
 
 
 def _document_cells(row: Row) -> tuple[str, ...]:
@@ -235,11 +243,7 @@ def picture(results: Mapping[str, Any]) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    rows = {
-        row["shape"]: row
-        for row in results["layers"]
-        if row["core"] == M4 and row["macs"] and row["cmsis_nn_instructions"] and _in_document(row)
-    }
+    rows = [row for row in document_rows(results) if row["macs"] and row["cmsis_nn_instructions"]]
     matplotlib.rcParams.update({"svg.hashsalt": "tritmcu", "svg.fonttype": "none", "font.size": 9})
     figure = Figure(figsize=(8, 0.5 * len(rows) + 0.8), layout="constrained")
     axes = figure.add_subplot()
@@ -247,10 +251,10 @@ def picture(results: Mapping[str, Any]) -> str:
         ("cmsis_nn_instructions", "CMSIS-NN, int8", THEIRS, 0.2),
         ("instructions", "here, ternary", OURS, -0.2),
     ):
-        values = [row[key] / row["macs"] for row in rows.values()]
+        values = [row[key] / row["macs"] for row in rows]
         bars = axes.barh([i + shift for i in range(len(rows))], values, 0.38, label=label, color=colour)
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, color=INK)
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), [row["shape"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel("executed instructions per multiply-accumulate, Cortex-M4")
     axes.grid(axis="x", color=GRID)
@@ -261,7 +265,3 @@ def picture(results: Mapping[str, Any]) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
-
-
-def _in_document(row: Row) -> bool:
-    return row["name"].split("/")[0] in IN_DOCUMENT

@@ -30,7 +30,7 @@ def library(folder: Path, *flags: str, compiler: str = "arm-none-eabi-gcc") -> P
 
 def refusal(folder: Path, core: str = "cortex-m4f") -> str:
     with pytest.raises(ToolError) as caught:
-        cmsis.libraries(folder, [measure.target(core)])
+        cmsis.libraries(folder, {core: measure.target(core)})
     assert str(folder) in str(caught.value)
     assert caught.value.hint
     return str(caught.value)
@@ -38,8 +38,8 @@ def refusal(folder: Path, core: str = "cortex-m4f") -> str:
 
 def test_a_library_for_the_core_is_found(tmp_path: Path) -> None:
     library(tmp_path, *M4)
-    found = cmsis.libraries(tmp_path, [measure.target("cortex-m4f"), measure.target("cortex-m3")])
-    assert list(found) == ["cortex-m4f"]
+    found = cmsis.libraries(tmp_path, {core: measure.target(core) for core in measure.BOARDS})
+    assert list(found) == ["cortex-m4f", "cortex-m7"], "one architecture and float ABI"
     assert found["cortex-m4f"].archive == tmp_path / "libcmsis-nn.a"
 
 
