@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest hil bench-kernels data clean zoo-add ablation results
+.PHONY: help setup run test lint pytest hil bench-kernels bench-train data clean zoo-add ablation results
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -40,6 +40,9 @@ hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; witho
 
 bench-kernels: setup ## what the kernels cost on every core, beside CMSIS-NN (CMSIS_NN_ROOT=...; BENCH='--core cortex-m4f')
 	@$(BIN)/python -m bench.kernels $(BENCH)
+
+bench-train: setup ## what a training step costs without and with each regularization (three minutes)
+	@$(BIN)/python -m bench.train
 
 data: setup ## unpack ../shared/data, where it exists, into build/data
 	@if [[ -z "$$TRITMCU_DATA" && -f ../shared/data/unpack.py && ! -f build/data/complete ]]; then \

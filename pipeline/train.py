@@ -95,7 +95,7 @@ class Run:
         self.optimizer.build(self.model.trainable_variables)
         self.seed = keras.random.SeedGenerator(job.seed)
         self.sums = keras.Variable(np.zeros(len(MEASURES), np.float32), trainable=False, name="sums")
-        teacher = _initial.teacher(recipe.distill, builder, self.model) if recipe.distill else None
+        teacher = _initial.teacher(recipe.distill, self.model) if recipe.distill else None
         self.objective = Objective(self.model, recipe, self._bounds(), self.seed, teacher)
         self._compile()
 
@@ -138,8 +138,7 @@ class Run:
         self.at_rest = [*_values(self._state())]
         if self.recipe.ema:
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        self._settle_statistics()
-        record = {"epoch": self.done.epoch + 1, **self._means(self.steps), **self._validate()}
+        record = {"epoch": self.done.epoch + 1, **self._means(self.steps), **self.validate()}
         score = (record[f"validation_{self.recipe.best_by}"], -record["validation_loss"])
         best, best_score = self.done.best, self.done.best_score
         if score >= best_score:
@@ -239,9 +238,10 @@ class Run:
         low, high = quantization.dequantize(np.array([quantization.qmin, quantization.qmax]))
         return float(low), float(high)
 
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Accuracy and cross-entropy of deterministic inference on the validation split; accuracy on its first samples
-        under attack, if the recipe asks for it."""
+        under attack, if the recipe asks for it. Moves the normalization statistics to those of inference before."""
+        self._settle_statistics()
         split = self.dataset.splits["validation"]
         logits = _keras.predict(self.run_model, split.x, self.dataset.input.quantization)
         entropy = keras.losses.sparse_categorical_crossentropy(split.y, logits, from_logits=True)

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.backend import keras, to_numpy
 from pipeline.errors import ConfigError
 from pipeline.job import RANDOM, REFERENCE, TrainConfig, earlier, stored_training
-from pipeline.models import _keras
+from pipeline.models import _keras, _mlperf
 from pipeline.types import Dataset, digest_of
 
 SAMPLES = 512
@@ -24,21 +24,21 @@ def start(model: Any, initial: str, builder: Any, dataset: Dataset) -> None:
     if initial != REFERENCE:
         _copy(_keras.load(stored_training(initial).parent), model, initial)
         return
-    _require(builder, "warm_start", "initial", 'set train.initial = "random"')
+    if not hasattr(builder, "warm_start"):
+        name = builder.__name__.rpartition(".")[2]
+        raise ConfigError(f"train.initial: model {name!r} has no reference weights", 'set train.initial = "random"')
     x = dataset.splits["train"].x[:SAMPLES]
     builder.warm_start(model, _data(), dataset.input.quantization.dequantize(x))
 
 
-def teacher(name: str, builder: Any, model: Any) -> Callable[[Any], Any]:
-    """Real inputs -> logits of the network that train.distill names; `model`: the one that learns from it."""
+def teacher(name: str, model: Any) -> Callable[[Any], Any]:
+    """Real inputs -> logits of the network that train.distill names; `model`: the one that learns from it. ConfigError
+    unless both take the same samples and know as many classes."""
     if name == REFERENCE:
-        _require(builder, "reference", "distill", "remove train.distill, or name an earlier training")
-        run: Callable[[Any], Any] = builder.reference(_data())
-        return run
+        _check_teacher(name, _mlperf.INPUT, _mlperf.CLASSES, model)
+        return _mlperf.reference(_data())
     loaded = _keras.load(stored_training(name).parent)
-    if (loaded.input_shape, loaded.output_shape) != (model.input_shape, model.output_shape):
-        shapes = f"{loaded.input_shape} -> {loaded.output_shape}, needed {model.input_shape} -> {model.output_shape}"
-        raise ConfigError(f"train.distill: {name!r} answers {shapes}", "name a network for the same data set")
+    _check_teacher(name, loaded.input_shape[1:], loaded.output_shape[-1], model)
     constants = {id(v): keras.ops.convert_to_tensor(to_numpy(v)) for v in loaded.variables}
 
     def answer(x: Any) -> Any:
@@ -70,14 +70,17 @@ def _copy(source: Any, model: Any, name: str) -> None:
             variable.assign(to_numpy(value))
 
 
+def _check_teacher(name: str, shape: tuple[int, ...], classes: int, model: Any) -> None:
+    ours = (tuple(model.input_shape[1:]), model.output_shape[-1])
+    if (tuple(shape), classes) != ours:
+        what = (
+            f"train.distill: {name!r} takes {tuple(shape)} and knows {classes} classes, the job {ours[0]} and {ours[1]}"
+        )
+        raise ConfigError(what, "name a network for the same data set, or remove train.distill")
+
+
 def _hint(model: Any) -> str:
     return f"name a training of {model.name} of the same width and data set"
-
-
-def _require(builder: Any, function: str, option: str, hint: str) -> None:
-    if not hasattr(builder, function):
-        name = builder.__name__.rpartition(".")[2]
-        raise ConfigError(f"train.{option}: model {name!r} has no reference weights", hint)
 
 
 def _data() -> Path | None:

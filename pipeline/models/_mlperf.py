@@ -23,6 +23,7 @@ from pipeline.models._blocks import BN_EPSILON, RELU_INTEGER, SUM_INTEGER
 FILE = Path("mlperf_tiny") / "pretrainedResnet.h5"
 EPSILON = 1e-3
 """Of the reference's batch normalizations."""
+INPUT, CLASSES = (32, 32, 3), 10
 FILL, QUANTILE = 0.95, 0.9995
 """A tensor's QUANTILE comes to lie at FILL times its range."""
 CONVOLUTIONS = ("stem", "stack1_conv1", "stack1_conv2", "stack2_conv1", "stack2_conv2", "stack2_shortcut",

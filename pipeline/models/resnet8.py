@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,6 @@ def build(dataset_input: TensorSpec, classes: int, config: ModelConfig, train: T
 def warm_start(model: Any, root: Path | None, x: NDArray[np.float32]) -> None:
     """Sets the weights from the MLPerf-Tiny reference model in root; x: real training images."""
     _mlperf.warm_start(model, root, x)
-
-
-def reference(root: Path | None) -> Callable[[Tensor], Tensor]:
-    """The MLPerf-Tiny reference model in root: real images -> logits."""
-    return _mlperf.reference(root)
 
 
 def _residual(blocks: Blocks, x: Tensor, filters: int, strides: int, name: str) -> Tensor:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from pipeline import registry, train
+from pipeline import checkpoint, cli, registry, train
+from pipeline.backend import to_numpy
 from pipeline.errors import ConfigError, ToolError
-from pipeline.job import DatasetConfig, Job, ModelConfig, TrainConfig
+from pipeline.job import AdversarialConfig, DatasetConfig, Job, ModelConfig, TrainConfig
 from pipeline.models import _keras
 from pipeline.types import Dataset, Quantization, Split, TensorSpec
 
@@ -16,6 +24,20 @@ pytestmark = pytest.mark.slow
 
 class ProcessDiesError(Exception):
     """What ends the process in the middle of an epoch."""
+
+
+EVERYTHING = {
+    "stochastic": True,
+    "final_temperature": 16.0,
+    "temperature_schedule": "cosine",
+    "jacobian": "network_input",
+    "jacobian_lambda": {"conv2": 1e-2, "logits": 1e-3},
+    "adversarial": AdversarialConfig(method="pgd", eps="8/255", steps=2, share=0.5),
+    "ema": 0.8,
+    "robust_samples": 16,
+    "best_by": "robust_accuracy",
+}
+"""A recipe with most of what a recipe can have; everything random is drawn anew in each step."""
 
 
 def job(**recipe) -> Job:
@@ -58,6 +80,178 @@ def test_resumed_training_ends_with_the_same_weights(digits, tmp_path):
     resumed = train.train(job(), digits, tmp_path / "broken", resume=True)
     assert resumed.history == whole.history
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(digits, tmp_path_factory):
+    """(folder, TrainedModel) of the whole recipe, trained without a break: 3 epochs of 6 steps."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    return folder, train.train(job(**EVERYTHING), digits, folder)
+
+
+@pytest.mark.parametrize("step", [1, 9, 12])
+def test_a_signal_in_the_middle_of_an_epoch_costs_nothing(digits, unbroken, tmp_path, step):
+    """Terminated as the command line is: after the first step, within an epoch, and at the end of one."""
+
+    def progress(what: str, done: int, total: int, info: str = "") -> None:
+        if done == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, cli._interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train.train(job(**EVERYTHING), digits, tmp_path, progress=progress)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    seen: list[int] = []
+    resumed = train.train(
+        job(**EVERYTHING), digits, tmp_path, resume=True, progress=lambda what, done, *_: seen.append(done)
+    )
+    assert seen == list(range(step + 1, 19))
+    assert resumed.history == unbroken[1].history
+    assert equal(weights(tmp_path), weights(unbroken[0]))
+
+
+def test_an_interrupt_during_validation_costs_nothing(digits, unbroken, tmp_path, monkeypatch):
+    predict, calls = _keras.predict, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict(*arguments)
+
+    monkeypatch.setattr(_keras, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(job(**EVERYTHING), digits, tmp_path)
+    resumed = train.train(job(**EVERYTHING), digits, tmp_path, resume=True)
+    assert resumed.history == unbroken[1].history
+    assert equal(weights(tmp_path), weights(unbroken[0]))
+
+
+def test_the_history_tells_robust_accuracy(digits, unbroken):
+    _, trained = unbroken
+    robust = [epoch["validation_robust_accuracy"] for epoch in trained.history]
+    assert all(0 <= value <= 1 and value * 16 == round(value * 16) for value in robust)
+    assert trained.metrics["validation_robust_accuracy"] == max(robust)
+
+
+def test_the_averaged_weights_are_those_validated_and_kept(tmp_path):
+    recipe = job(ema=0.5, jacobian_lambda=0, epochs=1)
+    run = train.Run(recipe, recipe.train, flat(), tmp_path / "last.npz")
+    average = None
+    for x, y in run.batches(0):
+        run.step(x, y)
+        now = [to_numpy(v).copy() for v in run.model.trainable_variables]
+        average = now if average is None else [0.5 * a + 0.5 * b for a, b in zip(average, now, strict=True)]
+    run.close_epoch()
+    kept = dict(zip([v.path for v in run.model.variables], run.done.best, strict=True))
+    for variable, wanted, raw in zip(run.model.trainable_variables, average, now, strict=True):
+        assert np.allclose(kept[variable.path], wanted, atol=1e-6)
+        assert np.array_equal(to_numpy(variable), raw)
+    assert not np.allclose(kept["conv1/kernel"], now[0], atol=1e-5)
+
+
+def test_a_checkpoint_without_sums_is_still_read(tmp_path):
+    """Those written before epochs could be broken off."""
+    data, recipe = flat(), job(epochs=1)
+    train.train(recipe, data, tmp_path)
+    path = tmp_path / "checkpoints" / "last.npz"
+    run = train.Run(recipe, recipe.train, data, path)
+    facts, arrays = checkpoint.load(path, run._key())
+    old = {key: facts[key] for key in ("epoch", "history", "best_score")}
+    checkpoint.save(path, run._key(), old, arrays)
+    assert len(train.train(job(epochs=2), data, tmp_path, resume=True).history) == 2
+
+
+def test_options_at_their_defaults_do_not_change_what_a_training_is():
+    plain = job().train
+    assert set(plain.identity()) == TrainConfig.FIRST
+    assert set(job(ema=0.5).train.identity()) == TrainConfig.FIRST | {"ema"}
+    config = ModelConfig(name="digits_cnn")
+    assert set(config.identity()) == ModelConfig.FIRST
+    assert config.model_copy(update={"alpha": "auto_po2"}).identity()["alpha"] == "auto_po2"
+
+
+def test_weights_of_an_earlier_training_go_to_the_layers_of_the_same_name(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = job(epochs=1)
+    floats = base.model_copy(update={"model": base.model.model_copy(update={"weight_bits": 32})})
+    trained = train.train(floats, digits, tmp_path / "runs" / "base" / "train")
+    assert {layer.config["bits"] for layer in trained.layers if "codes" in layer.arrays} == {8}
+    recipe = job(initial="base", distill="base")
+    run = train.Run(recipe, recipe.train, digits, tmp_path / "last.npz")
+    theirs = _keras.load(tmp_path / "runs" / "base" / "train")
+    for layer in theirs.layers:
+        ours = run.model.get_layer(layer.name).weights
+        assert all(np.array_equal(to_numpy(a), to_numpy(b)) for a, b in zip(layer.weights, ours, strict=True))
+    x = digits.input.quantization.dequantize(digits.splits["test"].x[:4])
+    assert np.allclose(run.objective.teacher(x), theirs(x, training=False), atol=1e-5)
+    key = run._key()
+    train.train(floats.model_copy(update={"seed": 5}), digits, tmp_path / "runs" / "base" / "train")
+    assert train.Run(recipe, recipe.train, digits, tmp_path / "last.npz")._key() != key
+    wider = recipe.model_copy(update={"model": recipe.model.model_copy(update={"width": 1.0})})
+    with pytest.raises(ConfigError, match=r"layer 'conv1' of 'base' and of the job: \[\(3, 3, 1, 12\)\] and"):
+        train.train(wider, digits, tmp_path / "wider")
+
+
+@pytest.mark.parametrize(
+    "recipe, model, said",
+    [
+        ({"initial": "nonesuch"}, {}, "'nonesuch' is no earlier training"),
+        ({"distill": "nonesuch"}, {}, "'nonesuch' is no earlier training"),
+        ({"distill": "mlperf_tiny"}, {}, r"takes \(32, 32, 3\) and knows 10 classes, the job \(4, 4, 1\) and 10"),
+        ({}, {"layer_bits": {"logit": 8}}, "model.layer_bits.logit: digits_cnn has no such layer"),
+    ],
+)
+def test_what_is_not_there_is_named(recipe, model, said, tmp_path):
+    wanted = job(**recipe)
+    with pytest.raises(ConfigError, match=said):
+        train.train(wanted.model_copy(update={"model": wanted.model.model_copy(update=model)}), flat(), tmp_path)
+    assert not any(tmp_path.rglob("*.keras"))
+
+
+def test_adversarial_training_buys_robustness(digits, tmp_path):
+    def robust(name: str, **recipe) -> float:
+        settings = {"epochs": 5, "learning_rate": 5e-3, "jacobian_lambda": 0}
+        wanted = job(**settings, robust_samples=200, robust_eps="24/255", **recipe)
+        wanted = wanted.model_copy(
+            update={
+                "dataset": DatasetConfig(name="digits", limit_train=960),
+                "model": ModelConfig(name="digits_cnn", width=0.5, weight_bits=32),
+            }
+        )
+        trained = train.train(wanted, digits, tmp_path / name)
+        assert trained.history[-1]["validation_accuracy"] > 0.9
+        return trained.history[-1]["validation_robust_accuracy"]
+
+    attack = AdversarialConfig(method="fast_fgsm", eps="24/255")
+    assert robust("adversarial", adversarial=attack) > robust("plain") + 0.1
+
+
+ON_BOTH = """
+import json, sys
+from pathlib import Path
+from pipeline import registry, train
+from tests.unit.test_train import job
+digits = registry.load("datasets", "digits").load(None, cache=Path(sys.argv[1]))
+attack = {"method": "pgd", "eps": "8/255", "steps": 2, "random_start": False}
+recipe = job(initial=sys.argv[2], epochs=1, stochastic=False, jacobian_lambda=0, adversarial=attack, ema=0.5)
+print(json.dumps(train.train(recipe, digits, Path(sys.argv[3])).history[0]))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+def test_both_backends_train_the_same(digits, tmp_path):
+    """Without noise and from the same weights; what is left is rounding, which moves a few codes and samples."""
+    train.train(job(epochs=4, jacobian_lambda=0), digits, tmp_path / "base")
+    histories = []
+    for name in ("tensorflow", "jax"):
+        command = [sys.executable, "-c", ON_BOTH, tmp_path / "cache", tmp_path / "base", tmp_path / name]
+        done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": name}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        histories.append(json.loads(done.stdout))
+    assert histories[1] == pytest.approx(histories[0], abs=0.03)
 
 
 def test_without_resume_training_starts_over(digits, tmp_path):
