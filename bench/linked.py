@@ -26,6 +26,7 @@ class _Symbol:
     size: int
     name: str
     section: str
+    is_function: bool
     words: tuple[int, ...]
 
 
@@ -52,12 +53,20 @@ class Image:
         """What each function or constant refers to: targets of branches, addresses beside code, pointers in tables."""
         references: dict[_Symbol | None, set[_Symbol | None]] = defaultdict(set)
         for line in shell.run([OBJDUMP, "-d", "--no-show-raw-insn", elf]).output.splitlines():
-            address, target = _ADDRESS.match(line), _TARGET.search(line) or _WORD.search(line)
-            if address and target:
-                references[self._at(int(address[1], 16))].add(self._at(int(target[1], 16)))
+            address, branch, word = _ADDRESS.match(line), _TARGET.search(line), _WORD.search(line)
+            if address and branch:
+                references[self._at(int(address[1], 16))].add(self._at(int(branch[1], 16)))
+            elif address and word:
+                references[self._at(int(address[1], 16))].add(self._pointed(int(word[1], 16)))
         for symbol in self._symbols:
-            references[symbol] |= {self._at(word) for word in symbol.words}
+            references[symbol] |= {self._pointed(word) for word in symbol.words}
         return references
+
+    def _pointed(self, word: int) -> _Symbol | None:
+        """What the word points to. Where flash starts at 0 a small number may look like an address; a function's is odd
+        and its first."""
+        symbol = self._at(word)
+        return symbol if symbol and (not symbol.is_function or word == symbol.start + 1) else None
 
     def _at(self, address: int) -> _Symbol | None:
         """The symbol that holds the address, if any does."""
@@ -76,5 +85,6 @@ def _read(elf: ELFFile) -> list[_Symbol]:
             data = section.data()[start - section["sh_addr"] :][:size] if kind == "STT_OBJECT" else b""
             words = tuple(int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data) - 3, 4))
             holds_pointers = section.name == ".nn" or symbol.name.endswith("_params")
-            symbols.append(_Symbol(start, size, symbol.name, section.name, words if holds_pointers else ()))
+            words = words if holds_pointers else ()
+            symbols.append(_Symbol(start, size, symbol.name, section.name, kind == "STT_FUNC", words))
     return sorted(symbols, key=lambda s: s.start)
