@@ -92,15 +92,18 @@ def weighted_args(params: Arg, layer: QLayer, spec: TensorSpec, filter_dims: Arg
 
 def add_args(layer: QLayer, specs: Sequence[TensorSpec]) -> tuple[Arg, ...]:
     """Arguments of an element-wise sum's kernel."""
-    p = layer.params
-    names = [f"{tensor}_{part}" for tensor in ("input1", "input2", "output") for part in ("mult", "shift")]
+    p, zeros = layer.params, [spec.quantization.zero_point for spec in specs]
+    offset = {"input1": -zeros[0], "input2": -zeros[1], "output": layer.output.quantization.zero_point}
+    # In the struct's order: the twin fills it by position.
+    fields = {
+        f"{tensor}_{part}": offset[tensor] if part == "offset" else p[f"{tensor}_{part}"]
+        for tensor in offset
+        for part in ("offset", "mult", "shift")
+    }
     return (
         params(
             "nn_add_params",
-            input1_offset=-specs[0].quantization.zero_point,
-            input2_offset=-specs[1].quantization.zero_point,
-            output_offset=layer.output.quantization.zero_point,
-            **{name: p[name] for name in names},
+            **fields,
             activation=activation(layer),
         ),
         map_dims(layer.output.shape),
