@@ -36,6 +36,7 @@ from pipeline import (
     store,
     stream,
     text,
+    twin,
 )
 from pipeline.board import Board
 from pipeline.errors import ConfigError, DeviceError
@@ -137,7 +138,9 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
 def _load_model(folder: Path) -> QModel:
     noun = store.read_meta(folder)["noun"]
     if noun == "QModel":
-        return store.load(folder, QModel)
+        model = store.load(folder, QModel)
+        _check_layers(model, folder)
+        return model
     if noun == "TrainedModel":
         return lower.lower(store.load(folder, TrainedModel))
     raise ConfigError(f"{folder}: holds a {noun}", "name the folder of a TrainedModel or a QModel")
@@ -182,9 +185,10 @@ class Workflow:
         def make(_: Path) -> TrainedModel:
             from pipeline import train
 
+            dataset = self.dataset  # first of all: without it there is nothing unfinished
             resume = self.plan.resume or _was_broken_off(folder, key)
             store.write_text(folder / UNFINISHED, key)
-            trained = train.train(job, self.dataset, folder, resume=resume, progress=self._display.progress)
+            trained = train.train(job, dataset, folder, resume=resume, progress=self._display.progress)
             (folder / UNFINISHED).unlink()
             return trained
 
@@ -424,6 +428,19 @@ def _check_samples(dataset: Dataset) -> None:
         if split.y.min() < 0 or split.y.max() >= len(dataset.classes):
             labels = f"labels {split.y.min()} to {split.y.max()}"
             raise ConfigError(f"data set {dataset.name!r}, split {name!r}: {labels}, classes {len(dataset.classes)}")
+
+
+def _check_layers(model: QModel, folder: Path) -> None:
+    """ConfigError unless the layers of a stored network fit together: a kernel in C trusts its sizes."""
+    shapes = [layer.output.shape for layer in model.layers]
+    try:
+        computed = twin.specification(model, np.zeros((1, *model.input.shape), np.int8))
+        fits = [output.shape[1:] for output in computed] == shapes
+        why = "" if fits else f"outputs {[output.shape[1:] for output in computed]}, not {shapes}"
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        why = str(error) or type(error).__name__
+    if why:
+        raise ConfigError(f"{folder}: damaged QModel, its layers do not fit together ({why})", "store it again")
 
 
 def _check_match(model: QModel, dataset: Dataset) -> None:

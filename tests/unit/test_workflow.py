@@ -118,6 +118,18 @@ def test_a_damaged_folder_is_made_anew_or_named(stored, tmp_path):
         seen(plan)
 
 
+@pytest.mark.parametrize("change", [lambda w: w[..., :-1], lambda w: w[:-1]])
+def test_a_stored_network_whose_layers_do_not_fit_is_refused(tmp_path, change):
+    """Before anything is built: a kernel would read beyond its tables."""
+    model = tiny.qmodel()
+    number = max(i for i, layer in enumerate(model.layers) if layer.weights is not None)
+    cut = dataclasses.replace(model.layers[number], weights=change(model.layers[number].weights))
+    layers = (*model.layers[:number], cut, *model.layers[number + 1 :])
+    store.save(tmp_path / "q", dataclasses.replace(model, layers=layers), "key")
+    with pytest.raises(ConfigError, match="q: damaged QModel, its layers do not fit together"):
+        workflow.plan_model(tmp_path / "q", "digits", "host", tmp_path)
+
+
 def test_reference_kernels_are_rendered_when_asked_for(stored, tmp_path):
     options = {"limit": 5, "words": ""}
     calls = []
