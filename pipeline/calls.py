@@ -59,10 +59,11 @@ def offsets(layer: QLayer, spec: TensorSpec) -> dict[str, int]:
     }
 
 
-def conv_fields(layer: QLayer, spec: TensorSpec) -> dict[str, Any]:
-    """Fields of nn_conv_params, and of nn_dw_conv_params but ch_mult."""
+def conv_fields(layer: QLayer, spec: TensorSpec, **ch_mult: int) -> dict[str, Any]:
+    """Fields of nn_conv_params in the struct's order; with ch_mult, of nn_dw_conv_params."""
     return {
         **offsets(layer, spec),
+        **ch_mult,
         "stride": tile(layer.params["stride"]),
         "padding": tile(layer.params["padding"]),
         "activation": activation(layer),

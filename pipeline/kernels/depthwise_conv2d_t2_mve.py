@@ -37,11 +37,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         function="nn_depthwise_conv_t2_mve",
         source="nn_depthwise_conv2d_mve.c",
         args=calls.weighted_args(
-            calls.params(
-                "nn_dw_conv_params",
-                ch_mult=1,
-                **calls.conv_fields(layer, specs[0]),
-            ),
+            calls.params("nn_dw_conv_params", **calls.conv_fields(layer, specs[0], ch_mult=1)),
             layer,
             specs[0],
             calls.dims(1, kh, kw, oc),

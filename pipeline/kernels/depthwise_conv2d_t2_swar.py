@@ -32,11 +32,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         function="nn_depthwise_conv_t2_swar",
         source="nn_depthwise_conv2d_swar.c",
         args=calls.weighted_args(
-            calls.params(
-                "nn_dw_conv_params",
-                ch_mult=multiplier,
-                **calls.conv_fields(layer, specs[0]),
-            ),
+            calls.params("nn_dw_conv_params", **calls.conv_fields(layer, specs[0], ch_mult=multiplier)),
             layer,
             specs[0],
             calls.dims(1, kh, kw, oc),

@@ -36,11 +36,7 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         function=f"nn_depthwise_conv_{packing.SUFFIX[layer.weight_bits]}",
         source="nn_depthwise_conv2d.c",
         args=calls.weighted_args(
-            calls.params(
-                "nn_dw_conv_params",
-                ch_mult=oc // specs[0].shape[2],
-                **calls.conv_fields(layer, specs[0]),
-            ),
+            calls.params("nn_dw_conv_params", **calls.conv_fields(layer, specs[0], ch_mult=oc // specs[0].shape[2])),
             layer,
             specs[0],
             calls.dims(1, kh, kw, oc),
