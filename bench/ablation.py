@@ -41,13 +41,15 @@ class Row(Strict):
 
 
 class Study(Strict):
-    """Rows of one base job, each trained with every seed; eps: PGD's budgets; samples: attacked, all by default."""
+    """Rows of one base job, each trained with every seed; change: what all rows change in it; eps: PGD's budgets;
+    samples: attacked, all by default."""
 
     name: str
     base: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     eps: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
     samples: Annotated[int, Field(gt=0)] | None = None
+    change: dict[str, Any] = Field(default_factory=dict)
     row: tuple[Row, ...]
 
 
@@ -68,7 +70,8 @@ class Run:
     def job(self, bits: Mapping[str, int] | None = None) -> Job:
         """The base job with the row's changes, its layers at `bits` by name."""
         base = config.read_toml(registry.REPOSITORY / self.study.base)
-        change = merged(self.row.change, {"seed": self.seed, "model": {"layer_bits": bits} if bits else {}})
+        own = {"seed": self.seed, "model": {"layer_bits": bits} if bits else {}}
+        change = merged(merged(self.study.change, self.row.change), own)
         place = f"{TABLE.name}: study {self.study.name!r}, row {self.row.name!r}"
         return config.validate(Job, merged(base, change), place)
 
