@@ -11,29 +11,20 @@ static void tabulate(int32_t *table, int offset, int32_t mult, int shift) {
     }
 }
 
-/* 10 instructions. */
-static inline int8_t sum(int32_t twice, int32_t multiplier, int32_t rounding, int32_t right) {
-    int32_t q;
-    __asm("smmlar %0, %1, %2, %3" : "=r"(q) : "r"(twice), "r"(multiplier), "r"(rounding));
-    q = (q + (twice >> 31)) >> right;
-    __asm("ssat %0, #8, %1" : "=r"(q) : "r"(q));
-    return (int8_t)q;
-}
-
 void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims,
                                const int8_t *input1, const int8_t *input2, int8_t *output) {
     int32_t *const table1 = ctx->buf, *const table2 = table1 + VALUES;
     tabulate(table1, params->input1_offset, params->input1_mult, params->input1_shift);
     tabulate(table2, params->input2_offset, params->input2_mult, params->input2_shift);
-    const int32_t count = dims->h * dims->w * dims->c, multiplier = params->output_mult;
-    const int32_t right = -params->output_shift;
-    const int32_t rounding = (2 * params->output_offset + 1) * ((int32_t)1 << right) >> 1;
+    const int32_t count = dims->h * dims->w * dims->c;
+    nn_dsp_quant q = {.multiplier = params->output_mult, .right_shift = -params->output_shift};
+    q.rounding = (2 * params->output_offset + 1) * ((int32_t)1 << q.right_shift) >> 1;
     const uint8_t *x = (const uint8_t *)input1, *y = (const uint8_t *)input2;
     int8_t *to = output, *const end = output + count;
     for (; to < end - 3; to += 4, x += 4, y += 4) {
 #pragma GCC unroll 4
-        for (int32_t i = 0; i < 4; i++) to[i] = sum(table1[x[i]] + table2[y[i]], multiplier, rounding, right);
+        for (int32_t i = 0; i < 4; i++) to[i] = nn_dsp_output(table1[x[i]] + table2[y[i]], &q, false);
     }
-    while (to < end) *to++ = sum(table1[*x++] + table2[*y++], multiplier, rounding, right);
+    while (to < end) *to++ = nn_dsp_output(table1[*x++] + table2[*y++], &q, false);
     nn_dsp_clamp(output, count, params->activation);
 }

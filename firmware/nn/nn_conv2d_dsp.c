@@ -255,19 +255,6 @@ static void compute_row(convolution *c, const uint32_t *filter, int8_t *output) 
     }
 }
 
-/* Requantization of `blocks` blocks of channels, unpacked. */
-static void unpack_quant(const int32_t *packed, int32_t blocks, int32_t output_offset, nn_dsp_quant *quant) {
-    for (; blocks > 0; blocks--, packed += NN_DSP_QUANT_WORDS) {
-        uint32_t shifts = (uint32_t)packed[2 * NN_DSP_CHANNELS];
-        for (int32_t i = 0; i < NN_DSP_CHANNELS; i++, quant++, shifts >>= 8) {
-            quant->bias = packed[i];
-            quant->multiplier = packed[NN_DSP_CHANNELS + i];
-            quant->right_shift = (int32_t)(shifts & 0xFFU);
-            quant->rounding = ((2 * output_offset + 1) * ((int32_t)1 << quant->right_shift)) >> 1;
-        }
-    }
-}
-
 void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
                         const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                         const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
@@ -283,7 +270,7 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
     c.rows = ring_in(ctx, params, input_dims, (c.width - 1) * column_stride + filter_dims->w);
     c.quant = (nn_dsp_quant *)(c.rows.rows + c.height * params->row_size);
     const int32_t blocks = c.whole + (c.rest > 0);
-    unpack_quant(quant, blocks, conv->output_offset, c.quant);
+    nn_dsp_unpack_quant(quant, blocks, conv->output_offset, c.quant);
     c.sums = (int32_t *)(c.quant + blocks * NN_DSP_CHANNELS);
     c.block = (nn_dsp_block *)(c.sums + params->intervals * c.width);
     const int32_t row_bytes = c.width * c.channels;

@@ -6,6 +6,8 @@
 #ifndef NN_DSP_H
 #define NN_DSP_H
 
+#include <stdbool.h>
+
 #include "nn.h"
 #include "nn_arith.h"
 
@@ -47,7 +49,8 @@ typedef struct {
     char records[];
 } nn_dsp_block;
 
-/* Requantization of a channel; of a block in the order 1, 3, 0, 2. rounding: of the shift, and the output offset. */
+/* Requantization of a channel; of the blocks above in the order 1, 3, 0, 2. rounding: of the shift, and the output
+ * offset. */
 typedef struct {
     int32_t bias, multiplier, rounding, right_shift;
 } nn_dsp_quant;
@@ -59,6 +62,29 @@ typedef struct {
 typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, const nn_dsp_quant *quant, int8_t *output,
                            int32_t blocks);
 nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
+
+/* `blocks` blocks of channels. */
+static inline void nn_dsp_unpack_quant(const int32_t *packed, int32_t blocks, int32_t output_offset,
+                                       nn_dsp_quant *quant) {
+    for (; blocks > 0; blocks--, packed += NN_DSP_QUANT_WORDS) {
+        uint32_t shifts = (uint32_t)packed[2 * NN_DSP_CHANNELS];
+        for (int32_t i = 0; i < NN_DSP_CHANNELS; i++, quant++, shifts >>= 8) {
+            quant->bias = packed[i];
+            quant->multiplier = packed[NN_DSP_CHANNELS + i];
+            quant->right_shift = (int32_t)(shifts & 0xFFU);
+            quant->rounding = ((2 * output_offset + 1) * ((int32_t)1 << quant->right_shift)) >> 1;
+        }
+    }
+}
+
+/* The output of a sum; twice: 2 (bias + sum); zero: the shift is 0, which does not round. */
+static inline int8_t nn_dsp_output(int32_t twice, const nn_dsp_quant *quant, const bool zero) {
+    int32_t q;
+    __asm("smmlar %0, %1, %2, %3" : "=r"(q) : "r"(twice), "r"(quant->multiplier), "r"(quant->rounding));
+    if (!zero) q = (q + (twice >> 31)) >> quant->right_shift;
+    __asm("ssat %0, #8, %0" : "+r"(q));
+    return (int8_t)q;
+}
 
 /* Applies activation limits to int8 outputs. */
 static inline void nn_dsp_clamp(int8_t *x, int32_t count, nn_activation limits) {
@@ -90,6 +116,34 @@ typedef struct {
 void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
                         const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                         const int32_t *quant, const nn_dims *output_dims, int8_t *output);
+
+typedef struct {
+    nn_dw_conv_params conv;
+    int32_t rows, pitch; /* of a strip: input rows, columns of each */
+    int32_t row_words;   /* words of two columns of an expanded kernel row */
+} nn_dsp_dw_conv_params;
+
+/* Five or six neighbouring outputs of every row of one channel with a 3x3 filter; stride 1 from column to column. */
+typedef struct {
+    const int16_t *inputs;
+    int32_t pitch;         /* bytes from kernel row to kernel row */
+    int32_t next;          /* bytes from the last kernel row to the first one of the next row of outputs */
+    const int32_t *filter; /* two words a kernel row, see nn_depthwise_conv2d_dsp.c */
+    const nn_dsp_quant *quant;
+    int8_t *output;
+    int32_t step; /* from pixel to pixel of the output */
+    int32_t row;  /* from row to row of the output */
+    int32_t rows, count;
+} nn_dsp_pairs_of_rows;
+
+void nn_dsp_pairs(nn_dsp_pairs_of_rows *p);
+void nn_dsp_pairs_zero(nn_dsp_pairs_of_rows *p); /* its shift is 0 */
+
+/* Filter: see nn_depthwise_conv2d_dsp.c. As many output channels as input channels; output may be input where both have
+ * one shape. */
+void nn_depthwise_conv_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_params *params, const nn_dims *input_dims,
+                              const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                              const int32_t *quant, const nn_dims *output_dims, int8_t *output);
 
 /* Scratch: 2048 bytes. output may be input1 or input2. */
 void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims,

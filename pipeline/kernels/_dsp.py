@@ -73,12 +73,12 @@ def pack(weights: Integers) -> NDArray[np.uint32]:
     return np.asarray(words, np.uint32)
 
 
-def quant(layer: QLayer, spec: TensorSpec) -> NDArray[np.int32]:
-    """int32 (blocks, 9): per block of CHANNELS channels, in the order ORDER, their doubled folded biases, multipliers
+def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> NDArray[np.int32]:
+    """int32 (blocks, 9): per block of CHANNELS channels, in that order, their doubled folded biases, multipliers
     and right shifts (a byte each)."""
     assert layer.multiplier is not None and layer.shift is not None
     columns = (2 * _ternary.folded_bias(layer, spec).astype(np.int64), layer.multiplier, -layer.shift)
-    bias, multiplier, right = (np.pad(c, (0, -len(c) % CHANNELS)).reshape(-1, CHANNELS)[:, ORDER] for c in columns)
+    bias, multiplier, right = (np.pad(c, (0, -len(c) % CHANNELS)).reshape(-1, CHANNELS)[:, order] for c in columns)
     shifts = np.ascontiguousarray(right, "<u1").view("<u4")
     return np.hstack([bias, multiplier, shifts]).astype(np.uint32).view(np.int32)
 
