@@ -50,7 +50,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.CTX,
             calls.params(
                 "nn_dsp_dw_conv_params",
-                conv={**calls.conv_fields(layer, specs[0]), "ch_mult": 1},
+                conv=calls.conv_fields(layer, specs[0], ch_mult=1),
                 rows=s.rows,
                 pitch=s.pitch,
                 row_words=s.row_words,
