@@ -33,6 +33,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "Jacobian, a quarter of the batch": {"jacobian_lambda": 1e-3, "jacobian_share": 0.25},
     "Jacobian, block input": {"jacobian_lambda": 1e-3, "jacobian": "block_input"},
     "Jacobian, network input": {"jacobian_lambda": 1e-3, "jacobian": "network_input"},
+    "Jacobian, network input, a quarter": {
+        "jacobian_lambda": 1e-3,
+        "jacobian": "network_input",
+        "jacobian_share": 0.25,
+    },
     "adversarial, fast FGSM": {"adversarial": {"method": "fast_fgsm", **EPS}},
     "adversarial, fast FGSM on half": {"adversarial": {"method": "fast_fgsm", "share": 0.5, **EPS}},
     "adversarial, PGD-7": {"adversarial": {"method": "pgd", **EPS}},
@@ -110,9 +115,9 @@ def shares(plain: train.Run, wall: float, spent: float) -> dict[str, float]:
 
 def table(result: Mapping[str, Any]) -> str:
     """The result as text."""
-    lines = [f"{'step':<34}{'steps/s':>8}{'ratio':>8}{'ratio, processor time':>23}"]
+    lines = [f"{'step':<36}{'steps/s':>8}{'ratio':>8}{'ratio, processor time':>23}"]
     for name, found in result["steps"].items():
-        lines.append(f"{name:<34}{found['per_s']:>8.2f}{found['ratio']:>8.2f}{found['processor_ratio']:>23.2f}")
+        lines.append(f"{name:<36}{found['per_s']:>8.2f}{found['ratio']:>8.2f}{found['processor_ratio']:>23.2f}")
     shares = result["shares"]
     lines.append(f"of an epoch: input {100 * shares['input']:.1f} %, validation {100 * shares['validation']:.1f} %")
     lines.append(f"{result['backend']}, {result['threads']} threads, load average {result['load_average']}")

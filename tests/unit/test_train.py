@@ -139,7 +139,7 @@ def test_the_history_tells_robust_accuracy(digits, unbroken):
 def test_the_averaged_weights_are_those_validated_and_kept(tmp_path):
     recipe = job(ema=0.5, jacobian_lambda=0, epochs=1)
     run = train.Run(recipe, recipe.train, flat(), tmp_path / "last.npz")
-    average = None
+    average, compared = None, []
     for x, y in run.batches(0):
         run.step(x, y)
         now = [to_numpy(v).copy() for v in run.model.trainable_variables]
@@ -147,9 +147,12 @@ def test_the_averaged_weights_are_those_validated_and_kept(tmp_path):
     run.close_epoch()
     kept = dict(zip([v.path for v in run.model.variables], run.done.best, strict=True))
     for variable, wanted, raw in zip(run.model.trainable_variables, average, now, strict=True):
-        assert np.allclose(kept[variable.path], wanted, atol=1e-6)
         assert np.array_equal(to_numpy(variable), raw)
-    assert not np.allclose(kept["conv1/kernel"], now[0], atol=1e-5)
+        if np.abs(raw).max() < 1:  # QKeras clips kernels to [-1, 1], after Keras has averaged them
+            assert np.allclose(kept[variable.path], wanted, atol=1e-6), variable.path
+            assert not np.allclose(kept[variable.path], raw, atol=1e-6), variable.path
+            compared.append(variable.path)
+    assert {"conv2/kernel", "logits/kernel", "conv1_bn/gamma"} & set(compared)
 
 
 def test_a_checkpoint_without_sums_is_still_read(tmp_path):
