@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> None:
     results = [_bench_and_keep(core, models, libraries.get(core), keep=not arguments.only) for core in cores]
     found = publish.together(results)
     if arguments.json:
-        console.stdout(json.dumps(found, indent=1))
+        console.stdout(json.dumps(publish.laid_out(found), indent=1))
     else:
         publish.show(found, arguments.only)
 

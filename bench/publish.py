@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 @functools.cache
 def recorded() -> dict[str, Any]:
-    """{conditions: text, instructions: {core: {shape: number}}}."""
+    """{conditions: text, instructions: {core: {shape: number}}, bytes: {core: {network: {key: number}}}}."""
     return dict(json.loads(RECORDED.read_text()))
 
 
@@ -36,7 +36,7 @@ def with_recorded(found: dict[str, Any]) -> dict[str, Any]:
         _with_source(row, recorded()["instructions"].get(row["core"], {}).get(row["shape"])) for row in found["layers"]
     ]
     networks = {
-        core: {name: _with_source(row, _sum(layers, core, name)) for name, row in rows.items()}
+        core: {name: _with_bytes(_with_source(row, _sum(layers, core, name)), core, name) for name, row in rows.items()}
         for core, rows in found["networks"].items()
     }
     return {**found, "layers": layers, "networks": networks}
@@ -46,6 +46,10 @@ def _with_source(row: Row, known: int | None) -> Row:
     if "cmsis_nn_instructions" in row:
         return {**row, "cmsis_nn_source": "measured"}
     return {**row, "cmsis_nn_instructions": known, "cmsis_nn_source": "none" if known is None else "recorded"}
+
+
+def _with_bytes(row: Row, core: str, network: str) -> Row:
+    return {**recorded()["bytes"].get(core, {}).get(network, {}), **row}
 
 
 def _sum(layers: Iterable[Row], core: str, network: str) -> int | None:
@@ -69,11 +73,18 @@ def merged(found: dict[str, Any]) -> dict[str, Any]:
     before = read() if RESULTS.exists() else {"layers": [], "networks": {}}
     fresh = set(found["networks"])
     kept = [row for row in before["layers"] if row["core"] not in fresh]
+    return laid_out(
+        {**found, "layers": [*kept, *found["layers"]], "networks": {**_by_core(before), **found["networks"]}}
+    )
+
+
+def laid_out(found: dict[str, Any]) -> dict[str, Any]:
+    """The results as kernels.json has them: cores in order, the Cortex-M4's networks apart."""
     order = list(BOARDS)
-    totals = {**_by_core(before), **found["networks"]}
+    totals = found["networks"]
     return {
         "compiler": found["compiler"],
-        "layers": sorted([*kept, *found["layers"]], key=lambda row: order.index(row["core"])),
+        "layers": sorted(found["layers"], key=lambda row: order.index(row["core"])),
         "networks": totals.get(M4, {}),
         "networks_by_core": {core: totals[core] for core in order if core in totals},
     }
