@@ -1,4 +1,4 @@
-"""What becomes of measured and of missing figures of CMSIS-NN, and what a run of one core leaves of the stored table."""
+"""What becomes of measured and missing figures of CMSIS-NN, and what a run of one core leaves of the stored table."""
 
 from __future__ import annotations
 
