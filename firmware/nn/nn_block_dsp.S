@@ -324,6 +324,7 @@ nn_dsp_next\pixels:
     piece   nn_dsp_piece3_8, 3, 8
     piece   nn_dsp_piece3_16, 3, 16
     piece   nn_dsp_piece3_32, 3, 32
+    piece   nn_dsp_piece3_40, 3, 40
     piece   nn_dsp_piece3_64, 3, 64
     piece   nn_dsp_piece3_128, 3, 128
     piece   nn_dsp_piece3_256, 3, 256

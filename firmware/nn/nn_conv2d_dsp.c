@@ -123,6 +123,28 @@ static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, cons
     r->slot = r->slot + 1 == rows ? 0 : r->slot + 1;
 }
 
+/* Instead of a ring: one row whose pixels are the inputs of all kernel rows in one column, from input row `top` on. */
+static void gather_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t kernel_rows,
+                       int32_t top, ring *r) {
+    const int32_t pixel = params->granule, row_bytes = in->w * in->c;
+    const int16_t zero = (int16_t)-params->conv.input_offset;
+    int16_t *to = r->rows;
+    uint16_t *totals = (uint16_t *)(to + (r->first + r->inside + r->after) * pixel);
+    int32_t total = 0;
+    *totals = 0;
+    for (int32_t column = -r->first; column < r->inside + r->after; column++) {
+        const bool inside = column >= 0 && column < r->inside;
+        const int8_t *x = input + top * row_bytes + column * in->c;
+        int16_t *const end = to + pixel;
+        for (int32_t y = top; y < top + kernel_rows; y++, x += row_bytes) {
+            const bool padding = !inside || (uint32_t)y >= (uint32_t)in->h;
+            for (int32_t c = 0; c < in->c; c++) total += *to++ = padding ? zero : x[c];
+        }
+        while (to < end) *to++ = 0;
+        *++totals = (uint16_t)total;
+    }
+}
+
 /* A convolution under way. */
 typedef struct {
     const nn_dsp_conv_params *params;
@@ -260,7 +282,7 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
                         const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     const nn_conv_params *conv = &params->conv;
     const int32_t column_stride = conv->stride.w / params->column_step;
-    convolution c = {.params = params, .plan = plan, .height = filter_dims->h};
+    convolution c = {.params = params, .plan = plan, .height = params->gathered ? 1 : filter_dims->h};
     c.width = output_dims->w;
     c.channels = output_dims->c;
     c.whole = c.channels / NN_DSP_CHANNELS;
@@ -276,8 +298,11 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
     const int32_t row_bytes = c.width * c.channels;
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {
         const int32_t top = y * conv->stride.h - conv->padding.h;
+        if (params->gathered) gather_row(params, input_dims, input, filter_dims->h, top, &c.rows);
         c.rows.next = nn_max(c.rows.next, top);
-        while (c.rows.next < top + c.height) expand_row(params, input_dims, input, c.height, &c.rows);
+        while (!params->gathered && c.rows.next < top + c.height) {
+            expand_row(params, input_dims, input, c.height, &c.rows);
+        }
         compute_row(&c, filter, output);
         nn_dsp_clamp(output, row_bytes, conv->activation);
     }

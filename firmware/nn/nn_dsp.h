@@ -20,8 +20,8 @@
 typedef void nn_dsp_code(void);
 
 /* Of two pixels at any distance, and of three whose inputs are so many bytes apart. */
-nn_dsp_code nn_dsp_piece2, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32, nn_dsp_piece3_64,
-    nn_dsp_piece3_128, nn_dsp_piece3_256;
+nn_dsp_code nn_dsp_piece2, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32, nn_dsp_piece3_40,
+    nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
 /* The first flush of a window, or one more; the end of a window without a flush, or with one. */
 nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first, nn_dsp_finish2_more;
 nn_dsp_code nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first, nn_dsp_finish3_more;
@@ -107,8 +107,9 @@ typedef struct {
     nn_conv_params conv;
     int32_t column_step, granules, granule;
     int32_t pieces, intervals, words; /* of a window, words for four channels */
-    int32_t row_size;                 /* inputs that an expanded row takes, with what lies behind them */
-    nn_dsp_code *piece3;              /* NULL: all blocks have two pixels */
+    int32_t gathered;    /* not a ring, but one row: a pixel is the inputs of all kernel rows in a column */
+    int32_t row_size;    /* inputs that an expanded row takes, with what lies behind them */
+    nn_dsp_code *piece3; /* NULL: all blocks have two pixels */
     nn_dsp_code *write2, *write3;
 } nn_dsp_conv_params;
 

@@ -12,7 +12,7 @@ from pipeline import calls, packing
 from pipeline.kernels import _dsp
 from pipeline.types import KernelCall, QLayer, TensorSpec
 
-DISTANCES = (4, 8, 16, 32, 64, 128, 256)
+DISTANCES = (4, 8, 16, 32, 40, 64, 128, 256)
 """Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
 GO_ON, FLUSH, FLUSH_MORE, FINISH, FINISH_MORE = range(5)
 PIECE_BYTES, INTERVAL_BYTES, QUANT_BYTES, BLOCK_BYTES = 16, 8, 16, 12
@@ -36,11 +36,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Plan:
-    """How windows are read: a pixel is `granules` granules of `granule` inputs, the layer's channels and zeros."""
+    """How windows are read: a pixel is `granules` granules of `granule` inputs, the layer's channels and zeros.
+    gathered: it is the channels of all kernel rows, so that windows have a single row."""
 
     granules: int
     granule: int
     pieces: tuple[Piece, ...]
+    gathered: bool = False
 
     @property
     def intervals(self) -> int:
@@ -85,10 +87,10 @@ def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
-    filters = _filters(layer)
-    oc, kh, kw, ic = filters.shape
     p = plan(layer)
-    assert p is not None
+    assert p is not None and layer.weights is not None
+    oc, kh, kw, ic = layer.weights.shape
+    filters = _filters(layer, p.gathered)
     g = geometry(layer, specs[0], p)
     distance = 2 * g.stride * p.pixel
     assert layer.shift is not None
@@ -108,6 +110,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 pieces=len(p.pieces),
                 intervals=p.intervals,
                 words=sum(p.words(piece) for piece in p.pieces),
+                gathered=int(p.gathered),
                 row_size=row_size(g, p, kw),
                 piece3=f"nn_dsp_piece3_{distance}" if distance in DISTANCES else 0,
                 write2=f"nn_dsp_write2{variant}",
@@ -123,29 +126,32 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.OUTPUT,
         ),
         tables={"filter": pack(filters, p), "plan": _plan_table(p), "quant": _dsp.quant(layer, specs[0])},
-        scratch_bytes=scratch_bytes(oc, kh, row_size(g, p, kw), g.output[1], p),
-        in_place=0 if same else None,
+        scratch_bytes=scratch_bytes(oc, filters.shape[1], row_size(g, p, kw), g.output[1], p),
+        in_place=0 if same and not p.gathered else None,
     )
 
 
 def plan(layer: QLayer) -> Plan | None:
     """The cheapest way found to read the windows of the layer with every field proven to hold; None when there is
     none."""
-    filters = _filters(layer)
-    stride = layer.params["stride"][1] if filters.shape[2] > 1 else 1
-    plans = (p for p in _plans(filters) if len(p.pieces) <= MAX_PIECES)
+    assert layer.weights is not None
+    _, _, kw, ic = layer.weights.shape
+    stride = layer.params["stride"][1] if kw > 1 else 1
+    # gathering pays where a kernel row is no more than a word
+    gathered = kw > 1 and kw * ic <= _dsp.WORD
+    plans = (p for p in _plans(_filters(layer, gathered), gathered) if len(p.pieces) <= MAX_PIECES)
     return min(plans, key=lambda p: p.cost(stride), default=None)
 
 
-def _plans(filters: NDArray[np.int64]) -> Iterator[Plan]:
+def _plans(filters: NDArray[np.int64], gathered: bool) -> Iterator[Plan]:
     channels = filters.shape[3]
     for pixel in sorted({channels, channels + channels % 2, channels + -channels % _dsp.WORD}):
-        for granules in range(1, 1 + -(-pixel // 16)):
+        for granules in range(1, 2 if gathered else 1 + -(-pixel // 16)):
             granule = -(-pixel // granules)
             granule += -granule % _dsp.WORD if granules > 1 else 0
             pieces = _pieces(filters, granules, granule)
             if pieces:
-                yield Plan(granules, granule, pieces)
+                yield Plan(granules, granule, pieces, gathered)
 
 
 def _pieces(filters: NDArray[np.int64], granules: int, granule: int) -> tuple[Piece, ...]:
@@ -190,15 +196,21 @@ def _runs(filters: NDArray[np.int64], pixel: int) -> NDArray[np.int64]:
     return np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, pixel - ic))).reshape(oc, kh, kw * pixel)
 
 
-def _filters(layer: QLayer) -> NDArray[np.int64]:
+def _filters(layer: QLayer, gathered: bool) -> NDArray[np.int64]:
+    """(channels, kh, kw, ic), or (channels, 1, kw, kh * ic) where rows are gathered."""
     assert layer.weights is not None
-    return layer.weights.astype(np.int64)
+    weights = layer.weights.astype(np.int64)
+    if not gathered:
+        return weights
+    oc, kh, kw, ic = weights.shape
+    return weights.transpose(0, 2, 1, 3).reshape(oc, 1, kw, kh * ic)
 
 
 def geometry(layer: QLayer, spec: TensorSpec, p: Plan) -> Geometry:
     """What the C file is told of the layer's shapes."""
     (ih, iw, ic), (oh, ow, oc) = spec.shape, layer.output.shape
-    _, kh, kw, _ = _filters(layer).shape
+    assert layer.weights is not None
+    _, kh, kw, _ = layer.weights.shape
     stride = layer.params["stride"]
     if kw > 1:
         return Geometry((ih, iw, ic), (oh, ow, oc), 1, stride[1])
