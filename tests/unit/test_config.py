@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import board, job, registry
+from pipeline import board, config, job, registry
 from pipeline.errors import ConfigError
 
 JOB = """
@@ -20,6 +20,11 @@ ATTACK = """
 [[attacks]]
 name = "fgsm"
 eps = ["8/255", 0.1]
+"""
+ADVERSARIAL = """
+[train.adversarial]
+method = "pgd"
+eps = "8/255"
 """
 
 
@@ -54,6 +59,30 @@ def test_a_small_job_is_valid_and_frozen(tmp_path):
         (JOB + ATTACK.replace("fgsm", "fgms"), "unknown attack 'fgms'; did you mean 'fgsm'?"),
         (JOB.replace('"toy"', '"To y"'), "key 'name' = 'To y'"),
         (JOB.replace("epochs = 3", "epochs = 3\ntemperature = nan"), "key 'train.temperature'"),
+        (JOB.replace("[model]", "[model]\nlayer_bits = {conv1 = 5}"), "key 'model.layer_bits.conv1' = 5"),
+        (JOB.replace("[model]", "[model]\nactivation_bits = 1"), "key 'model.activation_bits' = 1"),
+        (JOB.replace("[model]", "[model]\nwidth = 9"), "key 'model.width' = 9"),
+        (JOB.replace("[model]", '[model]\nalpha = "max"'), "key 'model.alpha' = 'max'"),
+        (JOB + "temperature = -1", "key 'train.temperature' = -1"),
+        (JOB + "jacobian_lambda = -0.1", "key 'train.jacobian_lambda' = -0.1: must be a number, at least 0"),
+        (JOB + "jacobian_lambda = {conv1 = inf}", "table 'train.jacobian_lambda': must be a number, at least 0"),
+        (JOB + "jacobian_lambda = {conv1 = 1}", "table 'train': jacobian_lambda: a table by block needs jacobian"),
+        (JOB + "jacobian_share = 0", "key 'train.jacobian_share' = 0"),
+        (JOB + "ema = 1", "key 'train.ema' = 1"),
+        (JOB + "final_temperature = 4", "table 'train': final_temperature: goes with temperature_schedule"),
+        (JOB + 'temperature_schedule = "linear"', "table 'train': final_temperature: goes with temperature_schedule"),
+        (JOB + "robust_samples = 10", "table 'train': robust_eps: needed with robust_samples"),
+        (JOB + 'best_by = "robust_accuracy"', "table 'train': best_by: \"robust_accuracy\" needs robust_samples"),
+        (JOB + "distill_weight = 0.6", "table 'train': distill: needed with distill_weight"),
+        (JOB + ADVERSARIAL.replace("pgd", "pdg"), "key 'train.adversarial.method' = 'pdg'"),
+        (JOB + ADVERSARIAL.replace("8/255", "0"), "must be a positive number or a fraction"),
+        (JOB + ADVERSARIAL.replace("pgd", "fast_fgsm") + "steps = 2", "table 'train.adversarial': steps:"),
+        (JOB + ADVERSARIAL + "beta = 2.0", "table 'train.adversarial': beta: belongs to"),
+        (
+            JOB + ADVERSARIAL.replace("pgd", "trades") + "random_start = false",
+            "table 'train.adversarial': random_start:",
+        ),
+        (JOB + ADVERSARIAL + "step = 2", "unknown key 'train.adversarial.step'; did you mean 'steps'?"),
         ("name = ", "not valid TOML"),
     ],
 )
@@ -64,6 +93,13 @@ def test_a_mistake_is_one_line_that_names_file_key_and_value(tmp_path, text, say
     assert says in message
     assert "toy.toml" in message
     assert "\n" not in message
+
+
+def test_a_job_written_out_in_full_is_the_same_job(tmp_path):
+    """Stored models carry their job with every option spelled out."""
+    for text in (JOB, JOB + ADVERSARIAL, JOB + ADVERSARIAL.replace("pgd", "trades") + "beta = 2.0"):
+        loaded = load_job(tmp_path, text)
+        assert config.validate(job.Job, loaded.model_dump(mode="json"), "stored") == loaded
 
 
 def test_a_missing_job_lists_the_ready_made_ones(tmp_path):
