@@ -52,7 +52,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["run", "--seed", "-1"], "argument --seed", "tritmcu run --help"),
         (["run", "--bord", "host"], "unrecognized arguments: --bord", "--help"),
         (["run", "digits", "--model", "x"], "only one of them", ""),
-        (["run", "--model", "nowhere"], "nowhere: nothing stored here", ""),
+        (["run", "--model", "nowhere"], "unknown stored network 'nowhere'", "known: "),
         (["build"], "runs/digits/trained: does not exist", "tritmcu train"),
         (["build", "--board", "host"], "runs/digits/trained: does not exist", "tritmcu train --board host"),
         (["export"], "required: --output", "tritmcu export --help"),
