@@ -12,7 +12,7 @@ from typing import Any
 from pipeline import config, registry, text
 from pipeline.config import Strict
 from pipeline.errors import ConfigError
-from pipeline.job import Job, TrainConfig
+from pipeline.job import RANDOM, REFERENCE, Job, TrainConfig
 
 FOLDER = registry.REPOSITORY / "zoo"
 CARD = "card.json"
@@ -113,8 +113,9 @@ def _widths(job: Job) -> tuple[int, ...]:
 
 
 def _training(recipe: TrainConfig) -> list[str]:
-    """Regularization, adversarial training and distillation, where there are any."""
-    words = []
+    """What the weights began from, regularization, adversarial training and distillation, where there are any."""
+    start = "the MLPerf-Tiny reference" if recipe.initial == REFERENCE else recipe.initial
+    words = [] if recipe.initial == RANDOM else [f"started from {start}"]
     if recipe.regularized:
         strength = recipe.jacobian_lambda if not isinstance(recipe.jacobian_lambda, dict) else "by block"
         per = "" if recipe.jacobian == "logits" else f" per layer ({recipe.jacobian.replace('_', ' ')})"
