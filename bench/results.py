@@ -132,9 +132,11 @@ def _with_interval(point: zoo.Accuracy) -> str:
 def _study(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
     columns = ("clean", *study.eps)
     first = next(iter(measured.values())).runs[0]
+    seeds = sorted({run["seed"] for row in measured.values() for run in row.runs})
+    missing = f" of {', '.join(map(str, study.seeds))}" if len(seeds) < len(study.seeds) else ""
     yield f"## Ablation: {study.name}\n"
     yield (
-        f"`{study.base}` with one thing changed at a time, seeds {', '.join(map(str, study.seeds))}; "
+        f"`{study.base}` with one thing changed at a time, seeds {', '.join(map(str, seeds))}{missing}; "
         f"{first['clean']['n']} clean and {first['robust'][0]['n']} attacked test samples each. Percent, mean and "
         "standard deviation over seeds; bytes of packed weights.\n"
     )
