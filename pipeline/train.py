@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,7 @@ class Run:
         keras.utils.set_random_seed(job.seed)
         self.job, self.recipe, self.dataset, self.path = job, recipe, dataset, path
         self.done = _Done()
+        self.seconds = {"input": 0.0, "steps": 0.0, "validation": 0.0}
         self.at_rest: list[NDArray[Any]] | None = None
         builder = registry.load("models", job.model.name)
         self.model = builder.build(dataset.input, len(dataset.classes), job.model, recipe)
@@ -127,8 +130,12 @@ class Run:
         if first == 0:
             self.sums.assign(np.zeros(len(MEASURES), np.float32))
         total = self.steps * self.recipe.epochs
-        for number, (x, y) in enumerate(self.batches(first), start=first + 1):
-            values = to_numpy(self.step(x, y))
+        batches = self.batches(first)
+        for number in range(first + 1, self.steps + 1):
+            with self._timed("input"):
+                x, y = next(batches)
+            with self._timed("steps"):
+                values = to_numpy(self.step(x, y))
             if not np.all(np.isfinite(values)):
                 raise self._diverged(number)
             progress("train", self.done.epoch * self.steps + number, total, self._info(number))
@@ -138,7 +145,8 @@ class Run:
         self.at_rest = [*_values(self._state())]
         if self.recipe.ema:
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        record = {"epoch": self.done.epoch + 1, **self._means(self.steps), **self.validate()}
+        with self._timed("validation"):
+            record = {"epoch": self.done.epoch + 1, **self._means(self.steps), **self.validate()}
         score = (record[f"validation_{self.recipe.best_by}"], -record["validation_loss"])
         best, best_score = self.done.best, self.done.best_score
         if score >= best_score:
@@ -170,7 +178,8 @@ class Run:
         self.done = _Done(tuple(facts["history"]), tuple(values[len(state) :]), tuple(facts["best_score"]))
 
     def metrics(self) -> dict[str, Any]:
-        """What a card says of the training."""
+        """What a card says of the training; its shares are of the time that this process spent on it."""
+        total = sum(self.seconds.values())
         best = max(self.done.history, key=lambda h: (h[f"validation_{self.recipe.best_by}"], -h["validation_loss"]))
         return {
             "epochs": self.done.epoch,
@@ -178,7 +187,14 @@ class Run:
             "parameters": int(self.model.count_params()),
             "initial": self.recipe.initial,
             "teacher": self.recipe.distill or "none",
+            **{f"{what}_share": round(self.seconds[what] / total, 4) for what in ("input", "validation") if total},
         }
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - started
 
     @staticmethod
     def assign(variables: Sequence[Any], values: Sequence[NDArray[Any]]) -> None:

@@ -278,6 +278,7 @@ def test_a_few_epochs_learn(digits, tmp_path):
     assert trained.metrics["validation_accuracy"] == max(h["validation_accuracy"] for h in trained.history)
     assert [int(h["epoch"]) for h in trained.history] == [1, 2, 3, 4, 5, 6]
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
+    assert 0 < trained.metrics["input_share"] < trained.metrics["validation_share"] < 1
     assert [done for done, _, _ in seen] == list(range(1, 37)) and {total for _, total, _ in seen} == {36}
     assert "epoch 6/6 loss" in seen[-1][2] and "val" in seen[-1][2]
     model = _keras.load(tmp_path)
