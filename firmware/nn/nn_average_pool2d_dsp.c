@@ -26,8 +26,10 @@ static void sum_four(const window *w, int32_t c, int32_t sums[CHANNELS]) {
             for (const int8_t *const end = x + more * w->pixel; x < end; x += w->pixel) {
                 uint32_t word;
                 memcpy(&word, x, sizeof(word));
+                int16x2_t second;
+                __asm("sxtb16 %0, %1, ror #8" : "=r"(second) : "r"(word)); /* GCC would shift first */
                 even = __sadd16(even, __sxtb16((int8x4_t)word));
-                odd = __sadd16(odd, __sxtb16((int8x4_t)(word >> 8)));
+                odd = __sadd16(odd, second);
             }
             left -= more;
             terms += more;
@@ -73,7 +75,12 @@ void nn_avgpool_s8_dsp(const nn_pool_params *params, const nn_dims *input_dims, 
             const int32_t left = x * params->stride.w - params->padding.w, x0 = nn_max(0, left);
             w.width = nn_min(input_dims->w, left + filter_dims->w) - x0;
             w.first = input + y0 * w.row + x0 * w.pixel;
-            pool(&w, &params->activation, output);
+            window inside = w;
+            if (w.width == input_dims->w) { /* whole rows lie one behind the other */
+                inside.width *= w.height;
+                inside.height = 1;
+            }
+            pool(&inside, &params->activation, output);
         }
     }
 }

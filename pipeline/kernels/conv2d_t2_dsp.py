@@ -121,11 +121,11 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.dims(oc, kh, kw, ic),
             calls.table("filter"),
             calls.table("plan"),
-            calls.table("quant"),
+            calls.table("requant"),
             calls.map_dims(g.output),
             calls.OUTPUT,
         ),
-        tables={"filter": pack(filters, p), "plan": _plan_table(p), "quant": _dsp.quant(layer, specs[0])},
+        tables={"filter": pack(filters, p), "plan": _plan_table(p), "requant": _dsp.quant(layer, specs[0])},
         scratch_bytes=scratch_bytes(oc, filters.shape[1], row_size(g, p, kw), g.output[1], p),
         in_place=0 if same and not p.gathered else None,
     )
