@@ -6,6 +6,7 @@ What a command does is in verbs.py, imported once it is known: `--help` answers 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import signal
 import sys
@@ -42,6 +43,17 @@ LISTINGS = {
     "reproduce": "run a recorded device/twin mismatch once more",
 }
 """Commands that look and show."""
+FILE_SYSTEM = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room in your quota",
+    errno.EROFS: "choose a place that can be written, --run-dir",
+    errno.EACCES: "get permission there, or choose another place with --run-dir",
+    errno.EPERM: "get permission there, or choose another place with --run-dir",
+    errno.ENOTDIR: "remove the file that is in the way, or choose another place with --run-dir",
+    errno.EEXIST: "remove the file that is in the way, or choose another place with --run-dir",
+    errno.EISDIR: "name a file, not a folder",
+}
+"""What a person can do about errors of the file system; others are ours."""
 WITH_JSON = frozenset({"run", "report", "boards", "zoo", "doctor", "rig"})
 
 
@@ -57,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {_one_line(str(error))}", file=sys.stderr)
         if error.hint:
             print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
+        return EXPECTED_FAILURE
+    except OSError as error:
+        if error.errno not in FILE_SYSTEM:
+            raise
+        print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
+        print(f"hint: {FILE_SYSTEM[error.errno]}, then the same command again", file=sys.stderr)
         return EXPECTED_FAILURE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)

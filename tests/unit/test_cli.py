@@ -127,3 +127,11 @@ def test_json_is_the_report_and_nothing_else(tritmcu, tmp_path):
     assert json.loads(done.stdout) == json.loads((tmp_path / "r" / "report.json").read_text())
     assert json.loads(done.stdout)["accuracy"]["clean"]["n"] == 12
     assert "stream" in done.stderr
+
+
+def test_a_place_that_cannot_hold_a_run_is_named(tritmcu, tmp_path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    error, hint = refused(tritmcu("train", "digits", "--epochs", "1", "--run-dir", "notes/run"))
+    assert "notes" in error
+    assert "--run-dir" in hint
+    assert (tmp_path / "notes").read_text() == "mine"
