@@ -32,6 +32,16 @@ def swar_objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str
     return objection(layer, kind, spec)
 
 
+def depthwise_objection(layer: QLayer, spec: TensorSpec, most_taps: int) -> str:
+    """Why a kernel with one output channel an input channel, which sums at most so many taps, does not compute the
+    layer, "" when it does."""
+    assert layer.weights is not None
+    kh, kw, channels = layer.weights.shape
+    if channels != spec.shape[2]:
+        return f"it gives one output channel an input channel, not {channels // spec.shape[2]}"
+    return "" if kh * kw <= most_taps else f"it sums at most {most_taps} taps, not {kh * kw}"
+
+
 def folded_bias(layer: QLayer, spec: TensorSpec) -> Int32Array:
     """int32 (channels,): what is left to add when inputs are summed without subtracting their zero point and padding
     is the zero point."""

@@ -28,13 +28,7 @@ class Strip:
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
     reason = _dsp.objection(layer, "depthwise_conv2d", specs[0], core)
-    if reason:
-        return reason
-    assert layer.weights is not None
-    kh, kw, oc = layer.weights.shape
-    if oc != specs[0].shape[2]:
-        return f"it gives one output channel an input channel, not {oc // specs[0].shape[2]}"
-    return "" if kh * kw <= MAX_TAPS else f"it sums at most {MAX_TAPS} taps, not {kh * kw}"
+    return reason or _ternary.depthwise_objection(layer, specs[0], MAX_TAPS)
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
