@@ -31,8 +31,8 @@ lint: setup ## ruff, mypy, clang-format
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 
-pytest: setup ## the tests alone (PYTEST='-k words -x' passes options on)
-	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest $(PYTEST)
+pytest: setup ## the tests alone, a process a CPU (PYTEST='-k words -x' passes options on, '-n 0' runs them here)
+	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; without BOARD all of rig.toml)
 	TRITMCU_HIL_BOARD='$(BOARD)' TRITMCU_HIL_PORT='$(PORT)' TRITMCU_HIL_UNIT='$(UNIT)' \
