@@ -26,14 +26,13 @@ static int32_t expand(const int8_t *x, int32_t features, int32_t interval, int16
     return done;
 }
 
-/* Outputs of totals. */
+/* Outputs of the totals of a block. */
 static void write(const int32_t *packed, int32_t output_offset, const int32_t *totals, int32_t count, int8_t *output) {
-    const uint8_t *shifts = (const uint8_t *)(packed + 2 * NN_DSP_CHANNELS);
+    const int8_t *shifts = (const int8_t *)(packed + 2 * NN_DSP_CHANNELS);
     for (int32_t i = 0; i < count; i++) {
         nn_dsp_quant q = {.multiplier = packed[NN_DSP_CHANNELS + i], .right_shift = shifts[i]};
-        q.rounding = ((2 * output_offset + 1) * ((int32_t)1 << q.right_shift)) >> 1;
-        const int32_t twice = packed[i] + 2 * totals[i];
-        output[i] = q.right_shift == 0 ? nn_dsp_output(twice, &q, true) : nn_dsp_output(twice, &q, false);
+        q.rounding = nn_dsp_rounding(output_offset, q.right_shift);
+        output[i] = nn_dsp_any_output(packed[i] + 2 * totals[i], &q);
     }
 }
 

@@ -31,10 +31,6 @@ typedef struct {
     int32_t next;   /* input row that is expanded next */
 } strip;
 
-static inline int8_t any_output(int32_t twice, const nn_dsp_quant *quant) {
-    return quant->right_shift == 0 ? nn_dsp_output(twice, quant, true) : nn_dsp_output(twice, quant, false);
-}
-
 /* Rows of the input that lie in the padding: the zero point, in all planes. */
 static void fill_row(const strip *s, int16_t zero_point) {
     for (int32_t c = 0; c < CHANNELS; c++) {
@@ -121,9 +117,9 @@ static void convolve_columns(const strip *s, const int16_t *x, const int32_t *fi
                 for (int32_t i = 0; i < words; i++) acc = __smlad((int16x2_t)row[i], (int16x2_t)taps[i], acc);
             }
             const int32_t a = (int32_t)((uint32_t)acc << 18) >> 18;
-            output[column * step] = any_output(quant->bias + 2 * a, quant);
+            output[column * step] = nn_dsp_any_output(quant->bias + 2 * a, quant);
             if (column + 1 == s->out->w) break;
-            output[(column + 1) * step] = any_output(quant->bias + ((acc - a) >> 13), quant);
+            output[(column + 1) * step] = nn_dsp_any_output(quant->bias + ((acc - a) >> 13), quant);
         }
     }
 }
@@ -133,7 +129,7 @@ static void convolve_channel(const strip *s, int32_t channel, const nn_dsp_quant
     const int16_t *x = s->plane + channel * s->plane_size;
     const int32_t *filter = s->filters + channel * s->filter_size;
     int32_t column = 0;
-    if (s->height == 3 && s->row_words == 2 && s->stride.w == 1) {
+    if (s->height == 3 && s->row_words == 2 && s->stride.w == 1 && quant->right_shift >= 0) {
         const int32_t pitch = s->pitch * (int32_t)sizeof(*x);
         for (; s->out->w - column >= LEAST; column += MOST) {
             nn_dsp_pairs_of_rows pairs = {

@@ -1,8 +1,8 @@
 /* Ternary kernels for cores with the DSP extension (Cortex-M4, M7, M33): see nn_block_dsp.S for the idea.
  *
  * Biases are folded and doubled: 2 (bias - input zero point * sum of the channel's weights). The kernels sum inputs as
- * they are and pad with the zero point. Doubled accumulators fit 32 bits, shifts are -22 to 0, multipliers positive.
- * All by pipeline/kernels/_dsp.py. */
+ * they are and pad with the zero point. Doubled accumulators fit 32 bits, shifts are -22 to 0 (of depthwise and dense
+ * layers any above -22), multipliers positive. All by pipeline/kernels/_dsp.py. */
 #ifndef NN_DSP_H
 #define NN_DSP_H
 
@@ -63,6 +63,11 @@ typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, co
                            int32_t blocks);
 nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
 
+static inline int32_t nn_dsp_rounding(int32_t output_offset, int32_t right_shift) {
+    if (right_shift < 0) return output_offset;
+    return ((2 * output_offset + 1) * ((int32_t)1 << right_shift)) >> 1;
+}
+
 /* `blocks` blocks of channels. */
 static inline void nn_dsp_unpack_quant(const int32_t *packed, int32_t blocks, int32_t output_offset,
                                        nn_dsp_quant *quant) {
@@ -71,8 +76,8 @@ static inline void nn_dsp_unpack_quant(const int32_t *packed, int32_t blocks, in
         for (int32_t i = 0; i < NN_DSP_CHANNELS; i++, quant++, shifts >>= 8) {
             quant->bias = packed[i];
             quant->multiplier = packed[NN_DSP_CHANNELS + i];
-            quant->right_shift = (int32_t)(shifts & 0xFFU);
-            quant->rounding = ((2 * output_offset + 1) * ((int32_t)1 << quant->right_shift)) >> 1;
+            quant->right_shift = (int8_t)(uint8_t)shifts;
+            quant->rounding = nn_dsp_rounding(output_offset, quant->right_shift);
         }
     }
 }
@@ -84,6 +89,14 @@ static inline int8_t nn_dsp_output(int32_t twice, const nn_dsp_quant *quant, con
     if (!zero) q = (q + (twice >> 31)) >> quant->right_shift;
     __asm("ssat %0, #8, %0" : "+r"(q));
     return (int8_t)q;
+}
+
+/* The same, whatever the shift. */
+static inline int8_t nn_dsp_any_output(int32_t twice, const nn_dsp_quant *quant) {
+    if (quant->right_shift > 0) return nn_dsp_output(twice, quant, false);
+    if (quant->right_shift == 0) return nn_dsp_output(twice, quant, true);
+    const int32_t q = nn_requantize(twice / 2, quant->multiplier, -quant->right_shift) + quant->rounding;
+    return (int8_t)nn_clamp(q, INT8_MIN, INT8_MAX);
 }
 
 /* Applies activation limits to int8 outputs. */

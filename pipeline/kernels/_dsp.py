@@ -25,6 +25,9 @@ MAX_INPUTS = 255
 SHIFTS = (-22, 0)
 """Rounding and output offset fit beside the product: (2 * 127 + 1) * 2^21 < 2^30."""
 
+LEFT_SHIFT = 30
+"""Largest of kernels whose C code takes any shift, where the accumulator has room for it."""
+
 Integers = NDArray[np.int64]
 
 
@@ -33,15 +36,15 @@ def core_objection(core: str) -> str:
     return "" if core in CORES_WITH_DSP else f"{core} has no DSP instructions"
 
 
-def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
-    """Why the kernel of `kind` does not compute the layer on this core, "" when it does."""
+def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str, highest_shift: int = SHIFTS[1]) -> str:
+    """Why the kernel of `kind`, which shifts results by SHIFTS[0] to highest_shift, does not compute the layer on this
+    core, "" when it does."""
     reason = core_objection(core) or _ternary.objection(layer, kind, spec)
     if reason:
         return reason
     assert layer.shift is not None
-    low, high = SHIFTS
-    if layer.shift.min() < low or layer.shift.max() > high:
-        return f"its shifts are {low} to {high}, the layer's {layer.shift.min()} to {layer.shift.max()}"
+    if layer.shift.min() < SHIFTS[0] or layer.shift.max() > highest_shift:
+        return f"its shifts are {SHIFTS[0]} to {highest_shift}, the layer's {layer.shift.min()} to {layer.shift.max()}"
     return ""
 
 
@@ -79,7 +82,7 @@ def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> ND
     assert layer.multiplier is not None and layer.shift is not None
     columns = (2 * _ternary.folded_bias(layer, spec).astype(np.int64), layer.multiplier, -layer.shift)
     bias, multiplier, right = (np.pad(c, (0, -len(c) % CHANNELS)).reshape(-1, CHANNELS)[:, order] for c in columns)
-    shifts = np.ascontiguousarray(right, "<u1").view("<u4")
+    shifts = np.ascontiguousarray(right, np.int8).view("<u4")
     return np.hstack([bias, multiplier, shifts]).astype(np.uint32).view(np.int32)
 
 
