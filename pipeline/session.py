@@ -86,7 +86,7 @@ class Session:
         return self._info
 
     def link_stats(self) -> LinkStats:
-        """Counters of this session so far; device_crc_errors and resets are those between the calls of `stats`."""
+        """Counters since the link was opened; device_crc_errors and resets are those between the calls of `stats`."""
         return replace(self._channel.link_stats(), device_crc_errors=self._device_crc_errors, resets=self._resets)
 
     def hello(self, timeout_s: float = HELLO_TIMEOUT_S) -> DeviceInfo:
