@@ -91,6 +91,13 @@ def weighted_args(params: Arg, layer: QLayer, spec: TensorSpec, filter_dims: Arg
     )
 
 
+def fc_args(layer: QLayer, spec: TensorSpec) -> tuple[Arg, ...]:
+    """Arguments of a dense layer's kernel; its weights are (outputs, features)."""
+    assert layer.weights is not None
+    outputs, features = layer.weights.shape
+    return weighted_args(params("nn_fc_params", **fc_fields(layer, spec)), layer, spec, dims(outputs, 1, 1, features))
+
+
 def add_args(layer: QLayer, specs: Sequence[TensorSpec]) -> tuple[Arg, ...]:
     """Arguments of an element-wise sum's kernel."""
     p, zeros = layer.params, [spec.quantization.zero_point for spec in specs]

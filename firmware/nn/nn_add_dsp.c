@@ -18,7 +18,7 @@ void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *param
     tabulate(table2, params->input2_offset, params->input2_mult, params->input2_shift);
     const int32_t count = dims->h * dims->w * dims->c;
     nn_dsp_quant q = {.multiplier = params->output_mult, .right_shift = -params->output_shift};
-    q.rounding = (2 * params->output_offset + 1) * ((int32_t)1 << q.right_shift) >> 1;
+    q.rounding = nn_dsp_rounding(params->output_offset, q.right_shift);
     const uint8_t *x = (const uint8_t *)input1, *y = (const uint8_t *)input2;
     int8_t *to = output, *const end = output + count;
     for (; to < end - 3; to += 4, x += 4, y += 4) {

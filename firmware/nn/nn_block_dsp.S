@@ -19,16 +19,7 @@
  *                                                                 lr   filter
  * Cycles of the inner step on a Cortex-M4 without wait states, 4 inputs of 4 channels: three pixels 25 for 48
  * multiply-accumulates (23 instructions), two pixels 20 for 32 (17 instructions). */
-    .syntax unified
-    .thumb
-
-    .equ UNROLL, 6 /* words of filter a turn of the loop: NN_DSP_UNROLL */
-
-    /* nn_dsp_block */
-    .equ BLOCK_STEP, 0
-    .equ BLOCK_FINISH, 4
-    .equ BLOCK_DISTANCE, 8
-    .equ BLOCK_RECORDS, 12
+#include "nn_dsp.h"
 
     /* Stack */
     .equ TOTALS, 0 /* of channels 0 and 2: A, per pixel */
@@ -42,15 +33,6 @@
     .equ OUTPUT, 52
     .equ FRAME, 60 /* a multiple of 8 with the nine registers saved */
     .equ BLOCKS, FRAME + 36 /* argument */
-
-.macro function name
-    .section .text.\name, "ax", %progbits
-    .balign 4
-    .global \name
-    .type   \name, %function
-    .thumb_func
-\name:
-.endm
 
 .macro load_mask
     movw    r11, #0xC003
@@ -107,7 +89,7 @@
     add     pc, r9 /* skips words, so that whole turns remain */
     nop
 1:
-    .rept UNROLL
+    .rept NN_DSP_UNROLL
     word    \pixels, \distance
     .endr
     ldr     r6, [sp, #END]
@@ -265,7 +247,7 @@
     mov     lr, r1
     adds    r3, r3, #1 /* channel 1 comes first */
     strd    r2, r3, [sp, #QUANT]
-    ldmia   r0!, {r4, r5, r6}
+    ldmia   r0!, {r4, r5, r6} /* nn_dsp_block: step, write, distance */
     strd    r0, r4, [sp, #RECORDS]
     str     r5, [sp, #FINISH]
     .if \pixels == 2

@@ -6,15 +6,34 @@
 #ifndef NN_DSP_H
 #define NN_DSP_H
 
-#include <stdbool.h>
-
-#include "nn.h"
-#include "nn_arith.h"
-
 #define NN_DSP_CHANNELS 4                              /* of a block */
 #define NN_DSP_WORD_INPUTS 4                           /* inputs of a word of filter */
 #define NN_DSP_UNROLL 6                                /* words a turn of a piece's loop */
 #define NN_DSP_WORD_BYTES(pixels) (24 * (pixels) + 20) /* code that a word takes */
+
+#ifdef __ASSEMBLER__
+
+/* clang-format off */
+    .syntax unified
+    .thumb
+
+/* The head of a function in a section of its own. */
+.macro function name
+    .section .text.\name, "ax", %progbits
+    .balign 4
+    .global \name
+    .type   \name, %function
+    .thumb_func
+\name:
+.endm
+/* clang-format on */
+
+#else
+
+#include <stdbool.h>
+
+#include "nn.h"
+#include "nn_arith.h"
 
 /* Code of nn_block_dsp.S, which is no C function: records name what is executed next. */
 typedef void nn_dsp_code(void);
@@ -49,8 +68,8 @@ typedef struct {
     char records[];
 } nn_dsp_block;
 
-/* Requantization of a channel; of the blocks above in the order 1, 3, 0, 2. rounding: of the shift, and the output
- * offset. */
+/* Requantization of a channel; of the blocks above in the order 1, 3, 0, 2. rounding: nn_dsp_rounding. A shift to the
+ * left, right_shift < 0, is for nn_dsp_any_output alone. */
 typedef struct {
     int32_t bias, multiplier, rounding, right_shift;
 } nn_dsp_quant;
@@ -63,12 +82,14 @@ typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, co
                            int32_t blocks);
 nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
 
+/* What is added before the shift: half of what it drops, and the output offset; for a shift to the left, which drops
+ * nothing and comes first, the offset alone. */
 static inline int32_t nn_dsp_rounding(int32_t output_offset, int32_t right_shift) {
     if (right_shift < 0) return output_offset;
     return ((2 * output_offset + 1) * ((int32_t)1 << right_shift)) >> 1;
 }
 
-/* `blocks` blocks of channels. */
+/* The requantization of `blocks` blocks of channels, from flash. */
 static inline void nn_dsp_unpack_quant(const int32_t *packed, int32_t blocks, int32_t output_offset,
                                        nn_dsp_quant *quant) {
     for (; blocks > 0; blocks--, packed += NN_DSP_QUANT_WORDS) {
@@ -183,5 +204,7 @@ void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *param
 
 void nn_avgpool_s8_dsp(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
                        const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
+
+#endif
 
 #endif

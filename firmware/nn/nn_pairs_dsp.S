@@ -11,8 +11,7 @@
  *     lr       inputs                                    r11    output; r12 step from pixel to pixel
  *                                                        lr     p
  * Cycles of a row of six on a Cortex-M4 without wait states: about 110 for 54 multiply-accumulates, 87 instructions. */
-    .syntax unified
-    .thumb
+#include "nn_dsp.h"
 
     /* nn_dsp_pairs_of_rows */
     .equ INPUTS, 0
@@ -66,12 +65,7 @@
 .endm
 
 .macro pairs name, zero
-    .section .text.\name, "ax", %progbits
-    .balign 4
-    .global \name
-    .type   \name, %function
-    .thumb_func
-\name:
+    function \name
     push    {r0, r4-r11, lr}
 1:  ldr     r5, [r0, #FILTER]
     ldr     lr, [r0, #INPUTS]

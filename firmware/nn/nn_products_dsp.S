@@ -13,8 +13,7 @@
  *     r2      totals                 r10-r11 words of filter
  *     r3      mask                   r12     fields taken out
  * Cycles of four inputs on a Cortex-M4 without wait states: eight outputs 24 for 32 multiply-accumulates, 18 instructions. */
-    .syntax unified
-    .thumb
+#include "nn_dsp.h"
 
 /* Inputs of one word of filter to two sums. */
 .macro products word, a, b
@@ -51,12 +50,7 @@
 .endm
 
 .macro products_of name, outputs
-    .section .text.\name, "ax", %progbits
-    .balign 4
-    .global \name
-    .type   \name, %function
-    .thumb_func
-\name:
+    function \name
     push    {r4-r12, lr}
     ldr     lr, [sp, #40]
     rsb     r4, r3, #0

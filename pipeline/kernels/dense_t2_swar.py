@@ -23,19 +23,11 @@ def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     packing.require_range(layer)
-    outputs, features = layer.weights.shape
+    features = layer.weights.shape[1]
     return KernelCall(
         function="nn_fully_connected_t2_swar",
         source="nn_dense_swar.c",
-        args=calls.weighted_args(
-            calls.params(
-                "nn_fc_params",
-                **calls.fc_fields(layer, specs[0]),
-            ),
-            layer,
-            specs[0],
-            calls.dims(outputs, 1, 1, features),
-        ),
+        args=calls.fc_args(layer, specs[0]),
         tables={"filter": pack(_ternary.rows(layer)), **_ternary.requant_tables(layer, specs[0])},
         scratch_bytes=4 * -(-features // CHUNK),
     )

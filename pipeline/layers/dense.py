@@ -23,20 +23,12 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
-    outputs, features = layer.weights.shape
+    features = layer.weights.shape[1]
     packing.require_range(layer)
     return KernelCall(
         function=f"nn_fully_connected_{packing.SUFFIX[layer.weight_bits]}",
         source="nn_dense.c",
-        args=calls.weighted_args(
-            calls.params(
-                "nn_fc_params",
-                **calls.fc_fields(layer, specs[0]),
-            ),
-            layer,
-            specs[0],
-            calls.dims(outputs, 1, 1, features),
-        ),
+        args=calls.fc_args(layer, specs[0]),
         tables={"filter": packing.pack(layer.weights, layer.weight_bits), **calls.requant_tables(layer)},
         scratch_bytes=0 if layer.weight_bits == 8 else features,
     )
