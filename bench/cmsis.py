@@ -79,7 +79,7 @@ def sources(model: QModel, board: Board, library: Library) -> Sources:
     """The project of `model` for `board` with CMSIS-NN's kernels instead of ours."""
     wide = replace(model, layers=tuple(replace(layer, weight_bits=8) for layer in model.layers))
     ours = render.render(wide, board, "reference")
-    calls = [select.kernel(layer, wide.input_specs(layer), board, "reference") for layer in wide.layers]
+    calls = select.calls(wide, board, "reference")
     link = f'\ntarget_include_directories(firmware SYSTEM PRIVATE "{library.include}")\n'
     link += f'target_link_libraries(firmware PRIVATE "{library.archive}")\n'
     link += "target_compile_options(firmware PRIVATE -Wno-unused-const-variable)\n"

@@ -11,14 +11,16 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench import cmsis, measure, networks, publish
 from bench.cmsis import Library
-from bench.measure import BOARDS, M4, Network
+from bench.measure import BOARDS, M4, Counted, Network
 from pipeline import console, shell
 from pipeline.errors import ConfigError, PipelineError, ToolError
+from pipeline.job import FirmwareConfig
 from pipeline.registry import unknown
 from pipeline.types import Progress, QModel, no_progress
 
@@ -60,12 +62,22 @@ def bench(
                 others["cmsis_nn"] = network.count_cmsis(library)
             layers += measure.layer_rows(network, ours, others)
             totals[model.name] = measure.network_row(network, ours, others)
+            if core == M4 and model.name == DENSER:
+                totals[f"{model.name}_5_trits"] = _denser(network, others)
     progress(core, len(models), len(models), "")
     return publish.with_recorded({"layers": layers, "networks": {core: totals}})
 
 
+def _denser(network: Network, others: dict[str, Counted]) -> dict[str, Any]:
+    """The row of the network with its weights at five trits a byte."""
+    packed = replace(network, firmware=FirmwareConfig(trits_per_byte=5))
+    return measure.network_row(packed, packed.count(), others)
+
+
 PORTED = ("resnet8", "dscnn", "dense512")
 """Networks that every core runs."""
+DENSER = "resnet8"
+"""The network that is measured at 1.6 bits a weight too."""
 PLAIN = ("cortex-m0", "cortex-m3")
 """Cores without DSP instructions, where the portable kernels are measured too."""
 

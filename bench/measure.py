@@ -17,6 +17,7 @@ from bench.machine import LayerRun
 from pipeline import board, build, planner, registry, render, select, session, twin
 from pipeline.board import Board
 from pipeline.errors import MismatchError
+from pipeline.job import FirmwareConfig
 from pipeline.select import Kernels
 from pipeline.types import Image, Int8Array, KernelCall, QLayer, QModel, Sources, TensorSpec
 
@@ -54,6 +55,7 @@ class Network:
     model: QModel
     core: str
     folder: Path
+    firmware: FirmwareConfig = select.DEFAULT
 
     @cached_property
     def board(self) -> Board:
@@ -70,12 +72,12 @@ class Network:
 
     @cached_property
     def calls(self) -> list[KernelCall | None]:
-        model = self.model
-        return [select.kernel(layer, model.input_specs(layer), self.board) for layer in model.layers]
+        return select.calls(self.model, self.board, firmware=self.firmware)
 
     def count(self, kernels: Kernels = "auto") -> Counted:
         """With the project's kernels. MismatchError when the output is not the specification's."""
-        return self._count(render.render(self.model, self.board, kernels), kernels)
+        name = f"{kernels}-{self.firmware.trits_per_byte}"
+        return self._count(render.render(self.model, self.board, kernels, self.firmware), name)
 
     def count_cmsis(self, library: Library) -> Counted:
         """With CMSIS-NN's kernels, bit for bit the same outputs."""
@@ -185,4 +187,4 @@ def _times(sizes: Sequence[int]) -> str:
 
 
 def _without_scratch(call: KernelCall) -> KernelCall:
-    return replace(call, scratch_bytes=0)
+    return replace(call, scratch_bytes=0, trits=None)

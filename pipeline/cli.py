@@ -161,6 +161,12 @@ def _add_run(verb: argparse.ArgumentParser) -> None:
         default="auto",
         help="the fastest for the core, or the portable ones",
     )
+    add(
+        "--trits-per-byte",
+        type=int,
+        choices=(4, 5),
+        help="of ternary weights, instead of the job's: 5 is 1.6 bits each, where the arena has room to expand them",
+    )
     add("--fresh", action="store_true", help="repeat what is up to date")
 
 

@@ -247,9 +247,19 @@ class LayerwiseConfig(Strict):
         return self
 
 
+class FirmwareConfig(Strict):
+    """How ternary weights lie in flash. trits_per_byte: 4, which kernels read as they are, or 5 (1.6 bits a weight) for
+    the layers that can be expanded into RAM, before each runs, in an arena no larger than with 4. layer_trits_per_byte:
+    instead, for layers by name, whatever the arena grows to."""
+
+    trits_per_byte: Literal[4, 5] = 4
+    layer_trits_per_byte: dict[str, Literal[4, 5]] = Field(default_factory=dict)
+
+
 class Job(Strict):
     """One experiment. board: default board; seed: of every random draw; calibration: training samples that fix the
-    quantization of tensors the model leaves open; layerwise: how bits are chosen after training, if at all."""
+    quantization of tensors the model leaves open; layerwise: how bits are chosen after training, if at all; firmware:
+    how the network is packed."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
     description: str = ""
@@ -260,6 +270,7 @@ class Job(Strict):
     train: TrainConfig
     attacks: tuple[AttackConfig, ...] = ()
     layerwise: LayerwiseConfig | None = None
+    firmware: FirmwareConfig = FirmwareConfig()
     calibration: Positive = 512
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from pipeline import planner, select, templating, wire
 from pipeline.board import Board
+from pipeline.job import FirmwareConfig
 from pipeline.registry import REPOSITORY
 from pipeline.types import Arg, KernelCall, QLayer, QModel, Sources, digest_of
 
@@ -47,7 +48,8 @@ class Constant:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as the templates see it; function is "" for a renamed input."""
+    """One layer as the templates see it; function is "" for a renamed input. preparation: a statement that comes before
+    its call, or ""."""
 
     symbol: str
     comment: str
@@ -57,16 +59,20 @@ class Layer:
     constants: tuple[Constant, ...]
     scratch_offset: int
     scratch_bytes: int
+    context_bytes: int
+    preparation: str
     output_offset: int
     output_bytes: int
 
 
-def render(model: QModel, board: Board, kernels: Literal["auto", "reference"] = "auto") -> Sources:
+def render(
+    model: QModel, board: Board, kernels: select.Kernels = "auto", firmware: FirmwareConfig = select.DEFAULT
+) -> Sources:
     """The project of `model` for `board`. UnsupportedError names a layer that no kernel serves.
 
     kernels: "auto" takes the fastest kernel the core can run, "reference" the portable ones.
     """
-    calls = [select.kernel(layer, model.input_specs(layer), board, kernels) for layer in model.layers]
+    calls = select.calls(model, board, kernels, firmware)
     plan = planner.plan(model, calls)
     layers = [_layer(model, i, call, plan) for i, call in enumerate(calls)]
     files = dict(_firmware_files(board))
@@ -143,6 +149,8 @@ def _layer(model: QModel, index: int, call: KernelCall | None, plan: planner.Pla
     tables = _tables(symbol, call)
     constants: list[Constant] = []
     arguments = [_argument(arg, symbol, layer, plan, index, constants) for arg in call.args] if call else []
+    scratch_offset = plan.scratch_offsets[index] or 0
+    preparation, arguments = _prepared(call, symbol, scratch_offset, arguments)
     return Layer(
         symbol=symbol,
         comment=f"{layer.kind}, {_shape(model, layer)}",
@@ -150,11 +158,23 @@ def _layer(model: QModel, index: int, call: KernelCall | None, plan: planner.Pla
         arguments=tuple(arguments),
         tables=tables,
         constants=tuple(constants),
-        scratch_offset=plan.scratch_offsets[index] or 0,
+        scratch_offset=scratch_offset,
         scratch_bytes=call.scratch_bytes if call else 0,
+        context_bytes=call.context_bytes if call else 0,
+        preparation=preparation,
         output_offset=plan.tensor_offsets[index + 1],
         output_bytes=layer.output.size_bytes,
     )
+
+
+def _prepared(call: KernelCall | None, symbol: str, scratch_offset: int, arguments: list[str]) -> tuple[str, list[str]]:
+    """(statement that expands the call's trits, arguments that read what it wrote); "" and as they are without any."""
+    if call is None or call.trits is None:
+        return "", arguments
+    trits, table = call.trits, f"{symbol}_{call.trits.table}"
+    words = f"arena + {scratch_offset + trits.offset}"
+    statement = f"nn_expand_trits({table}, {trits.groups}, {trits.threes:#010x}U, {words});"
+    return statement, [f"(const void *)({words})" if argument == table else argument for argument in arguments]
 
 
 def _shape(model: QModel, layer: QLayer) -> str:

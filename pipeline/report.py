@@ -15,9 +15,9 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import figures, registry, select, store, text
+from pipeline import figures, registry, store, text
 from pipeline.board import Board
-from pipeline.types import Dataset, DatasetTrace, Image, QLayer, QModel, Sources, Trace
+from pipeline.types import Dataset, DatasetTrace, Image, KernelCall, QModel, Sources, Trace
 
 FORMAT = 1
 """Of report.json; changes when a key changes its meaning or goes away."""
@@ -33,7 +33,8 @@ Numbers = dict[str, Any]
 class Evidence:
     """What a report is made of. job: the job's values, at least its name; datasets: what was streamed, clean first;
     footprint: flash bytes by owner, adding up to the image's; agreement: lower.agreement's differences per layer;
-    history: training, one mapping per epoch; seconds: of the stages that ran, by name; kernels: as rendered."""
+    history: training, one mapping per epoch; seconds: of the stages that ran, by name; calls: every layer's, as
+    rendered."""
 
     job: Mapping[str, Any]
     board: Board
@@ -43,10 +44,10 @@ class Evidence:
     trace: Trace
     datasets: Sequence[Dataset]
     footprint: Mapping[str, int]
+    calls: Sequence[KernelCall | None]
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    kernels: select.Kernels = "auto"
 
 
 def report(evidence: Evidence, folder: Path) -> Numbers:
@@ -219,7 +220,7 @@ def _latency(evidence: Evidence) -> Numbers:
         unit: _spread(clean.ticks),
         "per_layer": [
             {
-                **_layer(layer, evidence),
+                **_layer(i, evidence),
                 unit: _spread(clean.layer_ticks[:, i]),
                 "share": float(median[i]) / total if total else 0.0,
             }
@@ -237,9 +238,9 @@ def _spread(ticks: NDArray[np.uint32]) -> Numbers:
     }
 
 
-def _layer(layer: QLayer, evidence: Evidence) -> Numbers:
+def _layer(index: int, evidence: Evidence) -> Numbers:
+    layer, call = evidence.qmodel.layers[index], evidence.calls[index]
     specs = evidence.qmodel.input_specs(layer)
-    call = select.kernel(layer, specs, evidence.board, evidence.kernels)
     tables = call.tables if call else {}
     return {
         "name": layer.name,

@@ -262,12 +262,26 @@ class Arg:
 
 
 @dataclass(frozen=True)
+class Trits:
+    """A table that lies in flash at 5 trits a byte and is expanded into scratch before the call (packing.pack_trits).
+
+    table: its name; groups: of packing.GROUP_BYTES bytes; threes: see nn_expand_trits; offset: in the scratch, bytes.
+    """
+
+    table: str
+    groups: int
+    threes: int
+    offset: int
+
+
+@dataclass(frozen=True)
 class KernelCall:
     """One C call as data: what the templates print and what the twin binds through ctypes are the same thing.
 
     function: C function; source: its file under firmware/nn; args: in C order; tables: constant arrays by name,
-    dtype uint8, int8, int16, uint32 or int32; scratch_bytes: size of the buffer behind "ctx" (0: none).
-    in_place: index of the input the output may overwrite, or None.
+    dtype uint8, int8, int16, uint32 or int32; scratch_bytes: of its memory in the arena, what "ctx" is told of and
+    behind it what trits expand to. in_place: index of the input the output may overwrite, or None. trits: the one table
+    that lies in flash so, or None.
     """
 
     function: str
@@ -276,6 +290,12 @@ class KernelCall:
     tables: Mapping[str, NDArray[Any]]
     scratch_bytes: int = 0
     in_place: int | None = None
+    trits: Trits | None = None
+
+    @property
+    def context_bytes(self) -> int:
+        """What of the scratch is the kernel's own."""
+        return self.scratch_bytes if self.trits is None else self.trits.offset
 
 
 @dataclass(frozen=True)

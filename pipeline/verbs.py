@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipeline import board as boards
 from pipeline import board_import, console, doctor, export, mismatch, registry, rig, text, workflow, zoo
 from pipeline import job as jobs
 from pipeline.errors import ConfigError, MismatchError
-from pipeline.job import Job
+from pipeline.job import FirmwareConfig, Job
 from pipeline.rig import Port, Probe, Unit
 from pipeline.workflow import Plan, Workflow
 
@@ -98,6 +98,8 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     else:
         stored = zoo.find(arguments.model)
         plan = workflow.plan_model(stored, arguments.dataset, arguments.board, RUNS, **options)
+    if arguments.trits_per_byte is not None:
+        plan = replace(plan, firmware=FirmwareConfig(trits_per_byte=arguments.trits_per_byte))
     return plan if arguments.run_dir is None else plan.moved_to(arguments.run_dir)
 
 

@@ -40,7 +40,7 @@ from pipeline import (
 )
 from pipeline.board import Board
 from pipeline.errors import ConfigError, DeviceError
-from pipeline.job import AttackConfig, DatasetConfig, Job, LayerwiseConfig, earlier
+from pipeline.job import AttackConfig, DatasetConfig, FirmwareConfig, Job, LayerwiseConfig, earlier
 from pipeline.report import Numbers
 from pipeline.types import (
     Dataset,
@@ -86,8 +86,8 @@ class Plan:
     job: None for a stored model that does not know its job; model: run this one instead of training; folder: training,
     data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
     samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
-    kernels: see select.kernel; port, unit: of a real board (rig.find); runner: this one of the board's; words: the
-    command line after the verb, for hints.
+    kernels, firmware: see select.calls; port, unit: of a real board (rig.find); runner: this one of the board's; words:
+    the command line after the verb, for hints.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Plan:
     resume: bool = False
     fresh: bool = False
     kernels: select.Kernels = "auto"
+    firmware: FirmwareConfig = select.DEFAULT
     port: str | None = None
     unit: str = ""
     runner: str | None = None
@@ -116,7 +117,7 @@ def plan_job(job: Job, board: Board, runs: Path, **options: Any) -> Plan:
     runs/<name>-<board>."""
     folder = runs / job.name
     device_folder = folder if board.name == job.board else runs / f"{job.name}-{board.name}"
-    return Plan(job.name, job.dataset, board, folder, device_folder, job, **options)
+    return Plan(job.name, job.dataset, board, folder, device_folder, job, firmware=job.firmware, **options)
 
 
 def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: Path, **options: Any) -> Plan:
@@ -132,7 +133,8 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
         raise ConfigError(f"{stored}: the model does not say which data set it was made for", "add --dataset NAME")
     board = boards.load(board_name or (job.board if job else Job.model_fields["board"].default))
     folder = runs / f"{model.name}-{board.name}"
-    return Plan(model.name, data, board, folder, folder, job, model, **options)
+    packed = job.firmware if job else select.DEFAULT
+    return Plan(model.name, data, board, folder, folder, job, model, firmware=packed, **options)
 
 
 def _load_model(folder: Path) -> QModel:
@@ -278,12 +280,12 @@ class Workflow:
     @cached_property
     def sources(self) -> Sources:
         """The firmware project."""
-        qmodel, board, kernels = self.qmodel, self.plan.board, self.plan.kernels
+        qmodel, plan = self.qmodel, self.plan
 
         def make(_: Path) -> Sources:
-            return render.render(qmodel, board, kernels)
+            return render.render(qmodel, plan.board, plan.kernels, plan.firmware)
 
-        key = digest_of(qmodel.digest, board.model_dump(), kernels, _code())
+        key = digest_of(qmodel.digest, plan.board.model_dump(), plan.kernels, plan.firmware.model_dump(), _code())
         return self._stage("render", self.plan.device_folder / "sources", Sources, key, make, _about_sources)
 
     @cached_property
@@ -350,7 +352,7 @@ class Workflow:
             agreement={} if plan.model is not None else self._tested.agreement,
             history=() if plan.model is not None else self.trained.history,
             seconds=self._seconds,
-            kernels=plan.kernels,
+            calls=select.calls(self.qmodel, plan.board, plan.kernels, plan.firmware),
         )
 
         def make() -> Numbers:

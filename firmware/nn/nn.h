@@ -168,4 +168,9 @@ void nn_concatenate_s8(const nn_concat_params *params, const nn_dims *input1_dim
  * ternary weight is a 2-bit field that is never -2. Decodes `count` fields to int8. */
 void nn_decode(const NN_FLASH uint8_t *packed, int bits, int count, int8_t *decoded);
 
+/* Layout of trits, 1.6 bits each: a byte is five base-3 digits, the first one the lowest; 16 bytes are the 80 fields of
+ * 2 bits of five little-endian words, from the low bits of the first word on. A digit is its field, but in the fields
+ * whose low bit is set in `threes` 2 stands for 3. Expands `groups` times 16 bytes to 20, 4-byte aligned. */
+void nn_expand_trits(const NN_FLASH uint8_t *trits, int groups, uint32_t threes, void *words);
+
 #endif

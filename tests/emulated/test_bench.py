@@ -8,6 +8,7 @@ import pytest
 
 from bench import kernels, measure, networks, publish
 from bench.measure import M4, Network
+from pipeline.job import FirmwareConfig
 
 GROWTH = 1.02
 """Most that a layer's instructions may be times those of the table."""
@@ -34,6 +35,17 @@ def test_no_layer_takes_more_instructions_than_the_table_says(core: str, name: s
         n: (allowed[n], count) for n, count in zip(names, counted.layers, strict=True) if count > GROWTH * allowed[n]
     }
     assert not slower, f"(table, now) of layers that grew by more than 2 %: {slower}; if it must be, make bench-kernels"
+
+
+def test_five_trits_a_byte_cost_no_more_than_a_twentieth(tmp_path: Path) -> None:
+    """And nothing but instructions: the arena stays, the image shrinks."""
+    plain = Network(MODELS["resnet8"], M4, tmp_path)
+    packed = Network(MODELS["resnet8"], M4, tmp_path, FirmwareConfig(trits_per_byte=5))
+    before, after = plain.count(), packed.count()
+    assert before.instructions < after.instructions <= 1.05 * before.instructions
+    assert after.image.arena_bytes == before.image.arena_bytes
+    assert after.image.flash_bytes < before.image.flash_bytes
+    assert measure.network_row(packed, after, {})["weight_bytes"] <= 15.6 * 1024
 
 
 def test_the_model_counts_the_instructions_the_emulator_counts(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import board, build, calls, render, select, session, twin
+from pipeline import board, build, calls, packing, render, select, session, twin
 from pipeline.board import Board
+from pipeline.job import FirmwareConfig
 from pipeline.session import Session
-from pipeline.types import Int8Array, QLayer, QModel, Quantization, TensorSpec
+from pipeline.types import Int8Array, KernelCall, QLayer, QModel, Quantization, TensorSpec
 from tests import single
 
 LAYERS = 40
@@ -49,8 +50,14 @@ def many_layers(seed: int) -> QModel:
 
 
 @contextlib.contextmanager
-def running(model: QModel, target: Board, folder: Path, kernels: select.Kernels = "auto") -> Iterator[Session]:
-    sources = render.render(model, target, kernels)
+def running(
+    model: QModel,
+    target: Board,
+    folder: Path,
+    kernels: select.Kernels = "auto",
+    firmware: FirmwareConfig = select.DEFAULT,
+) -> Iterator[Session]:
+    sources = render.render(model, target, kernels, firmware)
     build.build(sources, target, folder)
     with session.connect(target, folder) as device:
         device.hello()
@@ -65,10 +72,37 @@ def test_same_bits(name: str, seed: int, tmp_path: Path) -> None:
     assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(seed)), tmp_path)
 
 
-def assert_same_bits(model: QModel, target: Board, x: Int8Array, folder: Path) -> None:
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("name", CORES)
+def test_same_bits_at_five_trits_a_byte(name: str, kernels: select.Kernels, tmp_path: Path) -> None:
+    """Every filter that is one of 2-bit fields is kept so, whatever the arena grows to."""
+    model = many_layers(3)
+    plain = select.calls(model, CORES[name], kernels)
+    firmware = FirmwareConfig(layer_trits_per_byte={
+        layer.name: 5 for layer, call in zip(model.layers, plain, strict=True) if call and shrinks(layer, call)
+    })  # fmt: skip
+    assert len(firmware.layer_trits_per_byte) > LAYERS // 4
+    x = single.inputs(model, np.random.default_rng(3))
+    assert_same_bits(model, CORES[name], x, tmp_path, kernels, firmware)
+
+
+def shrinks(layer: QLayer, call: KernelCall) -> bool:
+    table = call.tables["filter"]
+    packed = packing.pack_trits(table) if layer.weight_bits == 2 else None
+    return packed is not None and packed[0].nbytes < table.nbytes
+
+
+def assert_same_bits(
+    model: QModel,
+    target: Board,
+    x: Int8Array,
+    folder: Path,
+    kernels: select.Kernels = "auto",
+    firmware: FirmwareConfig = select.DEFAULT,
+) -> None:
     """Every layer's output on the core is that of the specification."""
     expected = twin.specification(model, x)
-    with running(model, target, folder) as device:
+    with running(model, target, folder, kernels, firmware) as device:
         for number, (layer, outputs) in enumerate(zip(model.layers, expected, strict=True), 1):
             results = device.run((s.tobytes() for s in x), layers=number, output_bytes=layer.output.size_bytes)
             for result, output in zip(results, outputs, strict=True):
@@ -120,7 +154,7 @@ def test_most_layers_have_an_optimised_kernel(name: str) -> None:
     """The test above would prove nothing with reference kernels."""
     for seed in range(3):
         model = many_layers(seed)
-        calls = [select.kernel(layer, model.input_specs(layer), CORES[name]) for layer in model.layers]
+        calls = select.calls(model, CORES[name])
         optimised = [call for call in calls if call is not None and call.function.endswith(("_swar", "_mve", "_dsp"))]
         assert len(optimised) >= 0.8 * len(calls)
 

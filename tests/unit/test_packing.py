@@ -44,3 +44,32 @@ def test_an_unserved_width_names_the_nearest() -> None:
         packing.require_range(layer)
     assert "6-bit" in str(error.value)
     assert "nearest that works: 4" in error.value.hint or "nearest that works: 8" in error.value.hint
+
+
+@given(st.integers(0, 60), st.sampled_from([0.0, 0.3, 0.9, 1.0]), st.integers(0, 999))
+def test_trits_give_the_fields_back(words: int, density: float, seed: int) -> None:
+    """As the kernels have them: -1 is field 0 or 3, by its place in the word."""
+    random = np.random.default_rng(seed)
+    weights = random.choice([-1, 1], (words, 16)) * (random.random((words, 16)) < density)
+    fields = np.where(np.arange(16) % 2, weights & 3, weights + 1)
+    table = (fields << 2 * np.arange(16)).sum(axis=1).astype(np.uint32)
+    packed = packing.pack_trits(table)
+    assert packed is not None
+    trits, threes = packed
+    assert len(trits) == -(-words // 5) * 16
+    assert threes & ~0xCCCCCCCC == 0
+    assert np.array_equal(packing.unpack_trits(trits, threes)[:words], table)
+
+
+def test_golden_trits() -> None:
+    """Worked by hand: fields 1 3 0 1 3, the 3 as digit 2: 1 + 3 * 2 + 27 * 1 + 81 * 2 = 196."""
+    table = packing.pack(np.array([[1, -1, 0, 1, -1]]), 2)
+    packed = packing.pack_trits(table)
+    assert packed is not None
+    assert packed[0].tolist() == [196, *[0] * 15]
+    assert packed[1] == 0b01_00_00_01_00
+
+
+def test_a_table_with_four_values_in_one_place_needs_its_two_bits() -> None:
+    assert packing.pack_trits(np.array([2, 3], np.uint32)) is None
+    assert packing.pack_trits(np.array([2, 3 << 2], np.uint32)) is not None

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import board, layerwise, lower, render, report, twin
+from pipeline import board, layerwise, lower, render, report, select, twin
 from pipeline.job import LayerwiseConfig
 from pipeline.report import Evidence
 from pipeline.types import (
@@ -80,6 +80,7 @@ def evidence() -> Evidence:
             DeviceStats(700, 4000, True, 2048),
         ),
         datasets=(clean, idle, strong),
+        calls=select.calls(model, host),
         footprint={"layer stem": 1000, "layer main": 500, "kernels": 4000, "program": 3500},
         agreement={"stem": {"max_lsb": 1.0, "mean_lsb": 0.25}},
         history=[
