@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _dry_run(plan)
     whole = arguments.verb == "run"
     with closing(console.display()) as display:
-        made = Workflow(plan, display, workflow.STAGES if whole else (arguments.verb,))
+        made = Workflow(plan, display, workflow.STAGES if whole else (*workflow.QUICK, arguments.verb))
         result = getattr(made, "report" if whole else NOUNS[arguments.verb])
     if arguments.verb in ("run", "report"):
         _show(plan, result, arguments.json)
@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _dry_run(plan: Plan) -> int:
     with closing(console.display()) as display:
-        lines = Workflow(plan, display, ("flash",)).flash_commands
+        lines = Workflow(plan, display, (*workflow.QUICK, "flash")).flash_commands
     console.stdout("\n".join(map(shlex.join, lines)))
     return 0
 

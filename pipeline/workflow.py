@@ -56,6 +56,9 @@ from pipeline.types import (
 )
 
 STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
+QUICK = ("lower", "render", "build")
+"""Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
+concerns the board are done only when asked for."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
 CHOSEN = "chosen"

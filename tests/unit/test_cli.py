@@ -111,7 +111,6 @@ def test_a_missing_compiler_is_named_with_what_installs_it(tritmcu, tmp_path):
     store.save(tmp_path / "q", tiny.qmodel(), "key")
     (tmp_path / "bin").mkdir()
     words = ("build", "--model", "q", "--dataset", "digits", "--board", "netduinoplus2", "--run-dir", "r")
-    assert tritmcu("render", *words[1:]).returncode == 0
     error, hint = refused(tritmcu(*words, env={"PATH": str(tmp_path / "bin")}))
     assert "cmake is not installed" in error
     assert hint == "sudo apt-get install cmake"
