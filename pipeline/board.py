@@ -58,12 +58,14 @@ class Memory(Strict):
 
 class Link(Strict):
     """How the host talks to the board. rx_buffer_bytes: receive buffer of the firmware, the sender's credit;
-    max_payload: largest frame payload."""
+    max_payload: largest frame payload; buffers: "sample" where the receive buffer shall hold the whole next sample and
+    one more be kept as the base of DELTAs, as far as the RAM allows (pipeline/buffers.py)."""
 
     kind: Literal["serial", "tcp", "pipe"]
     baud: Annotated[int, Field(gt=0)] = 115200
     rx_buffer_bytes: Annotated[int, Field(ge=48, le=65535)] = 1024
     max_payload: Annotated[int, Field(ge=LARGEST_FIXED_REPLY, le=4096)] = 256
+    buffers: Literal["piece", "sample"] = "piece"
 
 
 class Emulator(Strict):
@@ -117,6 +119,12 @@ class Board(Strict):
         # An Arduino core has its own buffer, often of 64 bytes: a longer frame is only sent while the device waits.
         if not self.is_arduino and self.link.rx_buffer_bytes < self.link.max_payload + 16:
             raise ValueError("link.rx_buffer_bytes must be at least link.max_payload + 16")
+        return self
+
+    @model_validator(mode="after")
+    def _buffers_are_ours(self) -> Board:
+        if self.is_arduino and self.link.buffers != "piece":
+            raise ValueError('link.buffers must be "piece": an Arduino core has its own receive buffer')
         return self
 
     @model_validator(mode="after")

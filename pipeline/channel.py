@@ -34,8 +34,6 @@ _CLEAN_LINE_MARGIN_S = 1.0
 _HELLO_PATIENCE_S = 0.1
 """A device that still boots loses HELLOs without a word."""
 _MOST_BACKOFF = 4
-_MOST_IN_FLIGHT = 100
-"""Well below the 256 sequence numbers, so that a late answer cannot be taken for a younger request's."""
 
 
 @dataclass
@@ -89,6 +87,7 @@ class Channel:
         self.credit = wire.wire_size(0)
         self.silence_s = silence_s
         self.retries = 0
+        self.deltas = 0
         self.answers = 0
         self._decoder = wire.Decoder()
         self._in_flight: deque[Request] = deque()
@@ -111,6 +110,7 @@ class Channel:
             bytes_received=self._bytes_received,
             seconds=time.monotonic() - self._opened_s,
             retries=self.retries,
+            deltas=self.deltas,
             crc_errors=self._decoder.errors,
         )
 
@@ -118,7 +118,7 @@ class Channel:
         """Whether a request with this payload may be sent now. After a timeout only one is, until it is answered."""
         if not self._in_flight:
             return True
-        if self._misses or len(self._in_flight) >= _MOST_IN_FLIGHT:
+        if self._misses or len(self._in_flight) >= wire.MOST_IN_FLIGHT:
             return False
         return sum(request.size for request in self._in_flight) + wire.wire_size(payload_bytes) <= self.credit
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline import planner, select, templating, wire
+from pipeline import buffers, planner, select, templating, wire
 from pipeline.board import Board
 from pipeline.job import FirmwareConfig
 from pipeline.registry import REPOSITORY
@@ -81,6 +81,7 @@ def render(
         files = {path: text for path, text in files.items() if path in called or not path.startswith("nn/")}
     context = {
         "board": board,
+        "buffers": buffers.plan(board, plan.arena_bytes, model.input.size_bytes),
         "qmodel": model,
         "layers": layers,
         "arena_bytes": plan.arena_bytes,

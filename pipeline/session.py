@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipeline.board import Board
 from pipeline.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError, Request
 from pipeline.errors import DeviceError
 from pipeline.links import Link
-from pipeline.transfer import INPUT_FIELDS_BYTES, Uploader
+from pipeline.transfer import Uploader
 from pipeline.types import DeviceInfo, Int8Array, LinkStats
 
 __all__ = [
@@ -112,13 +112,14 @@ class Session:
         }
         self._info = info = DeviceInfo(**{**fields, **named})
         self._channel.credit = info.rx_buffer_bytes
-        self._uploader = Uploader(self._channel, self._largest_piece(info))
+        self._uploader = Uploader(self._channel, self._largest_piece(info), info.base_bytes)
         return info
 
     def _largest_piece(self, info: DeviceInfo) -> int:
         """Most sample bytes of one INPUT: what the largest frame holds, and what the credit lets through."""
-        piece = info.max_payload - INPUT_FIELDS_BYTES
-        while piece > 0 and wire.wire_size(INPUT_FIELDS_BYTES + piece) > info.rx_buffer_bytes:
+        fixed = wire.fixed_bytes("INPUT")
+        piece = info.max_payload - fixed
+        while piece > 0 and wire.wire_size(fixed + piece) > info.rx_buffer_bytes:
             piece -= 1
         if piece < 1:
             message = f"{self.link.name}: HELLO names {info.max_payload} bytes as largest payload and "
@@ -137,7 +138,7 @@ class Session:
 
     def call(self, name: str, tail: bytes = b"", **values: Any) -> tuple[Mapping[str, Any], bytes]:
         """(fields, tail) of the reply to one request, repeated until it is answered. RefusedError on an ERROR."""
-        payload_bytes = len(tail) + sum(field.size for field in wire.BY_NAME[name].request)
+        payload_bytes = wire.fixed_bytes(name) + len(tail)
         others: list[Answer] = []
         while True:
             while not self._channel.has_room(payload_bytes):
@@ -216,11 +217,24 @@ class Session:
         self, samples: Iterable[bytes], *, layers: int = wire.ALL_LAYERS, output_bytes: int | None = None
     ) -> Iterator[Result]:
         """Yields the Result of every sample, in order; the next ones are on their way meanwhile. See `run_sample`."""
+        return self.run_groups(((sample,) for sample in samples), layers=layers, output_bytes=output_bytes)
+
+    def run_groups(
+        self,
+        groups: Iterable[Sequence[bytes]],
+        *,
+        layers: int = wire.ALL_LAYERS,
+        output_bytes: int | None = None,
+        quiet: int = 0,
+    ) -> Iterator[Result]:
+        """Yields the Result of every sample of every group, in order. Samples of a group are near the first of it, and
+        travel as differences to that one where the device keeps a base. While the first sample of the first `quiet`
+        groups runs, nothing is sent. See `run`."""
         assert self._uploader is not None, "hello() comes first"
         ran = min(layers, self.info.layers)
         size = self.info.output_bytes if output_bytes is None else output_bytes
         whole = _FIXED_REPLY_BYTES + size + 4 * ran <= self.info.max_payload
-        for answer in self._uploader.run(samples, layers, ahead=whole):
+        for answer in self._uploader.run(groups, layers, ahead=whole, quiet=quiet):
             yield self._result(answer, ran, size)
 
     def _result(self, answer: Answer, layers: int, size: int) -> Result:

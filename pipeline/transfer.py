@@ -4,17 +4,22 @@ A sample travels as INPUT pieces, sent ahead as far as the device's credit reach
 goes back to the first byte the device has not confirmed (go-back-N) and becomes careful: smaller pieces, and no piece
 of the next sample before the result of this one, because a new ticket makes the device forget an unfinished sample.
 While nothing is lost, the next samples are sent during the inference and wait in the device's receive buffer.
+
+Samples come in groups whose members are near each other, as a clean sample and its adversarial versions. Where the
+device has memory for it, it keeps the first of a group, and the others travel as differences to that one. A device that
+has lost it, by a reset or because the next group was already run, refuses the differences; then the sample goes as it is.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline import wire
+from pipeline import delta, wire
 from pipeline.channel import LOST, TIMEOUT, Answer, Channel
+from pipeline.delta import Delta
 from pipeline.errors import DeviceError
 
 SMALLEST_PIECE_BYTES = 16
@@ -22,22 +27,32 @@ CLEAN_ANSWERS = 32
 """Answers without a loss after which the host sends larger pieces and further ahead again."""
 MOST_ATTEMPTS = 500
 """Times one sample is taken up again without the device confirming a single further byte."""
-INPUT_FIELDS_BYTES = 8
+_PIECES = ("INPUT", "DELTA")
 
 
 @dataclass(eq=False)
 class _Transfer:
-    """A sample on its way. sent: next byte to send; acked: bytes the device has without a gap; epoch: how often it was
-    taken up again, which tells answers to what was sent before from the others; attempts: the same since the last
-    progress."""
+    """A sample on its way. is_quiet: nothing is sent between its RUN and the answer; keep: the device shall keep it as a
+    base; delta: its differences to `base`, if it travels as these. sent: next byte to send; acked: bytes the device has
+    without a gap; epoch: how often it was taken up again, which tells answers to what was sent before from the others;
+    attempts: the same since the last progress."""
 
     data: bytes
     ticket: int
+    is_quiet: bool = False
+    keep: bool = False
+    base: _Transfer | None = None
+    delta: Delta | None = None
     sent: int = 0
     acked: int = 0
     run_sent: bool = False
     epoch: int = 0
     attempts: int = 0
+
+    @property
+    def is_delta(self) -> bool:
+        """Whether it travels as differences: it has some, and the device has not refused the base."""
+        return self.delta is not None and self.base is not None and self.base.keep
 
     @property
     def started(self) -> bool:
@@ -47,6 +62,18 @@ class _Transfer:
         self.sent = self.acked = received
         self.run_sent = False
         self.epoch += 1
+
+    def next_piece(self, most_bytes: int) -> tuple[str, bytes, int, dict[str, int]]:
+        """(message, tail, first byte after it, fields) of the piece that is to be sent now; most_bytes: of an INPUT's
+        tail."""
+        values = {"ticket": self.ticket, "offset": self.sent}
+        if self.is_delta:
+            assert self.delta is not None and self.base is not None
+            room = most_bytes + wire.fixed_bytes("INPUT") - wire.fixed_bytes("DELTA")
+            tail, end = self.delta.piece(self.sent, room)
+            return "DELTA", tail, end, {**values, "base": self.base.ticket, "bits": self.delta.bits}
+        tail = self.data[self.sent : self.sent + most_bytes]
+        return "INPUT", tail, self.sent + len(tail), values
 
 
 @dataclass(frozen=True)
@@ -62,20 +89,24 @@ class _Tag:
 class Uploader:
     """The transfers to one device; keeps what it has learnt about the line from one `run` to the next.
 
-    largest_piece_bytes: most sample bytes of one INPUT.
+    largest_piece_bytes: most sample bytes of one INPUT; base_bytes: largest sample the device can keep as a base.
     """
 
-    def __init__(self, channel: Channel, largest_piece_bytes: int) -> None:
+    def __init__(self, channel: Channel, largest_piece_bytes: int, base_bytes: int = 0) -> None:
         self._channel = channel
+        self._base_bytes = base_bytes
         self._largest_piece_bytes = self._piece_bytes = largest_piece_bytes
         self._clean_answers = CLEAN_ANSWERS
         # A random start keeps late answers to an earlier host from being taken for ours.
         self._ticket = random.SystemRandom().randrange(1 << 30)
         self._queue: deque[_Transfer] = deque()
 
-    def run(self, samples: Iterable[bytes], layers: int, *, ahead: bool) -> Iterator[Answer]:
-        """Yields the RUN answer of every sample, in order. ahead: whether later samples may be sent before it comes."""
-        source = iter(samples)
+    def run(
+        self, groups: Iterable[Sequence[bytes]], layers: int, *, ahead: bool, quiet: int = 0
+    ) -> Iterator[Answer]:
+        """Yields the RUN answer of every sample of every group, in order. ahead: whether later samples may be sent
+        before it comes; quiet: of so many groups' first samples, they may not."""
+        source = self._transfers(groups, quiet)
         self._queue.clear()
         while True:
             self._fill(source, layers, ahead)
@@ -89,17 +120,28 @@ class Uploader:
                 if self._completes(answer):
                     yield answer
 
-    def _fill(self, source: Iterator[bytes], layers: int, ahead: bool) -> None:
+    def _transfers(self, groups: Iterable[Sequence[bytes]], quiet: int) -> Iterator[_Transfer]:
+        """The samples as transfers, each made when its turn comes."""
+        for number, (first, *others) in enumerate(groups):
+            keep = bool(others) and len(first) <= self._base_bytes
+            base = _Transfer(first, self._next_ticket(), is_quiet=number < quiet, keep=keep)
+            yield base
+            for data in others:
+                found = delta.between(data, first) if base.keep else None
+                yield _Transfer(data, self._next_ticket(), base=base, delta=found)
+
+    def _fill(self, source: Iterator[_Transfer], layers: int, ahead: bool) -> None:
         """Posts what credit and caution allow."""
         while True:
             transfer = next((t for t in self._queue if not t.run_sent), None)
-            if self._queue and transfer is not self._queue[0] and not (ahead and self._line_is_clean()):
-                return
-            if transfer is None:
-                data = next(source, None)
-                if data is None:
+            if self._queue and transfer is not self._queue[0]:
+                may_go_ahead = ahead and self._line_is_clean() and not any(t.is_quiet for t in self._queue)
+                if not may_go_ahead:
                     return
-                transfer = _Transfer(data, self._next_ticket())
+            if transfer is None:
+                transfer = next(source, None)
+                if transfer is None:
+                    return
                 self._queue.append(transfer)
             if not self._post(transfer, layers):
                 return
@@ -113,16 +155,15 @@ class Uploader:
 
     def _post(self, transfer: _Transfer, layers: int) -> bool:
         """Sends the next piece, or RUN after the last one; False when there is no room."""
-        piece = transfer.data[transfer.sent : transfer.sent + self._piece_bytes]
-        if not self._channel.has_room(INPUT_FIELDS_BYTES + len(piece)):
-            return False
-        tag = _Tag(transfer, transfer.ticket, transfer.epoch, transfer.sent + len(piece))
-        if piece:
-            self._channel.post("INPUT", piece, tag=tag, ticket=transfer.ticket, offset=transfer.sent)
-            transfer.sent = tag.end
+        if transfer.sent == len(transfer.data):
+            name, tail, end, values = "RUN", b"", transfer.sent, {"ticket": transfer.ticket, "layers": layers}
+            values["keep"] = int(transfer.keep)
         else:
-            self._channel.post("RUN", tag=tag, ticket=transfer.ticket, layers=layers)
-            transfer.run_sent = True
+            name, tail, end, values = transfer.next_piece(self._piece_bytes)
+        if not self._channel.has_room(wire.fixed_bytes(name) + len(tail)):
+            return False
+        self._channel.post(name, tail, tag=_Tag(transfer, transfer.ticket, transfer.epoch, end), **values)
+        transfer.sent, transfer.run_sent = end, name == "RUN"
         return True
 
     def _completes(self, answer: Answer) -> bool:
@@ -139,6 +180,7 @@ class Uploader:
             self._take_up_again(transfer, 0)
         elif answer.request.name == "RUN":
             self._clean_answers += 1
+            self._channel.deltas += transfer.is_delta
             self._queue.remove(transfer)
             return True
         else:
@@ -146,7 +188,7 @@ class Uploader:
         return False
 
     def _confirm(self, transfer: _Transfer, tag: _Tag, received: int) -> None:
-        """Takes note of an INPUT answer: the device has `received` bytes without a gap."""
+        """Takes note of a piece's answer: the device has `received` bytes without a gap."""
         if received > transfer.acked:
             transfer.acked, transfer.attempts = received, 0
             transfer.sent = max(transfer.sent, received)
@@ -159,13 +201,16 @@ class Uploader:
 
     def _handle_error(self, answer: Answer, tag: _Tag) -> None:
         name, error, transfer = answer.request.name, answer.error, tag.transfer
-        if tag.epoch != transfer.epoch or (name == "INPUT" and error == LOST):
-            # A lost INPUT answer needs nothing: the next one confirms its bytes, or reports the gap.
+        if tag.epoch != transfer.epoch or (name in _PIECES and error == LOST):
+            # A piece's lost answer needs nothing: the next one confirms its bytes, or reports the gap.
             return
         if error in (LOST, TIMEOUT):
             self._take_up_again(transfer, transfer.acked)
-        elif error == "BAD_OFFSET" and name == "INPUT":
+        elif error == "BAD_OFFSET" and name in _PIECES:
             self._take_up_again(transfer, min(transfer.acked, answer.fields["detail"]))
+        elif error == "NO_BASE" and transfer.base is not None:
+            transfer.base.keep = False
+            self._take_up_again(transfer, transfer.acked)
         elif error == "INCOMPLETE" and name == "RUN":
             received = min(transfer.acked, answer.fields["detail"])
             self._take_up_again(transfer, received if received < len(transfer.data) else 0)

@@ -350,6 +350,12 @@ class DeviceInfo:
     layers: int
     max_payload: int
     rx_buffer_bytes: int
+    base_bytes: int
+
+
+QUIET_SAMPLES = 64
+"""The first samples of a Trace's first data set: nothing was sent to the device while they ran, so that no interrupt of
+the link is part of their ticks."""
 
 
 @dataclass(frozen=True)
@@ -373,7 +379,8 @@ class DatasetTrace:
 @dataclass(frozen=True)
 class LinkStats:
     """Counters of one streaming run; bytes are on the wire, both directions, framing included; seconds wall clock;
-    resets: restarts of the device that were noticed (Session.stats)."""
+    resets: restarts of the device that were noticed (Session.stats); deltas: samples that went as differences to another.
+    """
 
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -383,6 +390,7 @@ class LinkStats:
     device_crc_errors: int = 0
     reconnects: int = 0
     resets: int = 0
+    deltas: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from cobs import cobs
 
-PROTOCOL = 1
+PROTOCOL = 2
 REPLY = 0x80
 """Bit set in the type of every reply."""
 DELIMITER = b"\0"
@@ -22,6 +22,11 @@ OVERHEAD = 6
 """type, seq and CRC around a payload, before COBS."""
 ALL_LAYERS = 0xFFFF
 DIGEST_BYTES = 16
+DELTA_BITS = (2, 3, 4, 5, 6, 7)
+"""Widths of the differences in a DELTA."""
+MOST_IN_FLIGHT = 100
+"""Requests that may be unanswered at a time: well below the 256 sequence numbers, so that a late answer cannot be taken
+for a younger request's."""
 TICK_UNITS = ("instructions", "cycles", "us")
 """tick_unit codes of HELLO: executed instructions (emulated), core cycles (silicon), microseconds."""
 
@@ -62,8 +67,8 @@ MESSAGES = (
     Message(
         "HELLO",
         0x01,
-        "Who are you? The device forgets its sample and its ticket, as after a reset. The host repeats it until it is "
-        "answered.",
+        "Who are you? The device forgets its sample, its ticket and its base, as after a reset. The host repeats it "
+        "until it is answered.",
         (Field("protocol", "u8", "protocol version of the host"),),
         (
             Field("protocol", "u8", "protocol version of the device"),
@@ -75,6 +80,7 @@ MESSAGES = (
             Field("arena_bytes", "u32", "activation arena, scratch included"),
             Field("input_bytes", "u32", "bytes of one sample"),
             Field("output_bytes", "u32", "bytes of one result"),
+            Field("base_bytes", "u32", "memory for the base of DELTAs: a whole sample, or 0 when there is none"),
             Field("digest", f"bytes{DIGEST_BYTES}", "digest of the sources this firmware was built from"),
             Field("board", "text32", "board name"),
         ),
@@ -102,6 +108,7 @@ MESSAGES = (
         (
             Field("ticket", "u32", "ticket whose sample is complete"),
             Field("layers", "u16", "how many layers to run; 65535: all"),
+            Field("keep", "u8", "1: the sample becomes the base of DELTAs, where there is memory for one"),
         ),
         (
             Field("ticket", "u32", "ticket that was run"),
@@ -152,6 +159,24 @@ MESSAGES = (
     Message("RESET", 0x07, "Answer, then restart the MCU."),
     Message("ECHO", 0x08, "Send the same bytes back.", request_tail="any bytes", reply_tail="the same bytes"),
     Message(
+        "DELTA",
+        0x09,
+        "A piece of one sample, as INPUT, told by its differences to another sample, the base: the last one that was "
+        "run with `keep` set. Pieces of a sample may be INPUT or DELTA. Unknown to devices without memory for a base.",
+        (
+            Field("ticket", "u32", "number of this transfer, 1 or more, rising"),
+            Field("base", "u32", "ticket of the base; refused with NO_BASE when the device has another or none"),
+            Field("offset", "u32", "first element of the piece"),
+            Field("bits", "u8", f"width of a difference, {DELTA_BITS[0]} to {DELTA_BITS[-1]}"),
+        ),
+        (
+            Field("ticket", "u32", "ticket the device is at"),
+            Field("received", "u32", "elements of it received without a gap"),
+        ),
+        request_tail="differences modulo 256, two's complement, each `bits` wide, from the low bits of the first byte "
+        "on: as many as the bytes hold, at most up to the sample's end",
+    ),
+    Message(
         "FAULT",
         0x7E,
         "Sent once, unasked, by the fault handler, as a reply without a request: its type is 0xfe, its seq 0. The "
@@ -192,6 +217,8 @@ ERRORS = (
         "RUN before the whole sample is there; detail: bytes received, 0 if ticket or layers are not the device's",
     ),
     ("BAD_LAYER", 5, "no such layer; detail: number of layers"),
+    ("NO_BASE", 6, "the base of a DELTA is not there; detail: ticket of the one that is, 0 for none"),
+    ("BAD_BITS", 7, "no such width of differences; detail: the width"),
 )
 
 UNSOLICITED = frozenset({"FAULT"})
@@ -226,6 +253,11 @@ def decode(data: bytes) -> Frame:
     if crc != zlib.crc32(body[:-4]):
         raise FrameError("bad CRC")
     return Frame(body[0], body[1], body[2:-4])
+
+
+def fixed_bytes(name: str) -> int:
+    """Bytes of the fixed fields of a request."""
+    return _layout(BY_NAME[name].request).size
 
 
 def wire_size(payload_bytes: int) -> int:

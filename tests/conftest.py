@@ -37,7 +37,7 @@ def firmware(tmp_path_factory) -> Callable[..., Firmware]:
     """firmware(board name, **changes of its link): the tiny network, built for that board."""
     built: dict[object, Firmware] = {}
 
-    def get(name: str, **link: int) -> Firmware:
+    def get(name: str, **link: int | str) -> Firmware:
         key = (name, *sorted(link.items()))
         if key not in built:
             plain = board.load(name)

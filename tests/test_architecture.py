@@ -16,10 +16,10 @@ from pipeline import registry
 LEVELS = {
     0: {"types", "arith", "errors", "wire", "text", "packing"},
     1: {"config", "board", "job", "registry", "shell", "store", "planner", "quantizers", "backend", "jacobian",
-        "adversary", "checkpoint",
+        "adversary", "checkpoint", "buffers",
         "calls", "footprint", "faults", "flashing", "lipschitz", "layerwise", "templating"},
     2: {"datasets", "models", "layers", "kernels", "attacks", "runners", "links"},
-    3: {"select", "twin", "tflite", "channel", "transfer", "session", "mismatch", "figures", "doctor", "rig",
+    3: {"select", "twin", "tflite", "channel", "delta", "transfer", "session", "mismatch", "figures", "doctor", "rig",
         "board_import", "zoo", "arduino", "objective"},
     4: {"train", "attack", "lower", "render", "build", "flash", "stream", "report", "export"},
     5: {"workflow", "console", "verbs", "cli"},

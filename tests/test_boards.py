@@ -16,7 +16,7 @@ import pytest
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
-from pipeline import board, build, registry, render, shell, twin, wire
+from pipeline import board, buffers, build, registry, render, shell, twin, wire
 from pipeline.board import Board
 from pipeline.links import Link
 from pipeline.types import Sources
@@ -56,9 +56,9 @@ class Device:
         return self._frames.pop(0)
 
     def ask(self, name: str, tail: bytes = b"", **fields: Any) -> tuple[dict[str, Any], bytes]:
-        """(fields, tail) of the reply; an ERROR's or FAULT's fields carry "message"."""
+        """(fields, tail) of the reply; an ERROR's or FAULT's fields carry "message". A RUN keeps no base unless told."""
         self._seq = (self._seq + 1) % 256
-        self.send(wire.request(name, self._seq, tail, **fields))
+        self.send(wire.request(name, self._seq, tail, **{"keep": 0, **fields}))
         frame = self.receive()
         assert frame is not None, f"no answer to {name}"
         answered = next(m.name for m in wire.MESSAGES if m.code == frame.type ^ wire.REPLY)
@@ -210,12 +210,14 @@ def test_hello_says_who_it_is(built: Built) -> None:
     with built.start() as device:
         values = device.hello()
     b, model = built.board, MODEL
+    sizes = buffers.plan(b, built.sources.arena_bytes, model.input.size_bytes)
     assert values == {
         "protocol": wire.PROTOCOL,
         "tick_unit": wire.TICK_UNITS.index(b.tick),
         "tick_hz": b.tick_hz,
         "max_payload": b.link.max_payload,
-        "rx_buffer_bytes": b.link.rx_buffer_bytes,
+        "rx_buffer_bytes": sizes.rx_bytes,
+        "base_bytes": sizes.base_bytes,
         "layers": len(model.layers),
         "arena_bytes": built.sources.arena_bytes,
         "input_bytes": model.input.size_bytes,
@@ -311,7 +313,7 @@ def test_damaged_frames_are_counted_and_cost_only_themselves(device: Device, bui
 
 def test_as_much_as_the_credit_allows_may_be_on_the_wire(device: Device, built: Built) -> None:
     """A burst of unanswered requests fills the receive buffer to the last byte the device promised; none is lost."""
-    credit = built.board.link.rx_buffer_bytes
+    credit = device.hello()["rx_buffer_bytes"]
     frame = wire.request("ECHO", 3, b"x" * 20)
     for _ in range(20):
         count = credit // len(frame)
@@ -359,7 +361,7 @@ def test_instruction_counts_repeat_exactly(name: str, builder: Builder) -> None:
         with builder(name).start() as device:
             device.hello()
             device.upload(1, SAMPLES[0].tobytes(), piece=8 + 16 * start)
-            run = wire.request("RUN", 9, ticket=1, layers=wire.ALL_LAYERS)
+            run = wire.request("RUN", 9, ticket=1, layers=wire.ALL_LAYERS, keep=0)
             device.send(run + wire.request("ECHO", 10, b"x" * 40 * start))
             frame = device.receive()
             assert frame is not None

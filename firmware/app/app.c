@@ -44,6 +44,14 @@ static struct {
 
 static uint32_t layer_ticks[MODEL_LAYERS];
 
+#if BOARD_KEEPS_BASE
+/* The sample that DELTAs refer to. Ticket 0 stands for none. */
+static struct {
+    uint32_t ticket;
+    int8_t elements[MODEL_INPUT_BYTES];
+} base;
+#endif
+
 static bool is_painted(const uint8_t *bytes, size_t size) {
     for (size_t i = 0; i < size; i++) {
         if (bytes[i] != PAINT) return false;
@@ -63,11 +71,30 @@ static bool canaries_ok(void) {
            (stack_size == 0 || port_stack_high_water() < stack_size);
 }
 
+static size_t smaller(uint32_t a, size_t b) {
+    return a < b ? (size_t)a : b;
+}
+
+/* Keeps the sample under way as the base, before the layers overwrite it. */
+static void keep_base(void) {
+#if BOARD_KEEPS_BASE
+    memcpy(base.elements, memory.arena + MODEL_INPUT_OFFSET, MODEL_INPUT_BYTES);
+    base.ticket = state.ticket;
+#endif
+}
+
+static void forget_base(void) {
+#if BOARD_KEEPS_BASE
+    base.ticket = 0;
+#endif
+}
+
 static link_answer on_hello(uint8_t *payload, size_t length) {
     (void)length;
     state.ticket = 0;
     state.received = 0;
     state.was_run = false;
+    forget_base();
     static const FLASH uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
     wire_hello_reply reply = {
         .protocol = WIRE_PROTOCOL,
@@ -79,6 +106,7 @@ static link_answer on_hello(uint8_t *payload, size_t length) {
         .arena_bytes = MODEL_ARENA_BYTES,
         .input_bytes = MODEL_INPUT_BYTES,
         .output_bytes = MODEL_OUTPUT_BYTES,
+        .base_bytes = BOARD_KEEPS_BASE ? MODEL_INPUT_BYTES : 0,
     };
     for (size_t i = 0; i < sizeof digest; i++) reply.digest[i] = digest[i];
     memcpy(reply.board, BOARD_NAME, sizeof(BOARD_NAME) - 1);
@@ -86,38 +114,85 @@ static link_answer on_hello(uint8_t *payload, size_t length) {
     return link_reply(sizeof reply);
 }
 
-/* Stores what is new in the piece; nothing changes when it is refused. */
-static link_answer take_piece(uint32_t ticket, uint32_t offset, const uint8_t *piece, size_t size) {
+/* Whether a piece of this ticket is late: answered and ignored. */
+static bool is_old(uint32_t ticket) {
+    return ticket == 0 || ticket < state.ticket || (ticket == state.ticket && state.was_run);
+}
+
+/* Takes up the sample of a piece that is not old: elements from `offset` on, `size` of them, are to be written next.
+ * Nothing changes when it is refused. */
+static link_answer open_piece(uint32_t ticket, uint32_t offset, size_t size) {
     const bool starts = ticket > state.ticket;
     const uint32_t received = starts ? 0 : state.received;
     VERIFY(offset <= received, WIRE_ERROR_BAD_OFFSET, received);
     VERIFY(size <= MODEL_INPUT_BYTES - offset, WIRE_ERROR_BAD_OFFSET, received);
     if (starts) {
         state.ticket = ticket;
-        state.received = 0;
         state.was_run = false;
     }
     const uint32_t end = offset + (uint32_t)size;
-    if (end > received) {
-        memcpy(memory.arena + MODEL_INPUT_OFFSET + offset, piece, size);
-        state.received = end;
-    }
+    state.received = end > received ? end : received;
     return link_reply(0);
+}
+
+static link_answer say_received(uint8_t *payload) {
+    const wire_input_reply reply = {.ticket = state.ticket, .received = state.received};
+    memcpy(payload, &reply, sizeof reply);
+    return link_reply(sizeof reply);
 }
 
 static link_answer on_input(uint8_t *payload, size_t length) {
     wire_input_request request;
     memcpy(&request, payload, sizeof request);
-    const bool is_old = request.ticket < state.ticket || (request.ticket == state.ticket && state.was_run);
-    if (request.ticket != 0 && !is_old) {
-        const link_answer taken =
-            take_piece(request.ticket, request.offset, payload + sizeof request, length - sizeof request);
-        if (taken.code != 0) return taken;
+    if (!is_old(request.ticket)) {
+        const size_t size = length - sizeof request;
+        const link_answer opened = open_piece(request.ticket, request.offset, size);
+        if (opened.code != 0) return opened;
+        memcpy(memory.arena + MODEL_INPUT_OFFSET + request.offset, payload + sizeof request, size);
     }
-    const wire_input_reply reply = {.ticket = state.ticket, .received = state.received};
-    memcpy(payload, &reply, sizeof reply);
-    return link_reply(sizeof reply);
+    return say_received(payload);
 }
+
+#if BOARD_KEEPS_BASE
+static_assert(sizeof(wire_input_reply) == sizeof(wire_delta_reply), "both say what was received");
+
+/* to[i] = from[i] + the i-th field, modulo 256. */
+static void add_fields(int8_t *to, const int8_t *from, const uint8_t *fields, uint32_t count, uint32_t bits) {
+    const uint32_t sign = 1U << (bits - 1U);
+    uint32_t held = 0; /* bits read and not used yet, the next field lowest */
+    uint32_t waiting = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (waiting < bits) {
+            held |= (uint32_t)*fields++ << waiting;
+            waiting += 8U;
+        }
+        const uint32_t field = held & (2U * sign - 1U);
+        to[i] = (int8_t)(uint8_t)((uint8_t)from[i] + (field ^ sign) - sign);
+        held >>= bits;
+        waiting -= bits;
+    }
+}
+
+/* The base is memory of its own, so a piece that arrives twice gives the same elements twice. */
+static link_answer on_delta(uint8_t *payload, size_t length) {
+    wire_delta_request request;
+    memcpy(&request, payload, sizeof request);
+    if (!is_old(request.ticket)) {
+        const uint32_t bits = request.bits;
+        VERIFY(bits >= WIRE_DELTA_BITS_MIN && bits <= WIRE_DELTA_BITS_MAX, WIRE_ERROR_BAD_BITS, bits);
+        VERIFY(request.base != 0 && request.base == base.ticket, WIRE_ERROR_NO_BASE, base.ticket);
+        VERIFY(request.offset <= MODEL_INPUT_BYTES, WIRE_ERROR_BAD_OFFSET, state.received);
+        const uint32_t size = (uint32_t)(length - sizeof request);
+        const uint32_t count = (uint32_t)smaller(MODEL_INPUT_BYTES - request.offset, 8U * size / bits);
+        VERIFY(size == (count * bits + 7U) / 8U, WIRE_ERROR_BAD_LENGTH, (uint32_t)length);
+        const link_answer opened = open_piece(request.ticket, request.offset, count);
+        if (opened.code != 0) return opened;
+        add_fields(memory.arena + MODEL_INPUT_OFFSET + request.offset, base.elements + request.offset,
+                   payload + sizeof request, count, bits);
+    }
+    return say_received(payload);
+}
+#endif
 
 static void run_layers(uint32_t count) {
     state.was_run = true;
@@ -140,10 +215,6 @@ static size_t append_ticks(uint8_t *payload, size_t length, uint32_t first) {
     return length;
 }
 
-static size_t smaller(uint32_t a, size_t b) {
-    return a < b ? (size_t)a : b;
-}
-
 /* The answer lies in the arena until the next sample starts, so repeating it costs no memory. Another number of layers
  * would need the sample again, which the first run may have overwritten: the host sends it under a new ticket. */
 static link_answer on_run(uint8_t *payload, size_t length) {
@@ -155,6 +226,7 @@ static link_answer on_run(uint8_t *payload, size_t length) {
     VERIFY(request.ticket != 0 && request.ticket == state.ticket, WIRE_ERROR_INCOMPLETE, 0);
     if (!state.was_run) {
         VERIFY(state.received == MODEL_INPUT_BYTES, WIRE_ERROR_INCOMPLETE, state.received);
+        if (request.keep) keep_base();
         run_layers(layers);
     }
     VERIFY(layers == state.layers_run, WIRE_ERROR_INCOMPLETE, 0);
@@ -229,6 +301,9 @@ static const link_handler handlers[] = {
     {WIRE_MESSAGE_STATS, 0, 0, on_stats},
     {WIRE_MESSAGE_RESET, 0, 0, on_reset},
     {WIRE_MESSAGE_ECHO, 0, 1, on_echo},
+#if BOARD_KEEPS_BASE
+    {WIRE_MESSAGE_DELTA, sizeof(wire_delta_request), 1, on_delta},
+#endif
 };
 
 void port_on_fault(const port_fault *fault) {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline import session as sessions
-from pipeline import twin, wire
+from pipeline import buffers, twin, wire
 from pipeline.session import IdentityError, Session
 from tests import tiny
 from tests.hil.conftest import Bench, Say
@@ -24,7 +24,9 @@ def test_it_says_who_it_is(bench: Bench, say: Say) -> None:
     assert info.digest == bench.image.digest
     assert info.protocol == wire.PROTOCOL
     assert info.layers == len(bench.model.layers)
-    assert (info.max_payload, info.rx_buffer_bytes) == (board.link.max_payload, board.link.rx_buffer_bytes)
+    sizes = buffers.plan(board, bench.image.arena_bytes, bench.model.input.size_bytes)
+    assert (info.max_payload, info.rx_buffer_bytes) == (board.link.max_payload, sizes.rx_bytes)
+    assert info.base_bytes == sizes.base_bytes
     say(f"digest {info.digest}, {info.tick_unit} at {info.tick_hz} Hz")
 
 

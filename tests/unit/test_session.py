@@ -89,11 +89,11 @@ def test_every_layer_is_the_twins(device, host):
 
 
 def test_what_a_small_frame_cannot_hold_is_asked_for(firmware):
-    """Frames of 72 bytes: pieces of 64, RUN answers without room for all outputs and ticks."""
-    small = firmware("host", max_payload=72, rx_buffer_bytes=128)
+    """Frames of 76 bytes: RUN answers without room for all outputs and ticks."""
+    small = firmware("host", max_payload=76, rx_buffer_bytes=128)
     x = tiny.samples(small.qmodel, 20)
     with session.connect(small.board, small.folder) as device:
-        assert device.hello().max_payload == 72
+        assert device.hello().max_payload == 76
         results = list(device.run(sample.tobytes() for sample in x))
         assert np.array_equal([r.output for r in results], twin.run(small.qmodel, x))
         assert all(len(r.layer_ticks) == device.info.layers and r.ticks == r.layer_ticks.sum() for r in results)
@@ -264,7 +264,8 @@ def answering(*frames: bytes) -> str:
 def hello_reply(**changes) -> bytes:
     fields = {
         "protocol": wire.PROTOCOL, "tick_unit": 0, "max_payload": 256, "rx_buffer_bytes": 1024, "layers": 1,
-        "tick_hz": 0, "arena_bytes": 100, "input_bytes": 64, "output_bytes": 10, "digest": bytes(16), "board": "x",
+        "tick_hz": 0, "arena_bytes": 100, "input_bytes": 64, "output_bytes": 10, "base_bytes": 0, "digest": bytes(16),
+        "board": "x",
     }  # fmt: skip
     payload = wire.pack_fields(wire.BY_NAME["HELLO"].reply, {**fields, **changes})
     return wire.encode(wire.Frame(wire.BY_NAME["HELLO"].code | wire.REPLY, 0, payload))

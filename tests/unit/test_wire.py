@@ -22,11 +22,11 @@ frames = st.builds(Frame, st.integers(0, 255), st.integers(0, 255), bytes_up_to_
 
 
 def test_a_hello_byte_by_byte():
-    body = b"\x01\x2a\x01"
+    body = b"\x01\x2a\x02"
     crc = struct.pack("<I", zlib.crc32(body))
     assert 0 not in crc
-    assert wire.request("HELLO", 0x2A, protocol=1) == bytes([8]) + body + crc + b"\0"
-    assert wire.request("HELLO", 0x2A, protocol=1).hex(" ") in (REPOSITORY / "docs" / "PROTOCOL.md").read_text()
+    assert wire.request("HELLO", 0x2A, protocol=2) == bytes([8]) + body + crc + b"\0"
+    assert wire.request("HELLO", 0x2A, protocol=2).hex(" ") in (REPOSITORY / "docs" / "PROTOCOL.md").read_text()
 
 
 @given(frames)
