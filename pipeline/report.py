@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline import figures, registry, store, text
 from pipeline.board import Board
-from pipeline.types import Dataset, DatasetTrace, Image, KernelCall, QModel, Sources, Trace
+from pipeline.types import QUIET_SAMPLES, Dataset, DatasetTrace, Image, KernelCall, QModel, Sources, Trace
 
 FORMAT = 1
 """Of report.json; changes when a key changes its meaning or goes away."""
@@ -209,19 +209,22 @@ def _confusion(trace: DatasetTrace, classes: int) -> NDArray[np.int64]:
 
 
 def _latency(evidence: Evidence) -> Numbers:
-    """Ticks of the clean samples; the key that holds them is the tick's unit."""
+    """Ticks of the clean samples, of the first ones where the link's interrupts are counted; the key that holds them is
+    the tick's unit."""
     clean, unit = evidence.trace.datasets[0], evidence.trace.device.tick_unit
-    median = np.median(clean.layer_ticks, axis=0)
+    counted = len(clean.ticks) if unit == "instructions" else QUIET_SAMPLES
+    ticks, layer_ticks = clean.ticks[:counted], clean.layer_ticks[:counted]
+    median = np.median(layer_ticks, axis=0)
     total = float(median.sum())
     return {
         "unit": unit,
         "label": f"{UNIT_WORDS[unit]} ({'measured' if evidence.board.emulator is None else 'emulated'})",
         "tick_hz": evidence.trace.device.tick_hz,
-        unit: _spread(clean.ticks),
+        unit: _spread(ticks),
         "per_layer": [
             {
                 **_layer(i, evidence),
-                unit: _spread(clean.layer_ticks[:, i]),
+                unit: _spread(layer_ticks[:, i]),
                 "share": float(median[i]) / total if total else 0.0,
             }
             for i, layer in enumerate(evidence.qmodel.layers)

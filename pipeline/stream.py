@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError, DeviceError, MismatchError
 from pipeline.mismatch import Mismatch
 from pipeline.session import Result, Session
 from pipeline.types import (
+    QUIET_SAMPLES,
     Dataset,
     DatasetTrace,
     DeviceInfo,
@@ -139,8 +140,9 @@ def _one_connection(setting: _Setting, runs: Sequence[_DatasetRun], place: str |
         info = device.hello()
         session.check_identity(info, setting.image.digest, setting.board)
         _check_sizes(info, setting.qmodel)
-        for run in runs:
-            run.go_on(device)
+        # Versions of a sample follow each other where the device can tell one from the other's differences.
+        for together in (runs,) if info.base_bytes else tuple((run,) for run in runs):
+            _go_on(setting, together, device, quiet_rows=QUIET_SAMPLES if runs[0] in together else 0)
         stats = _device_stats(device.stats())
     link = LinkStats(reconnects=reconnects)
     for run in runs:
@@ -176,7 +178,8 @@ def _differing(logits: Int8Array, twin_logits: Int8Array) -> NDArray[np.bool_]:
 
 
 class _DatasetRun:
-    """One data set on its way through the device; done: samples answered, link: what that took."""
+    """One data set on its way through the device. x: its samples; done: how many are answered; link: what that took, of
+    data sets that go together all with the first one."""
 
     def __init__(self, setting: _Setting, dataset: Dataset, limit: int | None) -> None:
         if dataset.input.shape != setting.qmodel.input.shape:
@@ -185,7 +188,9 @@ class _DatasetRun:
             raise ConfigError(message, "stream the data set the network was trained for")
         self._setting = setting
         self._dataset = dataset
+        self.label = dataset.label
         self._split = dataset.splits["test"].take(limit)
+        self.x = self._split.x
         self.total = len(self._split)
         self._digest = dataset.digest
         slug = re.sub(r"[^a-z0-9.]+", "_", dataset.label.lower())
@@ -211,7 +216,8 @@ class _DatasetRun:
         self._logits[:n], self._twin_logits[:n] = kept.logits[:n], kept.twin_logits[:n]
         self._ticks[:n], self._layer_ticks[:n] = kept.ticks[:n], kept.layer_ticks[:n]
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Keeps the answers so far on disk."""
         n = self.done
         rows = (self._logits[:n], self._twin_logits[:n], self._ticks[:n], self._layer_ticks[:n])
         store.save(self._path, _Partial(*rows, link=self.link), self._key)
@@ -232,60 +238,81 @@ class _DatasetRun:
             attack=self._dataset.attack,
         )
 
-    def go_on(self, device: Session) -> None:
-        """Streams what is left; what was answered is kept however this ends. Then looks into mismatches."""
-        if self.done < self.total:
-            device.stats()  # its counters are compared from here on
-            kept, before = self.link, device.link_stats()
-
-            def keep() -> None:
-                self.link = _combine(kept, _combine(device.link_stats(), before, -1))
-                self._save()
-
-            try:
-                self._stream(device, keep)
-                device.stats()
-            finally:
-                keep()
-        self._look_into_mismatches(device)
-
-    def _stream(self, device: Session, keep: Callable[[], None]) -> None:
-        x = self._split.x[self.done :]
-        results = device.run(sample.tobytes() for sample in x)
-        saved_s = time.monotonic()
-        show = _Show(self._setting.progress, f"stream {self._dataset.label}", self.done, self.total)
-        with closing(_twin_ahead(self._setting.qmodel, x)) as twins:
-            for result, expected in zip(results, twins, strict=True):
-                self._take(result, expected)
-                show.step(device, result.output, expected)
-                if time.monotonic() - saved_s > SAVE_EVERY_S:
-                    device.stats()  # has it restarted?
-                    keep()
-                    saved_s = time.monotonic()
-
-    def _take(self, result: Result, expected: Int8Array) -> None:
+    def take(self, result: Result, expected: Int8Array) -> None:
+        """The answer to the first sample that had none, and the twin's."""
         n = self.done
         self._logits[n], self._twin_logits[n] = result.output, expected
         self._ticks[n], self._layer_ticks[n] = result.ticks, result.layer_ticks
         self.done = n + 1
 
-    def _look_into_mismatches(self, device: Session) -> None:
+    def look_into_mismatches(self, device: Session) -> None:
+        """Records the first few of its samples that differ."""
         rows = np.flatnonzero(_differing(self._logits, self._twin_logits))[:MOST_REPRODUCERS]
         for done, row in enumerate(rows):
             self._setting.progress(f"mismatches {self._dataset.label}", done, len(rows), "")
             index = int(self._split.index[row])
-            case = mismatch.Case(self._dataset.label, index, self._split.x[row], self._logits[row])
+            case = mismatch.Case(self._dataset.label, index, self.x[row], self._logits[row])
             s = self._setting
             folder = self._mismatches / f"{self._slug}-{index}"
             mismatch.record(folder, case, device, s.qmodel, s.image, s.image_folder, s.board)
 
 
+def _go_on(setting: _Setting, runs: Sequence[_DatasetRun], device: Session, quiet_rows: int) -> None:
+    """Streams what is left of the data sets, row by row; what was answered is kept however this ends. Then looks into
+    mismatches. quiet_rows: see QUIET_SAMPLES."""
+    if any(run.done < run.total for run in runs):
+        device.stats()  # its counters are compared from here on
+        kept, before = runs[0].link, device.link_stats()
+
+        def keep() -> None:
+            runs[0].link = _combine(kept, _combine(device.link_stats(), before, -1))
+            for run in runs:
+                run.save()
+
+        try:
+            _stream(setting, runs, device, keep, quiet_rows)
+            device.stats()
+        finally:
+            keep()
+    for run in runs:
+        run.look_into_mismatches(device)
+
+
+def _rows_left(runs: Sequence[_DatasetRun]) -> dict[int, list[_DatasetRun]]:
+    """The data sets that still need an answer, by row, in order."""
+    rows = range(min(run.done for run in runs), max(run.total for run in runs))
+    left = {row: [run for run in runs if run.done <= row < run.total] for row in rows}
+    return {row: waiting for row, waiting in left.items() if waiting}
+
+
+def _stream(
+    setting: _Setting, runs: Sequence[_DatasetRun], device: Session, keep: Callable[[], None], quiet_rows: int
+) -> None:
+    left = _rows_left(runs)
+    quiet = sum(row < quiet_rows for row in left)
+    groups = ([run.x[row].tobytes() for run in waiting] for row, waiting in left.items())
+    results = device.run_groups(groups, quiet=quiet)
+    saved_s = time.monotonic()
+    show = _Show(setting.progress, runs)
+    samples = [(run, row) for row, waiting in left.items() for run in waiting]
+    with closing(_twin_ahead(setting.qmodel, [run.x[row] for run, row in samples])) as twins:
+        for (run, _), result, expected in zip(samples, results, twins, strict=True):
+            run.take(result, expected)
+            show.step(device, result.output, expected)
+            if time.monotonic() - saved_s > SAVE_EVERY_S:
+                device.stats()  # has it restarted?
+                keep()
+                saved_s = time.monotonic()
+
+
 class _Show:
     """Tells `progress` now and then how far and how fast the run is."""
 
-    def __init__(self, progress: Progress, what: str, done: int, total: int) -> None:
-        self._progress, self._what, self._done, self._total = progress, what, done, total
-        self._first, self._started_s, self._shown_s, self._wrong = done, time.monotonic(), 0.0, 0
+    def __init__(self, progress: Progress, runs: Sequence[_DatasetRun]) -> None:
+        self._progress = progress
+        self._what = f"stream {runs[0].label}" if len(runs) == 1 else f"stream {len(runs)} data sets"
+        self._done, self._total = sum(run.done for run in runs), sum(run.total for run in runs)
+        self._first, self._started_s, self._shown_s, self._wrong = self._done, time.monotonic(), 0.0, 0
 
     def step(self, device: Session, output: Int8Array, expected: Int8Array) -> None:
         """One more sample."""
@@ -303,10 +330,11 @@ class _Show:
         )
 
 
-def _twin_ahead(qmodel: QModel, x: Int8Array) -> Generator[Int8Array, None, None]:
+def _twin_ahead(qmodel: QModel, x: Sequence[Int8Array]) -> Generator[Int8Array, None, None]:
     """Yields the twin's logits, int8 (classes,), sample by sample; the next chunk is computed meanwhile."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        chunks = (pool.submit(twin.run, qmodel, x[i : i + TWIN_CHUNK]) for i in range(0, len(x), TWIN_CHUNK))
+        starts = range(0, len(x), TWIN_CHUNK)
+        chunks = (pool.submit(twin.run, qmodel, np.stack(x[i : i + TWIN_CHUNK])) for i in starts)
         current = next(chunks, None)
         while current is not None:
             values = current.result()

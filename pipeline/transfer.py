@@ -6,8 +6,9 @@ of the next sample before the result of this one, because a new ticket makes the
 While nothing is lost, the next samples are sent during the inference and wait in the device's receive buffer.
 
 Samples come in groups whose members are near each other, as a clean sample and its adversarial versions. Where the
-device has memory for it, it keeps the first of a group, and the others travel as differences to that one. A device that
-has lost it, by a reset or because the next group was already run, refuses the differences; then the sample goes as it is.
+device has memory for it, it keeps the first of a group, and the others travel as differences to that one. A device
+that has lost it, by a reset or because the next group was already run, refuses the differences; then the sample goes
+as it is.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ _PIECES = ("INPUT", "DELTA")
 
 @dataclass(eq=False)
 class _Transfer:
-    """A sample on its way. is_quiet: nothing is sent between its RUN and the answer; keep: the device shall keep it as a
-    base; delta: its differences to `base`, if it travels as these. sent: next byte to send; acked: bytes the device has
-    without a gap; epoch: how often it was taken up again, which tells answers to what was sent before from the others;
-    attempts: the same since the last progress."""
+    """A sample on its way. is_quiet: nothing is sent between its RUN and the answer; keep: the device shall keep it as
+    a base; delta: its differences to `base`, if it has any worth sending. sent: next byte to send; acked: bytes the
+    device has without a gap; epoch: how often it was taken up again, which tells answers to what was sent before from
+    the others; attempts: the same since the last progress."""
 
     data: bytes
     ticket: int
@@ -101,9 +102,7 @@ class Uploader:
         self._ticket = random.SystemRandom().randrange(1 << 30)
         self._queue: deque[_Transfer] = deque()
 
-    def run(
-        self, groups: Iterable[Sequence[bytes]], layers: int, *, ahead: bool, quiet: int = 0
-    ) -> Iterator[Answer]:
+    def run(self, groups: Iterable[Sequence[bytes]], layers: int, *, ahead: bool, quiet: int = 0) -> Iterator[Answer]:
         """Yields the RUN answer of every sample of every group, in order. ahead: whether later samples may be sent
         before it comes; quiet: of so many groups' first samples, they may not."""
         source = self._transfers(groups, quiet)

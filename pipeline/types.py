@@ -350,7 +350,7 @@ class DeviceInfo:
     layers: int
     max_payload: int
     rx_buffer_bytes: int
-    base_bytes: int
+    base_bytes: int = 0
 
 
 QUIET_SAMPLES = 64
@@ -379,7 +379,7 @@ class DatasetTrace:
 @dataclass(frozen=True)
 class LinkStats:
     """Counters of one streaming run; bytes are on the wire, both directions, framing included; seconds wall clock;
-    resets: restarts of the device that were noticed (Session.stats); deltas: samples that went as differences to another.
+    resets: restarts of the device that were noticed (Session.stats); deltas: samples sent as differences to another.
     """
 
     bytes_sent: int = 0

@@ -56,7 +56,7 @@ class Device:
         return self._frames.pop(0)
 
     def ask(self, name: str, tail: bytes = b"", **fields: Any) -> tuple[dict[str, Any], bytes]:
-        """(fields, tail) of the reply; an ERROR's or FAULT's fields carry "message". A RUN keeps no base unless told."""
+        """(fields, tail) of the reply; an ERROR's or FAULT's fields carry "message". RUN keeps no base unless told."""
         self._seq = (self._seq + 1) % 256
         self.send(wire.request(name, self._seq, tail, **{"keep": 0, **fields}))
         frame = self.receive()

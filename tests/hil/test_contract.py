@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import session as sessions
 from pipeline import buffers, twin, wire
+from pipeline import session as sessions
 from pipeline.session import IdentityError, Session
 from tests import tiny
 from tests.hil.conftest import Bench, Say
