@@ -102,37 +102,6 @@ def test_what_a_small_frame_cannot_hold_is_asked_for(firmware):
             assert np.array_equal(result.output, expected.ravel())
 
 
-def test_never_more_on_the_wire_than_the_credit(firmware):
-    class Watched:
-        """The link, and the largest number of request bytes that were unanswered at a time."""
-
-        def __init__(self, inner):
-            self.name, self.close, self._inner = inner.name, inner.close, inner
-            self._decoder, self.sizes, self.most = wire.Decoder(), [], 0
-
-        def read(self, timeout_s):
-            data = self._inner.read(timeout_s)
-            for _ in self._decoder.feed(data):
-                self.sizes.pop(0)
-            return data
-
-        def write(self, data):
-            self.sizes += [len(frame) + 1 for frame in data.split(b"\0")[:-1]]
-            self.most = max(self.most, sum(self.sizes))
-            self._inner.write(data)
-
-    small = firmware("host", max_payload=256, rx_buffer_bytes=1024)
-    with closing(pipe.open_link(small.board, small.program)) as inner:
-        link = Watched(inner)
-        device = Session(link)
-        info = device.hello()
-        for number, _ in enumerate(device.run(bytes(64) for _ in range(500)), 1):
-            if number % 50 == 0:
-                device.echo(bytes(250))
-        assert number == 500
-        assert 1024 - 100 < link.most <= info.rx_buffer_bytes == 1024
-
-
 def test_other_requests_between_two_results(device, host):
     x = tiny.samples(host.qmodel, 50)
     expected = twin.run(host.qmodel, x)
