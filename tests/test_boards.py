@@ -16,7 +16,7 @@ import pytest
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
-from pipeline import board, buffers, build, registry, render, shell, twin, wire
+from pipeline import board, buffers, build, packing, registry, render, shell, twin, wire
 from pipeline.board import Board
 from pipeline.links import Link
 from pipeline.types import Sources
@@ -117,19 +117,21 @@ Builder = Callable[..., Built]
 
 @pytest.fixture(scope="session")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """builder(board name, model.c text or None) builds once per session."""
-    done: dict[tuple[str, str | None], Built] = {}
+    """builder(board name, model.c text or None, changes of its link) builds once per session."""
+    done: dict[object, Built] = {}
 
-    def make(name: str, model: str | None = None, layers: int = 0) -> Built:
-        if (name, model) not in done:
-            chosen = board.load(name)
+    def make(name: str, model: str | None = None, layers: int = 0, **link: str) -> Built:
+        key = (name, model, *sorted(link.items()))
+        if key not in done:
+            plain = board.load(name)
+            chosen = plain.model_copy(update={"link": plain.link.model_copy(update=link)})
             sources = render.render(MODEL, chosen)
             if model is not None:
                 sources = replace(sources, files={**sources.files, **by_hand(model, layers)}, layer_table_bytes={})
             folder = tmp_path_factory.mktemp(name)
             build.build(sources, chosen, folder, sanitize=chosen.is_host)
-            done[name, model] = Built(chosen, sources, folder)
-        return done[name, model]
+            done[key] = Built(chosen, sources, folder)
+        return done[key]
 
     return make
 
@@ -281,6 +283,82 @@ def test_samples_arrive_in_order_and_once(device: Device) -> None:
     assert device.ask("RUN", ticket=5, layers=1) == error("RUN", "INCOMPLETE", 0), "HELLO forgets"
     assert device.ask("INPUT", first, ticket=0, offset=0)[0] == {"ticket": 0, "received": 0}, "0 is no ticket"
     assert device.ask("RUN", ticket=0, layers=1) == error("RUN", "INCOMPLETE", 0)
+
+
+def fields(bits: int, *values: int) -> bytes:
+    """The tail of a DELTA."""
+    return packing.pack(np.array([values]), bits).tobytes()
+
+
+@pytest.fixture(params=["host", pytest.param("netduinoplus2", marks=[pytest.mark.toolchain, pytest.mark.emulator])])
+def keeper(request: pytest.FixtureRequest, builder: Builder) -> Iterator[Device]:
+    """A device with memory for a base."""
+    with builder(request.param, buffers="sample").start() as started:
+        assert started.hello()["base_bytes"] == MODEL.input.size_bytes
+        yield started
+
+
+def test_differences_are_added_to_the_kept_sample_once(keeper: Device) -> None:
+    size = MODEL.input.size_bytes
+    change = np.tile([-4, 3, 0, -1], size // 4)
+    x = (SAMPLES[0].astype(np.int64) + change.reshape(SAMPLES[0].shape)).astype(np.uint8).view(np.int8)
+    keeper.upload(1, SAMPLES[0].tobytes())
+    keeper.ask("RUN", ticket=1, layers=wire.ALL_LAYERS, keep=1)
+    half, rest = fields(3, *change[:32]), fields(3, *change[32:])
+    for ticket in (2, 3):  # the base outlives a run that keeps nothing
+        for _ in range(2):
+            values, _ = keeper.ask("DELTA", half, ticket=ticket, base=1, offset=0, bits=3)
+            assert values == {"ticket": ticket, "received": 32}
+        assert keeper.ask("RUN", ticket=ticket, layers=1) == error("RUN", "INCOMPLETE", 32)
+        values, _ = keeper.ask("DELTA", rest, ticket=ticket, base=1, offset=32, bits=3)
+        assert values == {"ticket": ticket, "received": size}
+        _, tail = keeper.ask("RUN", ticket=ticket, layers=wire.ALL_LAYERS)
+        assert tail[:10] == twin.run(MODEL, x[None])[0].tobytes()
+        late = keeper.ask("DELTA", half, ticket=ticket, base=1, offset=0, bits=3)
+        assert late[0] == {"ticket": ticket, "received": size}, "already run: ignored"
+
+
+def test_a_sample_may_mix_differences_and_elements(keeper: Device) -> None:
+    keeper.upload(1, SAMPLES[0].tobytes())
+    keeper.ask("RUN", ticket=1, layers=wire.ALL_LAYERS, keep=1)
+    x = SAMPLES[0].ravel().copy()
+    x[:10], x[10:] = SAMPLES[1].ravel()[:10], x[10:] ^ 1
+    keeper.ask("INPUT", x[:10].tobytes(), ticket=2, offset=0)
+    change = x[10:].astype(np.int64) - SAMPLES[0].ravel()[10:]
+    keeper.ask("DELTA", fields(7, *change), ticket=2, base=1, offset=10, bits=7)
+    _, tail = keeper.ask("RUN", ticket=2, layers=wire.ALL_LAYERS)
+    assert tail[:10] == twin.run(MODEL, x.reshape(SAMPLES[:1].shape))[0].tobytes()
+
+
+def test_differences_that_refer_to_nothing_are_refused(keeper: Device) -> None:
+    def ask(tail: bytes = b"\0\0\0", ticket: int = 2, base: int = 1, offset: int = 0, bits: int = 3) -> Any:
+        return keeper.ask("DELTA", tail, ticket=ticket, base=base, offset=offset, bits=bits)
+
+    keeper.upload(1, SAMPLES[0].tobytes())
+    assert ask() == error("DELTA", "NO_BASE", 0), "not run"
+    keeper.ask("RUN", ticket=1, layers=1, keep=0)
+    assert ask() == error("DELTA", "NO_BASE", 0), "not kept"
+    assert ask(base=0) == error("DELTA", "NO_BASE", 0)
+    keeper.upload(7, SAMPLES[0].tobytes())
+    keeper.ask("RUN", ticket=7, layers=1, keep=1)
+    assert ask(ticket=8) == error("DELTA", "NO_BASE", 7)
+    for bits in (0, 1, 8, 255):
+        assert ask(ticket=8, base=7, bits=bits) == error("DELTA", "BAD_BITS", bits)
+    assert ask(ticket=8, base=7, offset=1) == error("DELTA", "BAD_OFFSET", 0)
+    assert ask(ticket=8, base=7, offset=0xFFFFFFFF)[0]["message"] == "ERROR"
+    assert ask(bytes(25), ticket=8, base=7) == error("DELTA", "BAD_LENGTH", 13 + 25), "beyond the end"
+    assert keeper.ask("INPUT", b"", ticket=7, offset=0)[0]["ticket"] == 7, "nothing has changed"
+    assert ask(ticket=8, base=7)[0] == {"ticket": 8, "received": 8}
+    keeper.hello()
+    assert ask(ticket=9, base=7) == error("DELTA", "NO_BASE", 0), "HELLO forgets"
+
+
+def test_a_device_without_memory_for_a_base_says_so(device: Device) -> None:
+    """keep is no error there."""
+    device.upload(1, SAMPLES[0].tobytes())
+    assert "message" not in device.ask("RUN", ticket=1, layers=1, keep=1)[0]
+    code = wire.BY_NAME["DELTA"].code
+    assert device.ask("DELTA", b"", ticket=2, base=1, bits=3, offset=0) == error("DELTA", "UNKNOWN_REQUEST", code)
 
 
 def test_nonsense_is_refused(device: Device) -> None:

@@ -15,7 +15,7 @@ from pipeline.links import Link, pipe
 from pipeline.links._faulty import Faults, FaultyLink
 from pipeline.runners import qemu
 from pipeline.session import Session
-from tests import tiny
+from tests import mirror, tiny
 
 pytestmark = pytest.mark.toolchain
 
@@ -89,6 +89,30 @@ def test_ten_thousand_frames_and_no_undetected_error(firmware, kind):
             take(data)
     assert 0.4 * total < len(arrived) < 0.9 * total
     assert decoder.errors > 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "count"), [("host", 110), pytest.param("netduinoplus2", 4, marks=pytest.mark.emulator)]
+)
+def test_differences_over_a_bad_line_give_the_samples(tmp_path, name, count):
+    """The device's answers are the samples it has put together; on the host board from ten thousand frames."""
+    link = {"buffers": "sample", "max_payload": 256, "rx_buffer_bytes": 1024}
+    built = mirror.built(tmp_path, name, (60,), **link)
+    groups = mirror.groups(count, 60, [1, 4, 16, 4])
+    with mirror.opened(built) as inner:
+        faulty = FaultyLink(inner, Faults(drop=0.005, flip=0.005), seed=3)
+        device = Session(faulty)
+        device.hello()
+        results = list(device.run_groups(groups, layers=1, output_bytes=60))
+        seen, counted = device.stats(), device.link_stats()
+    assert [result.output.tobytes() for result in results] == [sample for group in groups for sample in group]
+    assert counted.deltas > 3 * count, "most samples go as differences all the same"
+    # Requests that reached the device, whole and damaged, and its answers to the whole ones.
+    frames = 2 * seen["frames"] + seen["crc_errors"]
+    assert frames > 90 * count
+    assert seen["crc_errors"] > 8 * count
+    assert seen["rx_dropped"] == 0
 
 
 def test_two_bad_bytes_in_a_hundred_are_slow_and_right(firmware):

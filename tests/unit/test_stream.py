@@ -120,6 +120,51 @@ def test_ctrl_c_keeps_the_answers_and_leaves_no_process(host, tmp_path, monkeypa
     assert not (tmp_path / "partial").exists()
 
 
+@pytest.fixture(scope="session")
+def keeper(firmware):
+    """The host board with memory for a base."""
+    return firmware("host", buffers="sample")
+
+
+def near(clean: Dataset, lsb: int, n: int) -> Dataset:
+    """The first n samples with every element moved by up to `lsb`."""
+    split = clean.splits["test"].take(n)
+    noise = np.random.default_rng(lsb).integers(-lsb, lsb + 1, split.x.shape)
+    moved = replace(split, x=np.clip(split.x + noise, -128, 127).astype(np.int8))
+    info = replace(FGSM, eps_label=f"{lsb}/255", eps_lsb=lsb)
+    return replace(clean, splits={"test": moved}, attack=info, keras_logits=clean.keras_logits[:n])
+
+
+def test_versions_of_a_sample_go_together_and_continue_where_they_stopped(keeper, tmp_path, monkeypatch):
+    """Data sets of unequal length, interrupted between two versions of a sample; every sample is sent once."""
+    monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
+    clean = dataset(keeper.qmodel, 400)
+    data = [clean, near(clean, 1, 400), near(clean, 8, 250)]
+    with pytest.raises(KeyboardInterrupt):
+        run(keeper, data, tmp_path, progress=At(703, interrupt))
+    kept = [store.load(path, stream._Partial) for path in (tmp_path / "partial").iterdir()]
+    assert sorted(len(part.logits) for part in kept) == [234, 234, 235]
+    before = sum(part.link.bytes_sent for part in kept)
+    again = At(10_000, interrupt)
+    trace = run(keeper, data, tmp_path, progress=again)
+    assert again.first == 704
+    for part, source in zip(trace.datasets, data, strict=True):
+        assert np.array_equal(part.logits, twin.run(keeper.qmodel, source.splits["test"].x))
+        assert part.ticks.all()
+    # Of the interrupted sample's two versions that were left, one was the base of the other.
+    assert trace.link.deltas == 649
+    assert before > 0.5 * trace.link.bytes_sent
+    assert not (tmp_path / "partial").exists()
+
+
+def test_differences_save_bytes(host, keeper, tmp_path):
+    clean = dataset(host.qmodel, 100)
+    data = [clean, near(clean, 1, 100), near(clean, 2, 100)]
+    plain, short = (run(firmware, data, tmp_path).link for firmware in (host, keeper))
+    assert (plain.deltas, short.deltas) == (0, 200)
+    assert short.bytes_sent < 0.8 * plain.bytes_sent
+
+
 def test_a_kill_in_the_middle_loses_at_most_seconds(host, tmp_path, monkeypatch):
     """What is on disk while the run goes on is whole: it is what a power cut would leave."""
     monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)

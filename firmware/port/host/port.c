@@ -10,7 +10,7 @@
 
 static uint8_t received[4096];
 static size_t filled, taken;
-static uint8_t unsent[4096]; /* written out before waiting for input: one system call per answer */
+static uint8_t unsent[4096]; /* written out before waiting for input and before an inference */
 static size_t waiting;
 static uint64_t ticks_started_us;
 
@@ -55,7 +55,9 @@ static uint64_t now_us(void) {
     return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
 }
 
+/* What is still to be sent leaves first: it would wait for the end of the inference. */
 void port_ticks_start(void) {
+    flush();
     ticks_started_us = now_us();
 }
 
