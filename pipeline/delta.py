@@ -1,4 +1,4 @@
-"""A sample as its differences to another one: an adversarial sample is near its clean one, so few bits an element do."""
+"""A sample as its differences to another one: an adversarial sample is near its clean one, and few bits are enough."""
 
 from __future__ import annotations
 

@@ -127,6 +127,20 @@ def test_confusion_rows_are_true_classes(evidence, numbers):
     assert np.trace(counts) == 39
 
 
+@pytest.mark.parametrize(("unit", "counted"), [("us", 64), ("cycles", 64), ("instructions", 100)])
+def test_latency_comes_from_samples_without_traffic(evidence, unit, counted):
+    """Later samples ran while others arrived, which an instruction count does not see."""
+    trace, layers = evidence.trace, len(evidence.qmodel.layers)
+    ticks = np.arange(1, 101, dtype=np.uint32)
+    layer_ticks = np.repeat(ticks[:, None], layers, axis=1)
+    clean = dataclasses.replace(trace.datasets[0], ticks=layers * ticks, layer_ticks=layer_ticks)
+    device = dataclasses.replace(trace.device, tick_unit=unit)
+    trace = dataclasses.replace(trace, device=device, datasets=(clean, *trace.datasets[1:]))
+    latency = report.summarize(dataclasses.replace(evidence, trace=trace))["latency"]
+    assert (latency[unit]["min"], latency[unit]["max"]) == (layers, layers * counted)
+    assert latency["per_layer"][0][unit]["max"] == counted
+
+
 def test_latency_is_named_by_its_unit_and_shares_add_up(numbers):
     latency = numbers["latency"]
     layers = len(latency["per_layer"])

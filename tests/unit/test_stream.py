@@ -157,6 +157,26 @@ def test_versions_of_a_sample_go_together_and_continue_where_they_stopped(keeper
     assert not (tmp_path / "partial").exists()
 
 
+def test_the_first_clean_samples_run_without_traffic(host, keeper, tmp_path, monkeypatch):
+    """However often the run is interrupted, and once only."""
+    quiet: list[int] = []
+    plain = session.Session.run_groups
+
+    def watched(self, groups, **options):
+        quiet.append(options["quiet"])
+        return plain(self, groups, **options)
+
+    monkeypatch.setattr(session.Session, "run_groups", watched)
+    monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
+    clean = dataset(host.qmodel, 100)
+    data = [clean, near(clean, 1, 100)]
+    with pytest.raises(KeyboardInterrupt):
+        run(host, data, tmp_path, progress=At(30, interrupt))
+    run(host, data, tmp_path)
+    run(keeper, data, tmp_path)
+    assert quiet == [64, 64 - 30, 0, 64]
+
+
 def test_differences_save_bytes(host, keeper, tmp_path):
     clean = dataset(host.qmodel, 100)
     data = [clean, near(clean, 1, 100), near(clean, 2, 100)]
