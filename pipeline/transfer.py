@@ -34,9 +34,9 @@ _PIECES = ("INPUT", "DELTA")
 @dataclass(eq=False)
 class _Transfer:
     """A sample on its way. is_quiet: nothing is sent between its RUN and the answer; keep: the device shall keep it as
-    a base; delta: its differences to `base`, if it has any worth sending. sent: next byte to send; acked: bytes the
-    device has without a gap; epoch: how often it was taken up again, which tells answers to what was sent before from
-    the others; attempts: the same since the last progress."""
+    a base, and has not said that it has none; delta: its differences to `base`, if they are shorter. sent: next byte to
+    send; acked: bytes the device has without a gap; epoch: how often it was taken up again, which tells answers to what
+    was sent before from the others; attempts: the same since the last progress."""
 
     data: bytes
     ticket: int
@@ -64,9 +64,11 @@ class _Transfer:
         self.run_sent = False
         self.epoch += 1
 
-    def next_piece(self, most_bytes: int) -> tuple[str, bytes, int, dict[str, int]]:
-        """(message, tail, first byte after it, fields) of the piece that is to be sent now; most_bytes: of an INPUT's
-        tail."""
+    def next_request(self, most_bytes: int, layers: int) -> tuple[str, bytes, int, dict[str, int]]:
+        """(message, tail, first element after it, fields) of the piece, or the RUN, that is to be sent now; most_bytes:
+        of an INPUT's tail."""
+        if self.sent == len(self.data):
+            return "RUN", b"", self.sent, {"ticket": self.ticket, "layers": layers, "keep": int(self.keep)}
         values = {"ticket": self.ticket, "offset": self.sent}
         if self.is_delta:
             assert self.delta is not None and self.base is not None
@@ -154,11 +156,7 @@ class Uploader:
 
     def _post(self, transfer: _Transfer, layers: int) -> bool:
         """Sends the next piece, or RUN after the last one; False when there is no room."""
-        if transfer.sent == len(transfer.data):
-            name, tail, end, values = "RUN", b"", transfer.sent, {"ticket": transfer.ticket, "layers": layers}
-            values["keep"] = int(transfer.keep)
-        else:
-            name, tail, end, values = transfer.next_piece(self._piece_bytes)
+        name, tail, end, values = transfer.next_request(self._piece_bytes, layers)
         if not self._channel.has_room(wire.fixed_bytes(name) + len(tail)):
             return False
         self._channel.post(name, tail, tag=_Tag(transfer, transfer.ticket, transfer.epoch, end), **values)
