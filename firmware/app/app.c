@@ -89,13 +89,18 @@ static void forget_base(void) {
 #endif
 }
 
+/* Not inlined: else the bytes become instructions, and the size of the code depends on them. */
+__attribute__((noinline)) static uint8_t digest_byte(size_t i) {
+    static const FLASH uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
+    return digest[i];
+}
+
 static link_answer on_hello(uint8_t *payload, size_t length) {
     (void)length;
     state.ticket = 0;
     state.received = 0;
     state.was_run = false;
     forget_base();
-    static const FLASH uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
     wire_hello_reply reply = {
         .protocol = WIRE_PROTOCOL,
         .tick_unit = (uint8_t)port_tick_unit(),
@@ -108,7 +113,7 @@ static link_answer on_hello(uint8_t *payload, size_t length) {
         .output_bytes = MODEL_OUTPUT_BYTES,
         .base_bytes = BOARD_KEEPS_BASE ? MODEL_INPUT_BYTES : 0,
     };
-    for (size_t i = 0; i < sizeof digest; i++) reply.digest[i] = digest[i];
+    for (size_t i = 0; i < WIRE_DIGEST_BYTES; i++) reply.digest[i] = digest_byte(i);
     memcpy(reply.board, BOARD_NAME, sizeof(BOARD_NAME) - 1);
     memcpy(payload, &reply, sizeof reply);
     return link_reply(sizeof reply);
