@@ -93,9 +93,10 @@ def test_ten_thousand_frames_and_no_undetected_error(firmware, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "count"), [("host", 110), pytest.param("netduinoplus2", 4, marks=pytest.mark.emulator)]
+    ("name", "count", "frames"),
+    [("host", 120, 10_000), pytest.param("netduinoplus2", 4, 300, marks=pytest.mark.emulator)],
 )
-def test_differences_over_a_bad_line_give_the_samples(tmp_path, name, count):
+def test_differences_over_a_bad_line_give_the_samples(tmp_path, name, count, frames):
     """The device's answers are the samples it has put together; on the host board from ten thousand frames."""
     link = {"buffers": "sample", "max_payload": 256, "rx_buffer_bytes": 1024}
     built = mirror.built(tmp_path, name, (60,), **link)
@@ -109,8 +110,7 @@ def test_differences_over_a_bad_line_give_the_samples(tmp_path, name, count):
     assert [result.output.tobytes() for result in results] == [sample for group in groups for sample in group]
     assert counted.deltas > 3 * count, "most samples go as differences all the same"
     # Requests that reached the device, whole and damaged, and its answers to the whole ones.
-    frames = 2 * seen["frames"] + seen["crc_errors"]
-    assert frames > 90 * count
+    assert 2 * seen["frames"] + seen["crc_errors"] >= frames
     assert seen["crc_errors"] > 8 * count
     assert seen["rx_dropped"] == 0
 
