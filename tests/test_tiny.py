@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline import board, build, flash, footprint, lower, render, report, stream
+from pipeline import board, build, flash, footprint, lower, render, report, select, stream
 from pipeline.report import Evidence
 from pipeline.types import AttackInfo, Dataset, Split
 from tests import tiny
@@ -39,6 +39,7 @@ def test_from_a_trained_network_to_the_report(tmp_path):
         trace=trace,
         datasets=(clean, attacked),
         footprint=footprint.attribute(tmp_path / "image" / image.elf, [layer.name for layer in model.layers]),
+        calls=select.calls(model, host),
     )
     numbers = report.report(evidence, tmp_path)
 
