@@ -152,27 +152,47 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
                         const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                         const int32_t *quant, const nn_dims *output_dims, int8_t *output);
 
+/* Up to six neighbouring outputs of every row of one channel with a 3x3 filter and stride 1. */
 typedef struct {
-    nn_dw_conv_params conv;
-    int32_t rows, pitch; /* of a strip: input rows, columns of each */
-    int32_t row_words;   /* words of two columns of an expanded kernel row */
-} nn_dsp_dw_conv_params;
-
-/* Five or six neighbouring outputs of every row of one channel with a 3x3 filter; stride 1 from column to column. */
-typedef struct {
-    const int16_t *inputs;
-    int32_t pitch;         /* bytes from kernel row to kernel row */
-    int32_t next;          /* bytes from the last kernel row to the first one of the next row of outputs */
-    const int32_t *filter; /* two words a kernel row, see nn_depthwise_conv2d_dsp.c */
-    const nn_dsp_quant *quant;
+    nn_dsp_quant quant; /* of the bias less 2 * NN_DSP_PAIRS_START; right_shift: of nn_dsp_pairs..._left to the left */
+    int32_t left_out;   /* outputs of a row, of six */
+    int32_t rows;
     int8_t *output;
-    int32_t step; /* from pixel to pixel of the output */
-    int32_t row;  /* from row to row of the output */
-    int32_t rows, count;
+    int32_t step;  /* from pixel to pixel of the output */
+    int32_t row;   /* from row to row of the output */
+    int32_t pitch; /* bytes from kernel row to kernel row */
+    int32_t next;  /* bytes from the last kernel row to the first one of the next row of outputs */
+    uint32_t filter;
+    const int16_t *inputs;
 } nn_dsp_pairs_of_rows;
 
-void nn_dsp_pairs(nn_dsp_pairs_of_rows *p);
-void nn_dsp_pairs_zero(nn_dsp_pairs_of_rows *p); /* its shift is 0 */
+#define NN_DSP_PAIRS 6
+#define NN_DSP_PAIRS_START (1 << 12)
+
+/* The shift is right, zero, left; any but left of outputs whose offset is -128. 8: the pitch is 8 inputs. */
+typedef void nn_dsp_pairs_code(const nn_dsp_pairs_of_rows *p);
+nn_dsp_pairs_code nn_dsp_pairs, nn_dsp_pairs_zero, nn_dsp_pairs_left, nn_dsp_pairs_relu;
+nn_dsp_pairs_code nn_dsp_pairs8, nn_dsp_pairs8_zero, nn_dsp_pairs8_left, nn_dsp_pairs8_relu;
+
+typedef struct {
+    nn_dw_conv_params conv;
+    int32_t rows, pitch;                    /* of a strip: input rows, columns of each */
+    int32_t row_words;                      /* words of two columns of an expanded kernel row */
+    nn_dsp_pairs_code *left, *zero, *right; /* of channels with such shifts, as far as there are some; of other filters
+                                             * than 3x3 and other strides than 1 all NULL */
+} nn_dsp_dw_conv_params;
+
+/* Rows of pixels of four channels. */
+typedef struct {
+    int32_t pixel;   /* bytes from pixel to pixel */
+    int32_t plane;   /* bytes from channel to channel of the planes */
+    int32_t columns; /* of a row */
+    int32_t skip;    /* bytes from behind them to the next row */
+    int32_t gap;     /* the same in a plane */
+} nn_dsp_split;
+
+/* So many rows of four channels from x on to 16 bits, channel by channel. */
+void nn_dsp_planes(const int8_t *x, int16_t *plane, int32_t rows, const nn_dsp_split *split);
 
 /* Filter: see nn_depthwise_conv2d_dsp.c. As many output channels as input channels; output may be input where both have
  * one shape. */

@@ -11,19 +11,21 @@ from pipeline.types import KernelCall, QLayer, TensorSpec
 
 MAX_TAPS = 63
 """Inputs that the field of the first pixel surely sums."""
-OVERREAD = 2
-"""Columns that the loop for five or six outputs may read beyond those of the last pair."""
+PAIRS = 6
+"""Outputs of a row that nn_dsp_pairs... compute at a time, from two columns more."""
 PLANE_BYTES = 4096
 """As many input rows of four channels as fit are expanded at a time, at least those of one output row."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """rows: input rows at a time; pitch: columns of each; row_words: of an expanded kernel row."""
+    """rows: input rows at a time; pitch: columns of each; row_words: of an expanded kernel row; fast: computed by
+    nn_dsp_pairs..., which expand no filter."""
 
     rows: int
     pitch: int
     row_words: int
+    fast: bool
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
@@ -36,7 +38,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     kh, kw, oc = layer.weights.shape
     s = strip(layer)
-    scratch = _dsp.CHANNELS * (2 * s.rows * s.pitch + 4 * kh * s.row_words)
+    scratch = _dsp.CHANNELS * (2 * s.rows * s.pitch + (0 if s.fast else 4 * kh * s.row_words))
     return KernelCall(
         function="nn_depthwise_conv_t2_dsp",
         source="nn_depthwise_conv2d_dsp.c",
@@ -48,6 +50,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 rows=s.rows,
                 pitch=s.pitch,
                 row_words=s.row_words,
+                **(_pairs(layer, s) if s.fast else {}),
             ),
             calls.map_dims(specs[0].shape),
             calls.input_arg(),
@@ -71,8 +74,22 @@ def strip(layer: QLayer) -> Strip:
     assert layer.weights is not None
     kh, kw, _ = layer.weights.shape
     (sh, sw), (oh, ow, _) = layer.params["stride"], layer.output.shape
-    pairs, row_words = -(-ow // 2), -(-(kw + sw) // 2)
-    pitch = 2 * ((pairs - 1) * sw + row_words) + (OVERREAD if sw == 1 else 0)
+    row_words = -(-(kw + sw) // 2)
+    fast = (kh, kw, sh, sw) == (3, 3, 1, 1)
+    pitch = PAIRS * -(-ow // PAIRS) + 2 if fast else 2 * ((-(-ow // 2) - 1) * sw + row_words)
     outputs = max(1, (PLANE_BYTES // (2 * _dsp.CHANNELS * pitch) - kh) // sh + 1)
     outputs = min(oh, outputs)
-    return Strip((outputs - 1) * sh + kh, pitch, row_words)
+    return Strip((outputs - 1) * sh + kh, pitch, row_words, fast)
+
+
+def _pairs(layer: QLayer, s: Strip) -> dict[str, str]:
+    """The functions that compute the channels of a layer, by the direction of their shifts."""
+    assert layer.shift is not None
+    name = "nn_dsp_pairs8" if s.pitch == PAIRS + 2 else "nn_dsp_pairs"
+    right = "_relu" if layer.output.quantization.zero_point == -128 else ""
+    directions = {
+        "left": (layer.shift > 0, "_left"),
+        "zero": (layer.shift == 0, "_zero"),
+        "right": (layer.shift < 0, right),
+    }
+    return {field: name + suffix for field, (channels, suffix) in directions.items() if channels.any()}
