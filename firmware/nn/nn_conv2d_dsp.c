@@ -7,7 +7,8 @@
  * Filter: for every four output channels, every piece of the plan: words of four inputs. Slot s of a word, 2 bits from
  * bit 2 s on: slots 2 t and 2 t + 8 (t = 0..3) hold w + 1 of the first channel of a pair at one input and the next,
  * slots 2 t + 7 and 2 t + 15, modulo 16, w of the second channel; t / 2 is the pair of inputs, t % 2 that of channels.
- * Behind the inputs of a piece all slots are 0. */
+ * Behind the inputs of a piece all slots are 0. Inputs are in the order of the expanded rows: of every four channels
+ * 0, 2, 1, 3 where nn_dsp_expand writes them. */
 #include <arm_acle.h>
 #include <stdbool.h>
 #include <stddef.h>

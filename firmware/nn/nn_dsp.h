@@ -126,8 +126,8 @@ static inline void nn_dsp_clamp(int8_t *x, int32_t count, nn_activation limits) 
     for (int32_t i = 0; i < count; i++) x[i] = (int8_t)nn_clamp(x[i], limits.min, limits.max);
 }
 
-/* Expands granules, one or more, of 4 * words inputs to 16 bits; appends their running totals behind *totals and
- * returns where they end. */
+/* Expands granules, one or more, of 4 * words inputs to 16 bits, every four in the order 0, 2, 1, 3; appends their
+ * running totals behind *totals and returns where they end. */
 uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words);
 
 /* Plan: the pieces of every window, one entry each: kernel row, first granule, the one behind the last, words of
@@ -200,17 +200,27 @@ void nn_depthwise_conv_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_params
                               const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
                               const int32_t *quant, const nn_dims *output_dims, int8_t *output);
 
-/* Adds the sums of so many outputs over the inputs x to end, a multiple of eight, to totals; sum: of these inputs.
- * Returns the filter behind them. */
-const uint32_t *nn_dsp_products4(const int16_t *x, const uint32_t *filter, int32_t *totals, int32_t sum,
-                                 const int16_t *end);
-const uint32_t *nn_dsp_products8(const int16_t *x, const uint32_t *filter, int32_t *totals, int32_t sum,
-                                 const int16_t *end);
+/* Outputs of a dense layer: of shifts to the right; of any. */
+nn_dsp_code nn_dsp_dense_right, nn_dsp_dense_any;
+
+/* The expanded input of a dense layer. */
+typedef struct {
+    nn_dsp_code *write;
+    int32_t offset;         /* twice the output offset, plus one */
+    const int16_t *x;       /* a multiple of eight */
+    const uint16_t *totals; /* running, 0 and behind every interval */
+    int32_t interval;       /* bytes */
+    const int16_t *end;
+} nn_dsp_features;
+
+void nn_dsp_dense(const nn_dsp_features *x, const uint32_t *filter, const int32_t *quant, int8_t *output,
+                  int32_t outputs);
 
 /* interval: inputs after which no field has overflown, a multiple of eight. */
 typedef struct {
     nn_fc_params fc;
     int32_t interval;
+    nn_dsp_code *write;
 } nn_dsp_fc_params;
 
 /* Filter: see nn_dense_dsp.c. */

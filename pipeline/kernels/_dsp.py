@@ -60,6 +60,14 @@ def fits(weights: Integers) -> bool:
     return bool((lowest >= limits[:, 0]).all() and (highest <= limits[:, 1]).all())
 
 
+def expanded(weights: Integers) -> Integers:
+    """weights (channels, inputs), the inputs in the order that nn_dsp_expand leaves them in: of every four 0, 2, 1, 3;
+    the last, incomplete four as they are."""
+    whole = weights.shape[1] - weights.shape[1] % WORD
+    fours = weights[:, :whole].reshape(len(weights), -1, WORD)[:, :, [0, 2, 1, 3]]
+    return np.concatenate([fours.reshape(len(weights), whole), weights[:, whole:]], axis=1)
+
+
 def pack(weights: Integers) -> NDArray[np.uint32]:
     """uint32 (blocks, words): weights (channels, inputs) of one piece, CHANNELS channels a block, WORD inputs a word;
     layout: firmware/nn/nn_conv2d_dsp.c. Missing channels are 0; behind the last input all slots are 0."""

@@ -52,6 +52,10 @@ class Plan:
     def pixel(self) -> int:
         return self.granules * self.granule
 
+    def expanded(self, channels: int) -> bool:
+        """Whether inputs of so many channels are expanded by nn_dsp_expand."""
+        return not self.gathered and self.pixel == channels and self.granule % _dsp.WORD == 0
+
     def words(self, piece: Piece) -> int:
         """Words of filter of a piece."""
         return -(-(piece.last - piece.first) * self.granule // _dsp.WORD)
@@ -245,6 +249,8 @@ def scratch_bytes(channels: int, kernel_height: int, size: int, width: int, p: P
 def pack(filters: NDArray[np.int64], p: Plan) -> NDArray[np.uint32]:
     """uint32 words of filters (channels, kh, kw, ic), for every block of channels, every piece of the plan."""
     runs = _runs(filters, p.pixel)
+    if p.expanded(filters.shape[3]):
+        runs = np.stack([_dsp.expanded(row) for row in runs.transpose(1, 0, 2)], axis=1)
     parts = [_dsp.pack(runs[:, piece.row, piece.first * p.granule : piece.last * p.granule]) for piece in p.pieces]
     return np.concatenate(parts, axis=1).ravel()
 

@@ -21,7 +21,7 @@ def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
-    assert layer.weights is not None
+    assert layer.weights is not None and layer.shift is not None
     packing.require_range(layer)
     outputs, features = layer.weights.shape
     rows = _ternary.rows(layer)
@@ -32,7 +32,12 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         source="nn_dense_dsp.c",
         args=(
             calls.CTX,
-            calls.params("nn_dsp_fc_params", fc=calls.fc_fields(layer, specs[0]), interval=length),
+            calls.params(
+                "nn_dsp_fc_params",
+                fc=calls.fc_fields(layer, specs[0]),
+                interval=length,
+                write="nn_dsp_dense_right" if layer.shift.max() < 0 else "nn_dsp_dense_any",
+            ),
             calls.map_dims(specs[0].shape),
             calls.input_arg(),
             calls.dims(outputs, 1, 1, features),
@@ -56,7 +61,7 @@ def interval(rows: NDArray[np.int64]) -> int:
 
 def pack(rows: NDArray[np.int64]) -> NDArray[np.uint32]:
     """uint32 words of ternary rows (outputs, features); layout: the C file."""
-    blocks = _dsp.pack(rows)
+    blocks = _dsp.pack(_dsp.expanded(rows))
     blocks = np.pad(blocks, ((0, 0), (0, blocks.shape[1] % 2)))
     pairs = [blocks[i : i + BLOCK // _dsp.CHANNELS] for i in range(0, len(blocks), BLOCK // _dsp.CHANNELS)]
     return np.concatenate([pair.T.ravel() for pair in pairs])
