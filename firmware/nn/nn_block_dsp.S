@@ -175,57 +175,69 @@
 .endm
 
 /* The accumulator's output, docs/ARITHMETIC.md: twice = 2 (bias + sum), q = twice * multiplier / 2^32 to the nearest,
- * saturated((q + rounding - (twice < 0)) >> shift). zero: the shift may be 0, which does not round.
+ * saturated((q + rounding - (twice < 0)) >> shift).
+ * kind: right  the shift is to the right
+ *       relu   or 0; the output offset is -128, so that of a negative sum nothing is left to round
+ *       any    or to the left, which comes first; the flags compare it with 0
  * r6 2 * bias, r7 multiplier, r8 rounding and output offset, r9 shift. second: the sum is B, else a total. */
-.macro output accumulator, zero, second
+.macro output accumulator, kind, second
     .if \second
     add     r10, r6, \accumulator, asr #13
     .else
     add     r10, r6, \accumulator, lsl #1
     .endif
+    .ifc \kind, any
+    it      lt
+    lsllt   r10, r10, r9
+    .endif
     smmlar  \accumulator, r10, r7, r8
-    .if \zero
-    it      ne
-    addne   \accumulator, \accumulator, r10, asr #31
+    .ifc \kind, any
+    itt     gt
+    addgt   \accumulator, \accumulator, r10, asr #31
+    asrgt   \accumulator, \accumulator, r9
     .else
+    .ifc \kind, right
     add     \accumulator, \accumulator, r10, asr #31
     .endif
     asr     \accumulator, \accumulator, r9
+    .endif
     ssat    \accumulator, #8, \accumulator
 .endm
 
 /* One channel of all pixels. r11 output, lr step from pixel to pixel, r12 nn_dsp_quant; advance: to the next channel. */
-.macro channel pixels, zero, second, advance, a0, a1, a2
+.macro channel pixels, kind, second, advance, a0, a1, a2
     ldmia   r12!, {r6-r9}
-    .if \zero
+    .ifc \kind, any
     cmp     r9, #0
+    it      lt
+    rsblt   r9, r9, #0
     .endif
     .if \pixels == 3
-    output  \a2, \zero, \second
+    output  \a2, \kind, \second
     strb    \a2, [r11, lr, lsl #1]
     .endif
-    output  \a1, \zero, \second
+    output  \a1, \kind, \second
     strb    \a1, [r11, lr]
-    output  \a0, \zero, \second
+    output  \a0, \kind, \second
     strb    \a0, [r11], #\advance
 .endm
 
 /* Outputs of a block, channels 1, 3, 0, 2; then the next block. */
-.macro write name, pixels, zero
+.macro write name, pixels, kind
     function \name
     str     lr, [sp, #FILTER]
     ldrd    r12, r11, [sp, #QUANT]
     ldr     lr, [sp, #STEP]
-    channel \pixels, \zero, 1, 2, r0, r1, r2
-    channel \pixels, \zero, 1, -3, r3, r4, r5
+    channel \pixels, \kind, 1, 2, r0, r1, r2
+    channel \pixels, \kind, 1, -3, r3, r4, r5
     .if \pixels == 3
     ldm     sp, {r0-r5}
-    channel 3, \zero, 0, 2, r0, r1, r2
-    channel 3, \zero, 0, 3, r3, r4, r5
+    channel 3, \kind, 0, 2, r0, r1, r2
+    channel 3, \kind, 0, 3, r3, r4, r5
     .else
     ldm     sp, {r0-r3}
-    channel 2, \zero, 0, 2, r0, r1
-    channel 2, \zero, 0, 3, r2, r3
+    channel 2, \kind, 0, 2, r0, r1
+    channel 2, \kind, 0, 3, r2, r3
     .endif
     ldr     r6, [sp, #BLOCKS]
     strd    r12, r11, [sp, #QUANT]
@@ -304,8 +316,9 @@ nn_dsp_next\pixels:
     flush   nn_dsp_flush2_more, 2, 1
     finish  nn_dsp_finish2_first, 2, 0
     finish  nn_dsp_finish2_more, 2, 1
-    write   nn_dsp_write2, 2, 0
-    write   nn_dsp_write2_zero, 2, 1
+    write   nn_dsp_write2, 2, right
+    write   nn_dsp_write2_relu, 2, relu
+    write   nn_dsp_write2_any, 2, any
     piece   nn_dsp_piece2, 2, 0
 
     blocks  3
@@ -313,8 +326,9 @@ nn_dsp_next\pixels:
     flush   nn_dsp_flush3_more, 3, 1
     finish  nn_dsp_finish3_first, 3, 0
     finish  nn_dsp_finish3_more, 3, 1
-    write   nn_dsp_write3, 3, 0
-    write   nn_dsp_write3_zero, 3, 1
+    write   nn_dsp_write3, 3, right
+    write   nn_dsp_write3_relu, 3, relu
+    write   nn_dsp_write3_any, 3, any
     piece   nn_dsp_piece3_4, 3, 4
     piece   nn_dsp_piece3_8, 3, 8
     piece   nn_dsp_piece3_16, 3, 16

@@ -1,8 +1,8 @@
 /* Ternary kernels for cores with the DSP extension (Cortex-M4, M7, M33): see nn_block_dsp.S for the idea.
  *
  * Biases are folded and doubled: 2 (bias - input zero point * sum of the channel's weights). The kernels sum inputs as
- * they are and pad with the zero point. Doubled accumulators fit 32 bits, shifts are -22 to 0 (of depthwise and dense
- * layers any above -22), multipliers positive. All by pipeline/kernels/_dsp.py. */
+ * they are and pad with the zero point. Doubled accumulators fit 32 bits, also shifted to the left; shifts to the right
+ * are at most 22, multipliers positive. All by pipeline/kernels/_dsp.py. */
 #ifndef NN_DSP_H
 #define NN_DSP_H
 
@@ -44,8 +44,9 @@ nn_dsp_code nn_dsp_piece2, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, n
 /* The first flush of a window, or one more; the end of a window without a flush, or with one. */
 nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first, nn_dsp_finish2_more;
 nn_dsp_code nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first, nn_dsp_finish3_more;
-/* Outputs; zero: some shifts are 0. */
-nn_dsp_code nn_dsp_write2, nn_dsp_write2_zero, nn_dsp_write3, nn_dsp_write3_zero;
+/* Outputs of shifts to the right; to the right or 0 where the output offset is -128; of any shift. */
+nn_dsp_code nn_dsp_write2, nn_dsp_write2_relu, nn_dsp_write2_any;
+nn_dsp_code nn_dsp_write3, nn_dsp_write3_relu, nn_dsp_write3_any;
 
 /* A window is a sequence of intervals without a flush, an interval one of pieces: inputs that lie one behind the other.
  * Records: of an interval, then of its pieces. */
@@ -68,8 +69,8 @@ typedef struct {
     char records[];
 } nn_dsp_block;
 
-/* Requantization of a channel; of the blocks above in the order 1, 3, 0, 2. rounding: nn_dsp_rounding. A shift to the
- * left, right_shift < 0, is for nn_dsp_any_output alone. */
+/* Requantization of a channel; of the blocks above in the order 1, 3, 0, 2. rounding: nn_dsp_rounding. right_shift < 0
+ * is one to the left. */
 typedef struct {
     int32_t bias, multiplier, rounding, right_shift;
 } nn_dsp_quant;

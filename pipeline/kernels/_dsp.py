@@ -22,11 +22,8 @@ SECOND_LIMITS = (-(1 << 17), (1 << 17) - 1)
 """What is left of 32 bits for the second channel."""
 MAX_INPUTS = 255
 """Inputs whose sum surely fits 16 bits: of a piece."""
-SHIFTS = (-22, 0)
+LOWEST_SHIFT = -22
 """Rounding and output offset fit beside the product: (2 * 127 + 1) * 2^21 < 2^30."""
-
-LEFT_SHIFT = 30
-"""Largest of kernels whose C code takes any shift, where the accumulator has room for it."""
 
 Integers = NDArray[np.int64]
 
@@ -36,16 +33,23 @@ def core_objection(core: str) -> str:
     return "" if core in CORES_WITH_DSP else f"{core} has no DSP instructions"
 
 
-def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str, highest_shift: int = SHIFTS[1]) -> str:
-    """Why the kernel of `kind`, which shifts results by SHIFTS[0] to highest_shift, does not compute the layer on this
-    core, "" when it does."""
+def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
+    """Why the kernel of `kind` does not compute the layer on this core, "" when it does."""
     reason = core_objection(core) or _ternary.objection(layer, kind, spec)
     if reason:
         return reason
     assert layer.shift is not None
-    if layer.shift.min() < SHIFTS[0] or layer.shift.max() > highest_shift:
-        return f"its shifts are {SHIFTS[0]} to {highest_shift}, the layer's {layer.shift.min()} to {layer.shift.max()}"
+    if layer.shift.min() < LOWEST_SHIFT:
+        return f"it shifts results to the right by at most {-LOWEST_SHIFT}, not {-layer.shift.min()}"
     return ""
+
+
+def requantization(layer: QLayer) -> str:
+    """The suffix of the code that writes the layer's outputs: see nn_dsp_write... in nn_dsp.h."""
+    assert layer.shift is not None
+    if layer.output.quantization.zero_point == -128 and layer.shift.max() <= 0:
+        return "_relu"
+    return "" if layer.shift.max() < 0 else "_any"
 
 
 def fits(weights: Integers) -> bool:

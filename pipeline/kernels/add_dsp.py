@@ -18,9 +18,8 @@ def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
     reason = _dsp.core_objection(core) or ("" if layer.kind == "add" else "it computes add layers")
     if reason:
         return reason
-    low, high = _dsp.SHIFTS
-    if not low <= layer.params["output_shift"] < high:
-        return f"the output's shift is {layer.params['output_shift']}, not {low} to {high - 1}"
+    if not _dsp.LOWEST_SHIFT <= layer.params["output_shift"] < 0:
+        return f"the output's shift is {layer.params['output_shift']}, not {_dsp.LOWEST_SHIFT} to -1"
     return "" if _largest(layer, specs) < 1 << 30 else "sums reach 2^30"
 
 

@@ -98,7 +98,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     g = geometry(layer, specs[0], p)
     distance = 2 * g.stride * p.pixel
     assert layer.shift is not None
-    variant = "_zero" if layer.shift.max() == 0 else ""
+    variant = _dsp.requantization(layer)
     same = layer.output.shape == specs[0].shape
     return KernelCall(
         function="nn_convolve_t2_dsp",

@@ -17,7 +17,7 @@ LONGEST = _dsp.MAX_INPUTS // STEP * STEP
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    return _dsp.objection(layer, "dense", specs[0], core, _dsp.LEFT_SHIFT)
+    return _dsp.objection(layer, "dense", specs[0], core)
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

@@ -29,7 +29,7 @@ class Strip:
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    reason = _dsp.objection(layer, "depthwise_conv2d", specs[0], core, _dsp.LEFT_SHIFT)
+    reason = _dsp.objection(layer, "depthwise_conv2d", specs[0], core)
     return reason or _ternary.depthwise_objection(layer, specs[0], MAX_TAPS)
 
 

@@ -116,10 +116,12 @@ def test_plans_cover_every_window_once_and_every_interval_fits(
     assert finishes == [False] * (len(plan.pieces) - 1) + [True]
 
 
-def test_a_core_without_dsp_and_a_shift_to_the_left_are_refused_with_the_reason() -> None:
+def test_a_core_without_dsp_and_a_shift_too_far_are_refused_with_the_reason() -> None:
     layer = single.layer(Geometry("conv2d", (5, 5, 8), 8, (3, 3)), np.random.default_rng(0))
     spec = TensorSpec((5, 5, 8), Quantization(1.0, 0))
     assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
     assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m3") == "cortex-m3 has no DSP instructions"
     layer.shift[2] = 1
-    assert "its shifts are -22 to 0" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.shift[2] = -23
+    assert "to the right by at most 22, not 23" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")
