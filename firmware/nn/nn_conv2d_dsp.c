@@ -124,24 +124,46 @@ static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, cons
     r->slot = r->slot + 1 == rows ? 0 : r->slot + 1;
 }
 
+/* So many inputs that are `value`; returns what follows them. */
+static int16_t *fill(int16_t *to, int32_t count, int16_t value) {
+    for (int16_t *const end = to + count; to < end;) *to++ = value;
+    return to;
+}
+
+/* The channels of one column of so many rows; returns their sum. */
+static int32_t gather_column(const nn_dims *in, const int8_t *x, int32_t rows, int16_t *to) {
+    const int32_t channels = in->c, row_bytes = in->w * channels;
+    int32_t total = 0;
+    for (int32_t c = 0; c < channels; c++) {
+        const int8_t *from = x + c;
+        int16_t *next = to + c;
+        for (int32_t left = rows; left > 0; left--, from += row_bytes, next += channels) total += *next = *from;
+    }
+    return total;
+}
+
 /* Instead of a ring: one row whose pixels are the inputs of all kernel rows in one column, from input row `top` on. */
 static void gather_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t kernel_rows,
                        int32_t top, ring *r) {
-    const int32_t pixel = params->granule, row_bytes = in->w * in->c;
+    const int32_t pixel = params->granule, channels = in->c, window = kernel_rows * channels;
+    const int32_t above = nn_clamp(-top, 0, kernel_rows), below = nn_clamp(top + kernel_rows - in->h, 0, kernel_rows);
+    const int32_t rows = nn_max(0, kernel_rows - above - below), padding = (kernel_rows - rows) * channels;
     const int16_t zero = (int16_t)-params->conv.input_offset;
     int16_t *to = r->rows;
     uint16_t *totals = (uint16_t *)(to + (r->first + r->inside + r->after) * pixel);
     int32_t total = 0;
     *totals = 0;
     for (int32_t column = -r->first; column < r->inside + r->after; column++) {
-        const bool inside = column >= 0 && column < r->inside;
-        const int8_t *x = input + top * row_bytes + column * in->c;
         int16_t *const end = to + pixel;
-        for (int32_t y = top; y < top + kernel_rows; y++, x += row_bytes) {
-            const bool padding = !inside || (uint32_t)y >= (uint32_t)in->h;
-            for (int32_t c = 0; c < in->c; c++) total += *to++ = padding ? zero : x[c];
+        if (column < 0 || column >= r->inside) {
+            to = fill(to, window, zero);
+            total += window * zero;
+        } else {
+            to = fill(to, above * channels, zero);
+            total += gather_column(in, input + ((top + above) * in->w + column) * channels, rows, to) + padding * zero;
+            to = fill(to + rows * channels, padding - above * channels, zero);
         }
-        while (to < end) *to++ = 0;
+        to = fill(to, end - to, 0);
         *++totals = (uint16_t)total;
     }
 }
@@ -298,6 +320,7 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
     c.block = (nn_dsp_block *)(c.sums + params->intervals * c.width);
     const int32_t row_bytes = c.width * c.channels;
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {
+        if (params->last_width > 0 && y + 1 == output_dims->h) c.width = c.rows.inside = params->last_width;
         const int32_t top = y * conv->stride.h - conv->padding.h;
         if (params->gathered) gather_row(params, input_dims, input, filter_dims->h, top, &c.rows);
         c.rows.next = nn_max(c.rows.next, top);
@@ -305,6 +328,6 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
             expand_row(params, input_dims, input, c.height, &c.rows);
         }
         compute_row(&c, filter, output);
-        nn_dsp_clamp(output, row_bytes, conv->activation);
+        nn_dsp_clamp(output, c.width * c.channels, conv->activation);
     }
 }

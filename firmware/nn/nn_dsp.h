@@ -144,6 +144,7 @@ typedef struct {
     int32_t pieces, intervals, words; /* of a window, words for four channels */
     int32_t gathered;    /* not a ring, but one row: a pixel is the inputs of all kernel rows in a column */
     int32_t row_size;    /* inputs that an expanded row takes, with what lies behind them */
+    int32_t last_width;  /* 0, or columns of the last row, of a 1x1 convolution whose pixels are cut into rows */
     nn_dsp_code *piece3; /* NULL: all blocks have two pixels */
     nn_dsp_code *write2, *write3;
 } nn_dsp_conv_params;

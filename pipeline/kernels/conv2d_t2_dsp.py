@@ -17,7 +17,7 @@ DISTANCES = (4, 8, 16, 32, 40, 64, 128, 256)
 GO_ON, FLUSH, FLUSH_MORE, FINISH, FINISH_MORE = range(5)
 PIECE_BYTES, INTERVAL_BYTES, QUANT_BYTES, BLOCK_BYTES = 16, 8, 16, 12
 MAX_PIECES = 255
-ROW_BYTES = 3584
+ROW_BYTES = 3328
 """Inputs of a 1x1 convolution are cut into rows that take no more."""
 WORD_COST = {True: 23 / 3, False: 17 / 2}
 PIECE_COST, FLUSH_COST = 4, 10
@@ -70,12 +70,13 @@ class Plan:
 @dataclass(frozen=True)
 class Geometry:
     """The convolution as the C file sees it: columns that no window reads left out, and of a 1x1 convolution with
-    stride 1, which knows no neighbours, rows of any width."""
+    stride 1, which knows no neighbours, rows of any width; last_width: of the last one, 0 when it is like the others."""
 
     input: tuple[int, int, int]
     output: tuple[int, int, int]
     column_step: int
     stride: int
+    last_width: int = 0
 
     def columns(self, kernel_width: int) -> int:
         """Columns of an expanded row."""
@@ -116,6 +117,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 words=sum(p.words(piece) for piece in p.pieces),
                 gathered=int(p.gathered),
                 row_size=row_size(g, p, kw),
+                last_width=g.last_width,
                 piece3=f"nn_dsp_piece3_{distance}" if distance in DISTANCES else 0,
                 write2=f"nn_dsp_write2{variant}",
                 write3=f"nn_dsp_write3{variant}" if distance in DISTANCES else 0,
@@ -220,15 +222,20 @@ def geometry(layer: QLayer, spec: TensorSpec, p: Plan) -> Geometry:
         return Geometry((ih, iw, ic), (oh, ow, oc), 1, stride[1])
     if (kh, *stride) == (1, 1, 1):
         width = _row_width(oh * ow, p.pixel)
-        ih, iw, oh, ow = oh * ow // width, width, oh * ow // width, width
+        rows = -(-oh * ow // width)
+        return Geometry((rows, width, ic), (rows, width, oc), 1, 1, oh * ow % width)
     return Geometry((ih, iw, ic), (oh, ow, oc), stride[1], 1)
 
 
 def _row_width(pixels: int, pixel: int) -> int:
-    """The cheapest width of rows that `pixels` pixels can be cut into."""
+    """The cheapest width of rows that `pixels` pixels can be cut into; the last one may be narrower."""
     three = 2 * pixel in DISTANCES
-    widths = [w for w in range(1, pixels + 1) if pixels % w == 0 and (w == 1 or 2 * w * pixel <= ROW_BYTES)]
-    return min(widths, key=lambda w: (pixels // w * sum(4 * max(n, 2) + 3 for n in _dsp.blocks(w, three)), w))
+
+    def cost(width: int) -> int:
+        return sum(4 * max(n, 2) + 3 for n in _dsp.blocks(width, three)) + 1 if width else 0
+
+    widths = range(1, min(pixels, max(1, ROW_BYTES // (2 * pixel))) + 1)
+    return min(widths, key=lambda w: (pixels // w * cost(w) + cost(pixels % w), w))
 
 
 def row_size(g: Geometry, p: Plan, kernel_width: int) -> int:
