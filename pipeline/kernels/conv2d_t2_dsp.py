@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import calls, packing
-from pipeline.kernels import _dsp
+from pipeline.kernels import _dsp, _ternary
 from pipeline.types import KernelCall, QLayer, TensorSpec
 
 DISTANCES = (4, 8, 16, 32, 40, 64, 128, 256)
@@ -87,6 +87,8 @@ def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
     reason = _dsp.objection(layer, "conv2d", specs[0], core)
     if reason:
         return reason
+    if not _dsp.second_channels_fit(_ternary.rows(layer)):
+        return "a sum over its window takes more than 18 bits"
     return "" if plan(layer) else "its windows have too many pieces"
 
 

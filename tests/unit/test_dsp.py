@@ -125,3 +125,17 @@ def test_a_core_without_dsp_and_a_shift_too_far_are_refused_with_the_reason() ->
     assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
     layer.shift[2] = -23
     assert "to the right by at most 22, not 23" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")
+
+
+def test_a_second_channel_whose_sum_leaves_its_field_is_refused() -> None:
+    """No flush moves it to a total: what is in place b has 18 bits for the whole window."""
+    spec = TensorSpec((3, 3, 256), Quantization(1.0, 0))
+    layer = single.layer(Geometry("conv2d", spec.shape, 2, (3, 3)), np.random.default_rng(0), 0.3)
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.weights[0] = 1
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.weights[1] = 0
+    layer.weights.reshape(2, -1)[1, :1023] = -1
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.weights.reshape(2, -1)[1, :1024] = -1
+    assert "more than 18 bits" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")
