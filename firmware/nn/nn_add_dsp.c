@@ -11,6 +11,17 @@ static void tabulate(int32_t *table, int offset, int32_t mult, int shift) {
     }
 }
 
+/* Sums of `count` inputs from the tables on; ties: see nn_dsp_output. */
+static inline void add(const int32_t *table1, const int32_t *table2, const uint8_t *x, const uint8_t *y, int32_t count,
+                       nn_dsp_quant q, const bool ties, int8_t *to) {
+    int8_t *const end = to + count;
+    for (; to < end - 3; to += 4, x += 4, y += 4) {
+#pragma GCC unroll 4
+        for (int32_t i = 0; i < 4; i++) to[i] = nn_dsp_output(table1[x[i]] + table2[y[i]], &q, ties);
+    }
+    while (to < end) *to++ = nn_dsp_output(table1[*x++] + table2[*y++], &q, true);
+}
+
 void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims,
                                const int8_t *input1, const int8_t *input2, int8_t *output) {
     int32_t *const table1 = ctx->buf, *const table2 = table1 + VALUES;
@@ -20,11 +31,10 @@ void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *param
     nn_dsp_quant q = {.multiplier = params->output_mult, .right_shift = -params->output_shift};
     q.rounding = nn_dsp_rounding(params->output_offset, q.right_shift);
     const uint8_t *x = (const uint8_t *)input1, *y = (const uint8_t *)input2;
-    int8_t *to = output, *const end = output + count;
-    for (; to < end - 3; to += 4, x += 4, y += 4) {
-#pragma GCC unroll 4
-        for (int32_t i = 0; i < 4; i++) to[i] = nn_dsp_output(table1[x[i]] + table2[y[i]], &q, false);
+    if (params->output_offset == INT8_MIN) {
+        add(table1, table2, x, y, count, q, false, output);
+    } else {
+        add(table1, table2, x, y, count, q, true, output);
     }
-    while (to < end) *to++ = nn_dsp_output(table1[*x++] + table2[*y++], &q, false);
     nn_dsp_clamp(output, count, params->activation);
 }

@@ -21,7 +21,7 @@ static_assert(offsetof(nn_dsp_block, records) == 12, "as in nn_block_dsp.S");
 static_assert(sizeof(nn_dsp_interval) == 8 && sizeof(nn_dsp_piece) == 16, "as in nn_block_dsp.S");
 
 /* The ring of expanded rows. */
-typedef struct {
+typedef struct nn_dsp_ring {
     int16_t *rows;
     int32_t size;   /* inputs of a row, with the totals behind them */
     int32_t first;  /* column of the ring that holds the input's column 0 */
@@ -142,8 +142,7 @@ static int32_t gather_column(const nn_dims *in, const int8_t *x, int32_t rows, i
     return total;
 }
 
-/* Instead of a ring: one row whose pixels are the inputs of all kernel rows in one column, from input row `top` on. */
-static void gather_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t kernel_rows,
+void nn_dsp_gather_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t kernel_rows,
                        int32_t top, ring *r) {
     const int32_t pixel = params->granule, channels = in->c, window = kernel_rows * channels;
     const int32_t above = nn_clamp(-top, 0, kernel_rows), below = nn_clamp(top + kernel_rows - in->h, 0, kernel_rows);
@@ -305,7 +304,7 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
                         const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     const nn_conv_params *conv = &params->conv;
     const int32_t column_stride = conv->stride.w / params->column_step;
-    convolution c = {.params = params, .plan = plan, .height = params->gathered ? 1 : filter_dims->h};
+    convolution c = {.params = params, .plan = plan, .height = params->gather ? 1 : filter_dims->h};
     c.width = output_dims->w;
     c.channels = output_dims->c;
     c.whole = c.channels / NN_DSP_CHANNELS;
@@ -322,9 +321,9 @@ void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params,
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {
         if (params->last_width > 0 && y + 1 == output_dims->h) c.width = c.rows.inside = params->last_width;
         const int32_t top = y * conv->stride.h - conv->padding.h;
-        if (params->gathered) gather_row(params, input_dims, input, filter_dims->h, top, &c.rows);
+        if (params->gather) params->gather(params, input_dims, input, filter_dims->h, top, &c.rows);
         c.rows.next = nn_max(c.rows.next, top);
-        while (!params->gathered && c.rows.next < top + c.height) {
+        while (!params->gather && c.rows.next < top + c.height) {
             expand_row(params, input_dims, input, c.height, &c.rows);
         }
         compute_row(&c, filter, output);

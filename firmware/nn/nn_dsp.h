@@ -104,19 +104,20 @@ static inline void nn_dsp_unpack_quant(const int32_t *packed, int32_t blocks, in
     }
 }
 
-/* The output of a sum; twice: 2 (bias + sum); zero: the shift is 0, which does not round. */
-static inline int8_t nn_dsp_output(int32_t twice, const nn_dsp_quant *quant, const bool zero) {
+/* The output of a sum; twice: 2 (bias + sum). The shift is not to the left; ties: it rounds those of negative sums away
+ * from zero, which neither a shift of 0 nor an output offset of -128 needs. */
+static inline int8_t nn_dsp_output(int32_t twice, const nn_dsp_quant *quant, const bool ties) {
     int32_t q;
     __asm("smmlar %0, %1, %2, %3" : "=r"(q) : "r"(twice), "r"(quant->multiplier), "r"(quant->rounding));
-    if (!zero) q = (q + (twice >> 31)) >> quant->right_shift;
+    if (ties) q += twice >> 31;
+    q >>= quant->right_shift;
     __asm("ssat %0, #8, %0" : "+r"(q));
     return (int8_t)q;
 }
 
 /* The same, whatever the shift. */
 static inline int8_t nn_dsp_any_output(int32_t twice, const nn_dsp_quant *quant) {
-    if (quant->right_shift > 0) return nn_dsp_output(twice, quant, false);
-    if (quant->right_shift == 0) return nn_dsp_output(twice, quant, true);
+    if (quant->right_shift >= 0) return nn_dsp_output(twice, quant, quant->right_shift > 0);
     const int32_t q = nn_requantize(twice / 2, quant->multiplier, -quant->right_shift) + quant->rounding;
     return (int8_t)nn_clamp(q, INT8_MIN, INT8_MAX);
 }
@@ -136,16 +137,24 @@ uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t 
 #define NN_DSP_PLAN_BYTES 5
 enum { NN_DSP_GO_ON, NN_DSP_FLUSH_FIRST, NN_DSP_FLUSH_MORE, NN_DSP_FINISH_FIRST, NN_DSP_FINISH_MORE };
 
+/* Instead of a ring of rows: one row whose pixels are the inputs of all kernel rows in one column, from input row `top`
+ * on. */
+struct nn_dsp_conv_params;
+struct nn_dsp_ring;
+typedef void nn_dsp_gather(const struct nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input,
+                           int32_t kernel_rows, int32_t top, struct nn_dsp_ring *r);
+nn_dsp_gather nn_dsp_gather_row;
+
 /* The input is expanded to 16 bits, row by row, into a ring of as many rows as the kernel has. Only every
  * `column_step`-th column is. A pixel takes `granules` granules of `granule` inputs. */
-typedef struct {
+typedef struct nn_dsp_conv_params {
     nn_conv_params conv;
     int32_t column_step, granules, granule;
     int32_t pieces, intervals, words; /* of a window, words for four channels */
-    int32_t gathered;    /* not a ring, but one row: a pixel is the inputs of all kernel rows in a column */
-    int32_t row_size;    /* inputs that an expanded row takes, with what lies behind them */
-    int32_t last_width;  /* 0, or columns of the last row, of a 1x1 convolution whose pixels are cut into rows */
-    nn_dsp_code *piece3; /* NULL: all blocks have two pixels */
+    int32_t row_size;                 /* inputs that an expanded row takes, with what lies behind them */
+    int32_t last_width;    /* 0, or columns of the last row, of a 1x1 convolution whose pixels are cut into rows */
+    nn_dsp_gather *gather; /* nn_dsp_gather_row, or NULL: there is a ring */
+    nn_dsp_code *piece3;   /* NULL: all blocks have two pixels */
     nn_dsp_code *write2, *write3;
 } nn_dsp_conv_params;
 
