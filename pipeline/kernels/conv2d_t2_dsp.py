@@ -70,7 +70,7 @@ class Plan:
 @dataclass(frozen=True)
 class Geometry:
     """The convolution as the C file sees it: columns that no window reads left out, and of a 1x1 convolution with
-    stride 1, which knows no neighbours, rows of any width; last_width: of the last one, 0 when it is like the others."""
+    stride 1, which knows no neighbours, rows of any width; last_width: of the last one, 0 when it is as wide."""
 
     input: tuple[int, int, int]
     output: tuple[int, int, int]

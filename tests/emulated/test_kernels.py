@@ -109,6 +109,40 @@ def assert_same_bits(
                 assert np.array_equal(result.output, output.ravel()), f"{layer.name} {layer.kind} {layer.params}"
 
 
+def every_requantization(shape: single.Shape) -> QModel:
+    """Layers with shifts to the right, some 0 and some to the left, each with a ReLU's zero point and with another."""
+    random = np.random.default_rng(0)
+    kinds = [
+        single.Geometry("conv2d", shape, 9, (3, 3)),
+        single.Geometry("conv2d", shape, 6, (1, 1)),
+        single.Geometry("depthwise_conv2d", shape, shape[2], (3, 3)),
+        single.Geometry("depthwise_conv2d", shape, shape[2], (3, 3), padding="valid"),
+        single.Geometry("depthwise_conv2d", shape, shape[2], (5, 2), (2, 1)),
+        single.Geometry("dense", shape, 11),
+    ]
+    layers = []
+    for g in kinds:
+        for highest in (-1, 0, 2):
+            for zero_point in (-128, 3):
+                layer = single.layer(g, random, name=f"layer{len(layers)}")
+                assert layer.shift is not None
+                shift = layer.shift.copy()
+                shift[1::2] = np.arange(len(shift[1::2])) % 2 + highest - 1
+                bias = random.integers(-60, 60, g.channels).astype(np.int32)  # few outputs are saturated
+                output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+                layers.append(replace(layer, bias=bias, shift=shift, output=output))
+    return single.model(layers, shape, -5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(30, 13, 6), (25, 5, 8)], ids=["wide", "narrow"])
+def test_shifts_of_every_direction_on_cores_with_dsp(shape: single.Shape, tmp_path: Path) -> None:
+    model, target = every_requantization(shape), CORES["cortex-m4f"]
+    calls = [select.kernel(layer, model.input_specs(layer), target) for layer in model.layers]
+    assert all(call is not None and call.function.endswith("_dsp") for call in calls)
+    assert_same_bits(model, target, single.inputs(model, np.random.default_rng(0), 1), tmp_path)
+
+
 def sums_and_means(seed: int) -> QModel:
     """Sums and means of layers with all kinds of scales, zero points, limits, windows and channels."""
     random = np.random.default_rng(seed)
