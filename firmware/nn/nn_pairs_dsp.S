@@ -162,7 +162,8 @@
  *     r0     input           r6-r11 two pixels     lr   rows left
  *     r1     bytes a pixel   r12    columns left, less two
  *     r2-r5  planes
- * Instructions of a row: 8.5 a pixel and 15; 2 more when their number is odd. */
+ * Instructions of a row: 8.5 a pixel and 13; 1.5 more when their number is odd. Words of a plane lie at odd columns where
+ * the padding is odd: stores need not be aligned. */
     function nn_dsp_planes
     push    {r4-r11, lr}
     mov     lr, r2

@@ -44,10 +44,15 @@ def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
     return ""
 
 
+def behind_relu(layer: QLayer) -> bool:
+    """Whether a negative sum gives the smallest output however it is rounded, as the zero point is that output."""
+    return layer.output.quantization.zero_point == -128
+
+
 def requantization(layer: QLayer) -> str:
     """The suffix of the code that writes the layer's outputs: see nn_dsp_write... in nn_dsp.h."""
     assert layer.shift is not None
-    if layer.output.quantization.zero_point == -128 and layer.shift.max() <= 0:
+    if behind_relu(layer) and layer.shift.max() <= 0:
         return "_relu"
     return "" if layer.shift.max() < 0 else "_any"
 

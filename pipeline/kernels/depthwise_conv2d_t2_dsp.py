@@ -86,7 +86,7 @@ def _pairs(layer: QLayer, s: Strip) -> dict[str, str]:
     """The functions that compute the channels of a layer, by the direction of their shifts."""
     assert layer.shift is not None
     name = "nn_dsp_pairs8" if s.pitch == PAIRS + 2 else "nn_dsp_pairs"
-    right = "_relu" if layer.output.quantization.zero_point == -128 else ""
+    right = "_relu" if _dsp.behind_relu(layer) else ""
     directions = {
         "left": (layer.shift > 0, "_left"),
         "zero": (layer.shift == 0, "_zero"),
