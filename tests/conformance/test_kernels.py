@@ -31,7 +31,7 @@ def output(draw: st.DrawFn) -> dict[str, object]:
 
 
 @given(st.data())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_conv2d(bits: int, data: st.DataObject) -> None:
     draw = data.draw
@@ -47,7 +47,7 @@ def test_conv2d(bits: int, data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_depthwise_conv2d(bits: int, data: st.DataObject) -> None:
     draw = data.draw
@@ -63,7 +63,7 @@ def test_depthwise_conv2d(bits: int, data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_dense(bits: int, data: st.DataObject) -> None:
     draw = data.draw
@@ -75,7 +75,7 @@ def test_dense(bits: int, data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 @pytest.mark.parametrize("kind", ["max_pool2d", "average_pool2d"])
 def test_pooling(kind: str, data: st.DataObject) -> None:
     draw = data.draw
@@ -92,7 +92,7 @@ def test_pooling(kind: str, data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 def test_add_of_two_scales(data: st.DataObject) -> None:
     draw = data.draw
     c = draw(st.integers(1, 6))
@@ -104,7 +104,7 @@ def test_add_of_two_scales(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 def test_concatenate_of_two_scales(data: st.DataObject) -> None:
     draw = data.draw
     c, d = draw(st.integers(1, 6)), draw(st.integers(1, 6))

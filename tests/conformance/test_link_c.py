@@ -84,7 +84,6 @@ payloads = st.one_of(
 frames = st.builds(wire.Frame, st.integers(0, 255), st.integers(0, 255), payloads)
 
 
-@settings(deadline=None)
 @given(frames)
 @example(wire.Frame(0, 0, b""))
 @example(wire.Frame(1, 1, b"\1" * LONGEST))
@@ -100,7 +99,6 @@ def test_encodes_every_length(harness: Harness) -> None:
         assert harness.encode(frame) == wire.encode(frame)
 
 
-@settings(deadline=None)
 @given(st.lists(frames, max_size=3))
 def test_decodes_what_the_host_sends(harness: Harness, sent: list[wire.Frame]) -> None:
     assert harness.decode(b"".join(map(wire.encode, sent))) == (sent, 0)
@@ -117,7 +115,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.booleans()) else data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.one_of(damaged(), st.binary(max_size=30)), max_size=4), frames)
 def test_a_damaged_wire_means_the_same_to_both(harness: Harness, pieces: list[bytes], last: wire.Frame) -> None:
     """The same frames survive, the same number is dropped, and the frame after the damage arrives."""
@@ -147,7 +145,6 @@ def test_every_single_bit_error_is_caught(harness: Harness) -> None:
         assert (received, dropped > 0) == ([], True), bit
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_crc_is_zlibs(harness: Harness, data: bytes) -> None:
     assert harness.crc32(data) == zlib.crc32(data)

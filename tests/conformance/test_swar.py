@@ -38,7 +38,7 @@ def convolutions(draw: st.DrawFn) -> Geometry:
 
 
 @given(convolutions(), st.integers(0, 9999), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.booleans())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 def test_conv2d(geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
     check(conv2d_t2_swar, geometry, seed, density, extreme)
 
@@ -62,7 +62,7 @@ def depthwise(draw: st.DrawFn) -> Geometry:
 
 
 @given(depthwise(), st.integers(0, 9999), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.booleans())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 def test_depthwise_conv2d(geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
     check(depthwise_conv2d_t2_swar, geometry, seed, density, extreme)
 
@@ -73,6 +73,6 @@ def test_depthwise_conv2d_whose_sums_fill_the_fields() -> None:
 
 
 @given(st.integers(1, 600), st.integers(1, 20), st.integers(0, 9999), st.sampled_from([0.0, 0.5, 1.0]), st.booleans())
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 def test_dense(features: int, units: int, seed: int, density: float, extreme: bool) -> None:
     check(dense_t2_swar, Geometry("dense", (1, 1, features), units), seed, density, extreme)

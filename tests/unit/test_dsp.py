@@ -50,7 +50,7 @@ def worst_inputs(weights: np.ndarray) -> list[np.ndarray]:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255), st.sampled_from([0.1, 0.4, 0.5, 0.66, 0.8, 1.0]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_what_fits_is_exact_and_what_does_not_overflows(seed: int, count: int, density: float) -> None:
     random = np.random.default_rng(seed)
     weights = np.where(random.random((4, count)) < density, random.choice([-1, 1], (4, count)), 0).astype(np.int64)
@@ -88,7 +88,7 @@ def test_weights_that_are_not_ternary_are_never_packed(family) -> None:
     st.tuples(st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 3, 4, 7, 16, 30, 64, 96])),
     st.sampled_from([0.0, 0.5, 0.7, 1.0]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_plans_cover_every_window_once_and_every_interval_fits(
     seed: int, shape: tuple[int, int, int], density: float
 ) -> None:
