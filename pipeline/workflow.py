@@ -46,6 +46,7 @@ from pipeline.types import (
     Dataset,
     DeviceInfo,
     Image,
+    QLayer,
     QModel,
     Sources,
     TensorSpec,
@@ -438,6 +439,8 @@ def _check_samples(dataset: Dataset) -> None:
 def _check_layers(model: QModel, folder: Path) -> None:
     """ConfigError unless the layers of a stored network fit together: a kernel in C trusts its sizes."""
     shapes = [layer.output.shape for layer in model.layers]
+    for layer in model.layers:
+        _check_integers(layer, folder)
     try:
         computed = twin.specification(model, np.zeros((1, *model.input.shape), np.int8))
         fits = [output.shape[1:] for output in computed] == shapes
@@ -446,6 +449,16 @@ def _check_layers(model: QModel, folder: Path) -> None:
         why = str(error) or type(error).__name__
     if why:
         raise ConfigError(f"{folder}: damaged QModel, its layers do not fit together ({why})", "store it again")
+
+
+def _check_integers(layer: QLayer, folder: Path) -> None:
+    """ConfigError that names an array of another type than a QLayer promises: a table of it would be cut to size."""
+    promised = {"weights": np.int8, "bias": np.int32, "multiplier": np.int32, "shift": np.int8}
+    for name, dtype in promised.items():
+        array = getattr(layer, name)
+        if array is not None and array.dtype != dtype:
+            found = f"{name} of layer {layer.name!r} are {array.dtype}, not {np.dtype(dtype)}"
+            raise ConfigError(f"{folder}: damaged QModel, {found}", "store it again")
 
 
 def _check_match(model: QModel, dataset: Dataset) -> None:
