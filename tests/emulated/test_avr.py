@@ -122,11 +122,12 @@ def test_cycles_are_true(tmp_path: Path) -> None:
         device.hello()
 
         def cycles(n: int) -> int:
-            runs = [device.run_sample(n.to_bytes(4, "little")).layer_ticks for _ in range(6)]
-            return min(int(loop) - int(nothing) for loop, nothing in runs)
+            runs = [device.run_sample(n.to_bytes(4, "little")).layer_ticks for _ in range(24)]
+            loops, nothings = zip(*runs, strict=True)  # the interrupt falls into either
+            return int(min(loops)) - int(min(nothings))
 
         base = cycles(1)
-        for n in (2, 3, 10, 1000, 2000):
+        for n in (2, 3, 10, 100, 1000):
             assert cycles(n) - base == LOOP_CYCLES * (n - 1)
         for n in (11_000, 50_000, 1_000_000):
             expected = LOOP_CYCLES * (n - 1)
