@@ -15,8 +15,6 @@ from pipeline.types import KernelCall, QLayer, QModel, TensorSpec, Trits
 Kernels = Literal["auto", "reference"]
 FAMILIES = ("mve", "dsp", "swar")
 """Core families of optimised kernels, the fastest first: the ending of a module's name in pipeline/kernels."""
-
-
 FILTER = "filter"
 """The table that holds a layer's weights, in every kernel."""
 DEFAULT = FirmwareConfig()
@@ -34,7 +32,7 @@ def calls(
     for name in wanted:
         if name not in names:
             raise ConfigError(*registry.unknown(f"layer in firmware.layer_trits_per_byte of {model.name}", name, names))
-    if board.is_avr and 5 in (firmware.trits_per_byte, *wanted.values()):
+    if board.is_avr and packing.BYTE_TRITS in (firmware.trits_per_byte, *wanted.values()):
         message = f"board {board.name!r}: no weights at 5 trits a byte, its RAM does not hold them expanded"
         raise UnsupportedError(message, "trits_per_byte = 4")
     for i, name in enumerate(names):
@@ -59,9 +57,9 @@ def _required(call: KernelCall | None, layer: QLayer) -> KernelCall:
 def _expand_where_room(model: QModel, chosen: list[KernelCall | None], layers: Sequence[int]) -> None:
     """Replaces calls by expanding ones, the largest filter first, as long as the arena stays as large as it is."""
     room = planner.plan(model, chosen).arena_bytes
-    candidates = [(i, _expanding(chosen[i], model.layers[i])) for i in layers]
-    for i, call in sorted(candidates, key=lambda c: -c[1].tables[FILTER].nbytes if c[1] else 0):
-        before, chosen[i] = chosen[i], call or chosen[i]
+    expanding = {i: call for i in layers if (call := _expanding(chosen[i], model.layers[i]))}
+    for i in sorted(expanding, key=lambda i: -expanding[i].tables[FILTER].nbytes):
+        before, chosen[i] = chosen[i], expanding[i]
         if planner.plan(model, chosen).arena_bytes > room:
             chosen[i] = before
 

@@ -1,4 +1,4 @@
-"""Samples to the device, results back: the sender's side of INPUT and RUN.
+"""Samples to the device, results back: the sender's side of INPUT, DELTA and RUN.
 
 A sample travels as INPUT pieces, sent ahead as far as the device's credit reaches, and a RUN. After a loss the host
 goes back to the first byte the device has not confirmed (go-back-N) and becomes careful: smaller pieces, and no piece

@@ -63,6 +63,13 @@ class Message:
     reply_tail: str = ""
 
 
+_TICKET = Field("ticket", "u32", "number of this transfer, 1 or more, rising")
+_RECEIVED = (
+    Field("ticket", "u32", "ticket the device is at"),
+    Field("received", "u32", "elements of it received without a gap"),
+)
+"""The reply to a piece of a sample."""
+
 MESSAGES = (
     Message(
         "HELLO",
@@ -90,14 +97,8 @@ MESSAGES = (
         0x02,
         "A piece of one sample. Pieces arrive in order; a repeated one is answered and ignored. The first piece of a "
         "higher ticket starts a new sample; pieces of a ticket already run are answered and ignored.",
-        (
-            Field("ticket", "u32", "number of this transfer, 1 or more, rising"),
-            Field("offset", "u32", "first byte of the piece"),
-        ),
-        (
-            Field("ticket", "u32", "ticket the device is at"),
-            Field("received", "u32", "bytes of it received without a gap"),
-        ),
+        (_TICKET, Field("offset", "u32", "first element of the piece")),
+        _RECEIVED,
         request_tail="int8 elements",
     ),
     Message(
@@ -164,15 +165,12 @@ MESSAGES = (
         "A piece of one sample, as INPUT, told by its differences to another sample, the base: the last one that was "
         "run with `keep` set. Pieces of a sample may be INPUT or DELTA. Unknown to devices without memory for a base.",
         (
-            Field("ticket", "u32", "number of this transfer, 1 or more, rising"),
+            _TICKET,
             Field("base", "u32", "ticket of the base; refused with NO_BASE when the device has another or none"),
             Field("offset", "u32", "first element of the piece"),
             Field("bits", "u8", f"width of a difference, {DELTA_BITS[0]} to {DELTA_BITS[-1]}"),
         ),
-        (
-            Field("ticket", "u32", "ticket the device is at"),
-            Field("received", "u32", "elements of it received without a gap"),
-        ),
+        _RECEIVED,
         request_tail="differences modulo 256, two's complement, each `bits` wide, from the low bits of the first byte "
         "on: as many as the bytes hold, at most up to the sample's end",
     ),
