@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,17 @@ with _silent_stderr():
             tf.config.threading.set_intra_op_parallelism_threads(THREADS)
             tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 
-__all__ = ["compiled", "input_gradient", "keras", "qkeras", "tf", "to_numpy", "value_and_gradients", "vjp"]
+__all__ = [
+    "compiled",
+    "constant_to_pull",
+    "input_gradient",
+    "keras",
+    "qkeras",
+    "tf",
+    "to_numpy",
+    "value_and_gradients",
+    "vjp",
+]
 
 Tensor = Any
 
@@ -84,18 +95,39 @@ def compiled(
 
 def vjp(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Any, Callable[[Any], Tensor]]:
     """(f(x), pull) where pull(v) = grad_x <v, f(x)>, shaped like x. Both can be differentiated again. f(x) and v: a
-    tensor, or equally long lists of them, whose products are added up. f may set variables inside a `compiled` graph.
+    tensor, or equally long lists of them, whose products are added up. f may set variables inside a `compiled` graph;
+    what it computes by `constant_to_pull` has no part in pull(v).
     """
     if JAX:
-        outer = _scope()
-        y, pull_back, state = jax.vjp(_with_assignments(function, outer), x, has_aux=True)
-        outer.update(state)
-        return y, lambda v: pull_back(v)[0]
+        return _vjp_jax(function, x)
     tape = tf.GradientTape(persistent=True)
-    with tape:
+
+    def unrecorded(compute: Callable[[], Any]) -> Any:
+        with tape.stop_recording():
+            return compute()
+
+    with tape, _computing_constants(unrecorded):
         tape.watch(x)
         y = function(x)
     return y, lambda v: tape.gradient(y, x, output_gradients=v)
+
+
+def constant_to_pull(compute: Callable[[], Any]) -> Any:
+    """compute(): a constant for the innermost `vjp` around this call, though not for gradients around that; without a
+    `vjp` nothing special."""
+    return _constant.get()(compute)
+
+
+_constant: ContextVar[Callable[[Callable[[], Any]], Any]] = ContextVar("constant", default=lambda compute: compute())
+
+
+@contextmanager
+def _computing_constants(how: Callable[[Callable[[], Any]], Any]) -> Iterator[None]:
+    token = _constant.set(how)
+    try:
+        yield
+    finally:
+        _constant.reset(token)
 
 
 def input_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -136,6 +168,23 @@ def to_numpy(x: Tensor) -> NDArray[Any]:
 
 # JAX differentiates and compiles pure functions. Inside a keras.StatelessScope, variables live in a mapping from their
 # id to their value; what a function sets there leaves it as a second result.
+
+
+def _vjp_jax(function: Callable[[Tensor], Any], x: Tensor) -> tuple[Any, Callable[[Any], Tensor]]:
+    """`vjp`. A first evaluation finds the constants; the compiler computes what both have in common once."""
+    outer, constants = _scope(), []
+
+    def found(compute: Callable[[], Any]) -> Any:
+        constants.append(compute())
+        return constants[-1]
+
+    with _computing_constants(found):
+        _with_assignments(function, outer)(x)
+    again = iter(constants)
+    with _computing_constants(lambda _: next(again)):
+        y, pull_back, state = jax.vjp(_with_assignments(function, outer), x, has_aux=True)
+    outer.update(state)
+    return y, lambda v: pull_back(v)[0]
 
 
 def _compiled_jax(function: Callable[..., Any], state: Sequence[Any]) -> Callable[..., Any]:

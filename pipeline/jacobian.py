@@ -24,8 +24,7 @@ def penalty(function: Function, x: Tensor, projections: int, seed: Any) -> tuple
 
     R ~ C / (2 n batch) sum_i sum_b ||grad_x <v_ib, z_b>||^2 over n = `projections` random unit vectors v per sample
     (equation 10 there); unbiased, n = 1 is the authors' choice. seed: a keras SeedGenerator. Samples must not
-    influence one another through `function` (batch statistics of normalization layers are taken as constants would be:
-    their small cross terms are part of the estimate).
+    influence one another through `function`: statistics of the batch have to be `constant_to_pull`.
     """
     z, pull = vjp(function, x)
     total = 0.0

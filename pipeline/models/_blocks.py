@@ -11,11 +11,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.backend import keras, qkeras
+from pipeline.backend import constant_to_pull, keras, qkeras
 from pipeline.errors import ConfigError
 from pipeline.job import ModelConfig, TrainConfig
 from pipeline.quantizers import QuantizedLinear, QuantizedRelu, WeightQuantizer, of_width
 
+ops = keras.ops
 Tensor = Any
 
 RELU_INTEGER = 2
@@ -67,6 +68,23 @@ class HalfUpRelu(QuantizedRelu):
 
     def __call__(self, x: Tensor) -> Tensor:
         return super().__call__(x + HALF_UP)
+
+
+@keras.saving.register_keras_serializable(package="tritmcu")
+class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
+    """keras.layers.BatchNormalization whose batch statistics are constants to a Jacobian, not to training's gradients:
+    as on the device, no sample's answer depends on another sample."""
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        if not (training and self.trainable) or mask is not None:
+            return super().call(inputs, training=training, mask=mask)
+        others = tuple(range(len(inputs.shape) - 1))
+        mean, variance = constant_to_pull(lambda: ops.moments(inputs, axes=others))
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        return ops.batch_normalization(
+            inputs, mean, variance, axis=-1, offset=self.beta, scale=self.gamma, epsilon=self.epsilon
+        )
 
 
 @contextmanager
@@ -165,7 +183,7 @@ class Blocks:
         return max(1, round(base * self.config.width))
 
     def _normalize(self, x: Tensor, name: str) -> Tensor:
-        layer = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn")
+        layer = BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn")
         return layer(x)
 
     def quantizer(self, name: str, bits: int | None = None, channel_axes: int = 1) -> WeightQuantizer:

@@ -14,7 +14,15 @@ from typing import Any
 
 from pipeline.backend import keras
 from pipeline.job import ModelConfig, TrainConfig
-from pipeline.models._blocks import LOGIT_INTEGER, SUM_INTEGER, Blocks, QConv2D, QDense, QDepthwiseConv2D
+from pipeline.models._blocks import (
+    LOGIT_INTEGER,
+    SUM_INTEGER,
+    BatchNormalization,
+    Blocks,
+    QConv2D,
+    QDense,
+    QDepthwiseConv2D,
+)
 from pipeline.types import TensorSpec
 
 Tensor = Any
@@ -47,7 +55,7 @@ def build(dataset_input: TensorSpec, classes: int, config: ModelConfig, train: T
 
 
 def _norm(x: Tensor, name: str) -> Tensor:
-    layer = keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, scale=False, name=f"{name}_bn")
+    layer = BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, scale=False, name=f"{name}_bn")
     return layer(x)
 
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from pipeline import jacobian
 from pipeline.backend import compiled, keras, tf, to_numpy
+from pipeline.models import _blocks
 
 RNG = np.random.default_rng(3)
 INNER = RNG.normal(0, 0.5, (6, 8)).astype(np.float32)
 OUTER = RNG.normal(0, 0.5, (8, 5)).astype(np.float32)
 X = RNG.normal(0, 1, (4, 6)).astype(np.float32)
+EPSILON = 1e-3
+"""Of normalization."""
 
 
 def network(x, outer=OUTER):
@@ -100,3 +109,80 @@ def test_unit_vectors_have_length_one_and_no_direction():
     assert np.allclose(np.linalg.norm(v, axis=1), 1, atol=1e-5)
     assert np.abs(v.mean(axis=0)).max() < 0.04
     assert np.allclose(v.T @ v / len(v), np.eye(3) / 3, atol=0.03)
+
+
+def test_statistics_of_the_batch_are_constants_to_the_jacobian_and_not_to_its_gradient():
+    """x -> normalize(x W) a, one output: dz/dx = W (a gamma / deviation), where the deviation depends on W."""
+    gamma = np.array([0.5, 2.0, 1.0, 1.5], np.float32)
+    layer = _blocks.BatchNormalization(epsilon=EPSILON, gamma_initializer=keras.initializers.Constant(gamma))
+    weights, answer = tf.Variable(FIRST[:, :4]), OUTER[:4, :1]
+
+    def half_square(w) -> float:
+        deviation = np.sqrt((X.astype(np.float64) @ w).var(axis=0) + EPSILON)
+        return 0.5 * float(np.sum((w @ (answer * (gamma / deviation)[:, None])) ** 2))
+
+    def function(x):
+        return tf.matmul(layer(tf.matmul(x, weights), training=True), answer)
+
+    with tf.GradientTape() as tape:
+        _, penalty = jacobian.penalty(function, tf.constant(X), 1, keras.random.SeedGenerator(1))
+    assert float(penalty) == pytest.approx(half_square(FIRST[:, :4]), rel=1e-5)
+    gradient = to_numpy(tape.gradient(penalty, weights))
+    for place in ((0, 0), (3, 1), (5, 3)):
+        step = np.zeros((6, 4))
+        step[place] = 1e-4
+        numeric = (half_square(FIRST[:, :4] + step) - half_square(FIRST[:, :4] - step)) / 2e-4
+        assert gradient[place] == pytest.approx(numeric, rel=1e-2, abs=1e-5)
+    assert np.allclose(layer.moving_mean, 0.01 * (X @ FIRST[:, :4]).mean(axis=0), atol=1e-6), "moved once"
+
+
+def test_outside_of_a_jacobian_the_layer_is_that_of_keras():
+    ours, theirs = _blocks.BatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    for training in (True, False):
+        results = []
+        for layer in (ours, theirs):
+            with tf.GradientTape() as tape:
+                x = tf.constant(X)
+                tape.watch(x)
+                y = layer(x, training=training)
+                loss = tf.reduce_sum(y**3)
+            results.append([to_numpy(v) for v in (y, tape.gradient(loss, x), *layer.weights)])
+        for a, b in zip(*results, strict=True):
+            assert np.array_equal(a, b)
+
+
+ON_BOTH = """
+import json
+import numpy as np
+from pipeline import jacobian
+from pipeline.backend import compiled, keras, to_numpy, value_and_gradients
+from pipeline.models import _blocks
+
+x, inner, outer = (np.random.default_rng(3).normal(size=size).astype("float32") for size in ((8, 6), (6, 4), (4, 1)))
+layer, weights, seed = _blocks.BatchNormalization(), keras.Variable(inner), keras.random.SeedGenerator(1)
+layer.build((None, 4))
+
+def loss():
+    function = lambda z: keras.ops.matmul(layer(keras.ops.matmul(z, weights), training=True), outer)
+    _, penalty = jacobian.penalty(function, keras.ops.convert_to_tensor(x), 1, seed)
+    return penalty, penalty
+
+def step():
+    penalty, gradients = value_and_gradients(loss, [weights])
+    return keras.ops.append(gradients[0], penalty)
+
+answer = compiled(step, state=[weights, seed.state, *layer.variables])()
+print(json.dumps([to_numpy(v).tolist() for v in (answer, layer.moving_mean.value, layer.moving_variance.value)]))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+def test_both_backends_find_the_same_penalty():
+    answers = []
+    for name in ("tensorflow", "jax"):
+        environment = {**os.environ, "KERAS_BACKEND": name}
+        done = subprocess.run([sys.executable, "-c", ON_BOTH], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        answers.append(json.loads(done.stdout))
+    for ours, theirs in zip(*answers, strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4, abs=1e-6)
