@@ -54,7 +54,7 @@ zoo-add: setup ## an entry of the zoo from a finished run (RUN=runs/NAME)
 ablation: setup ## train and attack what is missing of bench/ablation.toml (an hour; goes on where it stopped)
 	$(BIN)/python -m bench.ablation
 
-results: setup ## docs/RESULTS.md from the zoo's cards and the stored ablation
+results: setup ## docs/RESULTS.md from the zoo's cards, the stored ablation and bench-train's figures
 	$(BIN)/python -m bench.results
 
 clean: ## delete what was built (build, dist, caches); runs and .venv stay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,13 +14,16 @@ from bench.ablation import Row, Study
 from pipeline import registry, store, text, zoo
 
 PAGE = registry.REPOSITORY / "docs" / "RESULTS.md"
+COST = ablation.STORED.with_name("train.json")
+"""What `make bench-train` wrote."""
 Z = 1.959964
 """95 % of a normal distribution lie within so many standard deviations."""
 MINUS = "\u2212"
 HEAD = """# Results
 
-Written by `make results` from `zoo/*/card.json` and `bench/results/ablation.json`; nothing here is typed. `make
-ablation` trains what is missing of `bench/ablation.toml`, `make zoo-add RUN=runs/NAME` measures a network for the zoo.
+Written by `make results` from `zoo/*/card.json`, `bench/results/ablation.json` and `bench/results/train.json`; nothing
+here is typed. `make zoo-add RUN=runs/NAME` measures a network for the zoo, `make ablation` trains what is missing of
+`bench/ablation.toml`, `make bench-train` measures what a training step costs.
 
 Every accuracy is that of the integer network, bit for bit what a board answers. PGD: infinity norm, 20 steps of eps / 8
 from a random start, gradients of the Keras model through its quantizers, every input on the lattice the board receives.
@@ -95,6 +99,7 @@ def page() -> str:
         measured = _measured(study, stored)
         if measured:
             lines += [*_study(study, measured), *_verdicts(study, measured)]
+    lines += _cost()
     return "\n".join(lines) + "\n"
 
 
@@ -188,6 +193,21 @@ def _change(row: Measured, other: Measured, study: Study, found: dict[str, list[
     columns = ("clean", *(f"PGD-20 {eps}" for eps in study.eps))
     counting = [f"{c} {d}" for c, d in zip(columns, found[row.row.name], strict=True) if d.sign]
     return f"- {row.row.name}, against {other.row.name}: {', '.join(counting) or 'no difference that counts'}"
+
+
+def _cost() -> Iterator[str]:
+    found = json.loads(COST.read_text())
+    parts = found["shares"]
+    yield "## What a training step costs\n"
+    yield (
+        f"ResNet-8, batch {found['batch']}, {found['backend']} on {found['threads']} processor cores. Ratios to a plain "
+        "step of a ternary network; processor time leaves waiting out, for what else the machine does. Of an epoch of "
+        f"plain steps on CIFAR-10, making batches takes {100 * parts['input']:.1f} %, validation "
+        f"{100 * parts['validation']:.1f} %.\n"
+    )
+    yield from _table(["step", "steps/s", "ratio", "ratio of processor time"])
+    for name, step in found["steps"].items():
+        yield _line([name, f"{step['per_s']:.2f}", f"{step['ratio']:.2f}", f"{step['processor_ratio']:.2f}"])
 
 
 def _table(columns: Iterable[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ToolError
+from pipeline.errors import ConfigError, ToolError
 from pipeline.types import digest_of
 
 PACKAGES: Mapping[str, str] = {
@@ -111,9 +111,17 @@ def run(
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of this project."""
+    """The user's cache folder of this project, there from now on. ConfigError: it cannot be made or written."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tritmcu"
+    folder = Path(base) / "tritmcu"
+    hint = "name a folder that can be written with XDG_CACHE_HOME"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cache folder {folder}: {error.strerror}", hint) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"cache folder {folder}: cannot be written", hint)
+    return folder
 
 
 def compiled(name: str, sources: Sequence[Path], flags: Sequence[str], *, also: object = "") -> Path:
@@ -124,7 +132,6 @@ def compiled(name: str, sources: Sequence[Path], flags: Sequence[str], *, also: 
     stem, dot, suffix = name.partition(".")
     path = cache_folder() / f"{stem}-{state[:20]}{dot}{suffix}"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             fresh = Path(folder) / path.name
             run(["gcc", "-o", fresh, *sources, *flags])

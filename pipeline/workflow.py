@@ -31,6 +31,7 @@ from pipeline import (
     render,
     report,
     rig,
+    runners,
     select,
     shell,
     store,
@@ -91,7 +92,7 @@ class Plan:
     data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
     samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
     kernels, firmware: see select.calls; port, unit: of a real board (rig.find); runner: this one of the board's; words:
-    the command line after the verb, for hints.
+    the command line after the verb, for hints. ConfigError: a runner the board does not have.
     """
 
     name: str
@@ -110,6 +111,9 @@ class Plan:
     unit: str = ""
     runner: str | None = None
     words: str = ""
+
+    def __post_init__(self) -> None:
+        runners.check(self.board, self.runner)
 
     def moved_to(self, folder: Path) -> Plan:
         """The same, everything kept in `folder`."""

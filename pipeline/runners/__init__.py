@@ -72,6 +72,12 @@ def already_running(board: Board, folder: Path, place: str | None = None) -> Ite
     yield need_port(board, place)
 
 
+def check(board: Board, only: str | None) -> None:
+    """ConfigError when `only` is none of the board's runners; None is one of them."""
+    if only is not None and only not in board.runners:
+        raise ConfigError(*registry.unknown(f"runner of board {board.name!r}:", only, board.runners))
+
+
 def choose(
     board: Board, only: str | None = None, *, place: str | None = None, find: Callable[[str], object] = shell.find
 ) -> ModuleType:
@@ -80,8 +86,7 @@ def choose(
 
     ToolError, with what installs the preferred one, when there is none.
     """
-    if only is not None and only not in board.runners:
-        raise ConfigError(*registry.unknown(f"runner of board {board.name!r}:", only, board.runners))
+    check(board, only)
     modules = [registry.load("runners", name) for name in ([only] if only else board.runners)]
     modules = [module for module in modules if place is None or not module.EMULATOR]
     if not modules:

@@ -54,6 +54,37 @@ def test_rig_notes_a_unit_for_good(tritmcu: Command, tmp_path: Path) -> None:
     assert json.loads(tritmcu("rig", "--json").stdout)["units"][0]["name"] == "left"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = [", "error: rig.toml: not valid TOML"),
+        ("[[board]]\nname = 'left'", "error: rig.toml: unknown key 'board'\nhint: allowed here: unit"),
+        ("[[unit]]\nboard = 'nucleo-f446r'\nport = 'x'", "error: rig.toml: unit 'x': unknown board 'nucleo-f446r'"),
+    ],
+)
+def test_a_wrong_rig_is_one_clear_line(tritmcu: Command, tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "rig.toml").write_text(content)
+    done = tritmcu("rig")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+
+
+def test_a_cache_that_cannot_be_is_named_with_its_remedy(tritmcu: Command, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    done = tritmcu("train", "digits")
+    assert done.returncode == 2
+    assert f"error: cache folder {tmp_path}/file/tritmcu: Not a directory\nhint: " in done.stderr
+    assert "XDG_CACHE_HOME" in done.stderr
+
+
+def test_a_tool_the_board_does_not_have_is_said_before_any_work(tritmcu: Command) -> None:
+    done = tritmcu("run", "digits", "--board", "nucleo-f446re", "--runner", "bossac")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown runner of board 'nucleo-f446re': 'bossac'\nhint: known: ")
+
+
 @pytest.mark.toolchain
 def test_dry_run_prints_what_would_be_run(tritmcu: Command, tmp_path: Path) -> None:
     store.save(tmp_path / "q", tiny.qmodel(), "key")
