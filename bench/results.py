@@ -200,9 +200,9 @@ def _cost() -> Iterator[str]:
     parts = found["shares"]
     yield "## What a training step costs\n"
     yield (
-        f"ResNet-8, batch {found['batch']}, {found['backend']} on {found['threads']} processor cores. Ratios to a plain "
-        "step of a ternary network; processor time leaves waiting out, for what else the machine does. Of an epoch of "
-        f"plain steps on CIFAR-10, making batches takes {100 * parts['input']:.1f} %, validation "
+        f"ResNet-8, batch {found['batch']}, {found['backend']} on {found['threads']} processor cores. Ratios to a "
+        "plain step of a ternary network; processor time leaves waiting out, for what else the machine does. Of an "
+        f"epoch of plain steps on CIFAR-10, making batches takes {100 * parts['input']:.1f} %, validation "
         f"{100 * parts['validation']:.1f} %.\n"
     )
     yield from _table(["step", "steps/s", "ratio", "ratio of processor time"])

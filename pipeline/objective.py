@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,11 +42,25 @@ class Objective:
             self.blocks = segments(self.model)
             self._check_blocks()
 
+    @contextmanager
+    def noise(self, progress: Tensor) -> Iterator[None]:
+        """The weight noise of one step, at the temperature that the schedule has reached. In adversarial training all
+        of the step has one draw of it: samples that attack another network teach this one little.
+
+        progress: share of all steps that are done, [0, 1].
+        """
+        with ExitStack() as stack:
+            if self.recipe.final_temperature is not None:
+                stack.enter_context(_blocks.temperature(self.model, scheduled(self.recipe, progress)))
+            if self.recipe.adversarial is not None:
+                stack.enter_context(_blocks.one_draw(self.model))
+            yield
+
     def attacked(self, x: Tensor, y: Tensor) -> Tensor | None:
         """Adversarial copies of the first samples, as many as the recipe's share; None without adversarial training.
 
-        The attack sees the network as it will be deployed, with moving statistics and without weight noise; so it moves
-        no statistics. They follow what `loss` sees.
+        The attack sees moving statistics, which it does not move; they follow what `loss` sees. Inside `noise` it sees
+        that noise, elsewhere the network as it will be deployed.
         """
         recipe = self.recipe.adversarial
         if recipe is None:
@@ -54,10 +68,10 @@ class Objective:
         eps, count = eps_value(recipe.eps), self._count(x, recipe.share)
         x, y = x[:count], y[:count]
         if recipe.method == "trades":
-            clean = ops.stop_gradient(self.model(x, training=False))
-            harm = lambda z: divergence(clean, self.model(z, training=False))  # noqa: E731
+            clean = ops.stop_gradient(self._answer(x))
+            harm = lambda z: divergence(clean, self._answer(z))  # noqa: E731
         else:
-            harm = lambda z: cross_entropy(y, self.model(z, training=False))  # noqa: E731
+            harm = lambda z: cross_entropy(y, self._answer(z))  # noqa: E731
         return adversary.ascend(
             harm,
             x,
@@ -68,6 +82,10 @@ class Objective:
             seed=self.seed if recipe.random_start else None,
         )
 
+    def _answer(self, x: Tensor) -> Tensor:
+        with _blocks.still(self.model):
+            return self.model(x, training=True)
+
     def inputs(self, x: Tensor, attacked: Tensor | None) -> Tensor:
         """The samples whose labels are learnt: x, the attacked ones in place of their originals unless the method is
         "trades"."""
@@ -75,19 +93,17 @@ class Objective:
             return x
         return attacked if attacked.shape[0] == x.shape[0] else ops.concatenate([attacked, x[attacked.shape[0] :]])
 
-    def loss(self, x: Tensor, y: Tensor, attacked: Tensor | None, progress: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, x: Tensor, y: Tensor, attacked: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, accuracy, Jacobian penalty) of one batch in training, scalars.
 
         Accuracy is that on `inputs`. The penalty is meant before jacobian_lambda, with a table by block after it.
-        progress: share of all steps that are done, [0, 1].
         """
-        with self._noise(progress):
-            logits, penalty = self._logits(self.inputs(x, attacked))
-            total = self._learning(x, y, logits)
-            if self._trades:
-                assert self.recipe.adversarial is not None and attacked is not None
-                answer = self.model(attacked, training=True)
-                total = total + self.recipe.adversarial.beta * divergence(logits[: attacked.shape[0]], answer)
+        logits, penalty = self._logits(self.inputs(x, attacked))
+        total = self._learning(x, y, logits)
+        if self._trades:
+            assert self.recipe.adversarial is not None and attacked is not None
+            answer = self.model(attacked, training=True)
+            total = total + self.recipe.adversarial.beta * divergence(logits[: attacked.shape[0]], answer)
         strength = self.recipe.jacobian_lambda
         total = total + (1.0 if isinstance(strength, dict) else strength) * penalty
         correct = ops.mean(ops.cast(ops.equal(ops.argmax(logits, axis=1), y), "float32"))
@@ -129,16 +145,6 @@ class Objective:
             self.seed,
             of_network_input=recipe.jacobian == "network_input",
         )
-
-    @contextmanager
-    def _noise(self, progress: Tensor) -> Iterator[None]:
-        """The weight noise at the temperature that the schedule has reached."""
-        recipe = self.recipe
-        if recipe.final_temperature is None:
-            yield
-            return
-        with _blocks.temperature(self.model, scheduled(recipe, progress)):
-            yield
 
     def _check_blocks(self) -> None:
         known = [block.name for block in self.blocks]

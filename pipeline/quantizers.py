@@ -84,6 +84,16 @@ def round_symmetric(w: Tensor, channel_axes: int, bits: int, power_of_two: bool 
     return ops.clip(ops.round(w / scale), -levels, levels), scale
 
 
+class _Held(keras.random.SeedGenerator):  # type: ignore[misc]
+    """Answers the same draw again and again; has no state."""
+
+    def __init__(self, draw: Tensor) -> None:
+        self.draw = draw
+
+    def next(self, ordered: bool = True) -> Tensor:
+        return self.draw
+
+
 class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc]
     """Base: __call__(w) -> codes * scale, exactly, with the gradient of the identity.
 
@@ -100,6 +110,7 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
         self.alpha = alpha
         self.channel_axes = channel_axes
         self._seed: Any = None
+        self._draw: Any = None
         self._temperature: Any = None
 
     @property
@@ -128,6 +139,15 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
             self._seed = None
 
     @contextmanager
+    def holding(self, draw: Tensor) -> Iterator[None]:
+        """Every call inside, those of inference too, has the noise of this draw: what SeedGenerator.next() answers."""
+        self._draw = _Held(draw)
+        try:
+            yield
+        finally:
+            self._draw = None
+
+    @contextmanager
     def at(self, temperature: Tensor) -> Iterator[None]:
         """Noise drawn inside has this temperature, a scalar; a graph traced here computes it anew in every run."""
         self._temperature = temperature
@@ -138,8 +158,8 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
 
     def __call__(self, w: Tensor) -> Tensor:
         w = ops.convert_to_tensor(w)
-        quiet = self._seed is None
-        codes, scale = self.quantize(w) if quiet else self.sample(w, self._seed, self._temperature)
+        seed = self._draw or self._seed
+        codes, scale = self.quantize(w) if seed is None else self.sample(w, seed, self._temperature)
         # w - w is exactly 0: unlike w + stop_gradient(q - w), the sum is q to the last bit.
         return ops.stop_gradient(codes * scale) + (w - ops.stop_gradient(w))
 

@@ -205,16 +205,16 @@ class Run:
     def _step(self, x: Any, y: Any) -> Any:
         """One optimizer step on int8 x and labels y; its MEASURES, a vector."""
         real = self._real(x)
-        attacked = self.objective.attacked(real, y)
         total = self.steps * self.recipe.epochs
-        share = ops.cast(self.optimizer.iterations, "float32") / total
-
-        def loss() -> tuple[Any, Any]:
-            values = self.objective.loss(real, y, attacked, share)
-            return values[0], ops.stack(values)
-
         variables = self.model.trainable_variables
-        values, gradients = value_and_gradients(loss, variables)
+        with self.objective.noise(ops.cast(self.optimizer.iterations, "float32") / total):
+            attacked = self.objective.attacked(real, y)
+
+            def loss() -> tuple[Any, Any]:
+                values = self.objective.loss(real, y, attacked)
+                return values[0], ops.stack(values)
+
+            values, gradients = value_and_gradients(loss, variables)
         self.optimizer.apply(gradients, variables)
         self.sums.assign_add(values)
         return values
@@ -241,8 +241,8 @@ class Run:
 
     def _settle(self, x: Any, y: Any) -> Any:
         real = self._real(x)
-        inputs = self.objective.inputs(real, self.objective.attacked(real, y))
         with _blocks.deterministic(self.model):
+            inputs = self.objective.inputs(real, self.objective.attacked(real, y))
             return self.model(inputs, training=True)
 
     def _real(self, x: Any) -> Any:

@@ -75,13 +75,18 @@ class BatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
     """keras.layers.BatchNormalization whose batch statistics are constants to a Jacobian, not to training's gradients:
     as on the device, no sample's answer depends on another sample."""
 
+    moves = True
+
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         if not (training and self.trainable) or mask is not None:
             return super().call(inputs, training=training, mask=mask)
         others = tuple(range(len(inputs.shape) - 1))
         mean, variance = constant_to_pull(lambda: ops.moments(inputs, axes=others))
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        if self.moves:
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        else:
+            mean, variance = ops.stop_gradient(mean), ops.stop_gradient(variance)
         return ops.batch_normalization(
             inputs, mean, variance, axis=-1, offset=self.beta, scale=self.gamma, epsilon=self.epsilon
         )
@@ -101,11 +106,34 @@ def deterministic(model: Any) -> Iterator[None]:
 
 
 @contextmanager
+def still(model: Any) -> Iterator[None]:
+    """Inside, with training=True the keras.Model leaves moving statistics as they are, and those of the batch are
+    constants; a graph traced here stays that way."""
+    layers = [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
+    for layer in layers:
+        layer.moves = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.moves = True
+
+
+@contextmanager
 def temperature(model: Any, value: Tensor) -> Iterator[None]:
     """Inside, the keras.Model draws its weight noise at this temperature, a scalar tensor, not at its layers' own."""
     with ExitStack() as stack:
         for layer in weighted(model):
             stack.enter_context(layer.get_quantizers()[0].at(value))
+        yield
+
+
+@contextmanager
+def one_draw(model: Any) -> Iterator[None]:
+    """Inside, every call of the keras.Model, with training=False too, has the same weight noise: one draw."""
+    with ExitStack() as stack:
+        for layer in weighted(model):
+            stack.enter_context(layer.get_quantizers()[0].holding(layer.noise.next()))
         yield
 
 

@@ -166,3 +166,33 @@ def test_deterministic_context_silences_training_noise():
     noisy = [to_numpy(model(x, training=True)) for _ in range(2)]
     assert np.array_equal(*quiet)
     assert not np.array_equal(*noisy)
+
+
+def test_one_draw_is_the_same_noise_in_every_call():
+    data = dataset(SHAPES["digits_cnn"])
+    model = build("digits_cnn", data)
+    x = data.input.quantization.dequantize(data.splits["test"].x)
+    calm, draws = to_numpy(model(x, training=False)), []
+    for _ in range(2):
+        with _blocks.one_draw(model), _blocks.still(model):
+            calls = [to_numpy(model(x, training=training)) for training in (True, True, False, False)]
+        assert np.array_equal(*calls[:2]) and np.array_equal(*calls[2:])
+        assert not np.array_equal(calls[2], calm)
+        draws.append(calls[0])
+    assert not np.array_equal(*draws)
+    assert np.array_equal(calm, to_numpy(model(x, training=False)))
+
+
+def test_a_still_network_normalizes_by_the_batch_and_keeps_its_statistics():
+    data = dataset(SHAPES["digits_cnn"])
+    model = build("digits_cnn", data)
+    x = data.input.quantization.dequantize(data.splits["test"].x)
+    before = [to_numpy(v) for v in model.non_trainable_variables]
+    with _blocks.deterministic(model):
+        with _blocks.still(model):
+            answers = to_numpy(model(x, training=True))
+        assert all(np.array_equal(a, v) for a, v in zip(before, model.non_trainable_variables, strict=True))
+        assert np.array_equal(answers, to_numpy(model(x, training=True)))
+    assert any(not np.array_equal(a, v) for a, v in zip(before, model.non_trainable_variables, strict=True)), (
+        "moves again"
+    )

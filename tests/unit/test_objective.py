@@ -9,6 +9,7 @@ from pipeline import objective, registry
 from pipeline.backend import compiled, keras, to_numpy
 from pipeline.errors import ConfigError
 from pipeline.job import AdversarialConfig, ModelConfig, TrainConfig
+from pipeline.models import _blocks
 from pipeline.objective import Objective
 from pipeline.types import Quantization, TensorSpec
 
@@ -50,9 +51,9 @@ def evaluate(goal: Objective, progress: float = 0.0) -> tuple[np.ndarray, list[f
     """(attacked samples or an empty array, [loss, accuracy, penalty]) of one compiled step."""
 
     def run(x, y):
-        attacked = goal.attacked(x, y)
-        values = goal.loss(x, y, attacked, keras.ops.convert_to_tensor(progress, "float32"))
-        return x[:0] if attacked is None else attacked, values
+        with goal.noise(keras.ops.convert_to_tensor(progress, "float32")):
+            attacked = goal.attacked(x, y)
+            return x[:0] if attacked is None else attacked, goal.loss(x, y, attacked)
 
     attacked, values = compiled(run, (X.shape, "float32"), (Y.shape, "int64"))(X, Y)
     return to_numpy(attacked), [float(v) for v in values]
@@ -79,10 +80,28 @@ def test_pgd_learns_from_attacked_samples_only(share):
     count = int(16 * share)
     assert len(attacked) == count and attacked.min() >= 0 and attacked.max() <= 1
     assert 0.9 * 16 / 255 < np.abs(attacked - X[:count]).max() <= 16 / 255 + 1e-6
-    before, after = (to_numpy(model(x, training=False)) for x in (X[:count], attacked))
+    before, after = (logits(model, x) for x in (X[:count], attacked))
     assert entropy(after) > entropy(before) + 0.05
     assert loss == pytest.approx(entropy(logits(model, np.concatenate([attacked, X[count:]]))), rel=1e-4)
     assert not np.array_equal(statistics, to_numpy(model.get_layer("conv1_bn").moving_mean))
+
+
+def test_the_attack_of_a_step_sees_its_noise_and_the_statistics_of_its_batch():
+    """The same samples harm it more than the network at other draws, or with moving statistics."""
+    model = network()
+    for layer in _blocks.weighted(model):
+        layer.get_quantizers()[0].stochastic, layer.get_quantizers()[0].temperature = True, 4.0
+    objective = goal(model, adversarial=AdversarialConfig(method="pgd", eps="16/255", steps=10))
+
+    def run(x, y):
+        with objective.noise(0.0):
+            attacked = objective.attacked(x, y)
+            own, moving = (model(attacked, training=training) for training in (True, False))
+        return own, moving, model(attacked, training=True)
+
+    step = compiled(run, (X.shape, "float32"), (Y.shape, "int64"))
+    harm = np.mean([[entropy(to_numpy(z)) for z in step(X, Y)] for _ in range(8)], axis=0)
+    assert harm[0] > harm[1] + 0.1 and harm[0] > harm[2] + 0.1
 
 
 def test_trades_adds_the_divergence_of_the_answers():
