@@ -59,8 +59,8 @@ class Objective:
     def attacked(self, x: Tensor, y: Tensor) -> Tensor | None:
         """Adversarial copies of the first samples, as many as the recipe's share; None without adversarial training.
 
-        The attack sees moving statistics, which it does not move; they follow what `loss` sees. Inside `noise` it sees
-        that noise, elsewhere the network as it will be deployed.
+        The attack sees what `loss` will see: inside `noise` that noise, and normalization by the statistics of its own
+        samples. It takes these for constants and moves no moving ones.
         """
         recipe = self.recipe.adversarial
         if recipe is None:
@@ -83,6 +83,7 @@ class Objective:
         )
 
     def _answer(self, x: Tensor) -> Tensor:
+        """What the attack sees."""
         with _blocks.still(self.model):
             return self.model(x, training=True)
 
