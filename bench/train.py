@@ -23,7 +23,7 @@ from pipeline.job import DatasetConfig, Job, ModelConfig, TrainConfig
 from pipeline.types import Dataset, Quantization, Split, TensorSpec
 
 RESULT = registry.REPOSITORY / "bench" / "results" / "train.json"
-BATCH, ROUNDS = 128, 5
+BATCH, ROUNDS = 128, 15
 TRAINING, VALIDATION = 45000, 5000
 """Samples of an epoch and of its validation, as pipeline.datasets.cifar10 splits them."""
 EPS = {"eps": "8/255"}
