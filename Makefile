@@ -51,8 +51,8 @@ data: setup ## unpack ../shared/data, where it exists, into build/data
 zoo-add: setup ## an entry of the zoo from a finished run (RUN=runs/NAME)
 	$(BIN)/python -m bench.zoo add '$(RUN)'
 
-ablation: setup ## train and attack what is missing of bench/ablation.toml (an hour; goes on where it stopped)
-	$(BIN)/python -m bench.ablation
+ablation: setup ## train and attack what is missing of bench/ablation.toml (hours; goes on where it stopped)
+	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m bench.ablation
 
 results: setup ## docs/RESULTS.md from the zoo's cards, the stored ablation and bench-train's figures
 	$(BIN)/python -m bench.results

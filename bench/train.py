@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import registry, train
+from bench.results import COST
+from pipeline import train
 from pipeline.backend import NAME, THREADS, to_numpy
 from pipeline.job import DatasetConfig, Job, ModelConfig, TrainConfig
 from pipeline.types import Dataset, Quantization, Split, TensorSpec
 
-RESULT = registry.REPOSITORY / "bench" / "results" / "train.json"
 BATCH, ROUNDS = 128, 15
 TRAINING, VALIDATION = 45000, 5000
 """Samples of an epoch and of its validation, as pipeline.datasets.cifar10 splits them."""
@@ -65,8 +65,7 @@ def main() -> None:
         },
         "shares": shares(runs["plain"], *plain),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    COST.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(table(result))
 
 
