@@ -82,8 +82,17 @@ def summarize(evidence: Evidence) -> Numbers:
         "memory": _memory(evidence),
         "link": _link(evidence.trace),
         "training": [dict(epoch) for epoch in evidence.history],
+        "training_shares": _training_shares(evidence.qmodel),
         "provenance": _provenance(evidence),
     }
+
+
+def _training_shares(model: QModel) -> dict[str, float] | None:
+    """Of the time the training took: making batches, and validation; None where the model does not say."""
+    keys = {what: f"{what}_share" for what in ("input", "validation")}
+    if not model.metrics.keys() >= set(keys.values()):
+        return None
+    return {what: float(model.metrics[key]) for what, key in keys.items()}
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
