@@ -38,3 +38,16 @@ def ascend(
         return ops.clip(current + step * ops.sign(input_gradient(loss, current)), low, high)
 
     return ops.stop_gradient(ops.fori_loop(0, steps, advance, ops.clip(start, low, high)))
+
+
+def noisy_step(
+    loss: Callable[[Tensor], Tensor], x: Tensor, *, eps: float, noise: float, bounds: tuple[float, float], seed: Any
+) -> Tensor:
+    """x' shaped like x (batch, *shape), |x' - x| <= eps + noise element by element, within bounds, a constant to any
+    gradient: x' = x + u + eps sign(grad loss(x + u)) with u uniform in [-noise, noise], not clipped to eps.
+
+    N-FGSM (de Jorge et al. 2022, arXiv 2202.01181): with noise = 2 eps one step does not overfit to itself. loss:
+    (batch, *shape) -> scalar, sets no variable. eps, noise, bounds: real input units; seed: keras SeedGenerator.
+    """
+    start = ops.clip(x + keras.random.uniform(ops.shape(x), -noise, noise, seed=seed), *bounds)
+    return ops.stop_gradient(ops.clip(start + eps * ops.sign(input_gradient(loss, start)), *bounds))

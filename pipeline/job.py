@@ -103,14 +103,16 @@ class AdversarialConfig(Strict):
     with one step from a random start (Wong, Rice, Kolter 2020, arXiv 2001.03994); "trades": the loss of the clean
     samples plus beta KL(clean answer || attacked answer) (Zhang et al. 2019, arXiv 1901.08573). steps and step_size (in
     units of eps): by default 7 of 0.25, for fast_fgsm 1 of 1.25. random_start: begin at a random point within eps.
-    share: of each batch that is attacked, the rest stays clean (Kurakin et al. 2017, arXiv 1611.01236).
+    share: of each batch that is attacked, the rest stays clean (Kurakin et al. 2017, arXiv 1611.01236). "n_fgsm": one
+    step of eps from uniform noise of `noise` eps, not clipped (de Jorge et al. 2022, arXiv 2202.01181).
     """
 
-    method: Literal["pgd", "fast_fgsm", "trades"]
+    method: Literal["pgd", "fast_fgsm", "n_fgsm", "trades"]
     eps: Epsilon
     steps: Annotated[int, Field(ge=1, le=100)] | None = None
     step_size: Annotated[float, Field(gt=0, le=2)] | None = None
     random_start: bool = True
+    noise: Annotated[float, Field(gt=0, le=8)] = 2.0
     beta: Annotated[float, Field(gt=0, le=1000)] = 6.0
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -120,6 +122,10 @@ class AdversarialConfig(Strict):
             raise ValueError('steps: "fast_fgsm" takes one; "pgd" takes more')
         if self.method == "trades" and not self.random_start:
             raise ValueError('random_start: "trades" needs it, at the sample itself its gradient is zero')
+        if self.method == "n_fgsm" and (self.steps not in (None, 1) or self.step_size or not self.random_start):
+            raise ValueError('steps, step_size, random_start: "n_fgsm" takes one step of eps from noise')
+        if self.method != "n_fgsm" and self.noise != type(self).model_fields["noise"].default:
+            raise ValueError('noise: belongs to "n_fgsm"')
         if self.method != "trades" and self.beta != type(self).model_fields["beta"].default:
             raise ValueError('beta: belongs to "trades"')
         return self
@@ -127,7 +133,7 @@ class AdversarialConfig(Strict):
     @property
     def iterations(self) -> int:
         """Gradient steps of the attack."""
-        return self.steps or (1 if self.method == "fast_fgsm" else 7)
+        return self.steps or (1 if self.method in ("fast_fgsm", "n_fgsm") else 7)
 
     @property
     def relative_step(self) -> float:
@@ -142,6 +148,8 @@ class TrainConfig(Trained):
     learning_rate, final_learning_rate: ends of a cosine over all steps; weight_decay: decoupled, of kernels only;
     augment: vary samples as the data set says; ema: decay per step of the averaged weights that are validated and kept,
     in [0, 1) (0: the weights themselves).
+    warmup: share of all steps in which the learning rate rises from 0 before its cosine falls: with a high
+    learning_rate, a one-cycle schedule (Smith, Topin 2018, arXiv 1708.07120).
     stochastic: true stochastic quantization of ternary and binary weights, else deterministic; temperature: of its
     noise (8 changes about 11 % of Gaussian weights), temperature_schedule: how it goes to final_temperature over all
     steps.
@@ -151,7 +159,8 @@ class TrainConfig(Trained):
     adversarial: adversarial training. distill: a teacher, named as in initial: its answers at distill_temperature make
     up distill_weight of the loss (Hinton et al. 2015, arXiv 1503.02531).
     robust_samples: validation samples attacked after each epoch (PGD, 10 steps of eps / 4), robust_eps: their budget
-    (by default that of the adversarial training); best_by: which epoch's weights are kept.
+    (by default that of the adversarial training), robust_loss: what that attack maximises: "cross_entropy", which a network of low confidence
+    hides from, or the "margin" of the best wrong logit over the right one; best_by: which epoch's weights are kept.
     """
 
     FIRST = frozenset(
@@ -165,6 +174,7 @@ class TrainConfig(Trained):
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: NonNegativeFloat = 1e-5
     weight_decay: NonNegativeFloat = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     stochastic: bool = True
     temperature: PositiveFloat = 8.0
@@ -181,6 +191,7 @@ class TrainConfig(Trained):
     distill_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
     robust_samples: Annotated[int, Field(ge=0)] = 0
     robust_eps: Epsilon | None = None
+    robust_loss: Literal["cross_entropy", "margin"] = "cross_entropy"
     best_by: Literal["accuracy", "robust_accuracy"] = "accuracy"
 
     @model_validator(mode="after")

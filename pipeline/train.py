@@ -274,7 +274,7 @@ class Run:
 
     def _survives(self, x: Any, y: Any) -> Any:
         eps = eps_value(self.recipe.robust_budget or "1")
-        return survives(self.model, self._real(x), y, eps, self._bounds(), self.job.seed)
+        return survives(self.model, self._real(x), y, eps, self._bounds(), self.job.seed, self.recipe.robust_loss)
 
     def _means(self, steps: int) -> dict[str, float]:
         return dict(zip(MEASURES, (float(v) / steps for v in to_numpy(self.sums.value)), strict=True))
@@ -312,7 +312,14 @@ class Run:
 def _optimizer(recipe: TrainConfig, steps: int) -> Any:
     """Adam, with decoupled weight decay if asked for, and a cosine schedule over all steps."""
     floor = recipe.final_learning_rate / recipe.learning_rate
-    schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, max(steps, 1), alpha=floor)
+    rising = round(recipe.warmup * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else recipe.learning_rate,
+        max(steps - rising, 1),
+        alpha=floor,
+        warmup_target=recipe.learning_rate if rising else None,
+        warmup_steps=rising,
+    )
     averaged = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, **averaged)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
