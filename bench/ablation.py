@@ -18,11 +18,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bench import robustness
-from pipeline import board, config, console, registry, store, workflow
-from pipeline.config import Strict
-from pipeline.job import Epsilon, Job
-from pipeline.types import digest_of
-from pipeline.workflow import Workflow
+from pipeline.cli import console
+from pipeline.config import board
+from pipeline.config.job import Epsilon, Job
+from pipeline.core import paths, schema, store
+from pipeline.core.digest import digest_of
+from pipeline.core.schema import Strict
+from pipeline.workflow.plan import plan_job
+from pipeline.workflow.workflow import Workflow
 
 HERE = Path(__file__).parent
 TABLE = HERE / "ablation.toml"
@@ -69,11 +72,11 @@ class Run:
 
     def job(self, bits: Mapping[str, int] | None = None) -> Job:
         """The base job with the row's changes, its layers at `bits` by name."""
-        base = config.read_toml(registry.REPOSITORY / self.study.base)
+        base = schema.read_toml(paths.RESOURCES / self.study.base)
         own = {"seed": self.seed, "model": {"layer_bits": bits} if bits else {}}
         change = merged(merged(self.study.change, self.row.change), own)
         place = f"{TABLE.name}: study {self.study.name!r}, row {self.row.name!r}"
-        return config.validate(Job, merged(base, change), place)
+        return schema.validate(Job, merged(base, change), place)
 
     @property
     def source(self) -> Run | None:
@@ -106,7 +109,7 @@ def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
 
 def load() -> Table:
     """ablation.toml."""
-    return config.load(Table, TABLE)
+    return schema.load(Table, TABLE)
 
 
 def stored() -> list[dict[str, Any]]:
@@ -125,7 +128,7 @@ def perform(run: Run, results: Sequence[Mapping[str, Any]], display: Any) -> dic
     """Trains, lowers, attacks; what is to be stored. results: the runs before it, among them its source."""
     bits = next((r["bits"] for r in results if run.source and r["key"] == run.source.key), None)
     job, began = run.job(bits), time.monotonic()
-    plan = workflow.plan_job(job, board.load("host"), RUNS).moved_to(RUNS / training(job)[:16])
+    plan = plan_job(job, board.load("host"), RUNS).moved_to(RUNS / training(job)[:16])
     made = Workflow(plan, display, ("train", "lower"))
     numbers = robustness.measure(
         *(made.qmodel, made.keras_folder, made.dataset, job, run.study.eps, run.study.samples),

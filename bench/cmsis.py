@@ -16,10 +16,13 @@ import numpy as np
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from pipeline import arith, planner, render, select, shell
-from pipeline.board import Board
-from pipeline.errors import ToolError, UnsupportedError
-from pipeline.types import QLayer, QModel, Sources, TensorSpec
+from pipeline.codegen import planner, select
+from pipeline.config.board import Board
+from pipeline.core import shell
+from pipeline.core.errors import ToolError, UnsupportedError
+from pipeline.core.nouns import QLayer, QModel, Sources, TensorSpec
+from pipeline.network import arith
+from pipeline.stages import render
 
 ENVIRONMENT = "CMSIS_NN_ROOT"
 HEADER = "arm_nnfunctions.h"
@@ -143,7 +146,7 @@ def _abi(elf: bytes, path: Path) -> Abi:
 Fields = Mapping[str, Any]
 
 
-def _model_c(model: QModel, plan: planner.Plan) -> str:
+def _model_c(model: QModel, plan: planner.MemoryPlan) -> str:
     """generated/model.c with calls of CMSIS-NN; the layout in the arena is the plan's."""
     parts = [
         '#include "arm_nnfunctions.h"\n#include "model.h"\n',

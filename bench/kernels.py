@@ -18,11 +18,12 @@ from typing import Any
 from bench import cmsis, measure, networks, publish
 from bench.cmsis import Library
 from bench.measure import BOARDS, M4, Counted, Network
-from pipeline import console, shell
-from pipeline.errors import ConfigError, PipelineError, ToolError
-from pipeline.job import FirmwareConfig
-from pipeline.registry import unknown
-from pipeline.types import Progress, QModel, no_progress
+from pipeline.cli import console
+from pipeline.config.job import FirmwareConfig
+from pipeline.core import shell
+from pipeline.core.errors import ConfigError, PipelineError, ToolError
+from pipeline.core.nouns import Progress, QModel, no_progress
+from pipeline.core.registry import unknown
 
 EXPECTED_FAILURE, INTERRUPTED = 2, 130
 DEVELOPMENT = ("unicorn", "capstone", "matplotlib")

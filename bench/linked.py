@@ -10,7 +10,7 @@ from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
-from pipeline import shell
+from pipeline.core import shell
 
 OBJDUMP = "arm-none-eabi-objdump"
 _ADDRESS = re.compile(r"^ *([0-9a-f]+):\t")

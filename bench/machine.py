@@ -15,8 +15,8 @@ from unicorn import arm_const as arm
 
 from bench import cycles
 from bench.cycles import BlockCost
-from pipeline.board import Board
-from pipeline.types import Int8Array
+from pipeline.config.board import Board
+from pipeline.core.nouns import Int8Array
 
 ARENA, ARENA_SPACE = 0x60000000, 1 << 20
 """Where the arena lies here, and the most it may hold."""

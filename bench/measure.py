@@ -14,12 +14,17 @@ import numpy as np
 from bench import cmsis, linked, machine, networks
 from bench.cmsis import Library
 from bench.machine import LayerRun
-from pipeline import board, build, planner, registry, render, select, session, twin
-from pipeline.board import Board
-from pipeline.errors import MismatchError
-from pipeline.job import FirmwareConfig
-from pipeline.select import Kernels
-from pipeline.types import Image, Int8Array, KernelCall, QLayer, QModel, Sources, TensorSpec
+from pipeline.codegen import planner, select
+from pipeline.codegen.select import Kernels
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.config.job import FirmwareConfig
+from pipeline.core import registry
+from pipeline.core.errors import MismatchError
+from pipeline.core.nouns import Image, Int8Array, KernelCall, QLayer, QModel, Sources, TensorSpec
+from pipeline.device import session
+from pipeline.network import twin
+from pipeline.stages import build, render
 
 M4 = "cortex-m4f"
 """The core whose cycles are modelled."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline import arith, calls, registry, store
-from pipeline.types import Int8Array, QLayer, QModel, Quantization, TensorSpec
+from pipeline.core import paths, registry, store
+from pipeline.core.nouns import Int8Array, QLayer, QModel, Quantization, TensorSpec
+from pipeline.network import arith, geometry, rescale
 
-ZOO = registry.REPOSITORY / "zoo"
+ZOO = paths.RESOURCES / "zoo"
 DENSITY = 0.5
 """Share of weights that are not zero; trained networks have 0.43 to 0.55."""
 RELU = Quantization(2.0**-6, -128)
@@ -56,7 +57,7 @@ class Builder:
     def add(self, name: str, first: int, second: int) -> int:
         """Residual sum with ReLU."""
         output = TensorSpec(self.specs[first].shape, SUM)
-        params = calls.add_params(self.specs[first].quantization, self.specs[second].quantization, SUM)
+        params = rescale.add_params(self.specs[first].quantization, self.specs[second].quantization, SUM)
         return self._append(QLayer(name, "add", (first, second), output, {**params, "activation": (-128, 127)}))
 
     def pool(self, name: str, source: int) -> int:
@@ -149,5 +150,5 @@ def _geometry(
     shape: Sequence[int], channels: int, kernel: tuple[int, int], stride: int
 ) -> tuple[tuple[int, ...], dict[str, tuple[int, int]]]:
     """Output shape and params of a "same" convolution."""
-    (h, top), (w, left) = (calls.extent(n, k, stride, "same") for n, k in zip(shape[:2], kernel, strict=True))
+    (h, top), (w, left) = (geometry.extent(n, k, stride, "same") for n, k in zip(shape[:2], kernel, strict=True))
     return (h, w, channels), {"stride": (stride, stride), "padding": (top, left)}

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.measure import BOARDS, M4
-from pipeline import console, registry, store, text
+from pipeline.cli import console
+from pipeline.core import paths, store, text
 
-RESULTS = registry.REPOSITORY / "bench" / "results" / "kernels.json"
-RECORDED = registry.REPOSITORY / "bench" / "cmsis_nn.json"
+RESULTS = paths.RESOURCES / "bench" / "results" / "kernels.json"
+RECORDED = paths.RESOURCES / "bench" / "cmsis_nn.json"
 """Figures of CMSIS-NN measured once by this bench, and how; instructions by core and by shape of the layer."""
-DOCUMENT = registry.REPOSITORY / "docs" / "KERNELS.md"
-PICTURE = registry.REPOSITORY / "docs" / "images" / "kernels.svg"
+DOCUMENT = paths.RESOURCES / "docs" / "KERNELS.md"
+PICTURE = paths.RESOURCES / "docs" / "images" / "kernels.svg"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 OURS, THEIRS, INK, GRID = "#0b8a6f", "#98a2b3", "#1c2430", "#e4e7ec"
 IN_DOCUMENT = ("resnet8", "dscnn", "dense512")

@@ -11,9 +11,10 @@ from typing import Any
 
 from bench import ablation
 from bench.ablation import Row, Study
-from pipeline import registry, store, text, zoo
+from pipeline.core import paths, store, text
+from pipeline.workflow import zoo
 
-PAGE = registry.REPOSITORY / "docs" / "RESULTS.md"
+PAGE = paths.RESOURCES / "docs" / "RESULTS.md"
 COST = ablation.STORED.with_name("train.json")
 """What `make bench-train` wrote."""
 Z = 1.959964

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import attack, registry, report, twin
-from pipeline.job import AttackConfig, Job
-from pipeline.types import Dataset, Progress, QModel, no_progress
+from pipeline.analysis import statistics
+from pipeline.config.job import AttackConfig, Job
+from pipeline.core import registry
+from pipeline.core.nouns import Dataset, Progress, QModel, no_progress
+from pipeline.network import twin
+from pipeline.stages import attack, report
 
 STEPS, STEP_SIZE = 20, 0.125
 """PGD-20 from a random start, infinity norm; a step is an eighth of eps."""
@@ -52,4 +55,4 @@ def sizes(qmodel: QModel) -> dict[str, int]:
 def _accuracy(qmodel: QModel, dataset: Dataset, progress: Progress) -> dict[str, Any]:
     split = dataset.splits["test"]
     hits = int(np.sum(twin.run(qmodel, split.x, progress).argmax(axis=1) == split.y))
-    return {"accuracy": hits / len(split), "interval": list(report.wilson(hits, len(split))), "n": len(split)}
+    return {"accuracy": hits / len(split), "interval": list(statistics.wilson(hits, len(split))), "n": len(split)}

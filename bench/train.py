@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from bench.results import COST
-from pipeline import train
-from pipeline.backend import NAME, THREADS, to_numpy
-from pipeline.job import DatasetConfig, Job, ModelConfig, TrainConfig
-from pipeline.types import Dataset, Quantization, Split, TensorSpec
+from pipeline.config.job import DatasetConfig, Job, ModelConfig, TrainConfig
+from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
+from pipeline.training.keras_backend import NAME, THREADS, to_numpy
+from pipeline.training.run import Run
 
 BATCH, ROUNDS = 128, 15
 TRAINING, VALIDATION = 45000, 5000
@@ -69,7 +69,7 @@ def main() -> None:
     sys.stdout.write(table(result))
 
 
-def run(**recipe: Any) -> train.Run:
+def run(**recipe: Any) -> Run:
     """A training of one epoch with these options."""
     rng = np.random.default_rng(0)
 
@@ -86,7 +86,7 @@ def run(**recipe: Any) -> train.Run:
         model=ModelConfig(name="resnet8"),
         train=TrainConfig(epochs=1, batch_size=BATCH, **recipe),
     )
-    return train.Run(job, job.train, data, Path(os.devnull))
+    return Run(job, job.train, data, Path(os.devnull))
 
 
 def fastest(tasks: Mapping[str, Callable[[], object]]) -> dict[str, tuple[float, float]]:
@@ -102,7 +102,7 @@ def fastest(tasks: Mapping[str, Callable[[], object]]) -> dict[str, tuple[float,
     return best
 
 
-def shares(plain: train.Run, wall: float, spent: float) -> dict[str, float]:
+def shares(plain: Run, wall: float, spent: float) -> dict[str, float]:
     """Shares of an epoch's processor time, without Jacobian or attack: making batches, and validation with the settling
     of statistics before it."""
     count = TRAINING // BATCH

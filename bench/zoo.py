@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from bench import robustness
-from pipeline import board, config, console, registry, shell, store, workflow, zoo
-from pipeline import job as jobs
-from pipeline.job import Job
-from pipeline.types import Dataset, QModel, TrainedModel
-from pipeline.workflow import Workflow
+from pipeline.cli import console
+from pipeline.config import board
+from pipeline.config import job as jobs
+from pipeline.config.job import Job
+from pipeline.core import paths, registry, schema, shell, store
+from pipeline.core.nouns import Dataset, QModel, TrainedModel
+from pipeline.workflow import zoo
+from pipeline.workflow.plan import plan_job
+from pipeline.workflow.workflow import Workflow
 
 EPS = ("1/255", "2/255", "4/255", "8/255")
 SAMPLES, WHOLE = 1000, 2000
@@ -31,14 +35,14 @@ KEPT = ("epochs", "parameters", "validation_accuracy", "job", "layerwise")
 def add(run: Path, name: str = "", note: str = "", display: Any = None) -> zoo.Card:
     """The card of the new entry zoo/<name> made from a run folder. ConfigError: something is not there."""
     qmodel = store.load(run / "qmodel", QModel)
-    job = config.validate(Job, dict(qmodel.metrics["job"]), f"{run}: job")
-    made = Workflow(workflow.plan_job(job, board.load("host"), run.parent).moved_to(run), display, ())
+    job = schema.validate(Job, dict(qmodel.metrics["job"]), f"{run}: job")
+    made = Workflow(plan_job(job, board.load("host"), run.parent).moved_to(run), display, ())
     trained = store.load(run / "trained", TrainedModel)
     data = whole(job)
     eps = next((attack.eps for attack in job.attacks if attack.name == "pgd"), EPS)
     samples = None if len(data.splits["test"]) <= WHOLE else SAMPLES
     numbers = robustness.measure(qmodel, made.keras_folder, data, job, eps, samples, display.progress)
-    card = config.validate(
+    card = schema.validate(
         zoo.Card, {**describe(job, qmodel, trained, name or job.name, note), **numbers}, f"{run}: card"
     )
     write(card, qmodel)
@@ -73,7 +77,7 @@ def describe(job: Job, qmodel: QModel, trained: TrainedModel, name: str, note: s
 def retrain(job: Job) -> str:
     """The command that trains the network again; "" when no ready-made job does."""
     recipe = {"seed", "dataset", "model", "train", "layerwise", "calibration"}
-    for path in sorted((registry.REPOSITORY / "jobs").glob("*.toml")):
+    for path in sorted((paths.RESOURCES / "jobs").glob("*.toml")):
         if jobs.load(path).model_dump(include=recipe) == job.model_dump(include=recipe):
             return f"tritmcu run jobs/{path.name}"
     return ""

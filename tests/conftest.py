@@ -10,10 +10,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from pipeline import board, build, render
-from pipeline.board import Board
-from pipeline.types import Image, QModel
-from tests import tiny
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.core.nouns import Image, QModel
+from pipeline.stages import build, render
+from tests.support import tiny
 
 # A program started in the background of a script ignores Ctrl-C, and so would every child that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

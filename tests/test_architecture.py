@@ -11,52 +11,57 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import registry
+from pipeline.core import paths, registry
 
-LEVELS = {
-    0: {"types", "arith", "errors", "wire", "text", "packing"},
-    1: {"config", "board", "job", "registry", "shell", "store", "planner", "quantizers", "backend", "jacobian",
-        "adversary", "checkpoint", "buffers",
-        "calls", "footprint", "faults", "flashing", "lipschitz", "layerwise", "templating"},
-    2: {"datasets", "models", "layers", "kernels", "attacks", "runners", "links"},
-    3: {"select", "twin", "tflite", "channel", "delta", "transfer", "session", "mismatch", "figures", "doctor", "rig",
-        "board_import", "zoo", "arduino", "objective"},
-    4: {"train", "attack", "lower", "render", "build", "flash", "stream", "report", "export"},
-    5: {"workflow", "console", "verbs", "cli"},
-}  # fmt: skip
-"""Names of modules and plug-in folders of pipeline/. Imports point downward, or sideways where a level allows it."""
-SIDEWAYS = {0, 1, 3, 5}
-"""Levels whose modules may import each other (without a cycle); plug-ins and stages may not."""
+ORDER = (
+    {"core", "protocol"},
+    {"config", "network"},
+    {"analysis", "codegen", "device", "quantization"},
+    {"training", "importers"},
+    {"datasets"},
+    {"robustness"},
+    {"stages"},
+    {"workflow"},
+    {"cli"},
+)
+"""The packages of pipeline/, from the bottom up: a module imports from its own and from those of earlier lines."""
 DOORS = {
-    "tensorflow": {"backend", "train", "models", "quantizers", "jacobian", "attacks"},
-    "keras": {"backend", "train", "models", "quantizers", "jacobian", "attacks"},
-    "qkeras": {"backend", "train", "models", "quantizers", "jacobian", "attacks"},
-    "art": {"attacks"},
-    "jinja2": {"templating", "report"},
-    "serial": {"links"},
-    "subprocess": {"shell"},
-    "matplotlib": {"figures"},
-    "elftools": {"footprint"},
-    "rich": {"console"},
-    "tflite_runtime": {"tflite"},
-    "ai_edge_litert": {"tflite"},
+    "tensorflow": {"training"},
+    "keras": {"training"},
+    "qkeras": {"training"},
+    "art": {"robustness/attacks"},
+    "jinja2": {"core/templates.py", "stages/report.py"},
+    "serial": {"device/links"},
+    "subprocess": {"core/shell.py"},
+    "matplotlib": {"analysis/figures.py"},
+    "elftools": {"codegen/footprint.py"},
+    "rich": {"cli/console.py"},
+    "tflite_runtime": {"importers/tflite.py"},
+    "ai_edge_litert": {"importers/tflite.py"},
 }
-SPEAKERS = {"cli", "console"}
-"""The only files that print; only cli exits."""
+"""Where a heavy library may be imported: files or folders."""
+SPEAKERS = {"cli/main.py", "cli/console.py", "cli/__main__.py"}
+"""The only files that print; console does not exit."""
 LIGHT = ("flash", "stream", "report", "lower", "render", "build")
 """Stages that must not load a training framework."""
 HELP_SECONDS = 0.3
 
-FILES = sorted(registry.ROOT.rglob("*.py"))
+FILES = sorted(paths.PACKAGE.rglob("*.py"))
+EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: place(path))
 
 
-def unit(path: Path) -> str:
-    """The module or plug-in folder a file of pipeline/ belongs to."""
-    return path.relative_to(registry.ROOT).parts[0].removesuffix(".py")
+def place(path: Path) -> str:
+    """The file below pipeline/."""
+    return path.relative_to(paths.PACKAGE).as_posix()
 
 
-def level(name: str) -> int:
-    return next(number for number, names in LEVELS.items() if name in names)
+def package(name: str) -> str:
+    """The first folder of a place, "" for a file of pipeline/ itself."""
+    return name.partition("/")[0] if "/" in name else ""
+
+
+def floor(package: str) -> int:
+    return next(number for number, packages in enumerate(ORDER) if package in packages)
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -69,36 +74,40 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imported_units(path: Path) -> set[str]:
-    """Units of pipeline/ the file imports, its own left out."""
-    names = {name.split(".")[1] for name in imports(path) if name.startswith("pipeline.")}
-    return {name for name in names if not name.startswith("__")} - {unit(path)}
+def modules(path: Path) -> set[str]:
+    """Places of the modules of pipeline/ that the file imports, its own left out."""
+    found = set()
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "pipeline":
+            candidates = ["/".join(parts[1:end]) for end in range(len(parts), 1, -1)]
+            files = [f"{c}{tail}" for c in candidates for tail in (".py", "/__init__.py")]
+            found |= {next((f for f in files if (paths.PACKAGE / f).is_file()), "__init__.py")}
+    return found - {place(path)}
 
 
-def test_every_file_has_a_level():
-    known = set().union(*LEVELS.values())
-    assert {unit(path) for path in FILES} - {"__init__"} - known == set()
+def test_every_package_has_a_floor():
+    assert {package(place(path)) for path in FILES} - {""} == set().union(*ORDER)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(registry.ROOT)))
+@EACH_FILE
 def test_imports_point_downward(path):
-    if unit(path) == "__init__":
-        assert imported_units(path) == set()
+    if place(path) == "__init__.py":
         return
-    mine = level(unit(path))
-    for name in imported_units(path):
-        assert name in set().union(*LEVELS.values()), f"{path.name} imports unknown pipeline.{name}"
-        theirs = level(name)
-        assert theirs < mine or (theirs == mine and mine in SIDEWAYS), (
-            f"{path.name} (level {mine}) imports {name} (level {theirs})"
-        )
+    mine = package(place(path))
+    for theirs in {package(name) for name in modules(path)} - {mine, ""}:
+        assert floor(theirs) < floor(mine), f"{place(path)} imports pipeline.{theirs}"
+
+
+def test_no_stage_imports_a_stage():
+    for path in FILES:
+        if package(place(path)) == "stages":
+            stages = {name for name in modules(path) if package(name) == "stages"} - {"stages/__init__.py"}
+            assert stages == set(), f"{place(path)} imports {stages}"
 
 
 def test_no_module_imports_itself_in_a_circle():
-    graph = {name: set() for names in LEVELS.values() for name in names}
-    for path in FILES:
-        if unit(path) in graph:
-            graph[unit(path)] |= imported_units(path)
+    graph = {place(path): modules(path) - {"__init__.py"} for path in FILES}
     done: set[str] = set()
     while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
         done |= ready
@@ -106,40 +115,38 @@ def test_no_module_imports_itself_in_a_circle():
 
 
 def test_plug_ins_do_not_import_each_other():
-    for path in FILES:
-        if unit(path) in LEVELS[2] and not path.stem.startswith("_"):
-            own = f"pipeline.{unit(path)}."
-            siblings = {name.split(".")[2] for name in imports(path) if name.startswith(own)}
-            plug_ins = set(registry.names(unit(path)))
-            assert siblings & plug_ins == set(), f"{path} imports {siblings & plug_ins}"
+    for kind, folder in registry.FOLDERS.items():
+        plug_ins = {f"{folder}/{name}.py" for name in registry.names(kind)}
+        for path in FILES:
+            if place(path) in plug_ins:
+                assert modules(path) & plug_ins == set(), f"{place(path)} imports {modules(path) & plug_ins}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(registry.ROOT)))
+@EACH_FILE
 def test_one_door_per_heavy_library(path):
     for name in imports(path):
-        library = name.split(".")[0]
-        if library in DOORS:
-            assert unit(path) in DOORS[library], f"{path.name} imports {library}; its doors are {DOORS[library]}"
+        doors = DOORS.get(name.split(".")[0])
+        assert doors is None or place(path).startswith(tuple(doors)), f"{place(path)} imports {name}; doors: {doors}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(registry.ROOT)))
+@EACH_FILE
 def test_only_the_command_line_prints_and_exits(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called != "print" or unit(path) in SPEAKERS, f"{path.name}:{node.lineno} prints"
+            assert called != "print" or place(path) in SPEAKERS, f"{place(path)}:{node.lineno} prints"
             exits = called in {"sys.exit", "exit", "quit", "os._exit"}
-            assert not exits or unit(path) == "cli", f"{path.name}:{node.lineno} exits"
+            assert not exits or place(path) in SPEAKERS, f"{place(path)}:{node.lineno} exits"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(registry.ROOT)))
+@EACH_FILE
 def test_only_arith_spells_out_integer_limits(path):
     """Saturation and rounding shifts exist once."""
-    if unit(path) in {"arith", "types"}:
+    if place(path) == "network/arith.py":
         return
     source = path.read_text()
     for forbidden in ("1 << 31) - 1", "1 << 30) + ", "2147483647", "0x7fffffff"):
-        assert forbidden not in source, f"{path.name} spells out {forbidden}"
+        assert forbidden not in source, f"{place(path)} spells out {forbidden}"
 
 
 def loaded_modules(statement: str) -> set[str]:
@@ -151,7 +158,7 @@ def loaded_modules(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("stage", LIGHT)
 def test_light_stages_load_no_training_framework(stage):
-    loaded = loaded_modules(f"import pipeline.{stage}, pipeline.workflow, pipeline.cli")
+    loaded = loaded_modules(f"import pipeline.stages.{stage}, pipeline.workflow.workflow, pipeline.cli.main")
     assert loaded & {"tensorflow", "keras", "qkeras", "art", "sklearn", "matplotlib"} == set()
 
 
@@ -169,5 +176,5 @@ def test_help_answers_at_once():
 
 
 def test_help_loads_nothing_heavy():
-    loaded = loaded_modules("import pipeline.cli; pipeline.cli.parser()")
+    loaded = loaded_modules("import pipeline.cli.main; pipeline.cli.main.parser()")
     assert loaded & {"numpy", "pydantic", "rich", "jinja2", "serial"} == set()

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import job as jobs
-from pipeline import lower, registry, twin
-from pipeline.errors import ConfigError
-from pipeline.job import AttackConfig, ModelConfig, TrainConfig
-from pipeline.types import Dataset, Quantization, Split, TensorSpec
+from pipeline.config import job as jobs
+from pipeline.config.job import AttackConfig, ModelConfig, TrainConfig
+from pipeline.core import paths, registry
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
+from pipeline.network import twin
+from pipeline.stages import lower
 
 DATA = os.environ.get("TRITMCU_DATA")
 SHIPPED = {"digits"}
@@ -87,7 +89,7 @@ def test_missing_files_are_named_with_a_remedy(name, tmp_path):
 @pytest.mark.parametrize("bits", [2, 8])
 @pytest.mark.parametrize("name", registry.names("models"))
 def test_a_model_trains_leaves_keras_and_lowers(name, bits):
-    from pipeline.models import _keras
+    from pipeline.training import keras_model
 
     data = noise()
     config = ModelConfig(name=name, weight_bits=bits, width=0.25)
@@ -96,10 +98,10 @@ def test_a_model_trains_leaves_keras_and_lowers(name, bits):
     x = data.input.quantization.dequantize(data.splits["train"].x)
     for _ in range(10):
         model(x, training=True)
-    trained = _keras.describe(model, data, 8)
+    trained = keras_model.describe(model, data, 8)
     widths = {layer.config["bits"] for layer in trained.layers if "codes" in layer.arrays}
     assert widths == {bits}
-    logits = _keras.predict(model, data.splits["test"].x, data.input.quantization)
+    logits = keras_model.predict(model, data.splits["test"].x, data.input.quantization)
     assert logits.min() < 0 or logits.max() > 1 or not np.allclose(logits.sum(axis=1), 1)
     device = twin.specification(lower.lower(trained), data.splits["test"].x)[-1]
     scale = trained.layers[-1].config["scale"]
@@ -112,8 +114,8 @@ def test_a_model_trains_leaves_keras_and_lowers(name, bits):
 @pytest.fixture(scope="module")
 def victim():
     """(ART classifier, real samples, the labels it gives them)."""
-    from pipeline.attacks import _art
-    from pipeline.models import _keras
+    from pipeline.robustness.attacks import _art
+    from pipeline.training import keras_model
 
     data = noise(6)
     model = registry.load("models", "digits_cnn").build(
@@ -122,7 +124,7 @@ def victim():
     x = data.input.quantization.dequantize(data.splits["test"].x)
     for _ in range(10):
         model(x, training=True)
-    y = _keras.predict(model, data.splits["test"].x, data.input.quantization).argmax(axis=1)
+    y = keras_model.predict(model, data.splits["test"].x, data.input.quantization).argmax(axis=1)
     return _art.classifier(model, data), x, y
 
 
@@ -147,6 +149,6 @@ def test_an_attack_respects_eps_bounds_and_seed(name, norm, eps, victim):
 # Jobs
 
 
-@pytest.mark.parametrize("path", sorted((registry.REPOSITORY / "jobs").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((paths.RESOURCES / "jobs").glob("*.toml")), ids=lambda path: path.stem)
 def test_a_ready_made_job_is_valid_and_bears_its_files_name(path):
     assert jobs.load(path).name == path.stem

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipeline import board, registry, report
-from tests.unit.test_report import evidence as evidence  # noqa: PLC0414  the fixture
+from pipeline.config import board
+from pipeline.core import paths
+from pipeline.stages import report
+from tests.unit.stages.test_report import evidence as evidence  # noqa: PLC0414  the fixture
 
-DOCUMENTS = sorted([*registry.REPOSITORY.glob("*.md"), *(registry.REPOSITORY / "docs").glob("*.md")])
+DOCUMENTS = sorted([*paths.RESOURCES.glob("*.md"), *(paths.RESOURCES / "docs").glob("*.md")])
 FREE = {"job", "digests.datasets", "dataset.samples", "memory.flash_groups", "memory.ram_groups"}
 FREE |= {"provenance.versions", "provenance.seconds", "accuracy.attacks[].params"}
 """Keys whose own keys are names of things, not of the format."""
@@ -22,7 +24,7 @@ EXTRA = {"training[].jacobian"}
 def described() -> set[str]:
     """Every key named in the first column of docs/REPORT.md; ".x" continues the key before it."""
     keys = set()
-    for line in (registry.REPOSITORY / "docs" / "REPORT.md").read_text().splitlines():
+    for line in (paths.RESOURCES / "docs" / "REPORT.md").read_text().splitlines():
         if not line.startswith("| `"):
             continue
         first, *more = re.findall(r"`([^`]+)`", line.split("|")[1])
@@ -53,7 +55,7 @@ def test_every_key_of_a_report_is_described_and_every_described_key_exists(evide
 
 
 def test_the_format_number_is_the_documented_one():
-    assert f"number of this format: {report.FORMAT}." in (registry.REPOSITORY / "docs" / "REPORT.md").read_text()
+    assert f"number of this format: {report.FORMAT}." in (paths.RESOURCES / "docs" / "REPORT.md").read_text()
 
 
 def board_table() -> list[str]:
@@ -71,7 +73,7 @@ def board_table() -> list[str]:
 
 
 def test_the_board_table_of_the_readme_is_current():
-    text = (registry.REPOSITORY / "README.md").read_text()
+    text = (paths.RESOURCES / "README.md").read_text()
     between = text.split("<!-- boards -->")[1].split("<!-- /boards -->")[0].strip().splitlines()
     assert between == board_table(), "replace it with:\n" + "\n".join(board_table())
 
@@ -84,12 +86,12 @@ def test_links_between_documents_lead_somewhere(path):
 
 
 def test_commands_in_the_readme_exist():
-    from pipeline import cli
+    from pipeline.cli import main
 
-    text = (registry.REPOSITORY / "README.md").read_text()
-    verbs = {*cli.STAGES, *cli.LISTINGS}
+    text = (paths.RESOURCES / "README.md").read_text()
+    verbs = {*main.STAGES, *main.LISTINGS}
     named = set(re.findall(r"tritmcu ([a-z]+)", text))
     assert named <= verbs
-    makefile = (registry.REPOSITORY / "Makefile").read_text()
+    makefile = (paths.RESOURCES / "Makefile").read_text()
     for goal in re.findall(r"`?make ([a-z-]+)", text):
         assert re.search(rf"^{goal}:", makefile, re.MULTILINE), f"make {goal}"

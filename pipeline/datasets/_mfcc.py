@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.types import FloatArray
+from pipeline.core.nouns import FloatArray
 
 SAMPLE_RATE_HZ = 16000
 WINDOW = 480
@@ -33,7 +33,7 @@ def mfcc(wave: FloatArray) -> FloatArray:
     Magnitude of a Hann-windowed Fourier transform, 40 mel bins of 20 to 4000 Hz, log(. + 1e-6), the first ten
     coefficients of an orthonormal DCT-II; not scaled any further.
     """
-    from pipeline.backend import tf
+    from pipeline.training.keras_backend import tf
 
     spectrum = tf.abs(tf.signal.stft(wave, WINDOW, STRIDE, window_fn=tf.signal.hann_window))
     matrix = tf.signal.linear_to_mel_weight_matrix(MEL_BINS, spectrum.shape[-1], SAMPLE_RATE_HZ, LOW_HZ, HIGH_HZ)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError
-from pipeline.types import Dataset, Int8Array, Progress, Quantization, Split, TensorSpec, no_progress
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Dataset, Int8Array, Progress, Quantization, Split, TensorSpec, no_progress
 
 DESCRIPTION = "colour images 32x32 of ten classes (CIFAR-10, 60,000 images, 170 MB)"
 
@@ -92,7 +92,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _downloaded(progress: Progress) -> tuple[Part, Part]:
-    from pipeline.backend import keras
+    from pipeline.training.keras_backend import keras
 
     progress("data", 0, 1, "cifar10: download (170 MB, once)")
     try:

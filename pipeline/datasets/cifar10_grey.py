@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import registry
-from pipeline.types import Dataset, Int8Array, Progress, Split, TensorSpec, no_progress
+from pipeline.core import registry
+from pipeline.core.nouns import Dataset, Int8Array, Progress, Split, TensorSpec, no_progress
 
 DESCRIPTION = "grey images 32x32 of ten classes (CIFAR-10's luminance)"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ToolError
-from pipeline.types import Dataset, Progress, Quantization, Split, TensorSpec, no_progress
+from pipeline.core.errors import ToolError
+from pipeline.core.nouns import Dataset, Progress, Quantization, Split, TensorSpec, no_progress
 
 DESCRIPTION = "handwritten digits 8x8 (scikit-learn, 1,797 images, no download)"
 

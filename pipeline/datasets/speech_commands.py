@@ -21,18 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.digest import digest_of
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Dataset, FloatArray, Progress, Quantization, Split, TensorSpec, no_progress
 from pipeline.datasets import _mfcc
-from pipeline.errors import ConfigError
-from pipeline.types import (
-    Dataset,
-    FloatArray,
-    Progress,
-    Quantization,
-    Split,
-    TensorSpec,
-    digest_of,
-    no_progress,
-)
 
 DESCRIPTION = "spoken words, twelve classes, MFCC 49x10 (Speech Commands v0.02)"
 

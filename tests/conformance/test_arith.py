@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import arith, shell
+from pipeline.core import shell
+from pipeline.network import arith
 
 NN = Path(__file__).resolve().parents[2] / "firmware" / "nn"
 HARNESS = """

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import lower, twin
-from pipeline.types import TrainedModel
-from tests import tiny
+from pipeline.core.nouns import TrainedModel
+from pipeline.network import twin
+from pipeline.stages import lower
+from tests.support import tiny
 
 CASES = 80
 

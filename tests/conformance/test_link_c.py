@@ -12,8 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline import board, render, shell, wire
-from tests import tiny
+from pipeline.config import board
+from pipeline.core import shell
+from pipeline.protocol import wire
+from pipeline.stages import render
+from tests.support import tiny
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import twin
-from pipeline.kernels import conv2d_t2_swar, dense_t2_swar, depthwise_conv2d_t2_swar
-from tests import single
-from tests.single import Geometry
+from pipeline.codegen.kernels import conv2d_t2_swar, dense_t2_swar, depthwise_conv2d_t2_swar
+from pipeline.network import twin
+from tests.support import single
+from tests.support.single import Geometry
 
 CASES = 300
 CORE = "cortex-m3"

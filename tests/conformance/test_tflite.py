@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import registry, shell, tflite, twin
-from pipeline.errors import ConfigError, UnsupportedError
+from pipeline.core import paths, shell
+from pipeline.core.errors import ConfigError, UnsupportedError
+from pipeline.importers import tflite
+from pipeline.network import twin
 
 DATA = Path(os.environ.get("TRITMCU_DATA", "missing")) / "mlperf_tiny"
 needs_models = pytest.mark.skipif(not DATA.exists(), reason="TRITMCU_DATA holds no mlperf_tiny folder")
@@ -22,7 +24,7 @@ needs_models = pytest.mark.skipif(not DATA.exists(), reason="TRITMCU_DATA holds 
 def apart(call: str, *arguments: object) -> None:
     """Runs this module's function `call` in a fresh interpreter; its failure fails the test."""
     program = f"from tests.conformance import test_tflite; test_tflite.{call}(*{tuple(map(str, arguments))!r})"
-    done = shell.run([sys.executable, "-c", program], cwd=registry.REPOSITORY, check=False, timeout_s=300)
+    done = shell.run([sys.executable, "-c", program], cwd=paths.RESOURCES, check=False, timeout_s=300)
     if done.output.strip().endswith("other interpreter"):
         pytest.skip("other interpreters round differently in 0.1 % of the logits (see docs/ARITHMETIC.md)")
     assert done.returncode == 0, done.output

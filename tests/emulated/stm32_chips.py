@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from unicorn import arm_const as arm
 
-from pipeline.board import Board
+from pipeline.config.board import Board
 from tests.emulated.unicorn_mcu import Chip, Clocks, Flag, Gate, Registers, Switch, Uart, allow, bits
 
 M4 = arm.UC_CPU_ARM_CORTEX_M4

@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline import board, export, render, session, shell
-from pipeline.board import Board, Emulator
-from tests import tiny
+from pipeline.config import board
+from pipeline.config.board import Board, Emulator
+from pipeline.core import shell
+from pipeline.device import session
+from pipeline.stages import export, render
 from tests.emulated.test_avr import assert_bit_exact
+from tests.support import tiny
 
 CORE = Path(__file__).with_name("arduino_core")
 BOARDS = [b for b in map(board.load, board.names()) if b.is_arduino and not b.is_avr]

@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from pipeline import arith, board, build, export, lower, registry, render, session, shell, twin
-from pipeline.board import Board
-from pipeline.errors import ConfigError, DeviceError, FitError, ToolError
-from pipeline.runners import simavr
-from pipeline.session import Session
-from pipeline.types import QModel, Sources, no_progress
-from tests import tiny
-from tests.test_boards import by_hand
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.core import paths, shell
+from pipeline.core.errors import ConfigError, DeviceError, FitError, ToolError
+from pipeline.core.nouns import QModel, Sources, no_progress
+from pipeline.device import session
+from pipeline.device.runners import simavr
+from pipeline.device.session import Session
+from pipeline.network import arith, twin
+from pipeline.stages import build, export, lower, render
+from tests.support import tiny
+from tests.unit.config.test_board import by_hand
 
 UNO, MEGA = board.load("uno"), board.load("mega2560")
 ARDUINO = Path("/usr/share/arduino/hardware")
@@ -216,7 +220,7 @@ def test_the_way_of_boards_only_arduino_cli_can_build_for(tmp_path: Path, monkey
     (programs / "arduino-cli").write_text(ARDUINO_CLI.replace("python3", sys.executable))
     (programs / "arduino-cli").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(registry.REPOSITORY))
+    monkeypatch.setenv("PYTHONPATH", str(paths.RESOURCES))
     sources, out = render.render(tiny.qmodel(), UNO), tmp_path / "out"
     image = build._build_with_arduino(sources, UNO, out, no_progress)
     assert image.compiler == "arduino-builder as arduino-cli, arduino:avr:uno"
@@ -315,7 +319,7 @@ def test_a_missing_simulator_or_core_says_what_brings_it(tmp_path: Path, monkeyp
 @pytest.mark.slow
 def test_the_job_for_the_uno(tmp_path: Path) -> None:
     """Trained briefly, then the whole way to the device: no mismatch on any sample."""
-    job = registry.REPOSITORY / "jobs" / "digits_uno.toml"
+    job = paths.RESOURCES / "jobs" / "digits_uno.toml"
     options = ["--epochs", "2", "--limit", "10", "--run-dir", tmp_path / "run"]
     shell.run(["tritmcu", "run", job, *options], timeout_s=600)
     numbers = json.loads((tmp_path / "run" / "report.json").read_text())

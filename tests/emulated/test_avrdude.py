@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import board, build, flash, registry, render, runners, shell
-from pipeline.board import Board
-from pipeline.errors import DeviceError
-from pipeline.types import DeviceInfo, Image
-from tests import tiny
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.core import registry, shell
+from pipeline.core.errors import DeviceError
+from pipeline.core.nouns import DeviceInfo, Image
+from pipeline.device import runners
+from pipeline.stages import build, flash, render
+from tests.support import tiny
 
 BOOTLOADERS = Path("/usr/share/arduino/hardware/arduino/avr/bootloaders")
 BOARDS = {

@@ -8,7 +8,7 @@ import pytest
 
 from bench import kernels, measure, networks, publish
 from bench.measure import M4, Network
-from pipeline.job import FirmwareConfig
+from pipeline.config.job import FirmwareConfig
 
 GROWTH = 1.02
 """Most that a layer's instructions may be times those of the table."""

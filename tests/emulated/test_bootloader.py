@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import board, build, flash, registry, render, runners, shell, twin
-from pipeline import session as sessions
-from pipeline.board import Board
-from pipeline.errors import DeviceError
-from pipeline.flashing import Flashing, Stm32flash, Stm32loader
-from pipeline.session import IdentityError
-from pipeline.types import Image
-from tests import tiny
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.config.flashing import Flashing, Stm32flash, Stm32loader
+from pipeline.core import registry, shell
+from pipeline.core.errors import DeviceError
+from pipeline.core.nouns import Image
+from pipeline.device import runners
+from pipeline.device import session as sessions
+from pipeline.device.session import IdentityError
+from pipeline.network import twin
+from pipeline.stages import build, flash, render
 from tests.emulated.bootloader import ACK, EXTENDED_ERASE, FLASH, GO, NACK, READ, WRITE, Bootloader, Faults, checksum
+from tests.support import tiny
 
 TOOLS = [
     pytest.param(name, marks=pytest.mark.skipif(shell.find(name) is None, reason=shell.install_hint(name)))

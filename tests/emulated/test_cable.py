@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import registry, stream, twin
-from pipeline.board import Board
-from pipeline.errors import DeviceError
+from pipeline.config.board import Board
+from pipeline.core import registry
+from pipeline.core.errors import DeviceError
+from pipeline.network import twin
+from pipeline.stages import stream
 from tests.emulated.line import connect, pump
 from tests.emulated.test_stream import dataset
 

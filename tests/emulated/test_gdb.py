@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import board, build, registry, render, shell
-from pipeline.session import Session
-from tests import tiny
+from pipeline.config import board
+from pipeline.core import registry, shell
+from pipeline.device.session import Session
+from pipeline.stages import build, render
+from tests.support import tiny
 
 GDB = "gdb-multiarch"
 EMULATED = [name for name in board.names() if board.load(name).runner == "qemu"]

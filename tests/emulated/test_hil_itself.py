@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import board, registry, shell
+from pipeline.config import board
+from pipeline.core import paths, shell
 from tests.emulated.bootloader import Bootloader
 from tests.emulated.test_bootloader import emulator
 
@@ -23,7 +24,7 @@ def hil(**setting: str) -> subprocess.CompletedProcess[str]:
     named = {f"TRITMCU_HIL_{name.upper()}": value for name, value in setting.items()}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "tests/hil", "-v", "-p", "no:cacheprovider"],
-        cwd=registry.REPOSITORY,
+        cwd=paths.RESOURCES,
         env={**{name: value for name, value in os.environ.items() if not name.startswith("TRITMCU_HIL_")}, **named},
         capture_output=True,
         text=True,
@@ -57,7 +58,7 @@ def test_a_board_that_is_not_there_fails(tmp_path: Path) -> None:
 
 
 def test_without_a_board_nothing_is_claimed() -> None:
-    if (registry.REPOSITORY / "rig.toml").exists():
+    if (paths.RESOURCES / "rig.toml").exists():
         pytest.skip("this machine has a rig.toml")
     done = hil()
     assert done.returncode == 0

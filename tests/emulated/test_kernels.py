@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import board, build, calls, packing, render, select, session, twin
-from pipeline.board import Board
-from pipeline.job import FirmwareConfig
-from pipeline.session import Session
-from pipeline.types import Int8Array, KernelCall, QLayer, QModel, Quantization, TensorSpec
-from tests import single
+from pipeline.codegen import select, trits
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.config.job import FirmwareConfig
+from pipeline.core.nouns import Int8Array, KernelCall, QLayer, QModel, Quantization, TensorSpec
+from pipeline.device import session
+from pipeline.device.session import Session
+from pipeline.network import rescale, twin
+from pipeline.stages import build, render
+from tests.support import single
 
 LAYERS = 40
 MACS = 60_000
@@ -88,7 +92,7 @@ def test_same_bits_at_five_trits_a_byte(name: str, kernels: select.Kernels, tmp_
 
 def shrinks(layer: QLayer, call: KernelCall) -> bool:
     table = call.tables["filter"]
-    packed = packing.pack_trits(table) if layer.weight_bits == 2 else None
+    packed = trits.pack_trits(table) if layer.weight_bits == 2 else None
     return packed is not None and packed[0].nbytes < table.nbytes
 
 
@@ -169,7 +173,7 @@ def _sum_and_mean(random: np.random.Generator, name: str, at: int, shape: tuple[
         g = single.Geometry("conv2d", (20, 20, 12), shape[2], (21 - shape[0], 21 - shape[1]), padding="valid")
         terms.append(replace(single.layer(g, random, 0.1, name=name + part), output=spec(shape)))
     total, window = spec(shape), (int(random.integers(1, shape[0] + 1)), int(random.integers(1, shape[1] + 1)))
-    params = calls.add_params(*(t.output.quantization for t in terms), total.quantization)
+    params = rescale.add_params(*(t.output.quantization for t in terms), total.quantization)
     add = QLayer(name + "sum", "add", (at + 1, at + 2), total, {**params, "activation": limits()})
     pooled = (shape[0] - window[0] + 1, shape[1] - window[1] + 1, shape[2])
     means = {**padding, "pool": window, "activation": limits()}

@@ -9,13 +9,15 @@ from contextlib import closing, contextmanager
 import numpy as np
 import pytest
 
-from pipeline import registry, session, wire
-from pipeline.errors import DeviceError
-from pipeline.links import Link, pipe
-from pipeline.links._faulty import Faults, FaultyLink
-from pipeline.runners import qemu
-from pipeline.session import Session
-from tests import mirror, tiny
+from pipeline.core import registry
+from pipeline.core.errors import DeviceError
+from pipeline.device import session
+from pipeline.device.links import Link, pipe
+from pipeline.device.runners import qemu
+from pipeline.device.session import Session
+from pipeline.protocol import wire
+from tests.support import mirror, tiny
+from tests.support.faulty_link import Faults, FaultyLink
 
 pytestmark = pytest.mark.toolchain
 

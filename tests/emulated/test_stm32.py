@@ -10,13 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline import board, build, registry, twin
-from pipeline.board import Emulator
-from pipeline.session import Session
-from tests import tiny
+from pipeline.config import board
+from pipeline.config.board import Emulator
+from pipeline.core import registry
+from pipeline.device.session import Session
+from pipeline.network import twin
+from pipeline.stages import build
 from tests.conftest import Firmware
 from tests.emulated.stm32_chips import M4, REVISION_Y, chip_of, f_chip, gate, h_chip
 from tests.emulated.unicorn_mcu import SWITCH, Chip, Clocks, ForbiddenError, Mcu, UnicornLink
+from tests.support import tiny
 
 pytestmark = pytest.mark.toolchain
 MODEL = tiny.qmodel()

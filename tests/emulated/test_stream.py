@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import board as boards
-from pipeline import build, lower, render, store, stream, twin
-from pipeline.links import pipe
-from pipeline.links._faulty import RateLimitedLink
-from pipeline.session import Session
-from pipeline.types import AttackInfo, Dataset, QModel, Split
-from tests import mirror, tiny
+from pipeline.config import board as boards
+from pipeline.core import store
+from pipeline.core.nouns import AttackInfo, Dataset, QModel, Split
+from pipeline.device.links import pipe
+from pipeline.device.session import Session
+from pipeline.network import twin
+from pipeline.stages import build, lower, render, stream
+from tests.support import mirror, tiny
+from tests.support.faulty_link import RateLimitedLink
 
 pytestmark = [pytest.mark.toolchain, pytest.mark.emulator]
 
@@ -113,7 +115,7 @@ def test_ctrl_c_leaves_no_emulator(emulated, tmp_path):
         "from pipeline import board, store, stream\n"
         "from pipeline.types import Image\n"
         "from tests.emulated.test_stream import dataset\n"
-        "from tests import tiny\n"
+        "from tests.support import tiny\n"
         "from pathlib import Path\n"
         "import sys\n"
         "model, folder, work = tiny.qmodel(), Path(sys.argv[1]), Path(sys.argv[2])\n"

@@ -15,7 +15,7 @@ from elftools.elf.elffile import ELFFile
 from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, Uc
 from unicorn import arm_const as arm
 
-from pipeline.board import Memory
+from pipeline.config.board import Memory
 
 PERIPHERALS, SYSTEM = (0x40000000, 0x20000000), (0xE0000000, 0x100000)
 CYCCNT, AIRCR, NVIC_ISER = 0xE0001004, 0xE000ED0C, 0xE000E100

@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-from pipeline import board, registry, runners
-from pipeline.runners import mass_storage
+from pipeline.config import board
+from pipeline.core import registry
+from pipeline.device import runners
+from pipeline.device.runners import mass_storage
 
 PORT, SERIAL_NUMBER = "/dev/ttyACM0", "0670FF48"
 

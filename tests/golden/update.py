@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import board, render
-from tests import tiny
+from pipeline.config import board
+from pipeline.stages import render
 from tests.golden import commands
+from tests.support import tiny
 
 if __name__ == "__main__":
     files = render.render(tiny.qmodel(), board.load("host"), "reference").files

@@ -14,16 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import board as boards
-from pipeline import build, flash, registry, render, rig, session
-from pipeline.board import Board
-from pipeline.errors import FitError
-from pipeline.rig import Location
-from pipeline.session import Session
-from pipeline.types import DeviceInfo, Image, QModel
-from tests import tiny
+from pipeline.config import board as boards
+from pipeline.config.board import Board
+from pipeline.core import paths
+from pipeline.core.errors import FitError
+from pipeline.core.nouns import DeviceInfo, Image, QModel
+from pipeline.device import rig, session
+from pipeline.device.rig import Location
+from pipeline.device.session import Session
+from pipeline.stages import build, flash, render
+from tests.support import tiny
 
-RIG = registry.REPOSITORY / rig.FILE
+RIG = paths.RESOURCES / rig.FILE
 
 
 @dataclass(frozen=True)

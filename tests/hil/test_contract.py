@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import buffers, twin, wire
-from pipeline import session as sessions
-from pipeline.session import IdentityError, Session
-from tests import tiny
+from pipeline.codegen import buffers
+from pipeline.device import session as sessions
+from pipeline.device.session import IdentityError, Session
+from pipeline.network import twin
+from pipeline.protocol import wire
 from tests.hil.conftest import Bench, Say
+from tests.support import tiny
 
 pytestmark = pytest.mark.hardware
 SAMPLES = 200

@@ -1,0 +1,202 @@
+"""What the command line draws: progress on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipeline.core import text
+
+PLAIN_INTERVAL_S = 10.0
+"""Between two progress lines where standard error is no terminal."""
+STAGE_COLUMN = 8
+FILE_COLUMNS = 1000
+"""Width of a table that goes into a file or a pipe."""
+
+
+def stderr(line: str) -> None:
+    """Prints a line to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def stdout(content: str) -> None:
+    """Prints to standard output."""
+    print(content, flush=True)
+
+
+class PlainDisplay:
+    """One line per stage, and one about every ten seconds of a long one."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._began = self._last = time.monotonic()
+
+    def start(self, stage: str) -> None:
+        self._what, self._last = "", time.monotonic()
+        stderr(f"{stage:<{STAGE_COLUMN}} started")
+
+    def progress(self, what: str, done: int, total: int, info: str = "") -> None:
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began = what, now
+        if now - self._last >= PLAIN_INTERVAL_S and total:
+            self._last = now
+            elapsed = now - self._began
+            left = f", {_duration(elapsed * (total - done) / done)} left" if done and elapsed > 1 else ""
+            stderr(f"{what:<{STAGE_COLUMN}} {100 * done // total} %{left}  {info}".rstrip())
+
+    def finish(self, stage: str, seconds: float, note: str) -> None:
+        stderr(f"{stage:<{STAGE_COLUMN}} {_duration(seconds)}  {note}")
+
+    def skip(self, stage: str, note: str) -> None:
+        stderr(f"{stage:<{STAGE_COLUMN}} unchanged  {note}")
+
+    def close(self) -> None:
+        """Nothing to put away."""
+
+
+class BarDisplay:
+    """Live bars with the time left, and one line per finished stage."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bars = Progress(
+            TextColumn(f"{{task.description:<{STAGE_COLUMN}}}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]{task.fields[info]}", table_column=_one_line()),
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._bars.start()
+
+    def start(self, stage: str) -> None:
+        self._task(stage)
+
+    def progress(self, what: str, done: int, total: int, info: str = "") -> None:
+        self._bars.update(self._task(what), completed=done, total=total, info=info)
+
+    def finish(self, stage: str, seconds: float, note: str) -> None:
+        self._clear()
+        self._line("[green]✓[/]", stage, note, _duration(seconds))
+
+    def skip(self, stage: str, note: str) -> None:
+        self._line("[dim]·[/]", stage, note, "unchanged")
+
+    def close(self) -> None:
+        """Takes the bars off the screen."""
+        self._bars.stop()
+
+    def _task(self, what: str) -> Any:
+        """The bar of that name; a new one takes the place of those that are full or never began to fill."""
+        if what not in self._tasks:
+            self._clear(lambda task: task.total is None or task.finished)
+            self._tasks[what] = self._bars.add_task(what, total=None, info="")
+        return self._tasks[what]
+
+    def _clear(self, unwanted: Callable[[Any], bool] = lambda task: True) -> None:
+        for task in [task for task in self._bars.tasks if unwanted(task)]:
+            self._bars.remove_task(task.id)
+            del self._tasks[task.description]
+
+    def _line(self, sign: str, stage: str, note: str, end: str) -> None:
+        from rich.markup import escape
+
+        self._console.print(f"{sign} [bold]{stage:<{STAGE_COLUMN}}[/] {escape(note)}  [dim]{end}[/]", soft_wrap=True)
+
+
+def display() -> PlainDisplay | BarDisplay:
+    """Bars where standard error is a terminal, lines elsewhere."""
+    return BarDisplay() if sys.stderr.isatty() else PlainDisplay()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Prints a table to standard output. right: numbers of the columns that are aligned to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    for number, name in enumerate(columns):
+        drawn.add_column(name, justify="right" if number in right else "left", no_wrap=not sys.stdout.isatty())
+    for row in rows:
+        drawn.add_row(*row)
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_COLUMNS).print(drawn)
+
+
+def summary(report: Mapping[str, Any]) -> None:
+    """Prints what a report says, in two tables."""
+    accuracy, latency, memory = report["accuracy"], report["latency"], report["memory"]
+    rows = [_accuracy_row("clean", "–", "0", accuracy["clean"], "–")]
+    for attack in accuracy["attacks"]:
+        success = text.percent(attack["success"]["rate"])
+        rows.append(_accuracy_row(attack["name"], attack["eps_label"], str(attack["eps_lsb"]), attack, success))
+    columns = ("data", "eps", "lattice steps", "Keras", "twin", "device", "samples", "attack success")
+    table(f"Accuracy: {report['job']['name']} on {report['board']['name']}", columns, rows, right=range(1, 8))
+    unit, ram = latency["unit"], sum(memory["ram_groups"].values())
+    stdout("")
+    if report["layerwise"]:
+        layerwise(report["layerwise"])
+        stdout("")
+    table(
+        "Cost on the device",
+        ("", "value", "of the board"),
+        [
+            ("device/twin mismatches", f"{report['agreement']['device_twin_mismatches']}", ""),
+            (latency["label"], f"{text.count(latency[unit]['median'])}", ""),
+            (
+                "flash",
+                text.size(memory["flash_bytes"]),
+                text.percent(memory["flash_bytes"] / memory["flash_limit_bytes"]),
+            ),
+            ("  of it layer tables", text.size(memory["weights_bytes"]), ""),
+            ("RAM", text.size(ram), text.percent(ram / memory["ram_limit_bytes"])),
+            ("  of it activation arena", text.size(memory["arena_bytes"]), ""),
+            ("stack, deepest use", text.size(memory["stack_high_water_bytes"]), ""),
+        ],
+        right=(1, 2),
+    )
+
+
+def layerwise(choice: Mapping[str, Any]) -> None:
+    """Prints the settings of every layer that were chosen after training."""
+    columns = ("layer", "bits", "clip", "bytes", "Lipschitz", "error", "share of bound")
+    rows = [
+        (n["name"], f"{n['bits']}", f"{n['clip']:g}", text.count(n["bytes"]),
+         *(f"{n[key]:.4g}" for key in ("lipschitz", "error", "bound_share")))
+        for n in choice["layers"]
+    ]  # fmt: skip
+    share = text.percent(choice["bytes"] / choice["ternary_bytes"], 0)
+    rows.append(("attack", "", "", "", "", "", f"{choice['bound_attack']:.4g}"))
+    rows.append(
+        ("all", "", "", f"{text.count(choice['bytes'])} ({share} of ternary)", "", "", f"{choice['bound']:.4g}")
+    )
+    table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, 7))
+    bits = ", ".join(f"{layer['name']} = {layer['bits']}" for layer in choice["layers"])
+    stdout(f"to train at these bits: layer_bits = {{ {bits} }} in [model]")
+
+
+def _accuracy_row(name: str, eps: str, steps: str, point: Mapping[str, Any], success: str) -> tuple[str, ...]:
+    shares = (text.percent(point[who]) for who in ("keras", "twin", "device"))
+    return (name, eps, steps, *shares, text.count(point["n"]), success)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _one_line() -> Any:
+    from rich.table import Column
+
+    return Column(no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,118 @@
+"""What this machine has of what the boards and stages need. Looks, changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.core import registry, shell
+from pipeline.core.errors import ToolError
+
+PACKAGES = {
+    "numpy": "every stage",
+    "pydantic": "job and board files",
+    "jinja2": "render, report",
+    "pyserial": "flash, stream",
+    "cobs": "flash, stream",
+    "pyelftools": "build",
+    "rich": "progress bars and tables",
+    "tensorflow": "train, attack",
+    "keras": "train, attack",
+    "qkeras-v3": "train",
+    "scikit-learn": "the digits data set",
+    "adversarial-robustness-toolbox": "attack",
+    "matplotlib": "report",
+}
+"""Distribution and who needs it."""
+PYTHON = ((3, 11), (3, 13))
+"""Oldest and newest Python everything was tried with."""
+VERSION_TIMEOUT_S = 10.0
+FEW = 3
+"""Users of a program that are named."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for. version: what was found, "" when it is missing; hint: what brings it."""
+
+    name: str
+    needed_by: str
+    version: str
+    hint: str = ""
+
+
+def examine() -> dict[str, list[Finding]]:
+    """Findings by group: "python", "programs" and "data". Only missing things carry a hint."""
+    return {"programs": _programs(), "python": [_python(), *map(_package, PACKAGES)], "data": [_data()]}
+
+
+def missing(findings: dict[str, list[Finding]]) -> list[Finding]:
+    """What is not there."""
+    return [finding for group in findings.values() for finding in group if not finding.version]
+
+
+def programs(target: Board) -> tuple[str, ...]:
+    """Programs that building for the board and running on it takes; of its runners one is enough."""
+    tools = [str(registry.load("runners", name).PROGRAM) for name in target.runners]
+    tool = next((tool for tool in tools if shell.find(tool)), tools[0])
+    return (*target.build_programs, *([tool] if tool else []))
+
+
+def _programs() -> list[Finding]:
+    needed: dict[str, list[str]] = {"gcc": ["twin"]}
+    built_here = [target for target in map(board.load, board.names()) if target.build_programs]
+    for target in built_here:
+        for program in programs(target):
+            needed.setdefault(program, []).append(target.name)
+    return [_program(program, _summary(by, len(built_here))) for program, by in needed.items()]
+
+
+def _summary(users: list[str], all_boards: int) -> str:
+    if len(users) == all_boards:
+        return "every board"
+    return ", ".join(users) if len(users) <= FEW else f"{', '.join(users[:FEW])} and {len(users) - FEW} more"
+
+
+def _program(program: str, needed_by: str) -> Finding:
+    if shell.find(program) is None:
+        return Finding(program, needed_by, "", shell.install_hint(program))
+    try:
+        lines = shell.run([program, "--version"], timeout_s=VERSION_TIMEOUT_S).output.splitlines()
+    except ToolError:  # some programs know no --version
+        lines = []
+    return Finding(program, needed_by, _first_line(lines))
+
+
+def _first_line(lines: Iterable[str]) -> str:
+    return next((line.strip() for line in lines if line.strip()), "installed")
+
+
+def _python() -> Finding:
+    oldest, newest = PYTHON
+    version = platform.python_version() if oldest <= sys.version_info[:2] <= newest else ""
+    return Finding("python", "everything", version, "" if version else "make setup, with Python 3.11 to 3.13")
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, PACKAGES[name], metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, PACKAGES[name], "", "make setup")
+
+
+def _data() -> Finding:
+    folder = os.environ.get("TRITMCU_DATA", "")
+    if not folder:
+        state = "not set; data sets come from the user's cache"
+    elif not Path(folder).is_dir():
+        return Finding("TRITMCU_DATA", "cifar10, speech commands", "", f"{folder} is no folder; set it to one")
+    else:
+        state = f"{folder}: {', '.join(sorted(p.name for p in Path(folder).iterdir())) or 'empty'}"
+    return Finding("TRITMCU_DATA", "cifar10, speech commands", state)

@@ -1,0 +1,121 @@
+"""What the kernels for cores with the DSP extension share: the layers they compute, the packing of their weights and
+the proof that no packed field overflows. C side: firmware/nn/nn_dsp.h, nn_block_dsp.S."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codegen.kernels import _ternary
+from pipeline.config.cores import CORES_WITH_DSP
+from pipeline.core.nouns import QLayer, TensorSpec
+
+CHANNELS = 4
+"""Output channels a block."""
+ORDER = (1, 3, 0, 2)
+"""In which a block's channels are written."""
+WORD = 4
+"""Inputs a word of filter, of CHANNELS channels each."""
+FIRST_LIMITS = (-(1 << 13), (1 << 13) - 1)
+"""What the field of the first channel of a pair holds: 14 bits."""
+SECOND_LIMITS = (-(1 << 17), (1 << 17) - 1)
+"""What is left of 32 bits for the second channel."""
+MAX_INPUTS = 255
+"""Inputs whose sum surely fits 16 bits: of a piece."""
+LOWEST_SHIFT = -22
+"""Rounding and output offset fit beside the product: (2 * 127 + 1) * 2^21 < 2^30."""
+
+Integers = NDArray[np.int64]
+
+
+def core_objection(core: str) -> str:
+    """Why no kernel of this family runs on the core, "" when they do."""
+    return "" if core in CORES_WITH_DSP else f"{core} has no DSP instructions"
+
+
+def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
+    """Why the kernel of `kind` does not compute the layer on this core, "" when it does."""
+    reason = core_objection(core) or _ternary.objection(layer, kind, spec)
+    if reason:
+        return reason
+    assert layer.shift is not None
+    if layer.shift.min() < LOWEST_SHIFT:
+        return f"it shifts results to the right by at most {-LOWEST_SHIFT}, not {-layer.shift.min()}"
+    return ""
+
+
+def behind_relu(layer: QLayer) -> bool:
+    """Whether a negative sum gives the smallest output however it is rounded, as the zero point is that output."""
+    return layer.output.quantization.zero_point == -128
+
+
+def requantization(layer: QLayer) -> str:
+    """The suffix of the code that writes the layer's outputs: see nn_dsp_write... in nn_dsp.h."""
+    assert layer.shift is not None
+    if behind_relu(layer) and layer.shift.max() <= 0:
+        return "_relu"
+    return "" if layer.shift.max() < 0 else "_any"
+
+
+def fits(weights: Integers) -> bool:
+    """Whether no input of int8 makes a sum of these weights overflow its field: weights (channels, inputs), the
+    channels in pairs of neighbours. An odd last channel has the next one's part unused."""
+    lowest, highest = _extremes(weights)
+    limits = np.array([FIRST_LIMITS, SECOND_LIMITS])[np.arange(len(weights)) % 2]
+    return bool((lowest >= limits[:, 0]).all() and (highest <= limits[:, 1]).all())
+
+
+def second_channels_fit(weights: Integers) -> bool:
+    """The same of the second channels alone, which no flush moves to a total: weights of whole windows."""
+    lowest, highest = _extremes(weights[1::2])
+    return bool((lowest >= SECOND_LIMITS[0]).all() and (highest <= SECOND_LIMITS[1]).all())
+
+
+def _extremes(weights: Integers) -> tuple[Integers, Integers]:
+    """Smallest and largest sum of each channel: the largest takes 127 for every 1 and -128 for every -1, the smallest
+    the other way round."""
+    plus, minus = (weights == 1).sum(axis=1), (weights == -1).sum(axis=1)
+    return -128 * plus - 127 * minus, 127 * plus + 128 * minus
+
+
+def expanded(weights: Integers) -> Integers:
+    """weights (channels, inputs), the inputs in the order that nn_dsp_expand leaves them in: of every four 0, 2, 1, 3;
+    the last, incomplete four as they are."""
+    whole = weights.shape[1] - weights.shape[1] % WORD
+    fours = weights[:, :whole].reshape(len(weights), -1, WORD)[:, :, [0, 2, 1, 3]]
+    return np.concatenate([fours.reshape(len(weights), whole), weights[:, whole:]], axis=1)
+
+
+def pack(weights: Integers) -> NDArray[np.uint32]:
+    """uint32 (blocks, words): weights (channels, inputs) of one piece, CHANNELS channels a block, WORD inputs a word;
+    layout: firmware/nn/nn_conv2d_dsp.c. Missing channels are 0; behind the last input all slots are 0."""
+    channels, count = weights.shape
+    padded = np.pad(weights, ((0, -channels % CHANNELS), (0, 0)))
+    fields = np.stack([padded[0::2] + 1, padded[1::2] & 3], axis=1)  # pair, first or second, input
+    fields = np.pad(fields, ((0, 0), (0, 0), (0, -count % WORD)))
+    # block, pair, first or second, word, pair of inputs, input
+    parts = fields.reshape(-1, CHANNELS // 2, 2, fields.shape[2] // WORD, WORD // 2, 2)
+    turn = 2 * np.arange(WORD // 2)[None, None, :, None] + np.arange(CHANNELS // 2)[:, None, None, None]
+    place = 7 * np.arange(2)[None, :, None, None] + 8 * np.arange(2)[None, None, None, :]
+    shifts = 2 * ((2 * turn + place) % 16)  # pair, first or second, pair of inputs, input
+    words = (parts << shifts[None, :, :, None]).sum(axis=(1, 2, 4, 5))
+    return np.asarray(words, np.uint32)
+
+
+def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> NDArray[np.int32]:
+    """int32 (blocks, 9): per block of CHANNELS channels, in that order, their doubled folded biases, multipliers
+    and right shifts (a byte each)."""
+    assert layer.multiplier is not None and layer.shift is not None
+    columns = (2 * _ternary.folded_bias(layer, spec).astype(np.int64), layer.multiplier, -layer.shift)
+    bias, multiplier, right = (np.pad(c, (0, -len(c) % CHANNELS)).reshape(-1, CHANNELS)[:, order] for c in columns)
+    shifts = np.ascontiguousarray(right, np.int8).view("<u4")
+    return np.hstack([bias, multiplier, shifts]).astype(np.uint32).view(np.int32)
+
+
+def blocks(count: int, three: bool) -> list[int]:
+    """Pixels of the blocks of a row of `count` pixels, as the C file cuts it."""
+    result = []
+    while count > 0:
+        result.append(3 if three and count >= 3 and count != 4 else min(count, 2))
+        count -= result[-1]
+    return result

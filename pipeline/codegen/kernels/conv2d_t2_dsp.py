@@ -1,0 +1,269 @@
+"""Ternary convolution for cores with the DSP extension: firmware/nn/nn_conv2d_dsp.c."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codegen.kernels import _dsp, _ternary
+from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
+from pipeline.network import calls, packing
+
+DISTANCES = (4, 8, 16, 32, 40, 64, 128, 256)
+"""Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
+GO_ON, FLUSH, FLUSH_MORE, FINISH, FINISH_MORE = range(5)
+PIECE_BYTES, INTERVAL_BYTES, QUANT_BYTES, BLOCK_BYTES = 16, 8, 16, 12
+MAX_PIECES = 255
+ROW_BYTES = 3328
+"""Inputs of a 1x1 convolution are cut into rows that take no more."""
+WORD_COST = {True: 23 / 3, False: 17 / 2}
+PIECE_COST, FLUSH_COST = 4, 10
+"""Instructions a pixel of a block, roughly, of three pixels or two: what the choice of a plan weighs."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Granules first to last - 1 of a kernel row; then: GO_ON or what follows, NN_DSP_... of nn_dsp.h."""
+
+    row: int
+    first: int
+    last: int
+    then: int = GO_ON
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How windows are read: a pixel is `granules` granules of `granule` inputs, the layer's channels and zeros.
+    gathered: it is the channels of all kernel rows, so that windows have a single row."""
+
+    granules: int
+    granule: int
+    pieces: tuple[Piece, ...]
+    gathered: bool = False
+
+    @property
+    def intervals(self) -> int:
+        return sum(piece.then != GO_ON for piece in self.pieces)
+
+    @property
+    def pixel(self) -> int:
+        return self.granules * self.granule
+
+    def expanded(self, channels: int) -> bool:
+        """Whether inputs of so many channels are expanded by nn_dsp_expand."""
+        return not self.gathered and self.pixel == channels and self.granule % _dsp.WORD == 0
+
+    def words(self, piece: Piece) -> int:
+        """Words of filter of a piece."""
+        return -(-(piece.last - piece.first) * self.granule // _dsp.WORD)
+
+    def cost(self, stride: int) -> float:
+        """Instructions a block takes for a pixel, roughly; stride: between the pixels of a block."""
+        words = sum(self.words(piece) for piece in self.pieces)
+        word_cost = WORD_COST[2 * stride * self.pixel in DISTANCES]
+        return words * word_cost + len(self.pieces) * PIECE_COST + self.intervals * FLUSH_COST
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The convolution as the C file sees it: columns that no window reads left out, and of a 1x1 convolution with
+    stride 1, which knows no neighbours, rows of any width; last_width: of the last one, 0 when it is as wide."""
+
+    input: tuple[int, int, int]
+    output: tuple[int, int, int]
+    column_step: int
+    stride: int
+    last_width: int = 0
+
+    def columns(self, kernel_width: int) -> int:
+        """Columns of an expanded row."""
+        return (self.output[1] - 1) * self.stride + kernel_width
+
+
+def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
+    reason = _dsp.objection(layer, "conv2d", specs[0], core)
+    if reason:
+        return reason
+    if not _dsp.second_channels_fit(_ternary.rows(layer)):
+        return "a sum over its window takes more than 18 bits"
+    return "" if plan(layer) else "its windows have too many pieces"
+
+
+def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    packing.require_range(layer)
+    p = plan(layer)
+    assert p is not None and layer.weights is not None
+    oc, kh, kw, ic = layer.weights.shape
+    filters = _filters(layer, p.gathered)
+    g = geometry(layer, specs[0], p)
+    distance = 2 * g.stride * p.pixel
+    assert layer.shift is not None
+    variant = _dsp.requantization(layer)
+    same = layer.output.shape == specs[0].shape
+    return KernelCall(
+        function="nn_convolve_t2_dsp",
+        source="nn_conv2d_dsp.c",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_dsp_conv_params",
+                conv=calls.conv_fields(layer, specs[0]),
+                column_step=g.column_step,
+                granules=p.granules,
+                granule=p.granule,
+                pieces=len(p.pieces),
+                intervals=p.intervals,
+                words=sum(p.words(piece) for piece in p.pieces),
+                row_size=row_size(g, p, kw),
+                last_width=g.last_width,
+                gather="nn_dsp_gather_row" if p.gathered else 0,
+                piece3=f"nn_dsp_piece3_{distance}" if distance in DISTANCES else 0,
+                write2=f"nn_dsp_write2{variant}",
+                write3=f"nn_dsp_write3{variant}" if distance in DISTANCES else 0,
+            ),
+            calls.map_dims(g.input),
+            calls.input_arg(),
+            calls.dims(oc, kh, kw, ic),
+            calls.table("filter"),
+            calls.table("plan"),
+            calls.table("requant"),
+            calls.map_dims(g.output),
+            calls.OUTPUT,
+        ),
+        tables={"filter": pack(filters, p), "plan": _plan_table(p), "requant": _dsp.quant(layer, specs[0])},
+        scratch_bytes=scratch_bytes(oc, filters.shape[1], row_size(g, p, kw), g.output[1], p),
+        in_place=0 if same and not p.gathered else None,
+    )
+
+
+def plan(layer: QLayer) -> WindowPlan | None:
+    """The cheapest way found to read the windows of the layer with every field proven to hold; None when there is
+    none."""
+    assert layer.weights is not None
+    _, _, kw, ic = layer.weights.shape
+    stride = layer.params["stride"][1] if kw > 1 else 1
+    # gathering pays where a kernel row is no more than a word
+    gathered = kw > 1 and kw * ic <= _dsp.WORD
+    plans = (p for p in _plans(_filters(layer, gathered), gathered) if len(p.pieces) <= MAX_PIECES)
+    return min(plans, key=lambda p: p.cost(stride), default=None)
+
+
+def _plans(filters: NDArray[np.int64], gathered: bool) -> Iterator[WindowPlan]:
+    channels = filters.shape[3]
+    for pixel in sorted({channels, channels + channels % 2, channels + -channels % _dsp.WORD}):
+        for granules in range(1, 2 if gathered else 1 + -(-pixel // 16)):
+            granule = -(-pixel // granules)
+            granule += -granule % _dsp.WORD if granules > 1 else 0
+            pieces = _pieces(filters, granules, granule)
+            if pieces:
+                yield WindowPlan(granules, granule, pieces, gathered)
+
+
+def _pieces(filters: NDArray[np.int64], granules: int, granule: int) -> tuple[Piece, ...]:
+    """Pieces as long as the fields hold them, () when a single granule is too much. What ends inside a kernel row is
+    whole words."""
+    kh, kw = filters.shape[1:3]
+    step = 1 if granule % _dsp.WORD == 0 else kw
+    runs = _runs(filters, granules * granule)
+    pieces: list[Piece] = []
+    since: list[NDArray[np.int64]] = []
+    for row in range(kh):
+        first = 0
+        for start in range(0, kw * granules, step):
+            more = runs[:, row, start * granule : (start + step) * granule]
+            if step * granule > _dsp.MAX_INPUTS or not _dsp.fits(more):
+                return ()
+            full = not _dsp.fits(np.concatenate([*since, more], axis=1))
+            if start > first and (full or (start + step - first) * granule > _dsp.MAX_INPUTS):
+                pieces.append(Piece(row, first, start))
+                first = start
+            if full:
+                pieces[-1] = replace(pieces[-1], then=FLUSH)
+                since = []
+            since.append(more)
+        pieces.append(Piece(row, first, kw * granules))
+    pieces[-1] = replace(pieces[-1], then=FINISH)
+    return tuple(_after_a_flush(pieces))
+
+
+def _after_a_flush(pieces: Sequence[Piece]) -> Iterator[Piece]:
+    """Flushes and ends that are not the first add to totals."""
+    more = {GO_ON: GO_ON, FLUSH: FLUSH_MORE, FINISH: FINISH_MORE}
+    flushed = False
+    for piece in pieces:
+        yield replace(piece, then=more[piece.then]) if flushed else piece
+        flushed = flushed or piece.then == FLUSH
+
+
+def _runs(filters: NDArray[np.int64], pixel: int) -> NDArray[np.int64]:
+    """(channels, kh, inputs of a kernel row) with pixels filled up by zeros."""
+    oc, kh, kw, ic = filters.shape
+    return np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, pixel - ic))).reshape(oc, kh, kw * pixel)
+
+
+def _filters(layer: QLayer, gathered: bool) -> NDArray[np.int64]:
+    """(channels, kh, kw, ic), or (channels, 1, kw, kh * ic) where rows are gathered."""
+    assert layer.weights is not None
+    weights = layer.weights.astype(np.int64)
+    if not gathered:
+        return weights
+    oc, kh, kw, ic = weights.shape
+    return weights.transpose(0, 2, 1, 3).reshape(oc, 1, kw, kh * ic)
+
+
+def geometry(layer: QLayer, spec: TensorSpec, p: WindowPlan) -> Geometry:
+    """What the C file is told of the layer's shapes."""
+    (ih, iw, ic), (oh, ow, oc) = spec.shape, layer.output.shape
+    assert layer.weights is not None
+    _, kh, kw, _ = layer.weights.shape
+    stride = layer.params["stride"]
+    if kw > 1:
+        return Geometry((ih, iw, ic), (oh, ow, oc), 1, stride[1])
+    if (kh, *stride) == (1, 1, 1):
+        width = _row_width(oh * ow, p.pixel)
+        rows = -(-oh * ow // width)
+        return Geometry((rows, width, ic), (rows, width, oc), 1, 1, oh * ow % width)
+    return Geometry((ih, iw, ic), (oh, ow, oc), stride[1], 1)
+
+
+def _row_width(pixels: int, pixel: int) -> int:
+    """The cheapest width of rows that `pixels` pixels can be cut into; the last one may be narrower."""
+    three = 2 * pixel in DISTANCES
+
+    def cost(width: int) -> int:
+        return sum(4 * max(n, 2) + 3 for n in _dsp.blocks(width, three)) + 1 if width else 0
+
+    widths = range(1, min(pixels, max(1, ROW_BYTES // (2 * pixel))) + 1)
+    return min(widths, key=lambda w: (pixels // w * cost(w) + cost(pixels % w), w))
+
+
+def row_size(g: Geometry, p: WindowPlan, kernel_width: int) -> int:
+    """Inputs of 16 bits that an expanded row takes: its pixels, the totals of its granules, of which there are at least
+    three, as a last incomplete word reads so many beyond the pixels; even."""
+    columns = g.columns(kernel_width)
+    size = columns * p.pixel + max(columns * p.granules + 1, _dsp.WORD - 1)
+    return size + size % 2
+
+
+def scratch_bytes(channels: int, kernel_height: int, size: int, width: int, p: WindowPlan) -> int:
+    """Bytes of the C file's workspace: ring, requantization of all channels, sums of a row's windows, records."""
+    quant = QUANT_BYTES * (channels + -channels % _dsp.CHANNELS)
+    records = BLOCK_BYTES + PIECE_BYTES * len(p.pieces) + INTERVAL_BYTES * p.intervals
+    return 2 * kernel_height * size + quant + 4 * p.intervals * width + records
+
+
+def pack(filters: NDArray[np.int64], p: WindowPlan) -> NDArray[np.uint32]:
+    """uint32 words of filters (channels, kh, kw, ic), for every block of channels, every piece of the plan."""
+    runs = _runs(filters, p.pixel)
+    if p.expanded(filters.shape[3]):
+        runs = np.stack([_dsp.expanded(row) for row in runs.transpose(1, 0, 2)], axis=1)
+    parts = [_dsp.pack(runs[:, piece.row, piece.first * p.granule : piece.last * p.granule]) for piece in p.pieces]
+    return np.concatenate(parts, axis=1).ravel()
+
+
+def _plan_table(p: WindowPlan) -> NDArray[np.uint8]:
+    rows = [(piece.row, piece.first, piece.last, p.words(piece), piece.then) for piece in p.pieces]
+    return np.array(rows, np.uint8)

@@ -1,0 +1,95 @@
+"""Ternary depthwise convolution for cores with the DSP extension: firmware/nn/nn_depthwise_conv2d_dsp.c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.codegen.kernels import _dsp, _ternary
+from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
+from pipeline.network import calls, packing
+
+MAX_TAPS = 63
+"""Inputs that the field of the first pixel surely sums."""
+PAIRS = 6
+"""Outputs of a row that nn_dsp_pairs... compute at a time, from two columns more."""
+PLANE_BYTES = 4096
+"""As many input rows of four channels as fit are expanded at a time, at least those of one output row."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """rows: input rows at a time; pitch: columns of each; row_words: of an expanded kernel row; fast: computed by
+    nn_dsp_pairs..., which expand no filter."""
+
+    rows: int
+    pitch: int
+    row_words: int
+    fast: bool
+
+
+def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
+    reason = _dsp.objection(layer, "depthwise_conv2d", specs[0], core)
+    return reason or _ternary.depthwise_objection(layer, specs[0], MAX_TAPS)
+
+
+def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    packing.require_range(layer)
+    kh, kw, oc = layer.weights.shape
+    s = strip(layer)
+    scratch = _dsp.CHANNELS * (2 * s.rows * s.pitch + (0 if s.fast else 4 * kh * s.row_words))
+    return KernelCall(
+        function="nn_depthwise_conv_t2_dsp",
+        source="nn_depthwise_conv2d_dsp.c",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_dsp_dw_conv_params",
+                conv=calls.conv_fields(layer, specs[0], ch_mult=1),
+                rows=s.rows,
+                pitch=s.pitch,
+                row_words=s.row_words,
+                **(_pairs(layer, s) if s.fast else {}),
+            ),
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(),
+            calls.dims(1, kh, kw, oc),
+            calls.table("filter"),
+            calls.table("requant"),
+            calls.map_dims(layer.output.shape),
+            calls.OUTPUT,
+        ),
+        tables={
+            "filter": packing.pack(_ternary.rows(layer), 2),
+            "requant": _dsp.quant(layer, specs[0], (0, 1, 2, 3)),
+        },
+        scratch_bytes=scratch,
+        in_place=0 if layer.output.shape == specs[0].shape else None,
+    )
+
+
+def strip(layer: QLayer) -> Strip:
+    """The strips that the layer is cut into."""
+    assert layer.weights is not None
+    kh, kw, _ = layer.weights.shape
+    (sh, sw), (oh, ow, _) = layer.params["stride"], layer.output.shape
+    row_words = -(-(kw + sw) // 2)
+    fast = (kh, kw, sh, sw) == (3, 3, 1, 1)
+    pitch = PAIRS * -(-ow // PAIRS) + 2 if fast else 2 * ((-(-ow // 2) - 1) * sw + row_words)
+    outputs = max(1, (PLANE_BYTES // (2 * _dsp.CHANNELS * pitch) - kh) // sh + 1)
+    outputs = min(oh, outputs)
+    return Strip((outputs - 1) * sh + kh, pitch, row_words, fast)
+
+
+def _pairs(layer: QLayer, s: Strip) -> dict[str, str]:
+    """The functions that compute the channels of a layer, by the direction of their shifts."""
+    assert layer.shift is not None
+    name = "nn_dsp_pairs8" if s.pitch == PAIRS + 2 else "nn_dsp_pairs"
+    right = "_relu" if _dsp.behind_relu(layer) else ""
+    directions = {
+        "left": (layer.shift > 0, "_left"),
+        "zero": (layer.shift == 0, "_zero"),
+        "right": (layer.shift < 0, right),
+    }
+    return {field: name + suffix for field, (channels, suffix) in directions.items() if channels.any()}

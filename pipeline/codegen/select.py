@@ -1,0 +1,117 @@
+"""The one place that chooses the C kernel of a layer, and how its weights lie in flash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pipeline.codegen import planner, trits
+from pipeline.config.board import Board
+from pipeline.config.job import FirmwareConfig
+from pipeline.core import registry
+from pipeline.core.errors import ConfigError, UnsupportedError
+from pipeline.core.nouns import KernelCall, QLayer, QModel, TensorSpec, Trits
+
+Kernels = Literal["auto", "reference"]
+FAMILIES = ("mve", "dsp", "swar")
+"""Core families of optimised kernels, the fastest first: the ending of a module's name in pipeline/kernels."""
+FILTER = "filter"
+"""The table that holds a layer's weights, in every kernel."""
+DEFAULT = FirmwareConfig()
+
+
+def calls(
+    model: QModel, board: Board, kernels: Kernels = "auto", firmware: FirmwareConfig = DEFAULT
+) -> list[KernelCall | None]:
+    """The kernel call of every layer, None for a renamed input; see `kernel`. What firmware asks to be kept at five
+    trits a byte is. ConfigError names a layer that the network does not have, UnsupportedError one that cannot be kept
+    so."""
+    chosen = [kernel(layer, model.input_specs(layer), board, kernels) for layer in model.layers]
+    names = [layer.name for layer in model.layers]
+    wanted = firmware.layer_trits_per_byte
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(*registry.unknown(f"layer in firmware.layer_trits_per_byte of {model.name}", name, names))
+    if board.is_avr and trits.BYTE_TRITS in (firmware.trits_per_byte, *wanted.values()):
+        message = f"board {board.name!r}: no weights at 5 trits a byte, its RAM does not hold them expanded"
+        raise UnsupportedError(message, "trits_per_byte = 4")
+    for i, name in enumerate(names):
+        if wanted.get(name) == trits.BYTE_TRITS:
+            chosen[i] = _required(chosen[i], model.layers[i])
+    if firmware.trits_per_byte == trits.BYTE_TRITS:
+        _expand_where_room(model, chosen, [i for i, name in enumerate(names) if name not in wanted])
+    return chosen
+
+
+def _required(call: KernelCall | None, layer: QLayer) -> KernelCall:
+    expanding = _expanding(call, layer)
+    if expanding is None:
+        what = f"{layer.weight_bits}-bit weights of {call.function}" if call else layer.kind
+        raise UnsupportedError(
+            f"layer {layer.name!r}: no {what} at 5 trits a byte",
+            "only ternary weights that their kernel reads as 2 bits can be kept so: leave it out",
+        )
+    return expanding
+
+
+def _expand_where_room(model: QModel, chosen: list[KernelCall | None], layers: Sequence[int]) -> None:
+    """Replaces calls by expanding ones, the largest filter first, as long as the arena stays as large as it is."""
+    room = planner.plan(model, chosen).arena_bytes
+    expanding = {i: call for i in layers if (call := _expanding(chosen[i], model.layers[i]))}
+    for i in sorted(expanding, key=lambda i: -expanding[i].tables[FILTER].nbytes):
+        before, chosen[i] = chosen[i], expanding[i]
+        if planner.plan(model, chosen).arena_bytes > room:
+            chosen[i] = before
+
+
+def _expanding(call: KernelCall | None, layer: QLayer) -> KernelCall | None:
+    """The call with its filter at five trits a byte; None where it has no ternary filter or nothing is saved."""
+    if call is None or layer.weights is None or layer.weight_bits != 2:
+        return None
+    packed = trits.pack_trits(call.tables[FILTER])
+    if packed is None or packed[0].nbytes >= call.tables[FILTER].nbytes:
+        return None
+    digits, threes = packed
+    groups, offset = len(digits) // trits.GROUP_BYTES, -(-call.scratch_bytes // 4) * 4
+    return replace(
+        call,
+        tables={**call.tables, FILTER: digits},
+        scratch_bytes=offset + 4 * trits.GROUP_WORDS * groups,
+        trits=Trits(FILTER, groups, threes, offset),
+    )
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Kernels = "auto") -> KernelCall | None:
+    """The kernel call of a layer on a board: "auto" the fastest family that serves it, "reference" the portable one.
+
+    None when the layer only renames its input. UnsupportedError when no kernel computes it.
+    """
+    call: KernelCall | None = registry.load("layers", layer.kind).kernel(layer, specs)
+    if call is None or board.is_host:
+        return call
+    if board.is_avr:
+        return _with_weight_buffer(call)
+    return (_optimised(layer, specs, board.core) if kernels == "auto" else None) or call
+
+
+def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> KernelCall | None:
+    """The call of the fastest family that serves the layer on the core, None when none does."""
+    for name in sorted(registry.names("kernels"), key=_rank):
+        family = registry.load("kernels", name)
+        if not family.serves(layer, specs, core):
+            call: KernelCall = family.call(layer, specs)
+            return call
+    return None
+
+
+def _rank(module: str) -> int:
+    return FAMILIES.index(module.rpartition("_")[2])
+
+
+def _with_weight_buffer(call: KernelCall) -> KernelCall:
+    """The call with scratch for what nn_loadable (nn_flash.h) copies on AVR: one filter, h * w * c bytes."""
+    if call.scratch_bytes or FILTER not in call.tables:
+        return call
+    _, filter_dims, *_ = (arg.fields for arg in call.args if arg.kind == "dims")
+    return replace(call, scratch_bytes=filter_dims["h"] * filter_dims["w"] * filter_dims["c"])

@@ -1,0 +1,24 @@
+"""Processor cores: what GCC calls them, and what they can do."""
+
+from __future__ import annotations
+
+CORE_FLAGS = {
+    "host": (),
+    "cortex-m0": ("-mcpu=cortex-m0", "-mthumb"),
+    "cortex-m0plus": ("-mcpu=cortex-m0plus", "-mthumb"),
+    "cortex-m3": ("-mcpu=cortex-m3", "-mthumb"),
+    "cortex-m4f": ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+    "cortex-m7": ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+    "cortex-m7d": ("-mcpu=cortex-m7", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-d16"),
+    "cortex-m33f": ("-mcpu=cortex-m33", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv5-sp-d16"),
+    "cortex-m55": ("-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard"),
+    "atmega328p": ("-mmcu=atmega328p",),
+    "atmega2560": ("-mmcu=atmega2560",),
+}
+"""GCC flags per core; the keys are what a board's `core` may be."""
+
+
+AVR_CORES = frozenset(core for core in CORE_FLAGS if core.startswith("atmega"))
+
+
+CORES_WITH_DSP = frozenset({"cortex-m4f", "cortex-m7", "cortex-m7d", "cortex-m33f", "cortex-m55"})

@@ -1,0 +1,83 @@
+"""Strict TOML -> frozen pydantic models. Every mistake is one ConfigError line: file, key, value, what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.core.errors import ConfigError
+
+
+class Strict(BaseModel):
+    """Frozen; unknown keys are refused; no silent type coercion beyond int -> float."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in the file. ConfigError when it cannot be read or is no TOML."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def validate(model: type[Model], data: dict[str, Any], place: str) -> Model:
+    """`data` as a `model`; the first mistake as a ConfigError that starts with `place`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        message, hint = _explain(model, error)
+        raise ConfigError(f"{place}: {message}", hint) from error
+
+
+def load(model: type[Model], path: Path) -> Model:
+    """The validated content of a TOML file."""
+    return validate(model, read_toml(path), str(path))
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> tuple[str, str]:
+    errors = error.errors()
+    # A misspelt key is also a missing one: the misspelling says more.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    location = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = sorted(_keys_at(model, location[:-1]))
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        guess = f"; did you mean {near[0]!r}?" if near else ""
+        return f"unknown key {key!r}{guess}", f"allowed here: {', '.join(known)}" if known else ""
+    if first["type"] == "missing":
+        return f"key {key!r} is missing", ""
+    message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], dict) and first["type"] == "value_error":
+        return f"table {key!r}: {message}" if key else message, ""
+    return f"key {key!r} = {first['input']!r}: {message}", ""
+
+
+def _keys_at(model: type[BaseModel], path: list[str]) -> set[str]:
+    """Keys allowed at a dotted place of a nested model; empty when the place is no table of fixed keys."""
+    here: Any = model
+    for part in path:
+        if part.isdigit():
+            continue
+        annotation = here.model_fields[part].annotation if part in here.model_fields else None
+        here = next((t for t in _flatten(annotation) if isinstance(t, type) and issubclass(t, BaseModel)), None)
+        if here is None:
+            return set()
+    return set(here.model_fields)
+
+
+def _flatten(annotation: Any) -> list[Any]:
+    arguments = getattr(annotation, "__args__", ())
+    return [annotation, *(inner for a in arguments for inner in _flatten(a))]

@@ -1,0 +1,268 @@
+"""Requests in flight on a link: sequence numbers, credit, loss and timeouts. What is sent again is session.py's choice.
+
+The device serves requests in order, so an answer also says that every older request, or its answer, was lost. Silence
+is judged by the device's own pace, as TCP does (RFC 6298): mean and deviation of the recent waits for the same kind of
+request; sooner once a damaged frame has arrived, which most likely was the answer, and later while nothing is answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.core.errors import DeviceError
+from pipeline.core.nouns import LinkStats
+from pipeline.device.links import Link
+from pipeline.protocol import faults, wire
+
+LOST = "LOST"
+"""Answer.error: a younger request was answered first."""
+TIMEOUT = "TIMEOUT"
+"""Answer.error: nothing came in time."""
+
+_ERROR_NAMES = {code: name for name, code, _ in wire.ERRORS}
+_MESSAGE_NAMES = {message.code: message.name for message in wire.MESSAGES}
+_REPLY_NAMES = {code | wire.REPLY: name for code, name in _MESSAGE_NAMES.items()}
+_FIRST_PATIENCE_S = 0.5
+"""Before the device's pace is known. Every request may be repeated: too little patience costs a frame, no error."""
+_LEAST_MARGIN_S = 0.02
+_CLEAN_LINE_MARGIN_S = 1.0
+"""Of a timeout above the mean wait; while nothing gets lost, a busy computer is the likeliest reason to wait longer."""
+_HELLO_PATIENCE_S = 0.1
+"""A device that still boots loses HELLOs without a word."""
+_MOST_BACKOFF = 4
+
+
+@dataclass
+class _Pace:
+    """How long answers to one kind of request take: smoothed mean and deviation, seconds (RFC 6298, section 2)."""
+
+    mean_s: float
+    deviation_s: float
+
+    @property
+    def longest_s(self) -> float:
+        return self.mean_s + 4 * self.deviation_s
+
+    def learn(self, waited_s: float) -> None:
+        self.deviation_s += (abs(waited_s - self.mean_s) - self.deviation_s) / 4
+        self.mean_s += (waited_s - self.mean_s) / 8
+
+
+class DeviceFaultError(DeviceError):
+    """The firmware's fault handler reported itself; the device stands still until it is reset."""
+
+
+@dataclass(eq=False)
+class Request:
+    """A request on the wire. size: its bytes there; tag: the sender's own note."""
+
+    name: str
+    seq: int
+    size: int
+    sent_s: float
+    tag: Any = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a request: fields and tail of its reply; or `error`: LOST, TIMEOUT or an error code's name, whose
+    detail is in fields["detail"]."""
+
+    request: Request
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    tail: bytes = b""
+    error: str = ""
+
+
+class Channel:
+    """The requests in flight on one link. credit: most unanswered request bytes the device can hold; silence_s: how
+    long a device may answer nothing before it counts as gone; answers: replies so far, ERROR included."""
+
+    def __init__(self, link: Link, *, silence_s: float) -> None:
+        self.link = link
+        self.credit = wire.wire_size(0)
+        self.silence_s = silence_s
+        self.retries = 0
+        self.deltas = 0
+        self.answers = 0
+        self._decoder = wire.Decoder()
+        self._in_flight: deque[Request] = deque()
+        self._put_back: list[Answer] = []
+        self._outgoing = bytearray()
+        self._bytes_sent = 0
+        self._bytes_received = 0
+        self._seq = 0
+        self._misses = 0
+        self._paces: dict[str, _Pace] = {}
+        self._damaged_s: float | None = None
+        self._expired: dict[int, Request] = {}
+        self._least_margin_s = _CLEAN_LINE_MARGIN_S
+        self._heard_s = self._opened_s = time.monotonic()
+
+    def link_stats(self) -> LinkStats:
+        """Counters since the channel was made."""
+        return LinkStats(
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+            seconds=time.monotonic() - self._opened_s,
+            retries=self.retries,
+            deltas=self.deltas,
+            crc_errors=self._decoder.errors,
+        )
+
+    def has_room(self, payload_bytes: int) -> bool:
+        """Whether a request with this payload may be sent now. After a timeout only one is, until it is answered."""
+        if not self._in_flight:
+            return True
+        if self._misses or len(self._in_flight) >= wire.MOST_IN_FLIGHT:
+            return False
+        return sum(request.size for request in self._in_flight) + wire.wire_size(payload_bytes) <= self.credit
+
+    def post(self, name: str, tail: bytes = b"", *, tag: Any = None, **values: Any) -> Request:
+        """The request, queued; it leaves with the next `exchange`."""
+        data = wire.request(name, self._seq, tail, **values)
+        if self._misses:
+            # Closes whatever half frame the device may still hold.
+            data = wire.DELIMITER + data
+        request = Request(name, self._seq, len(data), time.monotonic(), tag)
+        self._expired.pop(self._seq, None)
+        self._seq = (self._seq + 1) & 0xFF
+        if not self._in_flight and not self._misses:
+            self._heard_s = request.sent_s
+        self._in_flight.append(request)
+        self._outgoing += data
+        return request
+
+    def exchange(self) -> list[Answer]:
+        """Sends what is queued and returns what became of the requests in flight, in order; waits for at least one
+        outcome. A silent device yields a TIMEOUT for each of them. DeviceError when the link is gone, the device
+        reports a fault, or it has answered nothing for silence_s."""
+        self._send()
+        if self._put_back:
+            answers, self._put_back = self._put_back, []
+            return answers
+        while self._in_flight:
+            answers = self._receive(self._deadline_s() - time.monotonic())
+            if answers:
+                return answers
+            if time.monotonic() >= self._deadline_s():
+                return self._time_out()
+        return []
+
+    def put_back(self, answers: Sequence[Answer]) -> None:
+        """Keeps answers that are somebody else's: the next `exchange` returns them."""
+        self._put_back += answers
+
+    def _send(self) -> None:
+        if self._outgoing:
+            self._bytes_sent += len(self._outgoing)
+            data = bytes(self._outgoing)
+            self._outgoing.clear()
+            self.link.write(data)
+
+    def _receive(self, timeout_s: float) -> list[Answer]:
+        data = self.link.read(max(timeout_s, 0.0))
+        self._bytes_received += len(data)
+        damaged = self._decoder.errors
+        answers = [answer for frame in self._decoder.feed(data) for answer in self._settle(frame)]
+        if answers:
+            self._damaged_s = None
+        elif self._decoder.errors > damaged:
+            self._damaged_s = time.monotonic()
+        return answers
+
+    def _settle(self, frame: wire.Frame) -> list[Answer]:
+        """The outcomes a frame decides: its request's, and the loss of every older one in flight. An answer that comes
+        after its TIMEOUT is as good as one in time. Duplicate answers, and frames that answer nothing, decide nothing.
+        """
+        name = _REPLY_NAMES.get(frame.type, "")
+        if name == "FAULT":
+            raise self._crash(frame)
+        request = next((r for r in self._in_flight if r.seq == frame.seq), self._expired.get(frame.seq))
+        answer = _parse(request, name, frame) if request else None
+        if answer is None:
+            return []
+        now_s = time.monotonic()
+        if self._expired.pop(frame.seq, None):
+            # Too impatient, or its last bytes came only with the repetition: no measure of the pace.
+            self._least_margin_s = min(2 * self._least_margin_s, _CLEAN_LINE_MARGIN_S)
+            lost = []
+        else:
+            self._learn_pace(answer.request, now_s)
+            lost = self._drop_until(answer.request)
+        self._heard_s, self._misses = now_s, 0
+        self.answers += 1
+        return [*lost, answer]
+
+    def _crash(self, frame: wire.Frame) -> DeviceFaultError:
+        try:
+            what = faults.describe(wire.reply("FAULT", frame)[0])
+        except wire.FrameError as error:
+            what = f"unreadable fault report: {error}"
+        return DeviceFaultError(f"{self.link.name}: the firmware crashed: {what}", "reset the board")
+
+    def _drop_until(self, request: Request) -> list[Answer]:
+        """Takes the requests up to this one out of flight; the older ones as LOST."""
+        lost = []
+        while (oldest := self._in_flight.popleft()) is not request:
+            lost.append(Answer(oldest, error=LOST))
+        return lost
+
+    def _learn_pace(self, request: Request, now_s: float) -> None:
+        waited_s = now_s - max(request.sent_s, self._heard_s)
+        self._paces.setdefault(request.name, _Pace(waited_s, waited_s / 2)).learn(waited_s)
+
+    def _patience_s(self, name: str) -> float:
+        """How long to wait for the answer to such a request before it counts as lost."""
+        pace = self._paces.get(name)
+        if name == "HELLO":
+            patience_s = _HELLO_PATIENCE_S
+        elif pace is None:
+            patience_s = _FIRST_PATIENCE_S
+        else:
+            patience_s = pace.mean_s + max(4 * pace.deviation_s, self._least_margin_s)
+        return patience_s * min(1 << max(self._misses - 1, 0), _MOST_BACKOFF)
+
+    def _deadline_s(self) -> float:
+        """When the requests in flight count as lost; the slowest of them decides, as its answer may be the only one
+        still to come."""
+        names = {request.name for request in self._in_flight}
+        waiting_since_s = max(self._in_flight[0].sent_s, self._heard_s)
+        deadline_s = waiting_since_s + max(self._patience_s(name) for name in names)
+        if self._damaged_s is not None:
+            unknown = _Pace(_LEAST_MARGIN_S, 0.0)
+            longest_s = max(self._paces.get(name, unknown).longest_s for name in names)
+            deadline_s = min(deadline_s, max(waiting_since_s, self._damaged_s) + longest_s)
+        return min(deadline_s, self._heard_s + self.silence_s)
+
+    def _time_out(self) -> list[Answer]:
+        if time.monotonic() - self._heard_s >= self.silence_s:
+            message = f"{self.link.name}: no answer to {self._in_flight[0].name} for {self.silence_s:g} s"
+            raise DeviceError(message, "reset the board; if that does not help, flash it again")
+        self._misses += 1
+        self._damaged_s = None
+        self._least_margin_s = max(self._least_margin_s / 2, _LEAST_MARGIN_S)
+        answers = [Answer(request, error=TIMEOUT) for request in self._in_flight]
+        self._expired.update((request.seq, request) for request in self._in_flight)
+        self._in_flight.clear()
+        return answers
+
+
+def _parse(request: Request, name: str, frame: wire.Frame) -> Answer | None:
+    """What the frame says about the request; None when it is no answer to it."""
+    try:
+        if name == "ERROR":
+            fields, _ = wire.reply(name, frame)
+            error = _ERROR_NAMES.get(fields["code"], f"ERROR_{fields['code']}")
+            refused = _MESSAGE_NAMES.get(fields["request"]) == request.name
+            return Answer(request, fields, error=error) if refused else None
+        if name != request.name:
+            return None
+        fields, tail = wire.reply(name, frame)
+    except wire.FrameError:
+        return None
+    return Answer(request, fields, tail)

@@ -1,0 +1,102 @@
+"""A serial port of this machine: USB virtual COM port, USB-UART adapter, pseudo terminal."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import serial
+import serial.tools.list_ports
+
+from pipeline.config.board import Board
+from pipeline.core.errors import DeviceError
+from pipeline.device.links import Link
+from pipeline.device.links._pyserial import WRITE_TIMEOUT_S, PyserialLink
+
+GONE = "check cable and power; when the port is back, the same command resumes"
+
+
+class Port(NamedTuple):
+    """A serial port of this machine. usb_id: "vendor:product" in lower-case hexadecimal and serial_number, both "" for
+    a port that is no USB device; description: what the device calls itself."""
+
+    device: str
+    usb_id: str
+    serial_number: str
+    description: str
+
+
+def ports() -> tuple[Port, ...]:
+    """The serial ports of this machine, sorted by name."""
+    found = sorted(serial.tools.list_ports.comports(), key=lambda port: str(port.device))
+    return tuple(
+        Port(
+            port.device,
+            "" if port.vid is None else f"{port.vid:04x}:{port.pid:04x}",
+            port.serial_number or "",
+            port.product or port.description or "",
+        )
+        for port in found
+    )
+
+
+def open_link(board: Board, place: str) -> Link:
+    """The link to the port `place`, at the board's baud rate, 8N1, locked against a second program.
+
+    DeviceError when the port is missing, busy, forbidden or no serial port, each with its remedy.
+    """
+    try:
+        port = serial.Serial(
+            place, board.link.baud, timeout=0, write_timeout=WRITE_TIMEOUT_S, exclusive=True, dsrdtr=False
+        )
+    except (serial.SerialException, OSError, ValueError) as error:
+        raise _explain(board, place, error) from error
+    return PyserialLink(port, place, GONE)
+
+
+def _explain(board: Board, place: str, error: Exception) -> DeviceError:
+    """The DeviceError for a port that did not open."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.EACCES:
+        return DeviceError(f"{place}: no permission to open the port of {board.name}", _group_hint(place))
+    if code in (errno.EBUSY, errno.EAGAIN):
+        return DeviceError(f"{place}: busy, held by {_holders(place)}", "close that program, then run again")
+    if not Path(place).exists():
+        present = ", ".join(port.device for port in ports())
+        return DeviceError(f"{place}: no such port for {board.name}", f"ports here: {present or 'none; plug it in'}")
+    return DeviceError(f"{place}: cannot be used as the serial port of {board.name}: {error}", "name another port")
+
+
+def _group_hint(place: str) -> str:
+    try:
+        group = Path(place).group()
+    except KeyError:
+        return f"the port belongs to the nameless group {Path(place).stat().st_gid}: ask the administrator for access"
+    return f"the port belongs to group {group}: sudo usermod -aG {group} $USER, then log in again"
+
+
+def _holders(place: str) -> str:
+    """The processes that have the port open, as far as Linux's /proc shows them."""
+    device = os.path.realpath(place)
+    found = sorted({pid for pid in _process_ids() if _has_open(pid, device)})
+    return ", ".join(f"process {pid} ({_command(pid)})" for pid in found) or "another program"
+
+
+def _process_ids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def _has_open(pid: int, device: str) -> bool:
+    try:
+        return any(str(fd.readlink()) == device for fd in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "ended"

@@ -1,0 +1,140 @@
+"""When device and twin disagree: which layer is the first, and a folder with everything to see it again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import board as boards
+from pipeline.config.board import Board
+from pipeline.core import store
+from pipeline.core.nouns import Image, Int8Array, QModel
+from pipeline.device import session
+from pipeline.device.session import Session
+from pipeline.network import twin
+
+_README = """# A device and its twin disagree
+
+{description}
+
+The firmware has digest `{digest}`. This folder holds the sample (`input.npy`), the output of the first differing layer
+on the device (`device.npy`) and on the twin (`twin.npy`), the network (`qmodel`) and the firmware (`firmware.elf`).
+See it again with
+
+    tritmcu reproduce {folder}
+"""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first layer whose output differs on one sample. label: Dataset.label; sample: index in the official split;
+    layer: its number from 0, name and kind; index: its first differing element; device, twin: the values there;
+    differing, elements: how many differ of how many; repeatable: whether a second run differed, too (if not, the layer
+    is the last one, whose difference was seen once); board, digest: the device."""
+
+    label: str
+    sample: int
+    layer: int
+    name: str
+    kind: str
+    index: tuple[int, ...]
+    device: int
+    twin: int
+    differing: int
+    elements: int
+    repeatable: bool
+    board: str
+    digest: str
+
+    @property
+    def description(self) -> str:
+        """One line that names everything."""
+        seen = "" if self.repeatable else ", seen once: a second run of the sample agreed"
+        return (
+            f"{self.board}, {self.label} sample {self.sample}: layer {self.layer} {self.name!r} ({self.kind}) index "
+            f"{self.index}: device {self.device}, twin {self.twin}; {self.differing} of {self.elements} values "
+            f"differ{seen}"
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sample whose logits differ: x int8 of the input's shape, logits int8 (classes,) as the device answered."""
+
+    label: str
+    sample: int
+    x: Int8Array
+    logits: Int8Array
+
+
+def record(
+    folder: Path, case: Case, device: Session, qmodel: QModel, image: Image, image_folder: Path, board: Board
+) -> Mismatch:
+    """The mismatch, found by running the sample on the device layer by layer, and stored in `folder` with everything
+    to repeat it."""
+    found = locate(device, qmodel, case.x)
+    if found:
+        layer, actual, expected = found
+    else:
+        expected = twin.run(qmodel, case.x[None])[0]
+        layer, actual = len(qmodel.layers) - 1, case.logits.reshape(expected.shape)
+    mismatch = replace(_describe(case, qmodel, layer, actual, expected, image), repeatable=found is not None)
+
+    def write(path: Path) -> Mismatch:
+        np.save(path / "input.npy", case.x)
+        np.save(path / "device.npy", actual)
+        np.save(path / "twin.npy", expected)
+        store.save(path / "qmodel", qmodel, qmodel.digest)
+        shutil.copy(image_folder / "firmware.elf", path)
+        text = _README.format(description=mismatch.description, digest=image.digest, folder=folder)
+        (path / "README.md").write_text(text)
+        return mismatch
+
+    return store.create(folder, image.digest, write)
+
+
+def locate(device: Session, qmodel: QModel, x: Int8Array) -> tuple[int, Int8Array, Int8Array] | None:
+    """(layer, device output, twin output) of the first layer that differs on sample x; None when every layer agrees."""
+    for layer, values in enumerate(twin.trace(qmodel, x[None])):
+        expected = values[0]
+        actual = device.run_sample(x.tobytes(), layers=layer + 1, output_bytes=expected.size).output
+        if not np.array_equal(actual, expected.ravel()):
+            return layer, actual.reshape(expected.shape), expected
+    return None
+
+
+def reproduce(folder: Path, place: str | None = None) -> tuple[Mismatch, Mismatch | None]:
+    """(as recorded in `folder`, as found now); None when device and twin agree now."""
+    recorded = store.load(folder, Mismatch)
+    qmodel = store.load(folder / "qmodel", QModel)
+    board = boards.load(recorded.board)
+    case = Case(recorded.label, recorded.sample, np.load(folder / "input.npy"), np.load(folder / "device.npy"))
+    with session.connect(board, folder, place) as device:
+        session.check_identity(device.hello(), recorded.digest, board)
+        found = locate(device, qmodel, case.x)
+    return recorded, _describe(case, qmodel, *found, recorded) if found else None
+
+
+def _describe(
+    case: Case, qmodel: QModel, layer: int, actual: Int8Array, expected: Int8Array, image: Image | Mismatch
+) -> Mismatch:
+    where = np.argwhere(actual != expected)
+    first = tuple(int(i) for i in where[0])
+    return Mismatch(
+        label=case.label,
+        sample=case.sample,
+        layer=layer,
+        name=qmodel.layers[layer].name,
+        kind=qmodel.layers[layer].kind,
+        index=first,
+        device=int(actual[first]),
+        twin=int(expected[first]),
+        differing=len(where),
+        elements=expected.size,
+        repeatable=True,
+        board=image.board,
+        digest=image.digest,
+    )

@@ -1,0 +1,288 @@
+"""A conversation with one device: who it is, samples in and results out, tensors, statistics; over any link."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.board import Board
+from pipeline.core import registry
+from pipeline.core.errors import DeviceError
+from pipeline.core.nouns import DeviceInfo, Int8Array, LinkStats
+from pipeline.device import runners
+from pipeline.device.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError, Request
+from pipeline.device.links import Link
+from pipeline.device.transfer import Uploader
+from pipeline.protocol import wire
+
+__all__ = [
+    "DeviceFaultError",
+    "IdentityError",
+    "RefusedError",
+    "Result",
+    "Session",
+    "check_identity",
+    "connect",
+    "open_link",
+]
+
+HELLO_TIMEOUT_S = 10.0
+SILENCE_S = 30.0
+_FIXED_REPLY_BYTES = 8
+"""Fixed fields of a RUN or TENSOR reply."""
+
+
+class IdentityError(DeviceError):
+    """The device that answers is another board, or runs other firmware."""
+
+
+class RefusedError(DeviceError):
+    """The device answered with an ERROR. code: its name; detail: its number."""
+
+    def __init__(self, message: str, hint: str, code: str, detail: int) -> None:
+        super().__init__(message, hint)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Result:
+    """Output of the last layer that ran, int8 (elements,); ticks of the whole run; layer_ticks uint32 (layers run,)."""
+
+    output: Int8Array
+    ticks: int
+    layer_ticks: NDArray[np.uint32]
+
+
+class _Counters(NamedTuple):
+    """What a device had counted when it was last asked, and how often it had answered until then."""
+
+    frames: int
+    crc_errors: int
+    answers: int
+
+
+class Session:
+    """One device on an open link. `hello` comes first. The counters are those of `link_stats`."""
+
+    def __init__(self, link: Link, *, silence_s: float = SILENCE_S) -> None:
+        self.link = link
+        self._channel = Channel(link, silence_s=silence_s)
+        self._info: DeviceInfo | None = None
+        self._uploader: Uploader | None = None
+        self._last: _Counters | None = None
+        self._resets = self._device_crc_errors = 0
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What the device said in HELLO."""
+        assert self._info is not None, "hello() comes first"
+        return self._info
+
+    def link_stats(self) -> LinkStats:
+        """Counters since the link was opened; device_crc_errors and resets are those between the calls of `stats`."""
+        return replace(self._channel.link_stats(), device_crc_errors=self._device_crc_errors, resets=self._resets)
+
+    def hello(self, timeout_s: float = HELLO_TIMEOUT_S) -> DeviceInfo:
+        """The device's identity. HELLO is repeated until it is answered: bytes that reach a device before its UART is
+        enabled are lost. DeviceError when nothing, or nothing of this protocol, answers within timeout_s."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._channel.post("HELLO", protocol=wire.PROTOCOL)
+            answered = [a for a in self._channel.exchange() if not a.error and a.request.name == "HELLO"]
+            if answered:
+                return self._introduce(answered[-1].fields)
+            if time.monotonic() > deadline_s:
+                raise self._no_hello(timeout_s)
+
+    def _introduce(self, fields: Mapping[str, Any]) -> DeviceInfo:
+        if fields["protocol"] != wire.PROTOCOL:
+            message = f"{self.link.name}: speaks protocol {fields['protocol']}, this program {wire.PROTOCOL}"
+            raise DeviceError(message, "flash the board with the firmware this version builds")
+        unit = fields["tick_unit"]
+        named = {
+            "digest": fields["digest"].hex(),
+            "tick_unit": wire.TICK_UNITS[unit] if unit < len(wire.TICK_UNITS) else f"unit {unit}",
+        }
+        self._info = info = DeviceInfo(**{**fields, **named})
+        self._channel.credit = info.rx_buffer_bytes
+        self._uploader = Uploader(self._channel, self._largest_piece(info), info.base_bytes)
+        return info
+
+    def _largest_piece(self, info: DeviceInfo) -> int:
+        """Most sample bytes of one INPUT: what the largest frame holds, and what the credit lets through."""
+        fixed = wire.fixed_bytes("INPUT")
+        piece = info.max_payload - fixed
+        while piece > 0 and wire.wire_size(fixed + piece) > info.rx_buffer_bytes:
+            piece -= 1
+        if piece < 1:
+            message = f"{self.link.name}: HELLO names {info.max_payload} bytes as largest payload and "
+            message += f"{info.rx_buffer_bytes} as receive buffer: too small for one INPUT"
+            raise DeviceError(message, "correct the board's [link] and flash it again")
+        return piece
+
+    def _no_hello(self, timeout_s: float) -> DeviceError:
+        counters = self.link_stats()
+        heard = (
+            f"{counters.bytes_received} bytes came that are no answer: other firmware or another baud rate"
+            if counters.bytes_received
+            else "nothing came back: not powered, not flashed, or another port"
+        )
+        return DeviceError(f"{self.link.name}: no answer to HELLO within {timeout_s:g} s; {heard}", "tritmcu flash")
+
+    def call(self, name: str, tail: bytes = b"", **values: Any) -> tuple[Mapping[str, Any], bytes]:
+        """(fields, tail) of the reply to one request, repeated until it is answered. RefusedError on an ERROR."""
+        payload_bytes = wire.fixed_bytes(name) + len(tail)
+        others: list[Answer] = []
+        while True:
+            while not self._channel.has_room(payload_bytes):
+                others += self._channel.exchange()
+            answer = self._answer_to(self._channel.post(name, tail, **values), others)
+            if answer.error not in (LOST, TIMEOUT):
+                self._channel.put_back(others)
+                return self._accepted(answer)
+            self._channel.retries += 1
+
+    def _answer_to(self, request: Request, others: list[Answer]) -> Answer:
+        """The request's answer; those to requests of a run under way are added to `others`."""
+        while True:
+            answers = self._channel.exchange()
+            others += [answer for answer in answers if answer.request is not request]
+            for answer in answers:
+                if answer.request is request:
+                    return answer
+
+    def _accepted(self, answer: Answer) -> tuple[Mapping[str, Any], bytes]:
+        if answer.error:
+            detail = answer.fields["detail"]
+            docs = {name: doc for name, _, doc in wire.ERRORS}
+            message = f"{self.link.name}: refused {answer.request.name}: {answer.error}, detail {detail}"
+            raise RefusedError(message, docs.get(answer.error, ""), answer.error, detail)
+        return answer.fields, answer.tail
+
+    def echo(self, data: bytes) -> bytes:
+        """The same bytes, from the device. At most max_payload of them."""
+        return self.call("ECHO", data)[1]
+
+    def stats(self) -> dict[str, int]:
+        """The device's own measurements since reset: the fields of STATS. `link_stats` counts from one call to the
+        next, and a restart in between."""
+        fields = dict(self.call("STATS")[0])
+        self._compare(fields["frames"], fields["crc_errors"])
+        return fields
+
+    def _compare(self, frames: int, crc_errors: int) -> None:
+        """Takes note of the device's counters. They start anew with the device: one that has restarted has seen fewer
+        frames than it has answered since the last time."""
+        answers, last = self._channel.answers, self._last
+        if last is not None:
+            restarted = frames < last.frames + answers - last.answers
+            self._resets += restarted
+            self._device_crc_errors += crc_errors - (0 if restarted else last.crc_errors)
+        self._last = _Counters(frames, crc_errors, answers)
+
+    def reset(self) -> None:
+        """Restarts the device; `hello` comes next. Whether its answer arrives before it restarts is its own affair."""
+        self._channel.post("RESET")
+        self._channel.exchange()
+        self._info = self._last = None
+
+    def tensor(self, layer: int, size_bytes: int) -> Int8Array:
+        """int8 (size_bytes,): output of `layer` (from 0) as it lies in the arena; after a run that ended there."""
+        return np.frombuffer(self._tensor_bytes(layer, 0, size_bytes), np.int8)
+
+    def _tensor_bytes(self, layer: int, start: int, end: int) -> bytes:
+        most = self.info.max_payload - _FIXED_REPLY_BYTES
+        data = bytearray()
+        while (offset := start + len(data)) < end:
+            length = min(end - offset, most)
+            fields, tail = self.call("TENSOR", layer=layer, length=length, offset=offset)
+            if not tail or fields["offset"] != offset or fields["layer"] != layer:
+                raise DeviceError(f"{self.link.name}: TENSOR {layer} ends at byte {offset}, {end} expected")
+            data += tail
+        return bytes(data)
+
+    def run_sample(self, x: bytes, *, layers: int = wire.ALL_LAYERS, output_bytes: int | None = None) -> Result:
+        """Result of one sample, its int8 elements as bytes. layers: stop after so many; output_bytes: size of the last
+        one's output, by default the model's."""
+        return next(self.run((x,), layers=layers, output_bytes=output_bytes))
+
+    def run(
+        self, samples: Iterable[bytes], *, layers: int = wire.ALL_LAYERS, output_bytes: int | None = None
+    ) -> Iterator[Result]:
+        """Yields the Result of every sample, in order; the next ones are on their way meanwhile. See `run_sample`."""
+        return self.run_groups(((sample,) for sample in samples), layers=layers, output_bytes=output_bytes)
+
+    def run_groups(
+        self,
+        groups: Iterable[Sequence[bytes]],
+        *,
+        layers: int = wire.ALL_LAYERS,
+        output_bytes: int | None = None,
+        quiet: int = 0,
+    ) -> Iterator[Result]:
+        """Yields the Result of every sample of every group, in order. Samples of a group are near the first of it, and
+        travel as differences to that one where the device keeps a base. While the first sample of the first `quiet`
+        groups runs, nothing is sent. See `run`."""
+        assert self._uploader is not None, "hello() comes first"
+        ran = min(layers, self.info.layers)
+        size = self.info.output_bytes if output_bytes is None else output_bytes
+        whole = _FIXED_REPLY_BYTES + size + 4 * ran <= self.info.max_payload
+        for answer in self._uploader.run(groups, layers, ahead=whole, quiet=quiet):
+            yield self._result(answer, ran, size)
+
+    def _result(self, answer: Answer, layers: int, size: int) -> Result:
+        """The result in a RUN answer, and from TENSOR and TICKS what its frame had no room for."""
+        output, ticks = answer.tail[:size], answer.tail[size:]
+        ticks = ticks[: 4 * min(len(ticks) // 4, layers)]
+        if len(output) < size:
+            output += self._tensor_bytes(layers - 1, len(output), size)
+        while len(ticks) < 4 * layers:
+            ticks += self._ticks_bytes(len(ticks) // 4)
+        return Result(np.frombuffer(output, np.int8), answer.fields["ticks"], np.frombuffer(ticks[: 4 * layers], "<u4"))
+
+    def _ticks_bytes(self, first: int) -> bytes:
+        fields, tail = self.call("TICKS", first=first)
+        if len(tail) < 4 or fields["first"] != first:
+            raise DeviceError(f"{self.link.name}: no TICKS for layer {first}")
+        return tail[: len(tail) // 4 * 4]
+
+
+def check_identity(info: DeviceInfo, digest: str, board: Board) -> None:
+    """IdentityError unless the device is this board with the firmware of this digest; it names both."""
+    if info.board != board.name:
+        message = f"the device says it is board {info.board!r}, not {board.name!r}"
+        raise IdentityError(message, f"name the port of the other board, or use --board {info.board}")
+    if info.digest != digest:
+        message = f"board {board.name!r} runs firmware {info.digest}, not the expected {digest}"
+        raise IdentityError(message, f"tritmcu flash --board {board.name}")
+
+
+@contextmanager
+def connect(board: Board, folder: Path, place: str | None = None) -> Iterator[Session]:
+    """A Session with the board; an emulated board runs the firmware in `folder` as long as the block. place: the port
+    of a real one. HELLO has not been said. ToolError or DeviceError when there is no way to it."""
+    # A board at a place is there already, whatever has flashed it; without one it is the runner that knows.
+    attach = registry.load("runners", board.runner).attach if place is None else runners.already_running
+    with attach(board, folder, place) as found, closing(open_link(board, found)) as link:
+        yield Session(link)
+
+
+def open_link(board: Board, place: str) -> Link:
+    """The link to the board at `place`. Its kind is the board's, unless the place says otherwise: a board with a serial
+    port may be emulated at HOST:PORT, and an emulated one may exist in silicon, at a port."""
+    kind = board.link.kind
+    if re.fullmatch(r"[^/]+:\d+", place):
+        kind = "tcp"
+    elif kind == "tcp" and place.startswith("/"):
+        kind = "serial"
+    link: Link = registry.load("links", kind).open_link(board, place)
+    return link

@@ -1,0 +1,54 @@
+"""Channels of two tensors side by side, each rescaled to the output's quantization.
+
+params: input1_mult, input1_shift, input2_mult, input2_shift, activation (min, max); see docs/ARITHMETIC.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
+from pipeline.network import arith, calls, rescale
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    return 0
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    p = layer.params
+    parts = [
+        arith.requantize(rescale.centred(x, spec) << arith.ADD_LEFT_SHIFT, p[f"input{i}_mult"], p[f"input{i}_shift"])
+        for i, (x, spec) in enumerate(zip(inputs, specs, strict=True), 1)
+    ]
+    q = np.concatenate(parts, axis=-1) + layer.output.quantization.zero_point
+    return arith.clamp(q, *p["activation"]).astype(np.int8)
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    p = layer.params
+    return KernelCall(
+        function="nn_concatenate_s8",
+        source="nn_concatenate.c",
+        args=(
+            calls.params(
+                "nn_concat_params",
+                input1_offset=-specs[0].quantization.zero_point,
+                input1_mult=p["input1_mult"],
+                input1_shift=p["input1_shift"],
+                input2_offset=-specs[1].quantization.zero_point,
+                input2_mult=p["input2_mult"],
+                input2_shift=p["input2_shift"],
+                output_offset=layer.output.quantization.zero_point,
+                activation=calls.activation(layer),
+            ),
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(0),
+            calls.map_dims(specs[1].shape),
+            calls.input_arg(1),
+            calls.OUTPUT,
+        ),
+        tables={},
+    )

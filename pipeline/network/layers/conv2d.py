@@ -1,0 +1,46 @@
+"""2-D convolution, any filter, stride and padding. params: stride, padding (top, left), activation (min, max)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
+from pipeline.network import calls, geometry, packing, rescale
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    assert layer.weights is not None
+    return int(np.prod(layer.output.shape[:2])) * layer.weights.size
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    assert layer.weights is not None
+    _, kh, kw, _ = layer.weights.shape
+    view = geometry.windows(layer, rescale.centred(inputs[0], specs[0]), (kh, kw), 0)
+    # float64 sums of integers below 2^53 are exact, and BLAS is fast
+    acc = np.einsum("nhwcyx,oyxc->nhwo", view.astype(np.float64), layer.weights.astype(np.float64), optimize=True)
+    return rescale.finish(layer, np.rint(acc).astype(np.int64))
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    oc, kh, kw, ic = layer.weights.shape
+    packing.require_range(layer)
+    rows = layer.weights.reshape(oc, -1)
+    return KernelCall(
+        function=f"nn_convolve_{packing.SUFFIX[layer.weight_bits]}",
+        source="nn_conv2d.c",
+        args=calls.weighted_args(
+            calls.params(
+                "nn_conv_params",
+                **calls.conv_fields(layer, specs[0]),
+            ),
+            layer,
+            specs[0],
+            calls.dims(oc, kh, kw, ic),
+        ),
+        tables={"filter": packing.pack(rows, layer.weight_bits), **calls.requant_tables(layer)},
+        scratch_bytes=0 if layer.weight_bits == 8 else kh * kw * ic,
+    )

@@ -1,0 +1,34 @@
+"""Dense layer on its input taken as one vector. params: activation (min, max)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
+from pipeline.network import calls, packing, rescale
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    assert layer.weights is not None
+    return layer.weights.size
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    assert layer.weights is not None
+    x = rescale.centred(inputs[0], specs[0]).reshape(len(inputs[0]), -1)
+    return rescale.finish(layer, x @ layer.weights.T.astype(np.int64))
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    features = layer.weights.shape[1]
+    packing.require_range(layer)
+    return KernelCall(
+        function=f"nn_fully_connected_{packing.SUFFIX[layer.weight_bits]}",
+        source="nn_dense.c",
+        args=calls.fc_args(layer, specs[0]),
+        tables={"filter": packing.pack(layer.weights, layer.weight_bits), **calls.requant_tables(layer)},
+        scratch_bytes=0 if layer.weight_bits == 8 else features,
+    )

@@ -1,0 +1,46 @@
+"""Depthwise 2-D convolution: output channel o reads input channel o // multiplier.
+
+params: stride, padding (top, left), activation (min, max).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
+from pipeline.network import calls, geometry, packing, rescale
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    assert layer.weights is not None
+    return int(np.prod(layer.output.shape[:2])) * layer.weights.size
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    assert layer.weights is not None
+    kh, kw, oc = layer.weights.shape
+    x = np.repeat(rescale.centred(inputs[0], specs[0]), oc // specs[0].shape[2], axis=3)
+    view = geometry.windows(layer, x, (kh, kw), 0)
+    acc = np.einsum("nhwoyx,yxo->nhwo", view, layer.weights.astype(np.int64))
+    return rescale.finish(layer, acc)
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    assert layer.weights is not None
+    kh, kw, oc = layer.weights.shape
+    packing.require_range(layer)
+    taps = layer.weights.reshape(1, -1)
+    return KernelCall(
+        function=f"nn_depthwise_conv_{packing.SUFFIX[layer.weight_bits]}",
+        source="nn_depthwise_conv2d.c",
+        args=calls.weighted_args(
+            calls.params("nn_dw_conv_params", **calls.conv_fields(layer, specs[0], ch_mult=oc // specs[0].shape[2])),
+            layer,
+            specs[0],
+            calls.dims(1, kh, kw, oc),
+        ),
+        tables={"filter": packing.pack(taps, layer.weight_bits), **calls.requant_tables(layer)},
+        scratch_bytes=0 if layer.weight_bits == 8 else kh * kw * oc,
+    )

@@ -1,0 +1,45 @@
+"""Onto the input lattice, inside a ball: what an attack may hand to the device."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.nouns import FloatArray, Int8Array, Quantization
+
+SLACK = 1e-6
+"""Relative: 8/255 is eight lattice steps of 1/255, whatever floating point says."""
+
+
+def project_linf(q: Int8Array, clean: Int8Array, steps: int) -> Int8Array:
+    """int8 q with every element moved to within `steps` of its clean value."""
+    wide = clean.astype(np.int16)
+    return np.clip(q, np.maximum(wide - steps, -128), np.minimum(wide + steps, 127)).astype(np.int8)
+
+
+def project_l2(x: FloatArray, clean: Int8Array, eps: float, quantization: Quantization) -> Int8Array:
+    """int8 lattice points near real x (n, *shape) with ||q - clean||_2 * scale <= eps for every sample.
+
+    x, first pulled onto the ball, is rounded; where that leaves the ball, roundings away from `clean` are taken back,
+    those that gained most first: with all of them taken back no element is farther away than in x.
+    """
+    radius = eps / quantization.scale
+    base = clean.reshape(len(clean), -1).astype(np.float64)
+    real = x.reshape(base.shape).astype(np.float64) / quantization.scale + quantization.zero_point
+    delta = np.clip(real, quantization.qmin, quantization.qmax) - base
+    delta *= np.minimum(1.0, radius / np.maximum(np.linalg.norm(delta, axis=1, keepdims=True), 1e-12))
+    steps = _rounded_inside(delta, radius * (1 + SLACK))
+    return np.asarray(base + steps, np.int8).reshape(clean.shape)
+
+
+def _rounded_inside(delta: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+    """Integers near delta (n, m), each row's norm at most `radius`, which no row of delta exceeds."""
+    steps = np.rint(delta)
+    gain = np.abs(steps) - np.abs(delta)
+    order = np.argsort(-gain, axis=1)
+    size, rounded_up = (np.take_along_axis(a, order, axis=1) for a in (np.abs(steps), gain > 0))
+    saved = np.where(rounded_up, 2 * size - 1, 0.0)
+    norm_before = (steps**2).sum(axis=1, keepdims=True) - np.cumsum(saved, axis=1) + saved
+    taken_back = np.zeros_like(steps)
+    np.put_along_axis(taken_back, order, np.where(rounded_up & (norm_before > radius**2), 1.0, 0.0), axis=1)
+    return np.asarray(steps - np.sign(steps) * taken_back)

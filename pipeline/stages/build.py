@@ -1,0 +1,206 @@
+"""build: a rendered project becomes a firmware image, with CMake and Ninja or, where only they can, Arduino's tools."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.codegen import arduino, footprint
+from pipeline.config.board import Board
+from pipeline.core import shell
+from pipeline.core.errors import FitError, ToolError
+from pipeline.core.nouns import Image, Progress, Sources, no_progress
+
+ELF = "firmware.elf"
+OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
+_KIB = 1024
+_CLEAN_ENVIRONMENT = {"CFLAGS": "", "CXXFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
+_OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
+
+
+def build(
+    sources: Sources, board: Board, folder: Path, *, sanitize: bool = False, progress: Progress = no_progress
+) -> Image:
+    """The image built from `sources`, whose project is written to folder/project; firmware.elf and, for a board with
+    flash, firmware.bin and firmware.hex are put beside it.
+
+    sanitize: with address and undefined behaviour sanitizers, host board only. FitError when the model cannot fit the
+    board (found before building where possible), ToolError when a program is missing or the compiler refuses.
+    """
+    check_fit(sources, board)
+    if not board.build_programs:
+        return _build_with_arduino(sources, board, folder, progress)
+    compiler = _require_tools(board)
+    project = folder / "project"
+    _write(sources.files, project)
+    progress("build", 0, 3, "configure")
+    _configure(project, board, sanitize)
+    progress("build", 1, 3, "compile")
+    _compile(project, sources, board)
+    progress("build", 2, 3, "measure")
+    flags = _flags(project / "build")
+    for name in OUTPUTS:
+        if (project / "build" / name).exists():
+            shutil.move(project / "build" / name, folder / name)
+    shutil.rmtree(project / "build")
+    image = _image(sources, board, folder / ELF, _version(compiler), flags)
+    progress("build", 3, 3, f"{image.flash_bytes} bytes flash, {image.ram_bytes + image.stack_bytes} bytes RAM")
+    return image
+
+
+def check_fit(sources: Sources, board: Board) -> None:
+    """FitError when what is known before building exceeds the board's memory: constant tables against flash; arena,
+    stack and link buffers against RAM. The code comes on top, so passing is no promise."""
+    for region, available in _regions(board).items():
+        parts = _known_parts(region, sources, board)
+        if sum(parts.values()) > available:
+            raise _fit_error(region, parts, board, "at least ")
+
+
+def _regions(board: Board) -> dict[str, int]:
+    return {"flash": board.memory.flash.length, "RAM": board.memory.ram.length}
+
+
+def _known_parts(region: str, sources: Sources, board: Board) -> dict[str, int]:
+    """Bytes by what needs them, as far as they are known without building."""
+    if region == "flash":
+        return {f"the tables of layer {name!r}": size for name, size in sources.layer_table_bytes.items()}
+    return {
+        "the activation arena": sources.arena_bytes,
+        "the stack": board.memory.stack_bytes,
+        "the receive buffer": board.link.rx_buffer_bytes,
+        "the frame buffer": board.link.max_payload,
+    }
+
+
+def _fit_error(region: str, parts: dict[str, int], board: Board, about: str = "") -> FitError:
+    largest = max(parts, key=parts.__getitem__)
+    needed, available = sum(parts.values()), _regions(board)[region]
+    show = _kib if _kib(needed) != _kib(available) else _bytes
+    return FitError(
+        f"board {board.name!r}: needs {about}{show(needed)} {region}, has {show(available)}; "
+        f"largest part: {largest}, {show(parts[largest])}",
+        "a smaller model ([model] width in the job), or a board with more memory: tritmcu boards",
+    )
+
+
+def _bytes(size: int) -> str:
+    return f"{size} bytes"
+
+
+def _kib(size: int) -> str:
+    return f"{size / _KIB:.1f} KiB"
+
+
+def _require_tools(board: Board) -> str:
+    """Name of the C compiler; every program of the build is there."""
+    for program in board.build_programs:
+        shell.require(program)
+    return board.build_programs[-1]
+
+
+def _build_with_arduino(sources: Sources, board: Board, folder: Path, progress: Progress) -> Image:
+    """The image, from the project as an Arduino library, by arduino-cli and the board's own core."""
+    project = folder / "project"
+    arduino.require_cli(board)
+    _write(arduino.library(sources, board, "firmware"), project)
+    progress("build", 0, 2, board.fqbn)
+    built = arduino.compile_sketch(project, board, project / "build")
+    progress("build", 1, 2, "measure")
+    for suffix, path in built.items():
+        shutil.move(path, folder / f"firmware.{suffix}")
+    shutil.rmtree(project / "build")
+    image = _image(sources, board, folder / ELF, f"{arduino.cli_version()}, {board.fqbn}", ())
+    if image.ram_bytes + image.stack_bytes > board.memory.ram.length:
+        raise _does_not_fit("RAM", image.ram_bytes - board.memory.ram.length, sources, board)
+    progress("build", 2, 2, f"{image.flash_bytes} bytes flash, {image.ram_bytes} bytes RAM")
+    return image
+
+
+def _write(files: Mapping[str, str], project: Path) -> None:
+    if project.exists():
+        shutil.rmtree(project)
+    for name, text in files.items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def _configure(project: Path, board: Board, sanitize: bool) -> None:
+    options = ["-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DCMAKE_BUILD_TYPE="]
+    options += ["-DCMAKE_C_COMPILER=gcc"] if board.is_host else ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
+    options += ["-DSANITIZE=ON"] if sanitize else []
+    command = ["cmake", "-G", "Ninja", "-B", "build", *options]
+    result = shell.run(command, cwd=project, env=_CLEAN_ENVIRONMENT, check=False)
+    if result.returncode != 0:
+        raise _not_configured(result.output, board, project)
+
+
+def _not_configured(output: str, board: Board, project: Path) -> ToolError:
+    if "no Arduino AVR core" in output:
+        return ToolError(
+            f"board {board.name!r}: the Arduino AVR core is missing", shell.install_hint("arduino-core-avr")
+        )
+    tail = " | ".join(output.strip().splitlines()[-4:])
+    return ToolError(f"board {board.name!r}: CMake cannot configure the project: {tail}", f"cmake -B build {project}")
+
+
+def _compile(project: Path, sources: Sources, board: Board) -> None:
+    result = shell.run(["cmake", "--build", "build"], cwd=project, env=_CLEAN_ENVIRONMENT, check=False)
+    if result.returncode == 0:
+        return
+    overflow = _OVERFLOW.search(result.output)
+    if overflow:
+        raise _does_not_fit(overflow[1], int(overflow[2]), sources, board)
+    lines = [line for line in result.output.splitlines() if "error:" in line or "undefined reference" in line]
+    first = " | ".join(lines[:3]) or " | ".join(result.output.strip().splitlines()[-3:])
+    if "string.h: No such file" in first:
+        raise ToolError("the C library of the compiler is missing", shell.install_hint(board.build_programs[-1]))
+    raise ToolError(f"board {board.name!r}: the firmware does not build: {first}", f"cmake --build {project / 'build'}")
+
+
+def _does_not_fit(region: str, overflow_bytes: int, sources: Sources, board: Board) -> FitError:
+    """The linker's verdict: exact, and split between the model and the rest."""
+    region = region.replace("FLASH", "flash")
+    parts = _known_parts(region, sources, board)
+    rest = "the code" if region == "flash" else "other variables"
+    unknown_bytes = _regions(board)[region] + overflow_bytes - sum(parts.values())
+    return _fit_error(region, {**parts, rest: unknown_bytes}, board)
+
+
+def _flags(build_folder: Path) -> tuple[str, ...]:
+    """Compiler flags of the application, without files, folders and path maps."""
+    commands = json.loads((build_folder / "compile_commands.json").read_text())
+    command = next(c["command"] for c in commands if c["file"].endswith("app/app.c"))
+    words = shlex.split(command)[1:]
+    of_this_folder = ("-I", "-ffile-prefix-map", "-fdebug-prefix-map")
+    return tuple(w for w in words[: words.index("-o")] if not w.startswith(of_this_folder))
+
+
+def _version(compiler: str) -> str:
+    """First line of the compiler's --version."""
+    return shell.run([compiler, "--version"]).output.splitlines()[0]
+
+
+def _image(sources: Sources, board: Board, elf: Path, compiler: str, flags: Sequence[str]) -> Image:
+    measured = footprint.read(elf)
+    weights_bytes = sum(measured.tables.values())
+    return Image(
+        elf=elf.name,
+        digest=sources.digest,
+        board=board.name,
+        compiler=compiler,
+        flags=tuple(flags),
+        flash_bytes=measured.flash_bytes,
+        ram_bytes=measured.ram_bytes,
+        weights_bytes=weights_bytes,
+        code_bytes=measured.flash_bytes - weights_bytes,
+        arena_bytes=sources.arena_bytes,
+        stack_bytes=measured.stack_bytes,
+        sections=measured.sections,
+        symbols=measured.symbols,
+    )

@@ -1,0 +1,76 @@
+"""export: a rendered project becomes a folder that other tools build, without Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from pipeline.codegen import arduino
+from pipeline.config.board import Board
+from pipeline.core import registry, store, templates
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Sources
+
+FORMATS: Mapping[str, str] = {
+    "cmake": "a CMake project",
+    "arduino": "an Arduino library with its sketch, for the IDE and arduino-cli",
+    "platformio": "a PlatformIO project",
+}
+"""What can be written, by its name on the command line."""
+
+
+def export(sources: Sources, board: Board, model: str, folder: Path, form: str = "cmake") -> str:
+    """The command that builds what `folder` holds afterwards, run in it; model: name of the network.
+
+    ConfigError when the folder is not new or empty, the format is unknown or the board has no place in it.
+    """
+    if form not in FORMATS:
+        raise ConfigError(*registry.unknown("format", form, FORMATS))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and is not empty", "name a new folder")
+    writers = {"cmake": _cmake, "arduino": _arduino, "platformio": _platformio}
+    files, command = writers[form](sources, board, model)
+
+    def write(path: Path) -> None:
+        for name, text in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(text)
+
+    store.write_folder(folder, write)
+    return command
+
+
+def _cmake(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:
+    if not board.build_programs:
+        raise ConfigError(
+            f"board {board.name!r}: only the tools of its Arduino core can build for it",
+            arduino.export_command(board, "arduino"),
+        )
+    toolchain = "" if board.is_host else "-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake "
+    return dict(sources.files), f"cmake -G Ninja -B build {toolchain}&& cmake --build build"
+
+
+def _arduino(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:
+    command = f"arduino-cli compile --fqbn {board.fqbn or 'FQBN'} --library . {PurePosixPath(arduino.EXAMPLE).parent}"
+    return arduino.library(sources, board, model), command
+
+
+def _platformio(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:
+    if board.platformio is None:
+        raise ConfigError(
+            f"board {board.name!r}: its file does not say what PlatformIO calls it",
+            f'add platformio = {{ platform = "...", board = "..." }} to boards/{board.name}.toml',
+        )
+    headers = [path for path in sources.files if path.endswith(".h")]
+    context = {"board": board, "includes": sorted({str(PurePosixPath(path).parent) for path in headers})}
+    environment = templates.environment()
+    files = {"platformio.ini": environment.get_template("platformio.ini.j2").render(context)}
+    if board.is_arduino:
+        library = arduino.library(sources, board, model)
+        del library[arduino.EXAMPLE]
+        files |= {f"lib/{arduino.library_name(model)}/{path}": text for path, text in library.items()}
+        files["src/main.cpp"] = arduino.sketch(sources, model)
+    else:
+        files |= {f"src/{path}": text for path, text in sources.files.items() if "cmake" not in path.lower()}
+        files["no_startfiles.py"] = environment.get_template("platformio_no_startfiles.py.j2").render(context)
+    return files, "pio run"

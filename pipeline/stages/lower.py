@@ -1,0 +1,312 @@
+"""lower: a trained network becomes the integer QModel.
+
+Batch normalisation is folded, a layer's activation becomes its output quantization and clamp, one scale per output
+channel goes into the requantization multiplier. Nothing here needs a training framework.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import UnsupportedError
+from pipeline.core.nouns import (
+    Int8Array,
+    Int32Array,
+    QLayer,
+    QModel,
+    Quantization,
+    TensorSpec,
+    TrainedLayer,
+    TrainedModel,
+)
+from pipeline.network import arith, packing, rescale
+from pipeline.network.geometry import extent
+
+INPUT = "input"
+WEIGHTED = frozenset({"conv2d", "depthwise_conv2d", "dense"})
+POOLING = frozenset({"max_pool2d", "average_pool2d", "global_max_pool2d", "global_average_pool2d"})
+CONSTANT_CHANNEL_BITS = 20
+"""Accumulator bits of a channel that folds to a constant (a batch normalisation gain of zero)."""
+
+
+def lower(trained: TrainedModel) -> QModel:
+    """The integer network of `trained`, bit-exactly defined. UnsupportedError names a layer without integer form."""
+    return _Lowering(trained).run()
+
+
+@dataclass
+class _Chain:
+    """A layer and what is folded into it; `end` is the name of the last folded layer."""
+
+    head: TrainedLayer
+    norm: TrainedLayer | None = None
+    activation: TrainedLayer | None = None
+    end: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.end = (self.activation or self.norm or self.head).name
+
+
+class _Lowering:
+    """Walks the trained layers once, in order; `tensor` maps a trained layer's name to the tensor that holds it."""
+
+    def __init__(self, trained: TrainedModel) -> None:
+        self.trained = trained
+        self.by_name = {layer.name: layer for layer in trained.layers}
+        self.tensor = {INPUT: 0}
+        self.layers: list[QLayer] = []
+
+    def run(self) -> QModel:
+        for layer in self.trained.layers:
+            _require_finite(layer)
+        for layer in self.trained.layers:
+            if layer.name not in self.tensor:
+                self._lower(layer)
+        if not self.layers:
+            raise UnsupportedError(f"model {self.trained.name!r} has no layers")
+        return QModel(
+            self.trained.name, self.trained.input, self.trained.classes, tuple(self.layers), dict(self.trained.metrics)
+        )
+
+    def _lower(self, layer: TrainedLayer) -> None:
+        if layer.kind in WEIGHTED:
+            self._weighted(self._chain(layer))
+        elif layer.kind == "add":
+            self._add(self._chain(layer))
+        elif layer.kind == "concatenate":
+            self._concatenate(self._chain(layer))
+        elif layer.kind in POOLING:
+            self._pool(layer)
+        elif layer.kind == "flatten":
+            spec = self._spec(layer.inputs[0])
+            flat = TensorSpec((spec.size_bytes,), spec.quantization)
+            self._append(QLayer(layer.name, "flatten", self._tensors(layer), flat, keras_name=layer.name))
+        elif layer.kind == "activation":
+            self._rename(layer)
+        else:
+            raise UnsupportedError(
+                f"layer {layer.name!r}: no integer form of {layer.kind} here",
+                "batch_normalization must follow a convolution or dense layer directly",
+            )
+
+    def _chain(self, head: TrainedLayer) -> _Chain:
+        """head, and the batch normalisation and activation that follow it, each as the only reader."""
+        norm = self._only_reader(head.name, "batch_normalization") if head.kind in WEIGHTED else None
+        return _Chain(head, norm, self._only_reader((norm or head).name, "activation"))
+
+    def _only_reader(self, name: str, kind: str) -> TrainedLayer | None:
+        readers = [layer for layer in self.trained.layers if name in layer.inputs]
+        return readers[0] if len(readers) == 1 and readers[0].kind == kind else None
+
+    def _tensors(self, layer: TrainedLayer) -> tuple[int, ...]:
+        return tuple(self.tensor[name] for name in layer.inputs)
+
+    def _spec(self, name: str) -> TensorSpec:
+        number = self.tensor[name]
+        return self.trained.input if number == 0 else self.layers[number - 1].output
+
+    def _append(self, layer: QLayer, *names: str) -> None:
+        self.layers.append(layer)
+        for name in (layer.keras_name, *names):
+            self.tensor[name] = len(self.layers)
+
+    def _append_chain(self, layer: QLayer, chain: _Chain) -> None:
+        folded = (chain.head, chain.norm, chain.activation)
+        self._append(layer, *(part.name for part in folded if part is not None))
+
+    def _rename(self, layer: TrainedLayer) -> None:
+        """A quantizer on a tensor that already lies on its lattice does nothing."""
+        here, wanted = self._spec(layer.inputs[0]).quantization, _quantization(layer)
+        if wanted is None or not _same_lattice(here, wanted):
+            raise UnsupportedError(
+                f"layer {layer.name!r}: would requantize {layer.inputs[0]!r} from scale {here.scale:g}, zero point "
+                f"{here.zero_point}",
+                "use the quantizer of that tensor, or put this activation right after a weighted layer or an add",
+            )
+        self.tensor[layer.name] = self.tensor[layer.inputs[0]]
+
+    def _output(self, chain: _Chain) -> tuple[Quantization, tuple[int, int]]:
+        """Quantization of the chain's output and its clamp."""
+        relu = chain.activation is not None and chain.activation.config["function"] == "relu"
+        fixed = _quantization(chain.activation) if chain.activation else None
+        quantization = fixed or calibrated(*self.trained.ranges[chain.end])
+        low = max(quantization.qmin, quantization.zero_point) if relu else quantization.qmin
+        return quantization, (low, quantization.qmax)
+
+    def _weighted(self, chain: _Chain) -> None:
+        head, source = chain.head, self._spec(chain.head.inputs[0])
+        quantization, clamp = self._output(chain)
+        weights, scale, bias = _fold(chain)
+        shape, geometry = _geometry(head, source.shape, weights)
+        bound = _input_bound(source.quantization) * np.abs(weights.astype(np.int64)).reshape(len(scale), -1).sum(axis=1)
+        requant = _requantization(head.name, scale * source.quantization.scale, bias, quantization.scale, bound)
+        constant = (-1,) + (1,) * (weights.ndim - 1)
+        weights = np.where(requant.constant.reshape(constant), 0, weights).astype(np.int8)
+        layer = QLayer(
+            head.name, head.kind, self._tensors(head), TensorSpec(shape, quantization),
+            {**geometry, "activation": clamp}, _stored_layout(head.kind, weights), head.config["bits"],
+            requant.bias, requant.multiplier, requant.shift, chain.end,
+        )  # fmt: skip
+        packing.require_range(layer)
+        self._append_chain(layer, chain)
+
+    def _add(self, chain: _Chain) -> None:
+        first, second = (self._spec(name) for name in chain.head.inputs)
+        if first.shape != second.shape:
+            raise UnsupportedError(f"layer {chain.head.name!r}: adds shapes {first.shape} and {second.shape}")
+        quantization, clamp = self._output(chain)
+        params = rescale.add_params(first.quantization, second.quantization, quantization)
+        output = TensorSpec(first.shape, quantization)
+        layer = QLayer(
+            chain.head.name,
+            "add",
+            self._tensors(chain.head),
+            output,
+            {**params, "activation": clamp},
+            keras_name=chain.end,
+        )
+        self._append_chain(layer, chain)
+
+    def _concatenate(self, chain: _Chain) -> None:
+        first, second = (self._spec(name) for name in chain.head.inputs)
+        if first.shape[:-1] != second.shape[:-1]:
+            raise UnsupportedError(f"layer {chain.head.name!r}: concatenates shapes {first.shape} and {second.shape}")
+        quantization, clamp = self._output(chain)
+        params = rescale.concatenate_params(first.quantization, second.quantization, quantization)
+        params["activation"] = clamp
+        output = TensorSpec((*first.shape[:-1], first.shape[-1] + second.shape[-1]), quantization)
+        layer = QLayer(chain.head.name, "concatenate", self._tensors(chain.head), output, params, keras_name=chain.end)
+        self._append_chain(layer, chain)
+
+    def _pool(self, layer: TrainedLayer) -> None:
+        spec = self._spec(layer.inputs[0])
+        h, w, c = spec.shape
+        whole = layer.kind.startswith("global_")
+        pool = (h, w) if whole else tuple(layer.config["pool"])
+        stride = (1, 1) if whole else tuple(layer.config["strides"])
+        padding = "valid" if whole else layer.config["padding"]
+        (oh, top), (ow, left) = (extent(n, k, s, padding) for n, k, s in zip((h, w), pool, stride, strict=True))
+        limits = (spec.quantization.qmin, spec.quantization.qmax)
+        params = {"pool": pool, "stride": stride, "padding": (top, left), "activation": limits}
+        output = TensorSpec((c,) if whole else (oh, ow, c), spec.quantization)
+        kind = layer.kind.removeprefix("global_")
+        self._append(QLayer(layer.name, kind, self._tensors(layer), output, params, keras_name=layer.name))
+
+
+def calibrated(low: float, high: float) -> Quantization:
+    """int8 quantization whose lattice covers [low, high] and holds zero exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / 255 or 1.0
+    return Quantization(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
+
+
+def _require_finite(layer: TrainedLayer) -> None:
+    for name, array in layer.arrays.items():
+        if not np.isfinite(array).all():
+            what = f"layer {layer.name!r}: {name} holds NaN or infinity"
+            raise UnsupportedError(what, "train again with a lower learning rate")
+
+
+def _quantization(activation: TrainedLayer) -> Quantization | None:
+    """The output lattice an activation layer names; None when it leaves it open."""
+    config = activation.config
+    if config["scale"] is None:
+        return None
+    return Quantization(float(config["scale"]), int(config["zero_point"]), int(config["bits"]))
+
+
+def _same_lattice(a: Quantization, b: Quantization) -> bool:
+    return math.isclose(a.scale, b.scale, rel_tol=1e-6) and a.zero_point == b.zero_point and a.bits == b.bits
+
+
+def _fold(chain: _Chain) -> tuple[Int8Array, NDArray[np.float64], NDArray[np.float64]]:
+    """(weights channel-first, scale per channel > = 0, bias in real units) with the batch normalisation folded in."""
+    head = chain.head
+    weights = _channels_first(head.kind, head.arrays["codes"])
+    scale = np.broadcast_to(np.asarray(head.arrays["scale"], np.float64), len(weights)).copy()
+    bias = np.asarray(head.arrays.get("bias", np.zeros(len(weights))), np.float64)
+    if chain.norm is not None:
+        n = chain.norm.arrays
+        gain = np.asarray(n["gamma"], np.float64) / np.sqrt(n["variance"] + float(chain.norm.config["epsilon"]))
+        scale, bias = scale * gain, (bias - n["mean"]) * gain + n["beta"]
+    sign = np.where(scale < 0, -1, 1).reshape((-1,) + (1,) * (weights.ndim - 1))
+    if (np.abs(weights.astype(np.int16)) > 127).any():
+        raise UnsupportedError(f"layer {head.name!r}: an 8-bit weight is -128; the range is -127 to 127")
+    return (weights * sign).astype(np.int8), np.abs(scale), bias
+
+
+def _channels_first(kind: str, codes: Int8Array) -> Int8Array:
+    """Trained layout (see TrainedLayer) to (out, ...): conv2d (out, kh, kw, in), depthwise (out, kh, kw), dense."""
+    if kind == "conv2d":
+        return codes.transpose(3, 0, 1, 2)
+    if kind == "depthwise_conv2d":
+        kh, kw, channels, multiplier = codes.shape
+        return codes.reshape(kh, kw, channels * multiplier).transpose(2, 0, 1)
+    return codes.T
+
+
+def _stored_layout(kind: str, weights: Int8Array) -> Int8Array:
+    """Channel-first weights in the layout of pipeline.layers."""
+    return np.ascontiguousarray(weights.transpose(1, 2, 0) if kind == "depthwise_conv2d" else weights)
+
+
+def _geometry(
+    layer: TrainedLayer, shape: tuple[int, ...], weights: Int8Array
+) -> tuple[tuple[int, ...], dict[str, tuple[int, int]]]:
+    """(output shape, stride and padding parameters) of a weighted layer."""
+    if layer.kind == "dense":
+        if math.prod(shape) != weights.shape[1]:
+            raise UnsupportedError(f"layer {layer.name!r}: {weights.shape[1]} weights a unit, input shape {shape}")
+        return (len(weights),), {}
+    stride, padding = tuple(layer.config["strides"]), layer.config["padding"]
+    kernel = weights.shape[1:3]
+    (oh, top), (ow, left) = (extent(n, k, s, padding) for n, k, s in zip(shape[:2], kernel, stride, strict=True))
+    if oh < 1 or ow < 1:
+        raise UnsupportedError(f"layer {layer.name!r}: filter {kernel} does not fit into its input {shape}")
+    return (oh, ow, len(weights)), {"stride": stride, "padding": (top, left)}
+
+
+def _input_bound(q: Quantization) -> int:
+    """Largest |q - zero point|."""
+    return max(q.qmax - q.zero_point, q.zero_point - q.qmin)
+
+
+@dataclass(frozen=True)
+class _Requant:
+    bias: Int32Array
+    multiplier: Int32Array
+    shift: Int8Array
+    constant: NDArray[np.bool_]
+    """Channels whose output does not depend on the input; their weights become zero."""
+
+
+def _requantization(
+    name: str, acc_scale: NDArray[Any], bias: NDArray[Any], out_scale: float, weight_bound: NDArray[Any]
+) -> _Requant:
+    """Bias in accumulator units, multiplier and shift per channel; proves that no accumulator leaves int32.
+
+    acc_scale: real value of one accumulator step, per channel; weight_bound: largest |sum of products|.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        constant = ~(np.abs(bias) / acc_scale < (1 << 30))
+    constant_scale = np.abs(bias) / (1 << CONSTANT_CHANNEL_BITS)
+    acc_scale = np.where(constant, constant_scale, acc_scale)
+    steps = np.divide(bias, acc_scale, out=np.zeros_like(bias), where=acc_scale > 0)
+    q_bias = np.rint(steps).astype(np.int64)
+    try:
+        pairs = [arith.quantize_multiplier(float(s / out_scale)) for s in acc_scale]
+    except ValueError as error:
+        raise UnsupportedError(f"layer {name!r}: {error}", "its output scale is too fine for its weights") from error
+    shift = np.array([s for _, s in pairs])
+    bound = np.where(constant, 0, weight_bound) + np.abs(q_bias)
+    unsafe = np.flatnonzero(~arith.left_shift_is_safe(bound, shift))
+    if unsafe.size:
+        c = int(unsafe[0])
+        what = f"layer {name!r}, channel {c}: accumulators up to {int(bound[c])} shifted left by {int(shift[c])}"
+        raise UnsupportedError(f"{what} leave 32 bits", "its output scale is too fine for its weights")
+    return _Requant(q_bias.astype(np.int32), np.array([m for m, _ in pairs], np.int32), shift.astype(np.int8), constant)

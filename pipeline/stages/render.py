@@ -1,0 +1,221 @@
+"""render: a QModel and a Board become a firmware project in text. Templates print; everything is decided here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.codegen import buffers, planner, select
+from pipeline.config.board import Board
+from pipeline.config.job import FirmwareConfig
+from pipeline.core import templates
+from pipeline.core.digest import digest_of
+from pipeline.core.nouns import Arg, KernelCall, QLayer, QModel, Sources
+from pipeline.core.paths import RESOURCES
+from pipeline.protocol import wire
+
+FIRMWARE = RESOURCES / "firmware"
+HEADERS_AND_MODEL = ("board.h", "wire.h", "model.h", "model.c")
+DIGEST_FILE = "generated/build_id.h"
+C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t",
+           "uint32": "uint32_t"}  # fmt: skip
+MAIN = PurePosixPath("app/main.c")
+"""Arduino cores have their own."""
+REFERENCE_BASE = frozenset({"nn.h", "nn_arith.h", "nn_flash.h", "nn_decode.c"})
+"""What the reference kernels share; an AVR project holds these and the kernels its model calls, nothing else."""
+CORE_KERNELS = {"_dsp": "dsp", "_mve": "mve"}
+"""Suffix of a kernel file that only some cores can compile, and the board feature it needs."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A constant array as the templates see it."""
+
+    name: str
+    ctype: str
+    values: tuple[int, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant struct; `initializer` is its text."""
+
+    name: str
+    ctype: str
+    initializer: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer as the templates see it; function is "" for a renamed input. preparation: a statement that comes before
+    its call, or ""."""
+
+    symbol: str
+    comment: str
+    function: str
+    arguments: tuple[str, ...]
+    tables: tuple[Table, ...]
+    constants: tuple[Constant, ...]
+    scratch_offset: int
+    scratch_bytes: int
+    context_bytes: int
+    preparation: str
+    output_offset: int
+    output_bytes: int
+
+
+def render(
+    model: QModel, board: Board, kernels: select.Kernels = "auto", firmware: FirmwareConfig = select.DEFAULT
+) -> Sources:
+    """The project of `model` for `board`. UnsupportedError names a layer that no kernel serves.
+
+    kernels: "auto" takes the fastest kernel the core can run, "reference" the portable ones.
+    """
+    calls = select.calls(model, board, kernels, firmware)
+    plan = planner.plan(model, calls)
+    layers = [_layer(model, i, call, plan) for i, call in enumerate(calls)]
+    files = dict(_firmware_files(board))
+    if board.is_avr:
+        called = {f"nn/{name}" for name in REFERENCE_BASE | {call.source for call in calls if call}}
+        files = {path: text for path, text in files.items() if path in called or not path.startswith("nn/")}
+    context = {
+        "board": board,
+        "buffers": buffers.plan(board, plan.arena_bytes, model.input.size_bytes),
+        "qmodel": model,
+        "layers": layers,
+        "arena_bytes": plan.arena_bytes,
+        "input_offset": plan.tensor_offsets[0],
+        "wire": wire,
+        "sources": ["generated/model.c", *_compiled(files, "app/", "link/", "port/")],
+        "kernel_sources": _compiled(files, "nn/"),
+        "port_folders": sorted({str(PurePosixPath(f).parent) for f in files if f.startswith("port/")} - {"port"}),
+        "headers": sorted(PurePosixPath(f).name for f in files if f.startswith("nn/") and f.endswith(".h")),
+    }
+    environment = templates.environment()
+    for path, template in _templates(board).items():
+        files[path] = environment.get_template(template).render(context)
+    digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
+    files[DIGEST_FILE] = environment.get_template("build_id.h.j2").render(context, digest=digest)
+    tables = {layer.name: sum(t.size_bytes for t in r.tables) for layer, r in zip(model.layers, layers, strict=True)}
+    return Sources(dict(sorted(files.items())), digest, board.name, model.digest, plan.arena_bytes, tables)
+
+
+def _templates(board: Board) -> dict[str, str]:
+    """Template of every generated file: what CMake needs is left out where only an Arduino tool can build."""
+    files = {f"generated/{name}": f"{name}.j2" for name in HEADERS_AND_MODEL}
+    if not board.build_programs:
+        return files
+    files["CMakeLists.txt"] = "CMakeLists.txt.j2"
+    if board.is_avr:
+        files["arduino_core.cmake"] = "arduino_core.cmake.j2"
+    if not board.is_host:
+        family = "avr" if board.is_avr else "arm"
+        files["toolchain.cmake"] = f"toolchain_{family}.cmake.j2"
+        files["generated/link.ld"] = f"link_{family}.ld.j2"
+    return files
+
+
+def _compiled(files: Mapping[str, str], *folders: str) -> list[str]:
+    return sorted(f for f in files if f.startswith(folders) and f.endswith((".c", ".cpp", ".S")))
+
+
+def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
+    """(path in the project, text) of every hand-written file this board's project needs."""
+    for path in sorted(FIRMWARE.rglob("*")):
+        relative = PurePosixPath(path.relative_to(FIRMWARE).as_posix())
+        if path.suffix in {".c", ".cpp", ".h", ".S"} and _belongs(relative, board):
+            yield str(relative), path.read_text()
+
+
+def _belongs(path: PurePosixPath, board: Board) -> bool:
+    if path.parts[0] == "port" and len(path.parts) > 2:
+        # stm32 holds what stm32f4 and stm32h7 share.
+        bare_metal = not (board.is_host or board.is_arduino)
+        return board.port.startswith(path.parts[1]) or (path.parts[1] == "cortexm" and bare_metal)
+    if path == MAIN:
+        return not board.is_arduino
+    needs = [feature for suffix, feature in CORE_KERNELS.items() if path.stem.endswith(suffix)]
+    return all(getattr(board, f"has_{feature}") for feature in needs)
+
+
+def _symbol(index: int, name: str) -> str:
+    """C identifier of a layer, unique and never a keyword."""
+    return f"layer{index}_{re.sub(r'[^0-9A-Za-z_]', '_', name)}"
+
+
+def _layer(model: QModel, index: int, call: KernelCall | None, plan: planner.MemoryPlan) -> Layer:
+    layer = model.layers[index]
+    symbol = _symbol(index, layer.name)
+    tables = _tables(symbol, call)
+    constants: list[Constant] = []
+    arguments = [_argument(arg, symbol, layer, plan, index, constants) for arg in call.args] if call else []
+    scratch_offset = plan.scratch_offsets[index] or 0
+    preparation, arguments = _prepared(call, symbol, scratch_offset, arguments)
+    return Layer(
+        symbol=symbol,
+        comment=f"{layer.kind}, {_shape(model, layer)}",
+        function=call.function if call else "",
+        arguments=tuple(arguments),
+        tables=tables,
+        constants=tuple(constants),
+        scratch_offset=scratch_offset,
+        scratch_bytes=call.scratch_bytes if call else 0,
+        context_bytes=call.context_bytes if call else 0,
+        preparation=preparation,
+        output_offset=plan.tensor_offsets[index + 1],
+        output_bytes=layer.output.size_bytes,
+    )
+
+
+def _prepared(call: KernelCall | None, symbol: str, scratch_offset: int, arguments: list[str]) -> tuple[str, list[str]]:
+    """(statement that expands the call's trits, arguments that read what it wrote); "" and as they are without any."""
+    if call is None or call.trits is None:
+        return "", arguments
+    trits, table = call.trits, f"{symbol}_{call.trits.table}"
+    words = f"arena + {scratch_offset + trits.offset}"
+    statement = f"nn_expand_trits({table}, {trits.groups}, {trits.threes:#010x}U, {words});"
+    return statement, [f"(const void *)({words})" if argument == table else argument for argument in arguments]
+
+
+def _shape(model: QModel, layer: QLayer) -> str:
+    inputs = " + ".join("x".join(map(str, spec.shape)) for spec in model.input_specs(layer))
+    return f"{inputs} -> {'x'.join(map(str, layer.output.shape))}"
+
+
+def _tables(symbol: str, call: KernelCall | None) -> tuple[Table, ...]:
+    return tuple(
+        Table(f"{symbol}_{name}", C_TYPES[table.dtype.name], tuple(table.ravel().tolist()), table.nbytes)
+        for name, table in (call.tables.items() if call else ())
+    )
+
+
+def _argument(
+    arg: Arg, symbol: str, layer: QLayer, plan: planner.MemoryPlan, index: int, constants: list[Constant]
+) -> str:
+    """C text of one argument; structs it points to are added to `constants`."""
+    if arg.kind == "input":
+        return f"arena + {plan.tensor_offsets[layer.inputs[arg.index]]}"
+    if arg.kind == "output":
+        return f"arena + {plan.tensor_offsets[index + 1]}"
+    if arg.kind == "table":
+        return f"{symbol}_{arg.name}"
+    if arg.kind == "ctx":
+        return "&ctx"
+    if arg.kind == "quant":
+        text, ctype, suffix = f"{{{symbol}_multiplier, {symbol}_shift}}", "nn_per_channel_quant_params", "quant"
+    elif arg.kind == "dims":
+        text, ctype, suffix = _initializer(arg.fields), "nn_dims", f"dims{len(constants)}"
+    else:
+        text, ctype, suffix = _initializer(arg.fields), arg.ctype, "params"
+    constants.append(Constant(f"{symbol}_{suffix}", ctype, text))
+    return f"&{symbol}_{suffix}"
+
+
+def _initializer(fields: Mapping[str, Any]) -> str:
+    """Designated initializer of a (nested) struct of ints."""
+    parts = (f".{k} = {_initializer(v) if isinstance(v, Mapping) else v}" for k, v in fields.items())
+    return "{" + ", ".join(parts) + "}"

@@ -1,0 +1,36 @@
+"""Keys: digests of what a stored noun was made from."""
+
+from __future__ import annotations
+
+import ast
+
+from pipeline.core import paths, registry
+from pipeline.core.digest import digest_of
+
+
+class _WithoutImports(ast.NodeTransformer):
+    """Drops import statements, wherever they are."""
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+
+def plug_in(package: str, name: str) -> str:
+    """Digest of a plug-in's code. Comments, layout and imports do not count: hours of training must not depend on where
+    a helper lives."""
+    tree = _WithoutImports().visit(ast.parse(registry.path(package, name).read_text()))
+    return digest_of(ast.dump(tree))
+
+
+def code() -> str:
+    """Digest of all code that can decide what is lowered and rendered."""
+    roots = {
+        "*.py": paths.PACKAGE,
+        "*.j2": paths.RESOURCES / "templates",
+        "*.[chS]*": paths.RESOURCES / "firmware",
+    }
+    files = sorted(path for pattern, root in roots.items() for path in root.rglob(pattern))
+    return digest_of([[str(path.relative_to(paths.RESOURCES)), path.read_bytes()] for path in files])

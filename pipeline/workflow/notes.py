@@ -1,0 +1,39 @@
+"""One line about each outcome, for whoever watches."""
+
+from __future__ import annotations
+
+from pipeline.core import text
+from pipeline.core.nouns import AttackResult, DeviceInfo, Image, QModel, Sources, Trace, TrainedModel
+
+
+def training(trained: TrainedModel) -> str:
+    return f"{len(trained.history)} epochs, validation accuracy {text.percent(trained.metrics['validation_accuracy'])}"
+
+
+def network(model: QModel) -> str:
+    weights = sum(layer.weights.size for layer in model.layers if layer.weights is not None)
+    return f"{len(model.layers)} layers, {text.count(weights)} weights"
+
+
+def attacks(tested: AttackResult) -> str:
+    attacked = tested.datasets[1:]
+    return f"{len(attacked)} attacks on {text.count(max((len(d.splits['test']) for d in attacked), default=0))} samples"
+
+
+def sources(sources: Sources) -> str:
+    tables = sum(sources.layer_table_bytes.values())
+    return f"{len(sources.files)} files, tables {text.size(tables)}, arena {text.size(sources.arena_bytes)}"
+
+
+def device(device: DeviceInfo) -> str:
+    return f"{device.board} runs firmware {device.digest}"
+
+
+def trace(trace: Trace) -> str:
+    samples = sum(len(part.y) for part in trace.datasets)
+    bytes_per_s = (trace.link.bytes_sent + trace.link.bytes_received) / max(trace.link.seconds, 1e-9)
+    return f"{text.count(samples)} samples, {text.size(round(bytes_per_s))}/s on the wire"
+
+
+def image(image: Image) -> str:
+    return f"flash {text.size(image.flash_bytes)}, RAM {text.size(image.ram_bytes + image.stack_bytes)}"

@@ -1,0 +1,90 @@
+"""What is to be run, and where it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.codegen import select
+from pipeline.config import board as boards
+from pipeline.config.board import Board
+from pipeline.config.job import DatasetConfig, FirmwareConfig, Job
+from pipeline.core import schema, store
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import QModel, TrainedModel
+from pipeline.device import runners
+from pipeline.stages import lower
+from pipeline.workflow import checks
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is to be run, and where it is kept.
+
+    job: None for a stored model that does not know its job; model: run this one instead of training; folder: training,
+    data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
+    samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
+    kernels, firmware: see select.calls; port, unit: of a real board (rig.find); runner: this one of the board's; words:
+    the command line after the verb, for hints. ConfigError: a runner the board does not have.
+    """
+
+    name: str
+    dataset: DatasetConfig
+    board: Board
+    folder: Path
+    device_folder: Path
+    job: Job | None = None
+    model: QModel | None = None
+    limit: int | None = None
+    resume: bool = False
+    fresh: bool = False
+    kernels: select.Kernels = "auto"
+    firmware: FirmwareConfig = select.DEFAULT
+    port: str | None = None
+    unit: str = ""
+    runner: str | None = None
+    words: str = ""
+
+    def __post_init__(self) -> None:
+        runners.check(self.board, self.runner)
+
+    def moved_to(self, folder: Path) -> RunPlan:
+        """The same, everything kept in `folder`."""
+        return replace(self, folder=folder, device_folder=folder)
+
+
+def plan_job(job: Job, board: Board, runs: Path, **options: Any) -> RunPlan:
+    """The job on a board, in runs/<name>; on a board other than the job's own, what depends on it in
+    runs/<name>-<board>."""
+    folder = runs / job.name
+    device_folder = folder if board.name == job.board else runs / f"{job.name}-{board.name}"
+    return RunPlan(job.name, job.dataset, board, folder, device_folder, job, firmware=job.firmware, **options)
+
+
+def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: Path, **options: Any) -> RunPlan:
+    """A stored TrainedModel or QModel in runs/<name>-<board>. dataset, board_name: instead of what its job says."""
+    model = _load_model(stored)
+    description = model.metrics.get("job")
+    job = schema.validate(Job, dict(description), f"{stored}: job") if description else None
+    if dataset is not None:
+        data = schema.validate(DatasetConfig, {"name": dataset}, "--dataset")
+    elif job is not None:
+        data = job.dataset
+    else:
+        raise ConfigError(f"{stored}: the model does not say which data set it was made for", "add --dataset NAME")
+    board = boards.load(board_name or (job.board if job else Job.model_fields["board"].default))
+    folder = runs / f"{model.name}-{board.name}"
+    packed = job.firmware if job else select.DEFAULT
+    return RunPlan(model.name, data, board, folder, folder, job, model, firmware=packed, **options)
+
+
+def _load_model(folder: Path) -> QModel:
+    noun = store.read_meta(folder)["noun"]
+    if noun == "QModel":
+        model = store.load(folder, QModel)
+        checks.check_layers(model, folder)
+        return model
+    if noun == "TrainedModel":
+        return lower.lower(store.load(folder, TrainedModel))
+    raise ConfigError(f"{folder}: holds a {noun}", "name the folder of a TrainedModel or a QModel")

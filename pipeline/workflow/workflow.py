@@ -1,0 +1,342 @@
+"""workflow: chains the stages over a run folder. A stage whose stored outcome carries the key it would write is
+skipped.
+
+A key is the digest of what a noun is made from. Training and attacks take long: they depend on their slice of the job
+and on the code of the plug-ins it names. `lower` and `render` take milliseconds: they depend on all code. What follows
+depends on the content of what it is given.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pipeline.analysis import agreement
+from pipeline.codegen import footprint, select
+from pipeline.config.job import AttackConfig, Job, LayerwiseConfig, earlier
+from pipeline.core import registry, shell, store
+from pipeline.core.digest import digest_of
+from pipeline.core.errors import ConfigError, DeviceError
+from pipeline.core.nouns import (
+    AttackResult,
+    Dataset,
+    DeviceInfo,
+    Image,
+    QModel,
+    Sources,
+    Trace,
+    TrainedModel,
+    with_metrics,
+)
+from pipeline.device import rig
+from pipeline.quantization import layerwise
+from pipeline.stages import build, flash, lower, render, report, stream
+from pipeline.stages.report import Numbers
+from pipeline.workflow import checks, keys, notes
+from pipeline.workflow.plan import RunPlan
+
+STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
+QUICK = ("lower", "render", "build")
+"""Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
+concerns the board are done only when asked for."""
+UNFINISHED = "unfinished"
+"""File in the training folder while training runs; it holds the key."""
+CHOSEN = "chosen"
+"""Folder of the trained network with the weights that [layerwise] chose."""
+NORM_SAMPLES = 128
+"""Training samples whose mean layer norms the choice of [layerwise] reckons with."""
+AGREEMENT_SAMPLES = 64
+"""Clean samples whose every layer is compared between Keras and twin."""
+T = TypeVar("T")
+
+
+class Display(Protocol):
+    """Who watches; only the command line draws. A stage starts and finishes, or is skipped."""
+
+    def start(self, stage: str) -> None: ...
+
+    def progress(self, what: str, done: int, total: int, info: str = "") -> None: ...
+
+    def finish(self, stage: str, seconds: float, note: str) -> None: ...
+
+    def skip(self, stage: str, note: str) -> None: ...
+
+
+class Workflow:
+    """The nouns of a plan, each made from the one before it when it is asked for. Only the stages in `allowed` may
+    work: what another one should have stored, and did not, is a ConfigError that names the command."""
+
+    def __init__(self, plan: RunPlan, display: Display, allowed: Sequence[str] = STAGES) -> None:
+        self.plan = plan
+        self._display = display
+        self._allowed = frozenset(allowed)
+        self._seconds: dict[str, float] = {}
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The whole clean data set, its test split limited as the job says."""
+        root, limit = os.environ.get("TRITMCU_DATA"), self.plan.dataset.limit_test
+        module = registry.load("datasets", self.plan.dataset.name)
+        cache = shell.cache_folder() / "data"
+        loaded: Dataset = module.load(Path(root) if root else None, cache=cache, progress=self._display.progress)
+        checks.check_samples(loaded)
+        if self.plan.model is not None:
+            checks.check_match(self.plan.model, loaded)
+        return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].take(limit)})
+
+    @cached_property
+    def trained(self) -> TrainedModel:
+        """The trained network. Its Keras model and checkpoints are in `train`."""
+        job, folder, key = self._job("train"), self.plan.folder / "train", self._train_key
+
+        def make(_: Path) -> TrainedModel:
+            from pipeline.stages import train
+
+            dataset = self.dataset  # first of all: without it there is nothing unfinished
+            resume = self.plan.resume or _was_broken_off(folder, key)
+            store.write_text(folder / UNFINISHED, key)
+            trained = train.train(job, dataset, folder, resume=resume, progress=self._display.progress)
+            (folder / UNFINISHED).unlink()
+            return trained
+
+        return self._stage("train", self.plan.folder / "trained", TrainedModel, key, make, notes.training)
+
+    @cached_property
+    def qmodel(self) -> QModel:
+        """The integer network."""
+        if self.plan.model is not None:
+            return self.plan.model
+        job, trained = self._job("lower"), self.trained
+
+        def make(_: Path) -> QModel:
+            description = {"job": job.model_dump(mode="json")}
+            if job.layerwise is None:
+                return with_metrics(lower.lower(trained), **description)
+            choice = self._choice(job.layerwise)
+            chosen = layerwise.apply(trained, choice)
+            store.save(self.plan.folder / CHOSEN, chosen, key)
+            return with_metrics(lower.lower(chosen), **description, layerwise=layerwise.summary(trained, choice))
+
+        settings = [job.layerwise.model_dump()] if job.layerwise else []
+        key = digest_of(self._train_key, keys.code(), *settings)
+        return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, notes.network)
+
+    @property
+    def keras_folder(self) -> Path:
+        """Where the Keras model lies whose weights the integer network has: in `train`, or with [layerwise] its copy in
+        `chosen`, made here if need be."""
+        folder = self.plan.folder / ("train" if self._job("attack").layerwise is None else CHOSEN)
+        if folder.name == CHOSEN:
+            from pipeline.training import keras_model
+
+            if not (folder / keras_model.FILE).exists():
+                model = keras_model.load(self.plan.folder / "train")
+                keras_model.save(keras_model.with_weights(model, store.load(folder, TrainedModel)), folder)
+        return folder
+
+    def _choice(self, config: LayerwiseConfig) -> layerwise.Choice:
+        """The settings of the trained network's layers that the job's [layerwise] asks for."""
+        job, progress = self._job("lower"), self._display.progress
+        norms = agreement.input_norms(lower.lower(self.trained), self.dataset.splits["train"].take(NORM_SAMPLES).x)
+        sensitivity: Mapping[str, float] = {}
+        if config.method == "quanos":
+            from pipeline.stages import attack
+
+            folder = self.plan.folder / "train"
+            sensitivity = attack.noise_sensitivity(job, config.eps, folder, self.dataset, progress=progress)
+        return layerwise.choose(self.trained, config, norms, sensitivity, progress)
+
+    @cached_property
+    def clean(self) -> Dataset:
+        """The clean test samples that are streamed; no other split."""
+        test = self.dataset.splits["test"].take(self.plan.limit)
+        return replace(self.dataset, splits={"test": test})
+
+    @cached_property
+    def datasets(self) -> tuple[Dataset, ...]:
+        """What is streamed: the clean test samples, then every attacked copy."""
+        return (self.clean,) if self.plan.model is not None else self._tested.datasets
+
+    @cached_property
+    def _tested(self) -> AttackResult:
+        job, qmodel = self._job("attack"), self.qmodel
+        attacks = tuple(config.model_copy(update={"samples": self._samples(config)}) for config in job.attacks)
+
+        def make(_: Path) -> AttackResult:
+            from pipeline.stages import attack
+            from pipeline.training import keras_model
+
+            limited, folder = job.model_copy(update={"attacks": attacks}), self.keras_folder
+            datasets = attack.attack(limited, folder, self.clean, progress=self._display.progress)
+            x, names = self.clean.splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
+            outputs = keras_model.layer_outputs(
+                keras_model.load(folder), x, qmodel.input.quantization, filter(None, names)
+            )
+            return AttackResult(datasets, agreement.agreement(qmodel, x, outputs))
+
+        key = digest_of(
+            *(self._train_key, qmodel.digest, job.dataset.limit_test, self.plan.limit),
+            [[config.model_dump(), keys.plug_in("attacks", config.name)] for config in attacks],
+        )
+        return self._stage("attack", self.plan.folder / "data", AttackResult, key, make, notes.attacks)
+
+    def _samples(self, config: AttackConfig) -> int | None:
+        limits = [limit for limit in (config.samples, self.plan.limit) if limit is not None]
+        return min(limits, default=None)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The firmware project."""
+        qmodel, plan = self.qmodel, self.plan
+
+        def make(_: Path) -> Sources:
+            return render.render(qmodel, plan.board, plan.kernels, plan.firmware)
+
+        key = digest_of(qmodel.digest, plan.board.model_dump(), plan.kernels, plan.firmware.model_dump(), keys.code())
+        return self._stage("render", self.plan.device_folder / "sources", Sources, key, make, notes.sources)
+
+    @cached_property
+    def image(self) -> Image:
+        """The built firmware."""
+        sources, board = self.sources, self.plan.board
+
+        def make(folder: Path) -> Image:
+            return build.build(sources, board, folder, progress=self._display.progress)
+
+        return self._stage("build", self._image_folder, Image, sources.digest, make, notes.image)
+
+    @cached_property
+    def device(self) -> DeviceInfo:
+        """What the board says of itself, running the image."""
+        plan, image = self.plan, self.image
+
+        def make() -> DeviceInfo:
+            location = self._location
+            return flash.flash(
+                *(image, self._image_folder, plan.board),
+                place=location.port,
+                serial_number=location.serial_number,
+                only=plan.runner,
+                progress=self._display.progress,
+            )
+
+        return self._timed("flash", make, notes.device)
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The board's answers to all data sets. MismatchError, once they are stored, when they are not the twin's."""
+        plan, qmodel, datasets, image = self.plan, self.qmodel, self.datasets, self.image
+        work = plan.device_folder / "stream"
+
+        def make(_: Path) -> Trace:
+            return stream.stream(
+                *(qmodel, datasets, image, self._image_folder, plan.board, work),
+                place=self._location.port,
+                progress=self._display.progress,
+            )
+
+        folder, key = plan.device_folder / "trace", digest_of(image.digest, [dataset.digest for dataset in datasets])
+        if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
+            self.device  # noqa: B018  an image that is not on the board cannot answer
+        trace = self._stage("stream", folder, Trace, key, make, notes.trace)
+        stream.check(trace, work)
+        return trace
+
+    @cached_property
+    def report(self) -> Numbers:
+        """The content of report.json, written with its two companions into the device folder."""
+        plan, trace, job = self.plan, self.trace, self.plan.job
+        layers = [layer.name for layer in self.qmodel.layers]
+        evidence = report.Evidence(
+            job=job.model_dump(mode="json") if job else _unknown_job(plan),
+            board=plan.board,
+            qmodel=self.qmodel,
+            sources=self.sources,
+            image=self.image,
+            trace=trace,
+            datasets=self.datasets,
+            footprint=footprint.attribute(self._image_folder / self.image.elf, layers),
+            agreement={} if plan.model is not None else self._tested.agreement,
+            history=() if plan.model is not None else self.trained.history,
+            seconds=self._seconds,
+            calls=select.calls(self.qmodel, plan.board, plan.kernels, plan.firmware),
+        )
+
+        def make() -> Numbers:
+            return report.report(evidence, plan.device_folder)
+
+        return self._timed("report", make, lambda _: str(plan.device_folder / "report.html"))
+
+    @property
+    def flash_commands(self) -> list[list[str]]:
+        """What `device` would run. A board that cannot be found, and needs no port, is assumed to be the only one."""
+        plan, _ = self.plan, self.image
+        try:
+            place, serial_number = self._location
+        except DeviceError:
+            place, serial_number = None, ""
+        return flash.commands(
+            self._image_folder, plan.board, place=place, serial_number=serial_number, only=plan.runner
+        )
+
+    @cached_property
+    def _location(self) -> rig.Location:
+        return rig.find(self.plan.board, port=self.plan.port or "", unit=self.plan.unit)
+
+    @property
+    def _image_folder(self) -> Path:
+        return self.plan.device_folder / "image"
+
+    def _job(self, stage: str) -> Job:
+        if self.plan.job is None:
+            raise ConfigError(f"{stage}: needs a job, not a stored model", "tritmcu run JOB")
+        return self.plan.job
+
+    @cached_property
+    def _train_key(self) -> str:
+        job = self._job("train")
+        return digest_of(
+            *(job.seed, job.calibration, job.dataset.model_dump(exclude={"limit_test"})),
+            *(job.model.identity(), job.train.identity()),
+            *(digest_of(path.read_bytes()) for path in earlier(job.train)),
+            *(keys.plug_in("datasets", job.dataset.name), keys.plug_in("models", job.model.name)),
+        )
+
+    def _stage(
+        self, stage: str, folder: Path, noun: type[T], key: str, make: Callable[[Path], T], about: Callable[[T], str]
+    ) -> T:
+        """The noun in `folder` when it carries `key`; else make's, stored there, if the stage may work."""
+        current = store.key_of(folder) == key
+        repeat = self.plan.fresh and stage in self._allowed
+        if current and not repeat:
+            value = store.load(folder, noun)
+            self._display.skip(stage, about(value))
+            return value
+        if stage not in self._allowed:
+            state = "is of another job, data set or version" if folder.exists() else "does not exist"
+            raise ConfigError(f"{folder}: {state}", f"run this first: tritmcu {stage} {self.plan.words}".rstrip())
+        return self._timed(stage, lambda: store.create(folder, key, make), about)
+
+    def _timed(self, stage: str, work: Callable[[], T], about: Callable[[T], str]) -> T:
+        self._display.start(stage)
+        started = time.monotonic()
+        value = work()
+        self._seconds[stage] = time.monotonic() - started
+        self._display.finish(stage, self._seconds[stage], about(value))
+        return value
+
+
+def _unknown_job(plan: RunPlan) -> dict[str, Any]:
+    """What can be said of the job of a stored model that does not know it."""
+    return {"name": plan.name, "description": "", "dataset": plan.dataset.model_dump()}
+
+
+def _was_broken_off(folder: Path, key: str) -> bool:
+    """Whether the training folder holds an unfinished training of this very key."""
+    mark = folder / UNFINISHED
+    return mark.exists() and mark.read_text() == key

@@ -1,0 +1,166 @@
+"""Trained networks that ship with the repository: zoo/<name>/ holds a stored QModel and card.json, what is known of it.
+
+A card is written by `python -m bench.zoo add`, never by hand; README.md beside it is `page` of it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.job import RANDOM, REFERENCE, Job, TrainConfig
+from pipeline.core import paths, registry, schema, text
+from pipeline.core.errors import ConfigError
+from pipeline.core.schema import Strict
+
+FOLDER = paths.RESOURCES / "zoo"
+CARD = "card.json"
+NAMES = {1: "binary", 2: "ternary", 32: "8-bit after training"}
+"""Words for weight bits; N-bit where there is none."""
+
+
+class Accuracy(Strict):
+    """Share of right answers of the integer network on n test samples, with its 95 % Wilson interval."""
+
+    accuracy: float
+    interval: tuple[float, float]
+    n: int
+
+
+class Robust(Accuracy):
+    """The same under PGD of eps."""
+
+    eps: str
+
+
+class Card(Strict):
+    """What is known of one network. method: its recipe in words; parameters: of the Keras model; weights_bytes: packed
+    weights, tables_bytes: with biases and requantization; clean: on the whole test split; robust: PGD-20 from a random
+    start, infinity norm, gradients of the Keras model; digest: of the QModel; retrain: the command, "" where no
+    ready-made job makes it; note: what else is to be known."""
+
+    name: str
+    description: str
+    dataset: str
+    model: str
+    method: str
+    seed: int
+    epochs: int
+    parameters: int
+    weights_bytes: int
+    tables_bytes: int
+    clean: Accuracy
+    robust: tuple[Robust, ...]
+    digest: str
+    retrain: str
+    note: str = ""
+
+
+def names() -> tuple[str, ...]:
+    """Sorted names of the networks that have a card."""
+    return tuple(sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}")))
+
+
+def card(name: str) -> Card:
+    """The card of one network. ConfigError when it is missing or damaged."""
+    path = FOLDER / name / CARD
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(*registry.unknown("network of the zoo", name, names())) from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: damaged ({error})", "restore it from the repository") from error
+    return schema.validate(Card, content, str(path))
+
+
+def find(place: Path) -> Path:
+    """The folder of a stored network: `place` itself, or the zoo's network of that name, with or without "zoo/".
+
+    ConfigError, where a bare name is neither, lists the zoo.
+    """
+    if place.exists():
+        return place
+    inside = FOLDER / place.name
+    if place.parent in (Path(), Path(FOLDER.name)):
+        if inside.exists():
+            return inside
+        raise ConfigError(*registry.unknown("stored network", str(place), names()))
+    return place
+
+
+def method(job: Job) -> str:
+    """The recipe in words.
+
+    >>> from pipeline import job as jobs
+    >>> method(jobs.load(paths.RESOURCES / "jobs" / "digits.toml"))
+    'ternary, STQ, JR 0.001'
+    """
+    widths = _widths(job)
+    words = [NAMES.get(bits, f"{bits}-bit") for bits in widths]
+    words = [" and ".join(words), *(["STQ"] if job.train.stochastic and {1, 2} & set(widths) else [])]
+    words += _training(job.train)
+    if job.layerwise:
+        words.append(f"then {job.layerwise.method} within {job.layerwise.budget:g} x ternary")
+    return ", ".join(words)
+
+
+def _widths(job: Job) -> tuple[int, ...]:
+    """Weight bits as a job names them, the general one first."""
+    model = job.model
+    own = {model.first_layer_bits, model.last_layer_bits, *model.layer_bits.values()} - {None, model.weight_bits}
+    return (model.weight_bits, *sorted(bits for bits in own if bits))
+
+
+def _training(recipe: TrainConfig) -> list[str]:
+    """What the weights began from, regularization, adversarial training and distillation, where there are any."""
+    start = "the MLPerf-Tiny reference" if recipe.initial == REFERENCE else recipe.initial
+    words = [] if recipe.initial == RANDOM else [f"started from {start}"]
+    if recipe.regularized:
+        strength = recipe.jacobian_lambda if not isinstance(recipe.jacobian_lambda, dict) else "by block"
+        per = "" if recipe.jacobian == "logits" else f" per layer ({recipe.jacobian.replace('_', ' ')})"
+        words.append(f"JR{per} {strength}")
+    if recipe.adversarial:
+        words.append(f"{recipe.adversarial.method} training at {recipe.adversarial.eps}")
+    if recipe.distill:
+        words.append("distilled")
+    return words
+
+
+def page(known: Card) -> str:
+    """The card as Markdown."""
+    size = f"{text.size(known.weights_bytes)} packed weights, {text.size(known.tables_bytes)} with all tables"
+    rows = [("clean", known.clean), *((f"PGD-20, eps {point.eps}", point) for point in known.robust)]
+    lines = [
+        f"# {known.name}",
+        "",
+        known.description,
+        "",
+        f"{known.model} on {known.dataset}: {known.method}; seed {known.seed}, {known.epochs} epochs, "
+        f"{text.count(known.parameters)} parameters, {size}.",
+        "",
+        *accuracy_table(rows),
+        "",
+        "Answers of the integer network, bit for bit those of a board; 95 % Wilson intervals. PGD: infinity norm, 20 "
+        "steps of eps / 8 from a random start, gradients of the Keras model, every input on the lattice the board "
+        "receives.",
+        *(["", known.note] if known.note else []),
+        "",
+        f"    tritmcu run --model {known.name} --board netduinoplus2",
+        f"    {known.retrain or '# its job is in meta.json'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def accuracy_table(rows: list[tuple[str, Accuracy]]) -> list[str]:
+    """Lines of a Markdown table: data, accuracy, interval, samples."""
+    lines = ["| data | accuracy | 95 % interval | samples |", "|---|---|---|---|"]
+    for name, point in rows:
+        low, high = (text.percent(share) for share in point.interval)
+        lines.append(f"| {name} | {text.percent(point.accuracy)} | {low} to {high} | {point.n} |")
+    return lines
+
+
+def listing() -> list[dict[str, Any]]:
+    """What `tritmcu zoo --json` prints: every card, plain JSON values."""
+    return [card(name).model_dump(mode="json") for name in names()]

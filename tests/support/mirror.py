@@ -1,0 +1,83 @@
+"""A firmware that shows what has arrived: the output of its first layer is the sample itself. It may take its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import board
+from pipeline.config.board import Board
+from pipeline.core import registry
+from pipeline.core.nouns import QModel
+from pipeline.device.links import Link
+from pipeline.stages import build, lower, render
+from tests.conftest import Firmware
+from tests.support import tiny
+
+_WAITING = """#define _POSIX_C_SOURCE 200809L
+#include <time.h>
+static void wait(void) {{
+    const struct timespec time = {{0, {nanoseconds}}};
+    nanosleep(&time, 0);
+}}
+"""
+_LAYERS = """#include "model.h"
+static void first(int8_t *arena) {{
+    (void)arena;
+    {action};
+}}
+static void none(int8_t *arena) {{ (void)arena; }}
+const model_layer model_layers[MODEL_LAYERS] = {{
+    {{first, MODEL_INPUT_OFFSET, MODEL_INPUT_BYTES}}, {{none, MODEL_INPUT_OFFSET, MODEL_OUTPUT_BYTES}}}};
+"""
+
+
+def network(shape: tuple[int, ...]) -> QModel:
+    """Two layers, the first of which only renames the input."""
+    b = tiny.Builder(shape)
+    b.add("flat", "flatten", ["input"])
+    b.weighted("logits", "dense", "flat", (int(np.prod(shape)), 10))
+    return lower.lower(b.model("mirror"))
+
+
+def built(folder: Path, name: str, shape: tuple[int, ...], *, wait_s: float = 0.0, **link: int | str) -> Firmware:
+    """The mirror for that board, its link changed; wait_s: how long its first layer takes, below a second, on the host
+    board only."""
+    plain = board.load(name)
+    target = plain.model_copy(update={"link": plain.link.model_copy(update=link)})
+    model = network(shape)
+    text = _WAITING.format(nanoseconds=round(wait_s * 1e9)) if wait_s else ""
+    text += _LAYERS.format(action="wait()" if wait_s else "")
+    sources = render.render(model, target)
+    sources = replace(sources, files={**sources.files, "generated/model.c": text}, layer_table_bytes={})
+    return Firmware(model, target, build.build(sources, target, folder), folder)
+
+
+@contextmanager
+def opened(firmware: Firmware) -> Iterator[Link]:
+    """A link to the firmware, which runs as long as the block."""
+    runner = registry.load("runners", firmware.board.runner)
+    kind = registry.load("links", firmware.board.link.kind)
+    target: Board = firmware.board
+    with runner.attach(target, firmware.folder) as place, closing(kind.open_link(target, place)) as link:
+        yield link
+
+
+def groups(count: int, size: int, reaches: Sequence[int], seed: int = 0) -> list[list[bytes]]:
+    """`count` groups: a random sample of `size` elements, and for each of `reaches` one whose elements differ from it
+    by -reach to reach - 1, both ends included, modulo 256."""
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        base = random.integers(0, 256, size).astype(np.uint8)
+        group = [base.tobytes()]
+        for reach in reaches:
+            change = random.integers(-reach, reach, size)
+            change[: 2 * (size // 4)] = np.tile([-reach, reach - 1], size // 4)
+            group.append((base + random.permutation(change)).astype(np.uint8).tobytes())
+        made.append(group)
+    return made

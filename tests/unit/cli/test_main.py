@@ -1,0 +1,138 @@
+"""The command line as a user meets it: a fresh process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.config import board
+from pipeline.core import store
+from tests.support import tiny
+
+
+@pytest.fixture
+def tritmcu(tmp_path):
+    """Runs the command in an empty folder; the finished process."""
+
+    def run(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *words],
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+    """(error, hint) of an expected failure: exit code 2, one line each at the end, nothing on standard output."""
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    error, *rest = [line for line in lines if line.startswith(("error: ", "hint: "))]
+    assert lines[-1 - len(rest) :] == [error, *rest]
+    assert len(rest) <= 1
+    return error, rest[0].removeprefix("hint: ") if rest else ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "hints"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean 'train'?", "doctor"),
+        (["run", "jobs/digit.toml"], "unknown job file 'jobs/digit.toml'; did you mean 'jobs/digits.toml'?", "jobs/"),
+        (["run", "digitz"], "unknown job 'digitz'; did you mean 'digits'?", "digits"),
+        (["run", "--board", "netduino"], "unknown board 'netduino'; did you mean 'netduinoplus2'?", "host"),
+        (["run", "--limit", "0"], "argument --limit: '0' is no whole number above 0", "tritmcu run --help"),
+        (["run", "--epochs", "three"], "argument --epochs: 'three'", "tritmcu run --help"),
+        (["run", "--seed", "-1"], "argument --seed", "tritmcu run --help"),
+        (["run", "--bord", "host"], "unrecognized arguments: --bord", "--help"),
+        (["run", "digits", "--model", "x"], "only one of them", ""),
+        (["run", "--model", "nowhere"], "unknown stored network 'nowhere'", "known: "),
+        (["build"], "runs/digits/trained: does not exist", "tritmcu train"),
+        (["build", "--board", "host"], "runs/digits/trained: does not exist", "tritmcu train --board host"),
+        (["export"], "required: --output", "tritmcu export --help"),
+        ([], "required: COMMAND", "tritmcu --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_a_hint(tritmcu, tmp_path, words, says, hints):
+    error, hint = refused(tritmcu(*words))
+    assert says in error
+    assert hints in hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_command_has_help(tritmcu):
+    for verb in {**main.STAGES, **main.LISTINGS}:
+        done = tritmcu(verb, "--help")
+        assert done.returncode == 0
+        assert f"usage: tritmcu {verb}" in done.stdout
+
+
+def test_boards_lists_every_board(tritmcu):
+    table, data = tritmcu("boards"), tritmcu("boards", "--json")
+    assert all(name in table.stdout for name in board.names())
+    assert [entry["name"] for entry in json.loads(data.stdout)] == list(board.names())
+
+
+def test_doctor_names_what_is_missing_and_what_brings_it(tritmcu, tmp_path):
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    done = tritmcu("doctor", env={"PATH": str(empty)})
+    assert done.returncode == 1
+    assert "qemu-system-arm is missing: sudo apt-get install qemu-system-arm" in done.stdout
+    data = json.loads(tritmcu("doctor", "--json", env={"PATH": str(empty)}).stdout)
+    programs = {finding["name"]: finding for finding in data["programs"]}
+    assert programs["cmake"] == {
+        "name": "cmake", "needed_by": "every board", "version": "", "hint": "sudo apt-get install cmake",
+    }  # fmt: skip
+
+
+def test_doctor_says_when_the_data_folder_is_none(tritmcu):
+    done = tritmcu("doctor", env={"TRITMCU_DATA": "/nowhere"})
+    assert done.returncode == 1
+    assert "TRITMCU_DATA is missing: /nowhere is no folder" in done.stdout
+
+
+def test_a_model_that_does_not_know_its_data_needs_to_be_told(tritmcu, tmp_path):
+    store.save(tmp_path / "q", tiny.qmodel(), "key")
+    error, hint = refused(tritmcu("run", "--model", "q", "--board", "host"))
+    assert "does not say which data set" in error
+    assert "--dataset" in hint
+    error, _ = refused(tritmcu("run", "--model", "q", "--dataset", "digit", "--board", "host"))
+    assert "did you mean 'digits'?" in error
+
+
+def test_a_missing_compiler_is_named_with_what_installs_it(tritmcu, tmp_path):
+    store.save(tmp_path / "q", tiny.qmodel(), "key")
+    (tmp_path / "bin").mkdir()
+    words = ("build", "--model", "q", "--dataset", "digits", "--board", "netduinoplus2", "--run-dir", "r")
+    error, hint = refused(tritmcu(*words, env={"PATH": str(tmp_path / "bin")}))
+    assert "cmake is not installed" in error
+    assert hint == "sudo apt-get install cmake"
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["sources"]
+
+
+@pytest.mark.toolchain
+def test_json_is_the_report_and_nothing_else(tritmcu, tmp_path):
+    store.save(tmp_path / "q", tiny.qmodel(), "key")
+    words = ("--model", "q", "--dataset", "digits", "--board", "host", "--limit", "12", "--run-dir", "r")
+    done = tritmcu("run", *words, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == json.loads((tmp_path / "r" / "report.json").read_text())
+    assert json.loads(done.stdout)["accuracy"]["clean"]["n"] == 12
+    assert "stream" in done.stderr
+
+
+def test_a_place_that_cannot_hold_a_run_is_named(tritmcu, tmp_path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    error, hint = refused(tritmcu("train", "digits", "--epochs", "1", "--run-dir", "notes/run"))
+    assert "notes" in error
+    assert "--run-dir" in hint
+    assert (tmp_path / "notes").read_text() == "mine"

@@ -1,0 +1,141 @@
+"""Field-packed weights: the arithmetic of firmware/nn/nn_block_dsp.S in Python, with the worst inputs there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.codegen.kernels import _dsp, conv2d_t2_dsp, dense_t2_dsp, depthwise_conv2d_t2_dsp
+from pipeline.core.errors import UnsupportedError
+from pipeline.core.nouns import Quantization, TensorSpec
+from tests.support import single
+from tests.support.single import Geometry
+
+MASK = 0xC003C003
+
+
+def signed(value: int, bits: int) -> int:
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def rotated(word: int, by: int) -> int:
+    return (word >> by | word << (32 - by)) & 0xFFFFFFFF if by else word
+
+
+def packed_sums(words: np.ndarray, x: np.ndarray) -> list[int]:
+    """Sums of four channels as the inner loop makes them: SMLAD modulo 2^32, fields taken apart at the end."""
+    inputs = [int(v) for v in x] + [99] * (-len(x) % _dsp.WORD)  # behind the last input lies anything
+    acc = [-int(x.sum()), -int(x.sum())]
+    for number, word in enumerate(int(w) for w in words):
+        for turn in range(4):
+            lanes = rotated(word, 4 * turn) & MASK
+            first = _dsp.WORD * number + 2 * (turn // 2)
+            for lane in range(2):
+                acc[turn % 2] += signed(lanes >> 16 * lane, 16) * inputs[first + lane]
+    sums = []
+    for value in (signed(a, 32) for a in acc):
+        low = signed(value, 14)
+        sums += [low, (value - low) >> 14]
+    return sums
+
+
+def worst_inputs(weights: np.ndarray) -> list[np.ndarray]:
+    """All -128, all 127, and for every channel the inputs of its largest and smallest sum."""
+    n = weights.shape[1]
+    matched = [np.where(row * sign > 0, 127, -128) for row in weights for sign in (1, -1)]
+    return [np.full(n, -128), np.full(n, 127), *matched]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255), st.sampled_from([0.1, 0.4, 0.5, 0.66, 0.8, 1.0]))
+@settings(max_examples=400)
+def test_what_fits_is_exact_and_what_does_not_overflows(seed: int, count: int, density: float) -> None:
+    random = np.random.default_rng(seed)
+    weights = np.where(random.random((4, count)) < density, random.choice([-1, 1], (4, count)), 0).astype(np.int64)
+    words = _dsp.pack(weights)[0]
+    exact = all(packed_sums(words, x) == (weights @ x).tolist() for x in worst_inputs(weights))
+    assert exact == _dsp.fits(weights)
+
+
+@pytest.mark.parametrize(("ones", "fits"), [(63, True), (64, True), (65, False)])
+def test_a_field_holds_63_weights_of_any_sign(ones: int, fits: bool) -> None:
+    """Sixty-four hold when all are +1 or mixed: 127 * 64 < 2^13 = 128 * 64; the smallest sum may be -2^13."""
+    weights = np.zeros((4, 80), np.int64)
+    weights[0, :ones] = 1
+    assert _dsp.fits(weights) == fits
+    weights[0, :ones] = -1
+    assert _dsp.fits(weights) == (ones <= 63)
+
+
+def test_golden_packing() -> None:
+    weights = np.array([[1, -1, 0, 1], [1, 0, -1, 1], [0, 0, 1, -1], [-1, 1, 1, 0]])
+    assert [f"{w:08x}" for w in _dsp.pack(weights).ravel()] == ["06dc6156"]
+
+
+@pytest.mark.parametrize("family", [conv2d_t2_dsp, depthwise_conv2d_t2_dsp, dense_t2_dsp])
+def test_weights_that_are_not_ternary_are_never_packed(family) -> None:
+    kinds = {conv2d_t2_dsp: "conv2d", depthwise_conv2d_t2_dsp: "depthwise_conv2d", dense_t2_dsp: "dense"}
+    layer = single.layer(Geometry(kinds[family], (5, 5, 8), 8, (3, 3)), np.random.default_rng(0))
+    layer.weights.flat[3] = 2
+    with pytest.raises(UnsupportedError, match="weight 3 is 2"):
+        family.call(layer, [TensorSpec((5, 5, 8), Quantization(1.0, 0))])
+
+
+@given(
+    st.integers(0, 10_000),
+    st.tuples(st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 3, 4, 7, 16, 30, 64, 96])),
+    st.sampled_from([0.0, 0.5, 0.7, 1.0]),
+)
+@settings(max_examples=150)
+def test_plans_cover_every_window_once_and_every_interval_fits(
+    seed: int, shape: tuple[int, int, int], density: float
+) -> None:
+    kh, kw, channels = shape
+    g = Geometry("conv2d", (8, 8, channels), 6, (kh, kw))
+    layer = single.layer(g, np.random.default_rng(seed), density)
+    plan = conv2d_t2_dsp.plan(layer)
+    assert plan is not None
+    filters = conv2d_t2_dsp._filters(layer, plan.gathered)
+    runs = np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, plan.pixel - filters.shape[3])))
+    runs = runs.reshape(len(filters), filters.shape[1], -1)
+    seen = np.zeros(runs.shape[1:], int)
+    interval: list[np.ndarray] = []
+    for piece in plan.pieces:
+        span = slice(piece.first * plan.granule, piece.last * plan.granule)
+        seen[piece.row, span] += 1
+        interval.append(runs[:, piece.row, span])
+        assert (span.stop - span.start) <= _dsp.MAX_INPUTS
+        if piece.then != conv2d_t2_dsp.GO_ON:
+            assert _dsp.fits(np.concatenate(interval, axis=1))
+            interval = []
+    assert (seen == 1).all()
+    assert not interval
+    finishes = [p.then in (conv2d_t2_dsp.FINISH, conv2d_t2_dsp.FINISH_MORE) for p in plan.pieces]
+    assert finishes == [False] * (len(plan.pieces) - 1) + [True]
+
+
+def test_a_core_without_dsp_and_a_shift_too_far_are_refused_with_the_reason() -> None:
+    layer = single.layer(Geometry("conv2d", (5, 5, 8), 8, (3, 3)), np.random.default_rng(0))
+    spec = TensorSpec((5, 5, 8), Quantization(1.0, 0))
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m3") == "cortex-m3 has no DSP instructions"
+    layer.shift[2] = 1
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.shift[2] = -23
+    assert "to the right by at most 22, not 23" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")
+
+
+def test_a_second_channel_whose_sum_leaves_its_field_is_refused() -> None:
+    """No flush moves it to a total: what is in place b has 18 bits for the whole window."""
+    spec = TensorSpec((3, 3, 256), Quantization(1.0, 0))
+    layer = single.layer(Geometry("conv2d", spec.shape, 2, (3, 3)), np.random.default_rng(0), 0.3)
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.weights[0] = 1
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.weights[1] = 0
+    layer.weights.reshape(2, -1)[1, :1023] = -1
+    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    layer.weights.reshape(2, -1)[1, :1024] = -1
+    assert "more than 18 bits" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")

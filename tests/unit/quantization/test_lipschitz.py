@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import TrainedModel
+from pipeline.quantization import layerwise, lipschitz
+from tests.support import tiny
+
+
+def matrix_of(operator: lipschitz.Operator) -> np.ndarray:
+    """The operator as a dense matrix, column by column."""
+    size = int(np.prod(operator.shape))
+    columns = [operator.apply(row.reshape(operator.shape)).ravel() for row in np.eye(size)]
+    return np.stack(columns, axis=1)
+
+
+@pytest.mark.parametrize("name", ["stem", "main", "dw", "pw", "logits"])
+def test_power_iteration_finds_the_largest_singular_value(name: str) -> None:
+    model = tiny.trained(2)
+    layer = next(layer for layer in model.layers if layer.name == name)
+    operator = lipschitz.operator_of(model, layer)
+    exact = np.linalg.norm(matrix_of(operator), 2)
+    assert lipschitz.operator_norm(operator) == pytest.approx(exact, rel=5e-3)
+
+
+@pytest.mark.parametrize("name", ["stem", "dw", "pw"])
+def test_adjoint_is_the_transpose(name: str) -> None:
+    model = tiny.trained(3)
+    operator = lipschitz.operator_of(model, next(layer for layer in model.layers if layer.name == name))
+    random = np.random.default_rng(0)
+    x = random.normal(size=operator.shape)
+    y = operator.apply(x)
+    g = random.normal(size=y.shape)
+    assert np.vdot(g, y) == pytest.approx(np.vdot(operator.adjoint(g), x))
+
+
+def test_shapes_are_those_of_the_integer_network() -> None:
+    trained, model = tiny.trained(), tiny.qmodel()
+    shapes = lipschitz.shapes_of(trained)
+    assert {layer.keras_name: layer.output.shape for layer in model.layers}.items() <= shapes.items()
+
+
+def plain(seed: int = 0) -> TrainedModel:
+    """Two 8-bit layers and no nonlinearity that could loosen the bound."""
+    b = tiny.Builder((4, 4, 2), seed)
+    b.weighted("a", "conv2d", "input", (3, 3, 2, 3), bits=8)
+    b.add("flat", "flatten", ["a"])
+    b.weighted("z", "dense", "flat", (48, 5), bits=8)
+    return b.model("plain")
+
+
+NORMS = {"a": 5.0, "z": 4.0}
+
+
+def test_the_bound_holds_for_random_inputs_and_perturbations() -> None:
+    model, eps = plain(), 0.3
+    choice = layerwise.uniform(model, {"a": 1.0, "z": 1.0}, eps, 3)
+    quantized = layerwise.apply(model, choice)
+    random = np.random.default_rng(1)
+
+    def forward(m: TrainedModel, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hidden = lipschitz.operator_of(m, m.layers[0]).apply(x)
+        return hidden, lipschitz.operator_of(m, m.layers[2]).apply(hidden)
+
+    for _ in range(50):
+        x, d = random.normal(size=(2, 4, 4, 2))
+        d *= eps / np.linalg.norm(d)
+        hidden, exact = forward(model, x)
+        input_norms = {"a": np.linalg.norm(x), "z": np.linalg.norm(hidden)}
+        shares = {n: replace(s.share, input_norm=input_norms[n]) for n, s in choice.settings.items()}
+        strayed = np.linalg.norm(forward(quantized, x + d)[1] - exact)
+        assert strayed <= lipschitz.bound(model, shares, eps) * 1.01
+
+
+def test_laq_never_does_worse_than_uniform_at_the_same_bytes() -> None:
+    model = plain()
+    for bits in (2, 3, 4):
+        same = layerwise.uniform(model, NORMS, 0.5, bits)
+        choice = layerwise.laq(model, NORMS, 0.5, same.size_bytes)
+        assert choice.size_bytes <= same.size_bytes
+        if bits == 2:
+            assert choice.bound <= same.bound * (1 + 1e-9)
+
+
+def test_more_bytes_never_hurt() -> None:
+    model = plain()
+    smallest = layerwise.uniform(model, NORMS, 0.5, 2).size_bytes
+    bounds = [layerwise.laq(model, NORMS, 0.5, smallest + extra).bound for extra in (0, 20, 60, 500)]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[-1] < bounds[0]
+
+
+def test_a_budget_below_ternary_is_refused() -> None:
+    with pytest.raises(ConfigError, match="does not hold the ternary network's"):
+        layerwise.laq(plain(), NORMS, 0.5, 3)
+
+
+def test_quanos_widens_the_most_sensitive_layer_first() -> None:
+    model = plain()
+    smallest = layerwise.uniform(model, NORMS, 0.5, 2).size_bytes
+    choice = layerwise.quanos(model, NORMS, 0.5, {"a": 0.9, "z": 0.1}, smallest + 10)
+    assert {name: s.bits for name, s in choice.settings.items()} == {"a": 3, "z": 2}
+
+
+def test_noise_sensitivity_is_the_mean_relative_change() -> None:
+    clean = {"a": np.array([[3.0, 4.0], [0.0, 0.0]])}
+    attacked = {"a": np.array([[3.0, 5.0], [1.0, 0.0]])}
+    assert layerwise.noise_sensitivity(clean, attacked) == {"a": pytest.approx(0.1)}
+
+
+def test_ternary_fit_is_stationary() -> None:
+    """The fitted scale is the least-squares one for its own codes."""
+    weights = np.random.default_rng(0).normal(size=(3, 3, 8, 4))
+    codes, scale = layerwise.quantize(weights, (0, 1, 2), 2, 1.0)
+    assert set(np.unique(codes)) == {-1, 0, 1}
+    best = (weights * codes).sum(axis=(0, 1, 2)) / np.abs(codes).sum(axis=(0, 1, 2))
+    assert scale.ravel() == pytest.approx(best)

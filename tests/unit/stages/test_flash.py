@@ -1,0 +1,94 @@
+"""flash on the host board: success is HELLO with the expected digest, and everything else is an error with a remedy.
+Flashing tools are tested in test_runners.py and tests/emulated/test_bootloader.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.errors import DeviceError, ToolError
+from pipeline.device.session import IdentityError
+from pipeline.stages import flash
+
+pytestmark = pytest.mark.toolchain
+
+
+@pytest.fixture
+def host(firmware):
+    return firmware("host")
+
+
+def stand_in(folder, script: str):
+    """A folder whose firmware is a shell script."""
+    program = folder / "firmware.elf"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return folder
+
+
+def test_the_board_confirms_its_digest(host):
+    seen = []
+    info = flash.flash(host.image, host.folder, host.board, progress=lambda *event: seen.append(event))
+    assert (info.board, info.digest) == ("host", host.image.digest)
+    assert seen[-1][1] == seen[-1][2]
+
+
+def test_stale_firmware_is_refused_and_both_digests_named(host):
+    newer = replace(host.image, digest="f" * 32)
+    with pytest.raises(IdentityError) as caught:
+        flash.flash(newer, host.folder, host.board)
+    assert "f" * 32 in str(caught.value)
+    assert host.image.digest in str(caught.value)
+    assert "tritmcu flash" in caught.value.hint
+
+
+def test_the_firmware_of_another_board_is_named(host):
+    other = host.board.model_copy(update={"name": "uno"})
+    with pytest.raises(IdentityError, match="'host', not 'uno'"):
+        flash.flash(host.image, host.folder, other)
+
+
+def test_no_firmware_names_the_command_that_builds_it(host, tmp_path):
+    with pytest.raises(DeviceError, match=r"firmware\.elf") as caught:
+        flash.flash(host.image, tmp_path, host.board)
+    assert "tritmcu build" in caught.value.hint
+
+
+def test_firmware_that_ends_shows_its_last_words(host, tmp_path):
+    with pytest.raises(DeviceError, match="exit code 3: no such instruction"):
+        flash.flash(host.image, stand_in(tmp_path, "echo no such instruction >&2; exit 3"), host.board)
+
+
+def test_the_command_line_is_known_without_running_it(host, firmware):
+    assert flash.commands(host.folder, host.board) == [[host.program]]
+
+
+@pytest.mark.emulator
+class TestEmulated:
+    @pytest.fixture
+    def emulated(self, firmware):
+        return firmware("netduinoplus2")
+
+    def test_the_command_line(self, emulated):
+        [line] = flash.commands(emulated.folder, emulated.board)
+        assert line[:3] == ["qemu-system-arm", "-M", "netduinoplus2"]
+        assert line[line.index("-kernel") + 1] == emulated.program
+        assert line[-1] == "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"
+        usart3 = emulated.board.emulator.model_copy(update={"serial_index": 2})
+        [line] = flash.commands(emulated.folder, emulated.board.model_copy(update={"emulator": usart3}))
+        assert line[-6:-1] == ["-serial", "null", "-serial", "null", "-serial"]
+
+    def test_an_emulated_board_confirms_its_digest(self, emulated):
+        assert flash.flash(emulated.image, emulated.folder, emulated.board).digest == emulated.image.digest
+
+    def test_an_unknown_machine_is_qemus_error(self, emulated):
+        machine = emulated.board.emulator.model_copy(update={"machine": "nosuch"})
+        with pytest.raises(ToolError, match="unsupported machine type"):
+            flash.flash(emulated.image, emulated.folder, emulated.board.model_copy(update={"emulator": machine}))
+
+    def test_a_missing_emulator_names_its_package(self, emulated, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(ToolError, match="qemu-system-arm is not installed") as caught:
+            flash.flash(emulated.image, emulated.folder, emulated.board)
+        assert "apt-get install qemu-system-arm" in caught.value.hint

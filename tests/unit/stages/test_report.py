@@ -1,0 +1,243 @@
+"""report: numbers from a hand-made Trace whose answers are known, and the three files."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.analysis import agreement, statistics
+from pipeline.codegen import select
+from pipeline.config import board
+from pipeline.config.job import LayerwiseConfig
+from pipeline.core.nouns import (
+    AttackInfo,
+    Dataset,
+    DatasetTrace,
+    DeviceInfo,
+    DeviceStats,
+    Image,
+    LinkStats,
+    Split,
+    Trace,
+    with_metrics,
+)
+from pipeline.network import twin
+from pipeline.quantization import layerwise
+from pipeline.stages import render, report
+from pipeline.stages.report import Evidence
+from tests.support import tiny
+
+SAMPLES = 40
+
+
+def dataset_and_trace(model, x, y, attack=None) -> tuple[Dataset, DatasetTrace]:
+    index = np.arange(len(x)) * 3
+    dataset = Dataset("toy", model.input, model.classes, {"test": Split(x, y, index)}, attack=attack)
+    logits = twin.run(model, x)
+    per_layer = np.tile(np.arange(1, len(model.layers) + 1, dtype=np.uint32), (len(x), 1))
+    ticks = per_layer.sum(axis=1, dtype=np.uint32) + np.arange(len(x), dtype=np.uint32)
+    keras = logits.astype(np.float32) / 8
+    return dataset, DatasetTrace(
+        dataset.label, dataset.digest, index, y, logits, logits.copy(), ticks, per_layer, keras, attack
+    )
+
+
+def choice() -> dict[str, Any]:
+    """What LAQ says of the tiny network."""
+    trained = tiny.trained()
+    norms = agreement.input_norms(trained, tiny.samples(tiny.qmodel(), 4))
+    config = LayerwiseConfig(method="laq", budget=2.0)
+    return layerwise.summary(trained, layerwise.choose(trained, config, norms, {}))
+
+
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    """Clean samples, all answered rightly but the first; an attack that changes nothing, one that changes all."""
+    model = tiny.qmodel()
+    host = board.load("host")
+    x = np.clip(tiny.samples(model, SAMPLES), -120, 120).astype(np.int8)
+    y = np.argmax(twin.run(model, x), axis=1).astype(np.int64)
+    y[0] = (y[0] + 1) % 10
+    info = AttackInfo("fgsm", "linf", 4 / 255, "4/255", 4, {})
+    clean, clean_trace = dataset_and_trace(model, x, y)
+    idle, idle_trace = dataset_and_trace(model, x, y, info)
+    moved = dataclasses.replace(info, name="pgd", eps=8 / 255, eps_label="8/255", eps_lsb=8)
+    strong, strong_trace = dataset_and_trace(model, (x + 5).astype(np.int8), y, moved)
+    strong_trace = dataclasses.replace(strong_trace, logits=np.roll(clean_trace.logits, 1, axis=1))
+    sources = render.render(model, host)
+    device = DeviceInfo("host", sources.digest, 1, 1_000_000, "us", 4096, 64, 10, len(model.layers), 2048, 8192)
+    return Evidence(
+        job={"name": "toy", "description": "<b>toy</b>", "seed": 7},
+        board=host,
+        qmodel=with_metrics(model, layerwise=choice(), input_share=0.0123, validation_share=0.045),
+        sources=sources,
+        image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), 9000, 5000, 1500, 6000, 4096, 2048, {}, {}),
+        trace=Trace(
+            device,
+            (clean_trace, idle_trace, strong_trace),
+            LinkStats(bytes_sent=3000, bytes_received=1000, seconds=2.0),
+            DeviceStats(700, 4000, True, 2048),
+        ),
+        datasets=(clean, idle, strong),
+        calls=select.calls(model, host),
+        footprint={"layer stem": 1000, "layer main": 500, "kernels": 4000, "program": 3500},
+        agreement={"stem": {"max_lsb": 1.0, "mean_lsb": 0.25}},
+        history=[
+            {"epoch": i, "loss": 1 / i, "accuracy": 1 - 1 / i, "validation_accuracy": 0.5} for i in range(1, 5)
+        ],
+        seconds={"train": 1.5},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def numbers(evidence):
+    return report.summarize(evidence)
+
+
+def test_clean_accuracy_counts_the_one_wrong_sample(numbers):
+    clean = numbers["accuracy"]["clean"]
+    assert clean["device"] == clean["twin"] == clean["keras"] == 39 / 40
+    assert clean["n"] == 40
+    low, high = clean["device_interval"]
+    assert low < 39 / 40 < high
+
+
+def test_attack_success_counts_only_samples_that_were_right_before(numbers):
+    idle, strong = numbers["accuracy"]["attacks"]
+    assert (idle["success"]["rate"], idle["success"]["n"]) == (0.0, 39)
+    assert (strong["success"]["rate"], strong["success"]["n"]) == (1.0, 39)
+    assert strong["change_lsb"] == 5
+    assert strong["eps_lsb"] == 8
+
+
+def test_a_differing_logit_is_one_mismatching_sample(evidence, numbers):
+    assert numbers["agreement"]["device_twin_mismatches"] == int(
+        np.any(evidence.trace.datasets[2].logits != evidence.trace.datasets[2].twin_logits, axis=1).sum()
+    )
+    assert numbers["agreement"]["samples"] == 3 * SAMPLES
+    assert numbers["agreement"]["logits"] == 3 * SAMPLES * 10
+    assert numbers["agreement"]["keras_twin_top1"] == 1.0
+
+
+def test_confusion_rows_are_true_classes(evidence, numbers):
+    counts = np.array(numbers["confusion"])
+    assert counts.sum() == SAMPLES
+    assert counts.sum(axis=1).tolist() == np.bincount(evidence.trace.datasets[0].y, minlength=10).tolist()
+    assert np.trace(counts) == 39
+
+
+@pytest.mark.parametrize(("unit", "counted"), [("us", 64), ("cycles", 64), ("instructions", 100)])
+def test_latency_comes_from_samples_without_traffic(evidence, unit, counted):
+    """Later samples ran while others arrived, which an instruction count does not see."""
+    trace, layers = evidence.trace, len(evidence.qmodel.layers)
+    ticks = np.arange(1, 101, dtype=np.uint32)
+    layer_ticks = np.repeat(ticks[:, None], layers, axis=1)
+    clean = dataclasses.replace(trace.datasets[0], ticks=layers * ticks, layer_ticks=layer_ticks)
+    device = dataclasses.replace(trace.device, tick_unit=unit)
+    trace = dataclasses.replace(trace, device=device, datasets=(clean, *trace.datasets[1:]))
+    latency = report.summarize(dataclasses.replace(evidence, trace=trace))["latency"]
+    assert (latency[unit]["min"], latency[unit]["max"]) == (layers, layers * counted)
+    assert latency["per_layer"][0][unit]["max"] == counted
+
+
+def test_latency_is_named_by_its_unit_and_shares_add_up(numbers):
+    latency = numbers["latency"]
+    layers = len(latency["per_layer"])
+    assert (latency["unit"], latency["label"]) == ("us", "microseconds (measured)")
+    assert latency["us"]["median"] == layers * (layers + 1) / 2 + (SAMPLES - 1) / 2
+    assert math.isclose(sum(layer["share"] for layer in latency["per_layer"]), 1)
+    stem = latency["per_layer"][0]
+    assert (stem["macs"], stem["weights"], stem["weight_bits"]) == (8 * 8 * 9 * 6, 54, 8)
+    assert stem["weights_bytes"] == 54
+
+
+def test_memory_groups_add_up(numbers):
+    memory = numbers["memory"]
+    assert memory["flash_groups"] == {"layer tables": 1500, "kernels": 4000, "program": 3500}
+    assert sum(memory["flash_groups"].values()) == memory["flash_bytes"] == 9000
+    assert sum(memory["ram_groups"].values()) == memory["ram_bytes"] + memory["stack_bytes"]
+
+
+def test_bytes_per_second_counts_both_directions(numbers):
+    assert numbers["link"]["bytes_per_s"] == 2000
+
+
+def test_the_layerwise_choice_is_reported_layer_by_layer(evidence, numbers, tmp_path):
+    chosen = numbers["layerwise"]
+    weighted = [layer.name for layer in evidence.qmodel.layers if layer.weights is not None]
+    assert [layer["name"] for layer in chosen["layers"]] == weighted
+    assert sum(layer["bytes"] for layer in chosen["layers"]) == chosen["bytes"] <= 2 * chosen["ternary_bytes"]
+    parts = [layer["bound_share"] for layer in chosen["layers"]]
+    assert sum(parts) + chosen["bound_attack"] == pytest.approx(chosen["bound"], rel=1e-6)
+    report.report(evidence, tmp_path)
+    markdown = (tmp_path / "report.md").read_text()
+    assert all(
+        f"| {name} | {layer['bits']} |" in markdown for name, layer in zip(weighted, chosen["layers"], strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962), (0, 0, 0.0, 1.0)],
+)
+def test_wilson_interval(successes, n, low, high):
+    assert statistics.wilson(successes, n) == pytest.approx((low, high), abs=1e-4)
+
+
+class Tags(html.parser.HTMLParser):
+    """Checks that every tag is closed, and collects what the page would load."""
+
+    VOID = frozenset({"meta", "img", "br", "path", "use", "rect", "link", "circle", "line"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.loads += [value for key, value in attrs if key in ("src", "href", "xlink:href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_three_files_from_one_set_of_numbers(evidence, tmp_path):
+    numbers = report.report(evidence, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(numbers))
+    markdown = (tmp_path / "report.md").read_text()
+    assert "97.5 %" in markdown
+    assert "pgd (linf)" in markdown
+
+
+def test_html_is_well_formed_and_loads_nothing_from_outside(evidence, tmp_path):
+    report.report(evidence, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "Making batches took 1.2 % of the time, validation 4.5 %." in text
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert all(url.startswith(("data:", "#")) for url in tags.loads)
+    assert text.count("<svg") == 3
+    assert "&lt;b&gt;toy" in text
+
+
+def test_a_report_without_attacks_training_and_keras(evidence, tmp_path):
+    bare = dataclasses.replace(evidence.trace.datasets[0], keras_logits=None)
+    trace = dataclasses.replace(evidence.trace, datasets=(bare,))
+    few = dataclasses.replace(evidence, trace=trace, datasets=evidence.datasets[:1], agreement={}, history=())
+    few = dataclasses.replace(few, qmodel=tiny.qmodel())
+    numbers = report.report(few, tmp_path)
+    assert numbers["accuracy"]["attacks"] == []
+    assert numbers["accuracy"]["clean"]["keras"] is None
+    assert numbers["training_shares"] is None
+    assert "<svg" not in (tmp_path / "report.html").read_text()

@@ -1,0 +1,274 @@
+"""workflow: what runs, what is skipped, what is refused; on the host board, with a toy network."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.core import store
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Dataset, QModel, Split
+from pipeline.stages import export
+from pipeline.workflow import checks, keys, workflow
+from pipeline.workflow.plan import RunPlan, Workflow, plan_model
+from tests.support import tiny
+
+pytestmark = pytest.mark.toolchain
+
+
+class Recorder:
+    """A Display that remembers what happened: verbs, a skipped one in brackets."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def start(self, stage):
+        self.seen.append(stage)
+
+    def progress(self, what, done, total, info=""):
+        assert 0 <= done <= total
+
+    def finish(self, stage, seconds, note):
+        assert self.seen[-1] == stage
+        assert note
+
+    def skip(self, stage, note):
+        self.seen.append(f"({stage})")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    """A stored toy network that takes digits."""
+    folder = tmp_path_factory.mktemp("model") / "q"
+    store.save(folder, tiny.qmodel(), "key")
+    return folder
+
+
+def make_plan(stored, tmp_path, **options) -> RunPlan:
+    return plan_model(stored, "digits", "host", tmp_path, **{"limit": 20, **options})
+
+
+def seen(plan: RunPlan, *allowed: str) -> list[str]:
+    recorder = Recorder()
+    assert Workflow(plan, recorder, allowed or workflow.STAGES).report["format"] == 1
+    return recorder.seen
+
+
+def test_a_second_run_repeats_nothing_but_the_report(stored, tmp_path):
+    plan = make_plan(stored, tmp_path)
+    assert seen(plan) == ["render", "build", "flash", "stream", "report"]
+    assert seen(plan) == ["(render)", "(build)", "(stream)", "report"]
+    assert seen(plan, "report") == ["(render)", "(build)", "(stream)", "report"]
+    assert sorted(p.name for p in plan.folder.iterdir() if p.name != "stream") == [
+        "image", "report.html", "report.json", "report.md", "sources", "trace",
+    ]  # fmt: skip
+
+
+def test_another_limit_streams_anew_and_builds_nothing(stored, tmp_path):
+    seen(make_plan(stored, tmp_path))
+    assert seen(make_plan(stored, tmp_path, limit=10)) == ["(render)", "(build)", "flash", "stream", "report"]
+
+
+def test_fresh_repeats_everything(stored, tmp_path):
+    seen(make_plan(stored, tmp_path))
+    again = seen(make_plan(stored, tmp_path, fresh=True))
+    assert again == ["render", "build", "flash", "stream", "report"]
+
+
+def test_another_network_builds_anew(stored, tmp_path):
+    seen(make_plan(stored, tmp_path))
+    other = tmp_path / "other"
+    store.save(other, tiny.qmodel(seed=5), "key")
+    assert seen(make_plan(other, tmp_path)) == ["render", "build", "flash", "stream", "report"]
+
+
+def test_each_stage_works_from_what_the_one_before_stored(stored, tmp_path):
+    plan = make_plan(stored, tmp_path, words="--model q")
+    for noun, stage in (("sources", "render"), ("image", "build"), ("device", "flash"), ("trace", "stream")):
+        recorder = Recorder()
+        getattr(Workflow(plan, recorder, (stage,)), noun)
+        assert recorder.seen[-1] == stage
+        assert all(before.startswith("(") for before in recorder.seen[:-1])
+
+
+def test_a_stage_whose_input_is_missing_names_the_command(stored, tmp_path):
+    plan = make_plan(stored, tmp_path, words="--model q --board host")
+    with pytest.raises(ConfigError) as caught:
+        _ = Workflow(plan, Recorder(), ("build",)).image
+    assert "sources: does not exist" in str(caught.value)
+    assert caught.value.hint == "run this first: tritmcu render --model q --board host"
+
+
+def test_a_damaged_folder_is_made_anew_or_named(stored, tmp_path):
+    plan = make_plan(stored, tmp_path)
+    seen(plan)
+    (plan.folder / "image" / "meta.json").write_text("{")
+    assert seen(plan)[1] == "build"
+    arrays = plan.folder / "trace" / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:200])
+    with pytest.raises(ConfigError, match="damaged Trace"):
+        seen(plan)
+
+
+@pytest.mark.parametrize("change", [lambda w: w[..., :-1], lambda w: w[:-1]])
+def test_a_stored_network_whose_layers_do_not_fit_is_refused(tmp_path, change):
+    """Before anything is built: a kernel would read beyond its tables."""
+    model = tiny.qmodel()
+    number = max(i for i, layer in enumerate(model.layers) if layer.weights is not None)
+    cut = dataclasses.replace(model.layers[number], weights=change(model.layers[number].weights))
+    layers = (*model.layers[:number], cut, *model.layers[number + 1 :])
+    store.save(tmp_path / "q", dataclasses.replace(model, layers=layers), "key")
+    with pytest.raises(ConfigError, match="q: damaged QModel, its layers do not fit together"):
+        plan_model(tmp_path / "q", "digits", "host", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("weights", np.float64), ("bias", np.int64), ("shift", np.int32)])
+def test_a_stored_network_with_arrays_of_another_type_is_refused(tmp_path, name, dtype):
+    model = tiny.qmodel()
+    wrong = dataclasses.replace(model.layers[0], **{name: getattr(model.layers[0], name).astype(dtype)})
+    store.save(tmp_path / "q", dataclasses.replace(model, layers=(wrong, *model.layers[1:])), "key")
+    with pytest.raises(ConfigError, match=f"q: damaged QModel, {name} of layer 'stem' are {np.dtype(dtype)}, not int"):
+        plan_model(tmp_path / "q", "digits", "host", tmp_path)
+
+
+def test_reference_kernels_are_rendered_when_asked_for(stored, tmp_path):
+    options = {"limit": 5, "words": ""}
+    calls = []
+    for kernels in ("auto", "reference"):
+        plan = plan_model(stored, "digits", "mps2-an385", tmp_path, kernels=kernels, **options)
+        recorder = Recorder()
+        model_c = Workflow(plan, recorder).sources.files["generated/model.c"]
+        calls.append(set(re.findall(r"nn_\w+_swar\(", model_c)))
+        assert recorder.seen == ["render"]
+    assert calls[0]
+    assert not calls[1]
+
+
+def test_a_run_folder_of_ones_own_holds_everything(stored, tmp_path):
+    plan = make_plan(stored, tmp_path).moved_to(tmp_path / "mine")
+    seen(plan)
+    assert (tmp_path / "mine" / "report.html").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_network_for_other_samples_is_refused(tmp_path):
+    model = tiny.qmodel()
+    wide = dataclasses.replace(model.input.quantization, scale=1.0)
+    other = dataclasses.replace(model, input=dataclasses.replace(model.input, quantization=wide))
+    store.save(tmp_path / "q", other, "key")
+    plan = plan_model(tmp_path / "q", "digits", "host", tmp_path)
+    with pytest.raises(ConfigError, match="takes 8x8x1 samples \\(scale 1, zero point -128\\)"):
+        _ = Workflow(plan, Recorder()).dataset
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "says"),
+    [
+        (np.zeros((3, 8, 8), np.int8), np.zeros(3, np.int64), r"x int8 \(3, 8, 8\)"),
+        (np.zeros((3, 8, 8, 1), np.float32), np.zeros(3, np.int64), "x float32"),
+        (np.zeros((3, 8, 8, 1), np.int8), np.zeros(2, np.int64), r"y int64 \(2,\)"),
+        (np.zeros((3, 8, 8, 1), np.int8), np.array([0, 1, 10]), "labels 0 to 10, classes 10"),
+        (np.zeros((0, 8, 8, 1), np.int8), np.zeros(0, np.int64), "n above 0"),
+    ],
+)
+def test_samples_of_the_wrong_shape_or_type_are_refused(x, y, says):
+    model = tiny.qmodel()
+    dataset = Dataset("toy", model.input, model.classes, {"test": Split(x, y, np.arange(len(x)))})
+    with pytest.raises(ConfigError, match=says):
+        checks.check_samples(dataset)
+
+
+def test_comments_in_a_plug_in_do_not_count():
+    before = keys.plug_in("datasets", "digits")
+    source = (workflow.registry.ROOT / "datasets" / "digits.py").read_text()
+    assert before == workflow.digest_of(workflow.ast.dump(workflow.ast.parse(f"# more\n{source}\n\n")))
+    assert before != keys.plug_in("attacks", "fgsm")
+
+
+def test_an_exported_project_builds_without_python(stored, tmp_path):
+    plan = make_plan(stored, tmp_path / "runs")
+    sources = Workflow(plan, Recorder()).sources
+    folder = tmp_path / "project"
+    command = export.export(sources, plan.board, "tiny", folder)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("cmake", "ninja", "gcc", "cc", "as", "ld", "ar", "ranlib", "sh", "env"):
+        programs.joinpath(name).symlink_to(Path("/usr/bin") / name)
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=folder, env={"PATH": str(programs)}, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert (folder / "build" / "firmware.elf").exists()
+    with pytest.raises(ConfigError, match="not empty"):
+        export.export(sources, plan.board, "tiny", folder)
+
+
+@pytest.mark.emulator
+def test_ctrl_c_leaves_no_process_and_the_rerun_goes_on(stored, tmp_path):
+    """A real run on the emulated board is interrupted while it streams."""
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--model", str(stored), "--dataset", "digits"]
+    command += ["--board", "netduinoplus2", "--run-dir", str(tmp_path / "run")]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        first = list(itertools.takewhile(lambda line: not re.match("stream +started", line), process.stderr))
+        wait_until(lambda: any("qemu" in words for words in command_lines(tmp_path)))
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in rest
+    wait_until(lambda: not command_lines(tmp_path))
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0
+    assert re.search("^build +unchanged", again.stderr, re.MULTILINE), "".join(first) + again.stderr
+    assert command_lines(tmp_path) == []
+
+
+def wait_until(condition, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def command_lines(folder: Path) -> list[str]:
+    """Command lines of running processes that name the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in words and path.parent.name != str(os.getpid()):
+            found.append(words)
+    return found
+
+
+@pytest.mark.slow
+def test_a_job_trains_resumes_and_ends_in_a_report(tmp_path):
+    """The real thing, short: one epoch of the main job on the host board, then one more."""
+    command = [sys.executable, "-m", "pipeline.cli", "run", "digits", "--board", "host", "--limit", "16"]
+
+    def run(*words: str) -> str:
+        done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    run("--epochs", "1")
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["digits", "digits-host"]
+    qmodel = store.load(tmp_path / "runs" / "digits" / "qmodel", QModel)
+    assert qmodel.metrics["job"]["train"]["epochs"] == 1
+    again = run("--epochs", "1")
+    for stage in ("train", "lower", "attack", "render", "build", "stream"):
+        assert re.search(f"^{stage} +unchanged", again, re.MULTILINE), stage
+    longer = run("--epochs", "2", "--resume")
+    assert re.search("^train .* 2 epochs", longer, re.MULTILINE)
+    assert len(store.read_meta(tmp_path / "runs" / "digits" / "trained")["value"]["history"]) == 2
