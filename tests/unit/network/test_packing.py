@@ -60,7 +60,7 @@ def test_trits_give_the_fields_back(words: int, density: float, seed: int) -> No
     digits, threes = packed
     assert len(digits) == -(-words // 5) * 16
     assert threes & ~0xCCCCCCCC == 0
-    assert np.array_equal(unpacking.unpack_trits(trits, threes)[:words], table)
+    assert np.array_equal(unpacking.unpack_trits(digits, threes)[:words], table)
 
 
 def test_golden_trits() -> None:

@@ -25,7 +25,7 @@ from tests.unit.workflow.test_workflow import Recorder
 
 @pytest.fixture(scope="module")
 def norms():
-    return agreement.input_norms(tiny.trained(), tiny.samples(tiny.qmodel(), 8))
+    return agreement.input_norms(lower.lower(tiny.trained()), tiny.samples(tiny.qmodel(), 8))
 
 
 def test_norms_are_those_of_what_each_layer_reads(norms):

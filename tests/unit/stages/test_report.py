@@ -29,7 +29,7 @@ from pipeline.core.nouns import (
 )
 from pipeline.network import twin
 from pipeline.quantization import layerwise
-from pipeline.stages import render, report
+from pipeline.stages import lower, render, report
 from pipeline.stages.report import Evidence
 from tests.support import tiny
 
@@ -51,7 +51,7 @@ def dataset_and_trace(model, x, y, attack=None) -> tuple[Dataset, DatasetTrace]:
 def choice() -> dict[str, Any]:
     """What LAQ says of the tiny network."""
     trained = tiny.trained()
-    norms = agreement.input_norms(trained, tiny.samples(tiny.qmodel(), 4))
+    norms = agreement.input_norms(lower.lower(trained), tiny.samples(tiny.qmodel(), 4))
     config = LayerwiseConfig(method="laq", budget=2.0)
     return layerwise.summary(trained, layerwise.choose(trained, config, norms, {}))
 

@@ -238,7 +238,8 @@ def test_adversarial_training_buys_robustness(digits, tmp_path):
 ON_BOTH = """
 import json, sys
 from pathlib import Path
-from pipeline import registry, train
+from pipeline.core import registry
+from pipeline.stages import train
 from tests.unit.stages.test_train import job
 digits = registry.load("datasets", "digits").load(None, cache=Path(sys.argv[1]))
 attack = {"method": "pgd", "eps": "8/255", "steps": 2, "random_start": False}

@@ -153,9 +153,8 @@ def test_outside_of_a_jacobian_the_layer_is_that_of_keras():
 ON_BOTH = """
 import json
 import numpy as np
-from pipeline import jacobian
-from pipeline.backend import compiled, keras, to_numpy, value_and_gradients
-from pipeline.models import _blocks
+from pipeline.training import blocks, jacobian
+from pipeline.training.keras_backend import compiled, keras, to_numpy, value_and_gradients
 
 x, inner, outer = (np.random.default_rng(3).normal(size=size).astype("float32") for size in ((8, 6), (6, 4), (4, 1)))
 layer, weights, seed = blocks.BatchNormalization(), keras.Variable(inner), keras.random.SeedGenerator(1)

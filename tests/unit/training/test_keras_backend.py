@@ -14,7 +14,7 @@ ops = keras.ops
 
 
 def test_loading_and_using_it_writes_nothing():
-    code = "from pipeline.backend import tf, keras; keras.layers.Dense(2)(tf.ones((1, 3)))"
+    code = "from pipeline.training.keras_backend import tf, keras; keras.layers.Dense(2)(tf.ones((1, 3)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
 
