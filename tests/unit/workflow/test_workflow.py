@@ -20,7 +20,8 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, QModel, Split
 from pipeline.stages import export
 from pipeline.workflow import checks, keys, workflow
-from pipeline.workflow.plan import RunPlan, Workflow, plan_model
+from pipeline.workflow.plan import RunPlan, plan_model
+from pipeline.workflow.workflow import Workflow
 from tests.support import tiny
 
 pytestmark = pytest.mark.toolchain
