@@ -131,14 +131,14 @@ def perform(run: Run, results: Sequence[Mapping[str, Any]], display: Any) -> dic
     plan = plan_job(job, board.load("host"), RUNS).moved_to(RUNS / training(job)[:16])
     made = Workflow(plan, display, ("train", "lower"))
     numbers = robustness.measure(
-        *(made.qmodel, made.keras_folder, made.dataset, job, run.study.eps, run.study.samples),
+        *(made.lower(), made.keras_folder(), made.load_data(), job, run.study.eps, run.study.samples),
         progress=display.progress,
     )
     seconds = round(time.monotonic() - began, 1)
     found = {"study": run.study.name, "row": run.row.name, "seed": run.seed, "key": run.key}
     if job.layerwise:
-        found["bits"] = {layer["name"]: layer["bits"] for layer in made.qmodel.metrics["layerwise"]["layers"]}
-    return {**found, "epochs": len(made.trained.history), **numbers, "seconds": seconds}
+        found["bits"] = {layer["name"]: layer["bits"] for layer in made.lower().metrics["layerwise"]["layers"]}
+    return {**found, "epochs": len(made.train().history), **numbers, "seconds": seconds}
 
 
 def main() -> None:

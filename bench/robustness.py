@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.analysis import statistics
+from pipeline.codegen import select
 from pipeline.config.job import AttackConfig, Job
 from pipeline.core import registry
 from pipeline.core.nouns import Dataset, Progress, QModel, no_progress
 from pipeline.network import twin
-from pipeline.stages import attack, report
+from pipeline.stages import attack
 
 STEPS, STEP_SIZE = 20, 0.125
 """PGD-20 from a random start, infinity norm; a step is an eighth of eps."""
@@ -48,7 +49,7 @@ def sizes(qmodel: QModel) -> dict[str, int]:
         call = registry.load("layers", layer.kind).kernel(layer, qmodel.input_specs(layer))
         bytes_of = {name: table.nbytes for name, table in call.tables.items()} if call else {}
         tables += sum(bytes_of.values())
-        weights += sum(size for name, size in bytes_of.items() if name not in report.REQUANT_TABLES)
+        weights += bytes_of.get(select.FILTER, 0)
     return {"weights_bytes": weights, "tables_bytes": tables}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def add(run: Path, name: str = "", note: str = "", display: Any = None) -> zoo.C
     data = whole(job)
     eps = next((attack.eps for attack in job.attacks if attack.name == "pgd"), EPS)
     samples = None if len(data.splits["test"]) <= WHOLE else SAMPLES
-    numbers = robustness.measure(qmodel, made.keras_folder, data, job, eps, samples, display.progress)
+    numbers = robustness.measure(qmodel, made.keras_folder(), data, job, eps, samples, display.progress)
     card = schema.validate(
         zoo.Card, {**describe(job, qmodel, trained, name or job.name, note), **numbers}, f"{run}: card"
     )
@@ -51,9 +50,8 @@ def add(run: Path, name: str = "", note: str = "", display: Any = None) -> zoo.C
 
 def whole(job: Job) -> Dataset:
     """The job's data set, all of it."""
-    root = os.environ.get("TRITMCU_DATA")
     module = registry.load("datasets", job.dataset.name)
-    loaded: Dataset = module.load(Path(root) if root else None, cache=shell.cache_folder() / "data")
+    loaded: Dataset = module.load(paths.data_folder(), cache=shell.cache_folder() / "data")
     return loaded
 
 

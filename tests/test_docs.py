@@ -11,7 +11,7 @@ import pytest
 from pipeline.config import board
 from pipeline.core import paths
 from pipeline.stages import report
-from tests.unit.stages.test_report import evidence as evidence  # noqa: PLC0414  the fixture
+from tests.unit.stages.test_report import inputs as inputs  # noqa: PLC0414  the fixture
 
 DOCUMENTS = sorted([*paths.RESOURCES.glob("*.md"), *(paths.RESOURCES / "docs").glob("*.md")])
 FREE = {"job", "digests.datasets", "dataset.samples", "memory.flash_groups", "memory.ram_groups"}
@@ -47,8 +47,8 @@ def leaves(value: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def test_every_key_of_a_report_is_described_and_every_described_key_exists(evidence):
-    numbers = report.summarize(evidence)
+def test_every_key_of_a_report_is_described_and_every_described_key_exists(inputs):
+    numbers = report.summarize(inputs)
     there = set(leaves(numbers)) - EXTRA
     containers = {"accuracy.attacks[]"}
     assert there == described() - containers
@@ -89,7 +89,7 @@ def test_commands_in_the_readme_exist():
     from pipeline.cli import main
 
     text = (paths.RESOURCES / "README.md").read_text()
-    verbs = {*main.STAGES, *main.LISTINGS}
+    verbs = {*main.RUN_COMMANDS, *main.LISTINGS}
     named = set(re.findall(r"tritmcu ([a-z]+)", text))
     assert named <= verbs
     makefile = (paths.RESOURCES / "Makefile").read_text()

@@ -20,24 +20,13 @@ from pipeline.core import paths, registry, text
 from pipeline.core.errors import ConfigError, MismatchError
 from pipeline.device import mismatch, rig
 from pipeline.device.rig import Port, Probe, Unit
-from pipeline.stages import export
+from pipeline.stages import STAGES, export
 from pipeline.workflow import workflow, zoo
 from pipeline.workflow.plan import RunPlan, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
 
 RUNS = Path("runs")
 MAIN_JOB = "digits"
-NOUNS = {
-    "train": "trained",
-    "lower": "qmodel",
-    "attack": "datasets",
-    "render": "sources",
-    "build": "image",
-    "flash": "device",
-    "stream": "trace",
-    "report": "report",
-}
-"""What each stage makes, as Workflow names it."""
 
 
 def act(arguments: argparse.Namespace) -> int:
@@ -61,8 +50,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return _dry_run(plan)
     whole = arguments.verb == "run"
     with closing(console.display()) as display:
-        made = Workflow(plan, display, workflow.STAGES if whole else (*workflow.QUICK, arguments.verb))
-        result = getattr(made, "report" if whole else NOUNS[arguments.verb])
+        made = Workflow(plan, display, STAGES if whole else (*workflow.QUICK, arguments.verb))
+        result = made.make("report" if whole else arguments.verb)
     if arguments.verb in ("run", "report"):
         _show(plan, result, arguments.json)
     elif arguments.verb == "lower" and "layerwise" in result.metrics:
@@ -72,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _dry_run(plan: RunPlan) -> int:
     with closing(console.display()) as display:
-        lines = Workflow(plan, display, (*workflow.QUICK, "flash")).flash_commands
+        lines = Workflow(plan, display, (*workflow.QUICK, "flash")).flash_commands()
     console.stdout("\n".join(map(shlex.join, lines)))
     return 0
 
@@ -130,7 +119,7 @@ def _export(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
     with closing(console.display()) as display:
         made = Workflow(plan, display)
-        sources, model = made.sources, made.qmodel.name
+        sources, model = made.render(), made.lower().name
     command = export.export(sources, plan.board, model, arguments.output, arguments.format)
     console.stdout(f"cd {shlex.quote(str(arguments.output))} && {command}")
     return 0

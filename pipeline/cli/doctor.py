@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from pipeline.config import board
 from pipeline.config.board import Board
-from pipeline.core import registry, shell
+from pipeline.core import paths, registry, shell
 from pipeline.core.errors import ToolError
 
 PACKAGES = {
@@ -108,11 +106,10 @@ def _package(name: str) -> Finding:
 
 
 def _data() -> Finding:
-    folder = os.environ.get("TRITMCU_DATA", "")
-    if not folder:
-        state = "not set; data sets come from the user's cache"
-    elif not Path(folder).is_dir():
-        return Finding("TRITMCU_DATA", "cifar10, speech commands", "", f"{folder} is no folder; set it to one")
-    else:
-        state = f"{folder}: {', '.join(sorted(p.name for p in Path(folder).iterdir())) or 'empty'}"
-    return Finding("TRITMCU_DATA", "cifar10, speech commands", state)
+    folder, needed_by = paths.data_folder(), "cifar10, speech commands"
+    if folder is None:
+        return Finding(paths.DATA_VARIABLE, needed_by, "not set; data sets come from the user's cache")
+    if not folder.is_dir():
+        return Finding(paths.DATA_VARIABLE, needed_by, "", f"{folder} is no folder; set it to one")
+    content = ", ".join(sorted(path.name for path in folder.iterdir())) or "empty"
+    return Finding(paths.DATA_VARIABLE, needed_by, f"{folder}: {content}")

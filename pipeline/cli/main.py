@@ -17,20 +17,14 @@ from typing import NoReturn
 from pipeline import __version__
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.registry import unknown
+from pipeline.stages import STAGES
 
 EXPECTED_FAILURE = 2
 INTERRUPTED = 130
 DESCRIPTION = "Train robust ternary networks, pack them at 2 bits, measure them on the microcontroller."
-STAGES = {
+RUN_COMMANDS = {
     "run": "all stages, from a job or a stored model to the report",
-    "train": "train the network of a job",
-    "lower": "turn the trained network into the integer network",
-    "attack": "make adversarial copies of the test samples",
-    "render": "write the firmware project",
-    "build": "build the firmware",
-    "flash": "put the firmware on the board and have it confirmed",
-    "stream": "send the test samples to the board and keep its answers",
-    "report": "write report.html, report.md and report.json",
+    **STAGES,
     "export": "write the firmware as a project for CMake, the Arduino tools or PlatformIO",
 }
 """Commands that work on a run, with what they do."""
@@ -98,7 +92,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    known = {**STAGES, **LISTINGS}
+    known = {**RUN_COMMANDS, **LISTINGS}
     if words and not words[0].startswith("-") and words[0] not in known:
         raise ConfigError(*unknown("command", words[0], known))
     arguments = parser().parse_args(words)
@@ -112,9 +106,9 @@ def parser() -> argparse.ArgumentParser:
     whole = _Parser(prog="tritmcu", description=DESCRIPTION, allow_abbrev=False)
     whole.add_argument("--version", action="version", version=f"tritmcu {__version__}")
     verbs = whole.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="verb", parser_class=_Parser)
-    for name, summary in {**STAGES, **LISTINGS}.items():
+    for name, summary in {**RUN_COMMANDS, **LISTINGS}.items():
         verb = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        if name in STAGES:
+        if name in RUN_COMMANDS:
             _add_run(verb)
         if name in WITH_JSON:
             verb.add_argument("--json", action="store_true", help="JSON on standard output and nothing else there")

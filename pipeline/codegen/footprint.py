@@ -72,13 +72,12 @@ def read(elf: Path) -> Footprint:
         raise ToolError(f"{elf}: cannot be read as ELF ({error})", "build again: tritmcu build") from error
 
 
-def attribute(elf: Path, layers: Sequence[str]) -> dict[str, int]:
+def attribute(footprint: Footprint, layers: Sequence[str]) -> dict[str, int]:
     """Flash bytes by owner, in the order of the layers, then code: they add up to Footprint.flash_bytes.
 
     layers: names of the model's layers in order. The tables of a layer are "layer <name>"; "layer calls" is what the
     generated model holds besides tables. On the host board, which has no linker script of ours, all else is "program".
     """
-    footprint = read(elf)
     parts = {f"layer {layers[number]}": size for number, size in sorted(footprint.tables.items())}
     if ".model" in footprint.sections:
         parts["layer calls"] = footprint.sections[".model"] - sum(footprint.tables.values())

@@ -264,40 +264,74 @@ class KernelCall:
 
 
 @dataclass(frozen=True)
+class LayerCode:
+    """What one layer of a network became in a firmware project."""
+
+    name: str
+    """Of the QLayer."""
+    kernel: str | None
+    """C function that computes it; None for a layer that only renames its input."""
+    weights_bytes: int
+    """Of its packed weights in flash."""
+    tables_bytes: int
+    """Of all its constant tables in flash: weights, biases, requantization."""
+
+
+@dataclass(frozen=True)
 class Sources:
-    """A rendered firmware project: files maps relative POSIX paths to text. digest: 32 hex characters over every file
-    but the one that carries it; the device answers it in HELLO. arena_bytes: planned activation arena incl. scratch.
-    weights_bytes: constant tables per layer name, in bytes."""
+    """A rendered firmware project."""
 
     files: Mapping[str, str]
+    """Text by relative POSIX path."""
     digest: str
+    """32 hexadecimal digits over every file but the one that carries it; the device answers it in HELLO."""
     board: str
+    """Name of the board it is for."""
     qmodel_digest: str
+    """Digest of the network in it."""
     arena_bytes: int
-    layer_table_bytes: Mapping[str, int]
+    """Planned activation arena, scratch included."""
+    layers: tuple[LayerCode, ...]
+    """One for each layer of the network, in order."""
+
+    @property
+    def layer_table_bytes(self) -> dict[str, int]:
+        """Bytes of the constant tables by layer name."""
+        return {layer.name: layer.tables_bytes for layer in self.layers}
 
 
 @dataclass(frozen=True)
 class Image:
-    """A built firmware. elf, bin: file contents are stored beside meta.json, here are their paths relative to it.
-
-    sections and symbols: bytes by name; flash_bytes, ram_bytes: what the regions really hold (ram without stack);
-    digest: the Sources digest it was built from.
-    """
+    """A built firmware; its files lie beside meta.json."""
 
     elf: str
+    """File name of the ELF file."""
     digest: str
+    """Digest of the Sources it was built from."""
     board: str
+    """Name of the board it is for."""
     compiler: str
+    """First line of the compiler's --version, or Arduino's core."""
     flags: tuple[str, ...]
+    """Compiler flags of the application; none where Arduino's tool chose them."""
     flash_bytes: int
+    """What is written to flash, gaps and initial values included."""
     ram_bytes: int
+    """Variables: arena, buffers and data, without the stack."""
     weights_bytes: int
+    """Of flash_bytes: constant tables of all layers."""
     code_bytes: int
+    """Of flash_bytes: everything else."""
     arena_bytes: int
+    """Of ram_bytes: the activation arena."""
     stack_bytes: int
+    """Reserved stack."""
     sections: Mapping[str, int]
+    """Bytes of every allocated section, by its name."""
     symbols: Mapping[str, int]
+    """Bytes of every function and variable, by its name."""
+    footprint: Mapping[str, int]
+    """Bytes of flash by owner, adding up to flash_bytes: "layer NAME" for each layer's tables, then groups of code."""
 
 
 @dataclass(frozen=True)

@@ -203,4 +203,5 @@ def _image(sources: Sources, board: Board, elf: Path, compiler: str, flags: Sequ
         stack_bytes=measured.stack_bytes,
         sections=measured.sections,
         symbols=measured.symbols,
+        footprint=footprint.attribute(measured, [layer.name for layer in sources.layers]),
     )

@@ -13,7 +13,7 @@ from pipeline.config.board import Board
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import templates
 from pipeline.core.digest import digest_of
-from pipeline.core.nouns import Arg, KernelCall, QLayer, QModel, Sources
+from pipeline.core.nouns import Arg, KernelCall, LayerCode, QLayer, QModel, Sources
 from pipeline.core.paths import RESOURCES
 from pipeline.protocol import wire
 
@@ -100,8 +100,15 @@ def render(
         files[path] = environment.get_template(template).render(context)
     digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
     files[DIGEST_FILE] = environment.get_template("build_id.h.j2").render(context, digest=digest)
-    tables = {layer.name: sum(t.size_bytes for t in r.tables) for layer, r in zip(model.layers, layers, strict=True)}
-    return Sources(dict(sorted(files.items())), digest, board.name, model.digest, plan.arena_bytes, tables)
+    code = tuple(_code(layer, call) for layer, call in zip(model.layers, calls, strict=True))
+    return Sources(dict(sorted(files.items())), digest, board.name, model.digest, plan.arena_bytes, code)
+
+
+def _code(layer: QLayer, call: KernelCall | None) -> LayerCode:
+    if call is None:
+        return LayerCode(layer.name, kernel=None, weights_bytes=0, tables_bytes=0)
+    weights = call.tables[select.FILTER].nbytes if select.FILTER in call.tables else 0
+    return LayerCode(layer.name, call.function, weights, sum(table.nbytes for table in call.tables.values()))
 
 
 def _templates(board: Board) -> dict[str, str]:

@@ -18,12 +18,11 @@ from pipeline.analysis import figures
 from pipeline.analysis.statistics import wilson
 from pipeline.config.board import Board
 from pipeline.core import paths, registry, store, text
-from pipeline.core.nouns import QUIET_SAMPLES, Dataset, DatasetTrace, Image, KernelCall, QModel, Sources, Trace
+from pipeline.core.nouns import QUIET_SAMPLES, Dataset, DatasetTrace, Image, QModel, Sources, Trace
 
 FORMAT = 1
 """Of report.json; changes when a key changes its meaning or goes away."""
 TEMPLATES = paths.RESOURCES / "templates"
-REQUANT_TABLES = frozenset({"bias", "multiplier", "shift"})
 VERSIONED = ("tritmcu", "numpy", "tensorflow", "keras", "qkeras-v3", "adversarial-robustness-toolbox")
 UNIT_WORDS = {"instructions": "executed instructions", "cycles": "core cycles", "us": "microseconds"}
 
@@ -31,30 +30,35 @@ Numbers = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a report is made of. job: the job's values, at least its name; datasets: what was streamed, clean first;
-    footprint: flash bytes by owner, adding up to the image's; agreement: lower.agreement's differences per layer;
-    history: training, one mapping per epoch; seconds: of the stages that ran, by name; calls: every layer's, as
-    rendered."""
+class ReportInputs:
+    """What a report is made of: nouns as the stages stored them."""
 
     job: Mapping[str, Any]
+    """The job's values, at least its name."""
     board: Board
+    """Where the image ran."""
     qmodel: QModel
+    """The integer network."""
     sources: Sources
+    """Its firmware project."""
     image: Image
+    """Built from the project."""
     trace: Trace
+    """The device's answers."""
     datasets: Sequence[Dataset]
-    footprint: Mapping[str, int]
-    calls: Sequence[KernelCall | None]
+    """What was streamed, clean samples first."""
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Differences of Keras and twin per layer (agreement.agreement)."""
     history: Sequence[Mapping[str, float]] = ()
+    """Of the training, one mapping per epoch."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    """Of the stages that ran, by name."""
 
 
-def report(evidence: Evidence, folder: Path) -> Numbers:
+def report(inputs: ReportInputs, folder: Path) -> Numbers:
     """The content of report.json. Writes it with report.md and report.html (one file, opens offline) into `folder`."""
-    numbers = summarize(evidence)
-    drawings = figures.draw(numbers, evidence.trace, evidence.datasets)
+    numbers = summarize(inputs)
+    drawings = figures.draw(numbers, inputs.trace, inputs.datasets)
     environment = _environment()
     for suffix, context in (("md", {}), ("html", {"figures": drawings})):
         page = environment.get_template(f"report.{suffix}.j2").render(report=numbers, **context)
@@ -63,28 +67,28 @@ def report(evidence: Evidence, folder: Path) -> Numbers:
     return numbers
 
 
-def summarize(evidence: Evidence) -> Numbers:
+def summarize(inputs: ReportInputs) -> Numbers:
     """The content of report.json: plain JSON values, every key described in docs/REPORT.md."""
-    clean = evidence.trace.datasets[0]
+    clean = inputs.trace.datasets[0]
     return {
         "format": FORMAT,
-        "job": dict(evidence.job),
-        "board": _board(evidence.board),
-        "dataset": _dataset(evidence),
-        "digests": _digests(evidence),
+        "job": dict(inputs.job),
+        "board": _board(inputs.board),
+        "dataset": _dataset(inputs),
+        "digests": _digests(inputs),
         "accuracy": {
             "clean": _accuracy(clean),
-            "attacks": [_attack(attacked, clean, evidence) for attacked in evidence.trace.datasets[1:]],
+            "attacks": [_attack(attacked, clean, inputs) for attacked in inputs.trace.datasets[1:]],
         },
-        "agreement": _agreement(evidence),
-        "layerwise": evidence.qmodel.metrics.get("layerwise"),
-        "confusion": _confusion(clean, len(evidence.qmodel.classes)).tolist(),
-        "latency": _latency(evidence),
-        "memory": _memory(evidence),
-        "link": _link(evidence.trace),
-        "training": [dict(epoch) for epoch in evidence.history],
-        "training_shares": _training_shares(evidence.qmodel),
-        "provenance": _provenance(evidence),
+        "agreement": _agreement(inputs),
+        "layerwise": inputs.qmodel.metrics.get("layerwise"),
+        "confusion": _confusion(clean, len(inputs.qmodel.classes)).tolist(),
+        "latency": _latency(inputs),
+        "memory": _memory(inputs),
+        "link": _link(inputs.trace),
+        "training": [dict(epoch) for epoch in inputs.history],
+        "training_shares": _training_shares(inputs.qmodel),
+        "provenance": _provenance(inputs),
     }
 
 
@@ -109,8 +113,8 @@ def _board(board: Board) -> Numbers:
     }
 
 
-def _dataset(evidence: Evidence) -> Numbers:
-    dataset = evidence.datasets[0]
+def _dataset(inputs: ReportInputs) -> Numbers:
+    dataset = inputs.datasets[0]
     return {
         "name": dataset.name,
         "classes": list(dataset.classes),
@@ -121,13 +125,13 @@ def _dataset(evidence: Evidence) -> Numbers:
     }
 
 
-def _digests(evidence: Evidence) -> Numbers:
+def _digests(inputs: ReportInputs) -> Numbers:
     return {
-        "datasets": {dataset.label: dataset.digest for dataset in evidence.datasets},
-        "qmodel": evidence.qmodel.digest,
-        "sources": evidence.sources.digest,
-        "image": evidence.image.digest,
-        "device": evidence.trace.device.digest,
+        "datasets": {dataset.label: dataset.digest for dataset in inputs.datasets},
+        "qmodel": inputs.qmodel.digest,
+        "sources": inputs.sources.digest,
+        "image": inputs.image.digest,
+        "device": inputs.trace.device.digest,
     }
 
 
@@ -149,7 +153,7 @@ def _accuracy(trace: DatasetTrace) -> Numbers:
     }
 
 
-def _attack(attacked: DatasetTrace, clean: DatasetTrace, evidence: Evidence) -> Numbers:
+def _attack(attacked: DatasetTrace, clean: DatasetTrace, inputs: ReportInputs) -> Numbers:
     assert attacked.attack is not None
     info = attacked.attack
     return {
@@ -161,7 +165,7 @@ def _attack(attacked: DatasetTrace, clean: DatasetTrace, evidence: Evidence) -> 
         "params": dict(info.params),
         **_accuracy(attacked),
         "success": _success(attacked, clean),
-        "change_lsb": _largest_change(attacked, evidence.datasets),
+        "change_lsb": _largest_change(attacked, inputs.datasets),
     }
 
 
@@ -183,8 +187,8 @@ def _largest_change(attacked: DatasetTrace, datasets: Sequence[Dataset]) -> int 
     return int(change.max()) if change.size else None
 
 
-def _agreement(evidence: Evidence) -> Numbers:
-    traces = evidence.trace.datasets
+def _agreement(inputs: ReportInputs) -> Numbers:
+    traces = inputs.trace.datasets
     wrong = [np.any(t.logits != t.twin_logits, axis=1) for t in traces]
     clean = _answers(traces[0])
     return {
@@ -193,9 +197,9 @@ def _agreement(evidence: Evidence) -> Numbers:
         "logits": sum(t.logits.size for t in traces),
         "keras_twin_top1": float(np.mean(clean["keras"] == clean["twin"])) if "keras" in clean else None,
         "layers": [
-            {"name": layer.name, "keras_name": layer.keras_name, **evidence.agreement[layer.name]}
-            for layer in evidence.qmodel.layers
-            if layer.name in evidence.agreement
+            {"name": layer.name, "keras_name": layer.keras_name, **inputs.agreement[layer.name]}
+            for layer in inputs.qmodel.layers
+            if layer.name in inputs.agreement
         ],
     }
 
@@ -207,26 +211,26 @@ def _confusion(trace: DatasetTrace, classes: int) -> NDArray[np.int64]:
     return counts
 
 
-def _latency(evidence: Evidence) -> Numbers:
+def _latency(inputs: ReportInputs) -> Numbers:
     """Ticks of the clean samples, of the first ones where the link's interrupts are counted; the key that holds them is
     the tick's unit."""
-    clean, unit = evidence.trace.datasets[0], evidence.trace.device.tick_unit
+    clean, unit = inputs.trace.datasets[0], inputs.trace.device.tick_unit
     counted = len(clean.ticks) if unit == "instructions" else QUIET_SAMPLES
     ticks, layer_ticks = clean.ticks[:counted], clean.layer_ticks[:counted]
     median = np.median(layer_ticks, axis=0)
     total = float(median.sum())
     return {
         "unit": unit,
-        "label": f"{UNIT_WORDS[unit]} ({'measured' if evidence.board.emulator is None else 'emulated'})",
-        "tick_hz": evidence.trace.device.tick_hz,
+        "label": f"{UNIT_WORDS[unit]} ({'measured' if inputs.board.emulator is None else 'emulated'})",
+        "tick_hz": inputs.trace.device.tick_hz,
         unit: _spread(ticks),
         "per_layer": [
             {
-                **_layer(i, evidence),
+                **_layer(i, inputs),
                 unit: _spread(layer_ticks[:, i]),
                 "share": float(median[i]) / total if total else 0.0,
             }
-            for i, layer in enumerate(evidence.qmodel.layers)
+            for i, layer in enumerate(inputs.qmodel.layers)
         ],
     }
 
@@ -240,34 +244,33 @@ def _spread(ticks: NDArray[np.uint32]) -> Numbers:
     }
 
 
-def _layer(index: int, evidence: Evidence) -> Numbers:
-    layer, call = evidence.qmodel.layers[index], evidence.calls[index]
-    specs = evidence.qmodel.input_specs(layer)
-    tables = call.tables if call else {}
+def _layer(index: int, inputs: ReportInputs) -> Numbers:
+    layer, code = inputs.qmodel.layers[index], inputs.sources.layers[index]
+    specs = inputs.qmodel.input_specs(layer)
     return {
         "name": layer.name,
         "kind": layer.kind,
-        "kernel": call.function if call else None,
+        "kernel": code.kernel,
         "output_shape": list(layer.output.shape),
         "macs": registry.load("layers", layer.kind).macs(layer, specs),
         "weights": 0 if layer.weights is None else layer.weights.size,
         "weight_bits": None if layer.weights is None else layer.weight_bits,
-        "weights_bytes": sum(table.nbytes for name, table in tables.items() if name not in REQUANT_TABLES),
-        "tables_bytes": evidence.sources.layer_table_bytes.get(layer.name, 0),
+        "weights_bytes": code.weights_bytes,
+        "tables_bytes": code.tables_bytes,
     }
 
 
-def _memory(evidence: Evidence) -> Numbers:
-    image, stats = evidence.image, evidence.trace.stats
+def _memory(inputs: ReportInputs) -> Numbers:
+    image, stats = inputs.image, inputs.trace.stats
     data = image.ram_bytes - image.arena_bytes
     return {
         "flash_bytes": image.flash_bytes,
-        "flash_limit_bytes": evidence.board.memory.flash.length,
-        "flash_groups": _flash_groups(evidence.footprint),
+        "flash_limit_bytes": inputs.board.memory.flash.length,
+        "flash_groups": _flash_groups(inputs.image.footprint),
         "weights_bytes": image.weights_bytes,
         "code_bytes": image.code_bytes,
         "ram_bytes": image.ram_bytes,
-        "ram_limit_bytes": evidence.board.memory.ram.length,
+        "ram_limit_bytes": inputs.board.memory.ram.length,
         "ram_groups": {"arena": image.arena_bytes, "data and buffers": data, "stack": image.stack_bytes},
         "arena_bytes": image.arena_bytes,
         "arena_touched_bytes": stats.arena_touched_bytes,
@@ -291,14 +294,14 @@ def _link(trace: Trace) -> Numbers:
     return {"bytes_per_s": total / trace.link.seconds if trace.link.seconds else 0.0, **link}
 
 
-def _provenance(evidence: Evidence) -> Numbers:
+def _provenance(inputs: ReportInputs) -> Numbers:
     return {
-        "compiler": evidence.image.compiler,
-        "flags": list(evidence.image.flags),
+        "compiler": inputs.image.compiler,
+        "flags": list(inputs.image.flags),
         "versions": {"python": platform.python_version(), **_versions()},
         "system": platform.platform(terse=True),
-        "seed": evidence.job.get("seed"),
-        "seconds": dict(evidence.seconds),
+        "seed": inputs.job.get("seed"),
+        "seconds": dict(inputs.seconds),
     }
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from pipeline.config.job import RANDOM, REFERENCE, TrainConfig, earlier, stored_training
+from pipeline.core import paths
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset
@@ -29,7 +28,7 @@ def start(model: Any, initial: str, builder: Any, dataset: Dataset) -> None:
         name = builder.__name__.rpartition(".")[2]
         raise ConfigError(f"train.initial: model {name!r} has no reference weights", 'set train.initial = "random"')
     x = dataset.splits["train"].x[:SAMPLES]
-    builder.warm_start(model, _data(), dataset.input.quantization.dequantize(x))
+    builder.warm_start(model, paths.data_folder(), dataset.input.quantization.dequantize(x))
 
 
 def teacher(name: str, model: Any) -> Callable[[Any], Any]:
@@ -37,7 +36,7 @@ def teacher(name: str, model: Any) -> Callable[[Any], Any]:
     unless both take the same samples and know as many classes."""
     if name == REFERENCE:
         _check_teacher(name, mlperf.INPUT, mlperf.CLASSES, model)
-        return mlperf.reference(_data())
+        return mlperf.reference(paths.data_folder())
     loaded = keras_model.load(stored_training(name).parent)
     _check_teacher(name, loaded.input_shape[1:], loaded.output_shape[-1], model)
     constants = {id(v): keras.ops.convert_to_tensor(to_numpy(v)) for v in loaded.variables}
@@ -82,8 +81,3 @@ def _check_teacher(name: str, shape: tuple[int, ...], classes: int, model: Any) 
 
 def _hint(model: Any) -> str:
     return f"name a training of {model.name} of the same width and data set"
-
-
-def _data() -> Path | None:
-    root = os.environ.get("TRITMCU_DATA")
-    return Path(root) if root else None

@@ -8,18 +8,16 @@ depends on the content of what it is given.
 
 from __future__ import annotations
 
-import os
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.analysis import agreement
-from pipeline.codegen import footprint, select
 from pipeline.config.job import AttackConfig, Job, LayerwiseConfig, earlier
-from pipeline.core import registry, shell, store
+from pipeline.core import paths, registry, shell, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.nouns import (
@@ -35,12 +33,11 @@ from pipeline.core.nouns import (
 )
 from pipeline.device import rig
 from pipeline.quantization import layerwise
-from pipeline.stages import build, flash, lower, render, report, stream
+from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
 from pipeline.workflow import checks, keys, notes
 from pipeline.workflow.plan import RunPlan
 
-STAGES = ("train", "lower", "attack", "render", "build", "flash", "stream", "report")
 QUICK = ("lower", "render", "build")
 """Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
 concerns the board are done only when asked for."""
@@ -67,37 +64,57 @@ class Display(Protocol):
     def skip(self, stage: str, note: str) -> None: ...
 
 
-class Workflow:
-    """The nouns of a plan, each made from the one before it when it is asked for. Only the stages in `allowed` may
-    work: what another one should have stored, and did not, is a ConfigError that names the command."""
+def _once(method: Callable[[Workflow], T]) -> Callable[[Workflow], T]:
+    """The method, which works on its first call and returns the same value from then on."""
 
-    def __init__(self, plan: RunPlan, display: Display, allowed: Sequence[str] = STAGES) -> None:
+    @functools.wraps(method)
+    def made(self: Workflow) -> T:
+        if method.__name__ not in self._made:
+            self._made[method.__name__] = method(self)
+        value: T = self._made[method.__name__]
+        return value
+
+    return made
+
+
+class Workflow:
+    """The stages of a plan: each is a method that returns what the stage makes, from what the earlier ones make. Only
+    the stages in `allowed` may work: what another one should have stored, and did not, is a ConfigError that names the
+    command."""
+
+    def __init__(self, plan: RunPlan, display: Display, allowed: Iterable[str] = STAGES) -> None:
         self.plan = plan
         self._display = display
         self._allowed = frozenset(allowed)
         self._seconds: dict[str, float] = {}
+        self._made: dict[str, Any] = {}
 
-    @cached_property
-    def dataset(self) -> Dataset:
+    def make(self, stage: str) -> Any:
+        """What the stage of this name makes, or has stored: the noun that the method of the same name returns."""
+        assert stage in STAGES, stage
+        return getattr(self, stage)()
+
+    @_once
+    def load_data(self) -> Dataset:
         """The whole clean data set, its test split limited as the job says."""
-        root, limit = os.environ.get("TRITMCU_DATA"), self.plan.dataset.limit_test
+        limit = self.plan.dataset.limit_test
         module = registry.load("datasets", self.plan.dataset.name)
         cache = shell.cache_folder() / "data"
-        loaded: Dataset = module.load(Path(root) if root else None, cache=cache, progress=self._display.progress)
+        loaded: Dataset = module.load(paths.data_folder(), cache=cache, progress=self._display.progress)
         checks.check_samples(loaded)
         if self.plan.model is not None:
             checks.check_match(self.plan.model, loaded)
         return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].take(limit)})
 
-    @cached_property
-    def trained(self) -> TrainedModel:
+    @_once
+    def train(self) -> TrainedModel:
         """The trained network. Its Keras model and checkpoints are in `train`."""
         job, folder, key = self._job("train"), self.plan.folder / "train", self._train_key
 
         def make(_: Path) -> TrainedModel:
             from pipeline.stages import train
 
-            dataset = self.dataset  # first of all: without it there is nothing unfinished
+            dataset = self.load_data()  # first of all: without it there is nothing unfinished
             resume = self.plan.resume or _was_broken_off(folder, key)
             store.write_text(folder / UNFINISHED, key)
             trained = train.train(job, dataset, folder, resume=resume, progress=self._display.progress)
@@ -106,12 +123,12 @@ class Workflow:
 
         return self._stage("train", self.plan.folder / "trained", TrainedModel, key, make, notes.training)
 
-    @cached_property
-    def qmodel(self) -> QModel:
+    @_once
+    def lower(self) -> QModel:
         """The integer network."""
         if self.plan.model is not None:
             return self.plan.model
-        job, trained = self._job("lower"), self.trained
+        job, trained = self._job("lower"), self.train()
 
         def make(_: Path) -> QModel:
             description = {"job": job.model_dump(mode="json")}
@@ -126,7 +143,6 @@ class Workflow:
         key = digest_of(self._train_key, keys.code(), *settings)
         return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, notes.network)
 
-    @property
     def keras_folder(self) -> Path:
         """Where the Keras model lies whose weights the integer network has: in `train`, or with [layerwise] its copy in
         `chosen`, made here if need be."""
@@ -142,38 +158,36 @@ class Workflow:
     def _choice(self, config: LayerwiseConfig) -> layerwise.Choice:
         """The settings of the trained network's layers that the job's [layerwise] asks for."""
         job, progress = self._job("lower"), self._display.progress
-        norms = agreement.input_norms(lower.lower(self.trained), self.dataset.splits["train"].take(NORM_SAMPLES).x)
+        norms = agreement.input_norms(lower.lower(self.train()), self.load_data().splits["train"].take(NORM_SAMPLES).x)
         sensitivity: Mapping[str, float] = {}
         if config.method == "quanos":
             from pipeline.stages import attack
 
             folder = self.plan.folder / "train"
-            sensitivity = attack.noise_sensitivity(job, config.eps, folder, self.dataset, progress=progress)
-        return layerwise.choose(self.trained, config, norms, sensitivity, progress)
+            sensitivity = attack.noise_sensitivity(job, config.eps, folder, self.load_data(), progress=progress)
+        return layerwise.choose(self.train(), config, norms, sensitivity, progress)
 
-    @cached_property
-    def clean(self) -> Dataset:
+    def _clean(self) -> Dataset:
         """The clean test samples that are streamed; no other split."""
-        test = self.dataset.splits["test"].take(self.plan.limit)
-        return replace(self.dataset, splits={"test": test})
+        dataset = self.load_data()
+        return replace(dataset, splits={"test": dataset.splits["test"].take(self.plan.limit)})
 
-    @cached_property
-    def datasets(self) -> tuple[Dataset, ...]:
-        """What is streamed: the clean test samples, then every attacked copy."""
-        return (self.clean,) if self.plan.model is not None else self._tested.datasets
-
-    @cached_property
-    def _tested(self) -> AttackResult:
-        job, qmodel = self._job("attack"), self.qmodel
+    @_once
+    def attack(self) -> AttackResult:
+        """What is streamed: the clean test samples, then every attacked copy; a stored model's are not attacked."""
+        clean = self._clean()
+        if self.plan.model is not None:
+            return AttackResult((clean,), {})
+        job, qmodel = self._job("attack"), self.lower()
         attacks = tuple(config.model_copy(update={"samples": self._samples(config)}) for config in job.attacks)
 
         def make(_: Path) -> AttackResult:
             from pipeline.stages import attack
             from pipeline.training import keras_model
 
-            limited, folder = job.model_copy(update={"attacks": attacks}), self.keras_folder
-            datasets = attack.attack(limited, folder, self.clean, progress=self._display.progress)
-            x, names = self.clean.splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
+            limited, folder = job.model_copy(update={"attacks": attacks}), self.keras_folder()
+            datasets = attack.attack(limited, folder, clean, progress=self._display.progress)
+            x, names = clean.splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
             outputs = keras_model.layer_outputs(
                 keras_model.load(folder), x, qmodel.input.quantization, filter(None, names)
             )
@@ -189,10 +203,10 @@ class Workflow:
         limits = [limit for limit in (config.samples, self.plan.limit) if limit is not None]
         return min(limits, default=None)
 
-    @cached_property
-    def sources(self) -> Sources:
+    @_once
+    def render(self) -> Sources:
         """The firmware project."""
-        qmodel, plan = self.qmodel, self.plan
+        qmodel, plan = self.lower(), self.plan
 
         def make(_: Path) -> Sources:
             return render.render(qmodel, plan.board, plan.kernels, plan.firmware)
@@ -200,20 +214,22 @@ class Workflow:
         key = digest_of(qmodel.digest, plan.board.model_dump(), plan.kernels, plan.firmware.model_dump(), keys.code())
         return self._stage("render", self.plan.device_folder / "sources", Sources, key, make, notes.sources)
 
-    @cached_property
-    def image(self) -> Image:
+    @_once
+    def build(self) -> Image:
         """The built firmware."""
-        sources, board = self.sources, self.plan.board
+        sources, board = self.render(), self.plan.board
 
         def make(folder: Path) -> Image:
             return build.build(sources, board, folder, progress=self._display.progress)
 
-        return self._stage("build", self._image_folder, Image, sources.digest, make, notes.image)
+        # An image that says less of itself, as earlier versions stored it, is built again.
+        key = digest_of(sources.digest, [field.name for field in fields(Image)])
+        return self._stage("build", self._image_folder, Image, key, make, notes.image)
 
-    @cached_property
-    def device(self) -> DeviceInfo:
-        """What the board says of itself, running the image."""
-        plan, image = self.plan, self.image
+    @_once
+    def flash(self) -> DeviceInfo:
+        """What the board says of itself, running the image that was just put on it."""
+        plan, image = self.plan, self.build()
 
         def make() -> DeviceInfo:
             location = self._location
@@ -227,10 +243,10 @@ class Workflow:
 
         return self._timed("flash", make, notes.device)
 
-    @cached_property
-    def trace(self) -> Trace:
+    @_once
+    def stream(self) -> Trace:
         """The board's answers to all data sets. MismatchError, once they are stored, when they are not the twin's."""
-        plan, qmodel, datasets, image = self.plan, self.qmodel, self.datasets, self.image
+        plan, qmodel, datasets, image = self.plan, self.lower(), self.attack().datasets, self.build()
         work = plan.device_folder / "stream"
 
         def make(_: Path) -> Trace:
@@ -242,40 +258,36 @@ class Workflow:
 
         folder, key = plan.device_folder / "trace", digest_of(image.digest, [dataset.digest for dataset in datasets])
         if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
-            self.device  # noqa: B018  an image that is not on the board cannot answer
+            self.flash()  # an image that is not on the board cannot answer
         trace = self._stage("stream", folder, Trace, key, make, notes.trace)
         stream.check(trace, work)
         return trace
 
-    @cached_property
+    @_once
     def report(self) -> Numbers:
         """The content of report.json, written with its two companions into the device folder."""
-        plan, trace, job = self.plan, self.trace, self.plan.job
-        layers = [layer.name for layer in self.qmodel.layers]
-        evidence = report.Evidence(
+        plan, trace, job = self.plan, self.stream(), self.plan.job
+        inputs = report.ReportInputs(
             job=job.model_dump(mode="json") if job else _unknown_job(plan),
             board=plan.board,
-            qmodel=self.qmodel,
-            sources=self.sources,
-            image=self.image,
+            qmodel=self.lower(),
+            sources=self.render(),
+            image=self.build(),
             trace=trace,
-            datasets=self.datasets,
-            footprint=footprint.attribute(self._image_folder / self.image.elf, layers),
-            agreement={} if plan.model is not None else self._tested.agreement,
-            history=() if plan.model is not None else self.trained.history,
+            datasets=self.attack().datasets,
+            agreement=self.attack().agreement,
+            history=() if plan.model is not None else self.train().history,
             seconds=self._seconds,
-            calls=select.calls(self.qmodel, plan.board, plan.kernels, plan.firmware),
         )
 
         def make() -> Numbers:
-            return report.report(evidence, plan.device_folder)
+            return report.report(inputs, plan.device_folder)
 
         return self._timed("report", make, lambda _: str(plan.device_folder / "report.html"))
 
-    @property
     def flash_commands(self) -> list[list[str]]:
-        """What `device` would run. A board that cannot be found, and needs no port, is assumed to be the only one."""
-        plan, _ = self.plan, self.image
+        """What `flash` would run. A board that cannot be found, and needs no port, is assumed to be the only one."""
+        plan, _ = self.plan, self.build()
         try:
             place, serial_number = self._location
         except DeviceError:
@@ -284,7 +296,7 @@ class Workflow:
             self._image_folder, plan.board, place=place, serial_number=serial_number, only=plan.runner
         )
 
-    @cached_property
+    @property
     def _location(self) -> rig.Location:
         return rig.find(self.plan.board, port=self.plan.port or "", unit=self.plan.unit)
 
@@ -297,7 +309,7 @@ class Workflow:
             raise ConfigError(f"{stage}: needs a job, not a stored model", "tritmcu run JOB")
         return self.plan.job
 
-    @cached_property
+    @property
     def _train_key(self) -> str:
         job = self._job("train")
         return digest_of(

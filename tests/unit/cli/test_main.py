@@ -69,7 +69,7 @@ def test_a_wrong_command_line_is_one_line_and_a_hint(tritmcu, tmp_path, words, s
 
 
 def test_every_command_has_help(tritmcu):
-    for verb in {**main.STAGES, **main.LISTINGS}:
+    for verb in {**main.RUN_COMMANDS, **main.LISTINGS}:
         done = tritmcu(verb, "--help")
         assert done.returncode == 0
         assert f"usage: tritmcu {verb}" in done.stdout

@@ -27,14 +27,14 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_groups_add_up_to_the_byte(built: tuple[Sources, Image, Path]) -> None:
     _, image, elf = built
-    groups = footprint.attribute(elf, LAYERS)
+    groups = footprint.attribute(footprint.read(elf), LAYERS)
     assert sum(groups.values()) == image.flash_bytes
     assert min(groups.values()) > 0
 
 
 def test_layer_tables_are_those_that_were_rendered(built: tuple[Sources, Image, Path]) -> None:
     sources, image, elf = built
-    groups = footprint.attribute(elf, LAYERS)
+    groups = footprint.attribute(footprint.read(elf), LAYERS)
     in_image = {name: groups.get(f"layer {name}", 0) for name in LAYERS}
     assert in_image == dict(sources.layer_table_bytes)
     assert image.weights_bytes == sum(in_image.values()) > 0

@@ -113,7 +113,7 @@ def test_a_job_lowers_its_stored_training_anew_for_another_choice(tmp_path):
     bytes_of = {}
     for layers in ({}, {"method": "uniform", "bits": 2}, {"method": "laq", "budget": 2.0}):
         made, recorder = lowered(tmp_path, make_job(**layers))
-        qmodel = made.qmodel
+        qmodel = made.lower()
         assert recorder.seen == ["(train)", "lower"]
         chosen = qmodel.metrics.get("layerwise")
         assert (chosen is None) == (not layers)
@@ -122,6 +122,6 @@ def test_a_job_lowers_its_stored_training_anew_for_another_choice(tmp_path):
             assert bits == {layer["name"]: layer["bits"] for layer in chosen["layers"]}
             bytes_of[chosen["method"]] = chosen["bytes"]
         again, recorder = lowered(tmp_path, make_job(**layers))
-        assert again.qmodel.digest == qmodel.digest
+        assert again.lower().digest == qmodel.digest
         assert recorder.seen == ["(train)", "(lower)"]
     assert bytes_of["uniform 2 bit"] < bytes_of["laq"] <= 2 * bytes_of["uniform 2 bit"]

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from pipeline.analysis import agreement, statistics
-from pipeline.codegen import select
 from pipeline.config import board
 from pipeline.config.job import LayerwiseConfig
 from pipeline.core.nouns import (
@@ -30,10 +29,12 @@ from pipeline.core.nouns import (
 from pipeline.network import twin
 from pipeline.quantization import layerwise
 from pipeline.stages import lower, render, report
-from pipeline.stages.report import Evidence
+from pipeline.stages.report import ReportInputs
 from tests.support import tiny
 
 SAMPLES = 40
+SIZES = (9000, 5000, 1500, 6000, 4096, 2048)
+FOOTPRINT = {"layer stem": 1000, "layer main": 500, "kernels": 4000, "program": 3500}
 
 
 def dataset_and_trace(model, x, y, attack=None) -> tuple[Dataset, DatasetTrace]:
@@ -57,7 +58,7 @@ def choice() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Evidence:
+def inputs() -> ReportInputs:
     """Clean samples, all answered rightly but the first; an attack that changes nothing, one that changes all."""
     model = tiny.qmodel()
     host = board.load("host")
@@ -72,12 +73,12 @@ def evidence() -> Evidence:
     strong_trace = dataclasses.replace(strong_trace, logits=np.roll(clean_trace.logits, 1, axis=1))
     sources = render.render(model, host)
     device = DeviceInfo("host", sources.digest, 1, 1_000_000, "us", 4096, 64, 10, len(model.layers), 2048, 8192)
-    return Evidence(
+    return ReportInputs(
         job={"name": "toy", "description": "<b>toy</b>", "seed": 7},
         board=host,
         qmodel=with_metrics(model, layerwise=choice(), input_share=0.0123, validation_share=0.045),
         sources=sources,
-        image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), 9000, 5000, 1500, 6000, 4096, 2048, {}, {}),
+        image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), *SIZES, {}, {}, FOOTPRINT),
         trace=Trace(
             device,
             (clean_trace, idle_trace, strong_trace),
@@ -85,8 +86,6 @@ def evidence() -> Evidence:
             DeviceStats(700, 4000, True, 2048),
         ),
         datasets=(clean, idle, strong),
-        calls=select.calls(model, host),
-        footprint={"layer stem": 1000, "layer main": 500, "kernels": 4000, "program": 3500},
         agreement={"stem": {"max_lsb": 1.0, "mean_lsb": 0.25}},
         history=[
             {"epoch": i, "loss": 1 / i, "accuracy": 1 - 1 / i, "validation_accuracy": 0.5} for i in range(1, 5)
@@ -96,8 +95,8 @@ def evidence() -> Evidence:
 
 
 @pytest.fixture(scope="module")
-def numbers(evidence):
-    return report.summarize(evidence)
+def numbers(inputs):
+    return report.summarize(inputs)
 
 
 def test_clean_accuracy_counts_the_one_wrong_sample(numbers):
@@ -116,32 +115,32 @@ def test_attack_success_counts_only_samples_that_were_right_before(numbers):
     assert strong["eps_lsb"] == 8
 
 
-def test_a_differing_logit_is_one_mismatching_sample(evidence, numbers):
+def test_a_differing_logit_is_one_mismatching_sample(inputs, numbers):
     assert numbers["agreement"]["device_twin_mismatches"] == int(
-        np.any(evidence.trace.datasets[2].logits != evidence.trace.datasets[2].twin_logits, axis=1).sum()
+        np.any(inputs.trace.datasets[2].logits != inputs.trace.datasets[2].twin_logits, axis=1).sum()
     )
     assert numbers["agreement"]["samples"] == 3 * SAMPLES
     assert numbers["agreement"]["logits"] == 3 * SAMPLES * 10
     assert numbers["agreement"]["keras_twin_top1"] == 1.0
 
 
-def test_confusion_rows_are_true_classes(evidence, numbers):
+def test_confusion_rows_are_true_classes(inputs, numbers):
     counts = np.array(numbers["confusion"])
     assert counts.sum() == SAMPLES
-    assert counts.sum(axis=1).tolist() == np.bincount(evidence.trace.datasets[0].y, minlength=10).tolist()
+    assert counts.sum(axis=1).tolist() == np.bincount(inputs.trace.datasets[0].y, minlength=10).tolist()
     assert np.trace(counts) == 39
 
 
 @pytest.mark.parametrize(("unit", "counted"), [("us", 64), ("cycles", 64), ("instructions", 100)])
-def test_latency_comes_from_samples_without_traffic(evidence, unit, counted):
+def test_latency_comes_from_samples_without_traffic(inputs, unit, counted):
     """Later samples ran while others arrived, which an instruction count does not see."""
-    trace, layers = evidence.trace, len(evidence.qmodel.layers)
+    trace, layers = inputs.trace, len(inputs.qmodel.layers)
     ticks = np.arange(1, 101, dtype=np.uint32)
     layer_ticks = np.repeat(ticks[:, None], layers, axis=1)
     clean = dataclasses.replace(trace.datasets[0], ticks=layers * ticks, layer_ticks=layer_ticks)
     device = dataclasses.replace(trace.device, tick_unit=unit)
     trace = dataclasses.replace(trace, device=device, datasets=(clean, *trace.datasets[1:]))
-    latency = report.summarize(dataclasses.replace(evidence, trace=trace))["latency"]
+    latency = report.summarize(dataclasses.replace(inputs, trace=trace))["latency"]
     assert (latency[unit]["min"], latency[unit]["max"]) == (layers, layers * counted)
     assert latency["per_layer"][0][unit]["max"] == counted
 
@@ -157,6 +156,18 @@ def test_latency_is_named_by_its_unit_and_shares_add_up(numbers):
     assert stem["weights_bytes"] == 54
 
 
+@pytest.mark.parametrize("name", ["host", "mps2-an385", "netduinoplus2", "mps3-an547"])
+def test_packed_weights_are_counted_without_the_other_tables(inputs, name):
+    """Whatever the kernel of a core calls its other tables."""
+    rendered = dataclasses.replace(inputs, sources=render.render(inputs.qmodel, board.load(name)))
+    rows = report.summarize(rendered)["latency"]["per_layer"]
+    for layer, row in zip(inputs.qmodel.layers, rows, strict=True):
+        if layer.weights is None:
+            assert row["weights_bytes"] == row["tables_bytes"] == 0
+        else:
+            assert 0 < row["weights_bytes"] <= row["tables_bytes"] - 4 * len(layer.bias)
+
+
 def test_memory_groups_add_up(numbers):
     memory = numbers["memory"]
     assert memory["flash_groups"] == {"layer tables": 1500, "kernels": 4000, "program": 3500}
@@ -168,14 +179,14 @@ def test_bytes_per_second_counts_both_directions(numbers):
     assert numbers["link"]["bytes_per_s"] == 2000
 
 
-def test_the_layerwise_choice_is_reported_layer_by_layer(evidence, numbers, tmp_path):
+def test_the_layerwise_choice_is_reported_layer_by_layer(inputs, numbers, tmp_path):
     chosen = numbers["layerwise"]
-    weighted = [layer.name for layer in evidence.qmodel.layers if layer.weights is not None]
+    weighted = [layer.name for layer in inputs.qmodel.layers if layer.weights is not None]
     assert [layer["name"] for layer in chosen["layers"]] == weighted
     assert sum(layer["bytes"] for layer in chosen["layers"]) == chosen["bytes"] <= 2 * chosen["ternary_bytes"]
     parts = [layer["bound_share"] for layer in chosen["layers"]]
     assert sum(parts) + chosen["bound_attack"] == pytest.approx(chosen["bound"], rel=1e-6)
-    report.report(evidence, tmp_path)
+    report.report(inputs, tmp_path)
     markdown = (tmp_path / "report.md").read_text()
     assert all(
         f"| {name} | {layer['bits']} |" in markdown for name, layer in zip(weighted, chosen["layers"], strict=True)
@@ -210,8 +221,8 @@ class Tags(html.parser.HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_three_files_from_one_set_of_numbers(evidence, tmp_path):
-    numbers = report.report(evidence, tmp_path)
+def test_three_files_from_one_set_of_numbers(inputs, tmp_path):
+    numbers = report.report(inputs, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(numbers))
     markdown = (tmp_path / "report.md").read_text()
@@ -219,8 +230,8 @@ def test_three_files_from_one_set_of_numbers(evidence, tmp_path):
     assert "pgd (linf)" in markdown
 
 
-def test_html_is_well_formed_and_loads_nothing_from_outside(evidence, tmp_path):
-    report.report(evidence, tmp_path)
+def test_html_is_well_formed_and_loads_nothing_from_outside(inputs, tmp_path):
+    report.report(inputs, tmp_path)
     text = (tmp_path / "report.html").read_text()
     assert "Making batches took 1.2 % of the time, validation 4.5 %." in text
     tags = Tags()
@@ -231,10 +242,10 @@ def test_html_is_well_formed_and_loads_nothing_from_outside(evidence, tmp_path):
     assert "&lt;b&gt;toy" in text
 
 
-def test_a_report_without_attacks_training_and_keras(evidence, tmp_path):
-    bare = dataclasses.replace(evidence.trace.datasets[0], keras_logits=None)
-    trace = dataclasses.replace(evidence.trace, datasets=(bare,))
-    few = dataclasses.replace(evidence, trace=trace, datasets=evidence.datasets[:1], agreement={}, history=())
+def test_a_report_without_attacks_training_and_keras(inputs, tmp_path):
+    bare = dataclasses.replace(inputs.trace.datasets[0], keras_logits=None)
+    trace = dataclasses.replace(inputs.trace, datasets=(bare,))
+    few = dataclasses.replace(inputs, trace=trace, datasets=inputs.datasets[:1], agreement={}, history=())
     few = dataclasses.replace(few, qmodel=tiny.qmodel())
     numbers = report.report(few, tmp_path)
     assert numbers["accuracy"]["attacks"] == []

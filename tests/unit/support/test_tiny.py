@@ -7,11 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipeline.codegen import footprint, select
 from pipeline.config import board
 from pipeline.core.nouns import AttackInfo, Dataset, Split
 from pipeline.stages import build, flash, lower, render, report, stream
-from pipeline.stages.report import Evidence
+from pipeline.stages.report import ReportInputs
 from tests.support import tiny
 
 pytestmark = pytest.mark.toolchain
@@ -32,7 +31,7 @@ def test_from_a_trained_network_to_the_report(tmp_path):
     assert device.digest == sources.digest
     trace = stream.stream(model, (clean, attacked), image, tmp_path / "image", host, tmp_path / "stream")
     stream.check(trace, tmp_path / "stream")
-    evidence = Evidence(
+    inputs = ReportInputs(
         job={"name": "toy", "description": "", "seed": 1},
         board=host,
         qmodel=model,
@@ -40,10 +39,8 @@ def test_from_a_trained_network_to_the_report(tmp_path):
         image=image,
         trace=trace,
         datasets=(clean, attacked),
-        footprint=footprint.attribute(tmp_path / "image" / image.elf, [layer.name for layer in model.layers]),
-        calls=select.calls(model, host),
     )
-    numbers = report.report(evidence, tmp_path)
+    numbers = report.report(inputs, tmp_path)
 
     assert numbers["agreement"]["device_twin_mismatches"] == 0
     assert numbers["agreement"]["samples"] == 60

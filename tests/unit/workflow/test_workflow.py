@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 import re
 import signal
@@ -15,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.core import store
+from pipeline.core import registry, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, QModel, Split
-from pipeline.stages import export
-from pipeline.workflow import checks, keys, workflow
+from pipeline.stages import STAGES, export
+from pipeline.workflow import checks, keys
 from pipeline.workflow.plan import RunPlan, plan_model
 from pipeline.workflow.workflow import Workflow
 from tests.support import tiny
@@ -61,7 +62,7 @@ def make_plan(stored, tmp_path, **options) -> RunPlan:
 
 def seen(plan: RunPlan, *allowed: str) -> list[str]:
     recorder = Recorder()
-    assert Workflow(plan, recorder, allowed or workflow.STAGES).report["format"] == 1
+    assert Workflow(plan, recorder, allowed or STAGES).report()["format"] == 1
     return recorder.seen
 
 
@@ -95,9 +96,9 @@ def test_another_network_builds_anew(stored, tmp_path):
 
 def test_each_stage_works_from_what_the_one_before_stored(stored, tmp_path):
     plan = make_plan(stored, tmp_path, words="--model q")
-    for noun, stage in (("sources", "render"), ("image", "build"), ("device", "flash"), ("trace", "stream")):
+    for stage in ("render", "build", "flash", "stream"):
         recorder = Recorder()
-        getattr(Workflow(plan, recorder, (stage,)), noun)
+        Workflow(plan, recorder, (stage,)).make(stage)
         assert recorder.seen[-1] == stage
         assert all(before.startswith("(") for before in recorder.seen[:-1])
 
@@ -105,9 +106,28 @@ def test_each_stage_works_from_what_the_one_before_stored(stored, tmp_path):
 def test_a_stage_whose_input_is_missing_names_the_command(stored, tmp_path):
     plan = make_plan(stored, tmp_path, words="--model q --board host")
     with pytest.raises(ConfigError) as caught:
-        _ = Workflow(plan, Recorder(), ("build",)).image
+        Workflow(plan, Recorder(), ("build",)).build()
     assert "sources: does not exist" in str(caught.value)
     assert caught.value.hint == "run this first: tritmcu render --model q --board host"
+
+
+def test_every_stage_is_a_method_of_its_name(stored, tmp_path):
+    made = Workflow(make_plan(stored, tmp_path), Recorder())
+    assert all(made.make(stage) is not None for stage in STAGES if stage != "train")
+    assert made.make("stream") is made.stream()
+    with pytest.raises(ConfigError, match="train: needs a job"):
+        made.make("train")
+
+
+def test_an_image_of_an_earlier_version_is_built_again_and_not_streamed(stored, tmp_path):
+    """An image is stored under its sources and what an Image says: one that says less is of an earlier version."""
+    plan = make_plan(stored, tmp_path)
+    seen(plan)
+    meta = plan.folder / "image" / "meta.json"
+    content = json.loads(meta.read_text())
+    del content["value"]["footprint"]
+    meta.write_text(json.dumps({**content, "key": content["value"]["digest"]}))
+    assert seen(plan) == ["(render)", "build", "(stream)", "report"]
 
 
 def test_a_damaged_folder_is_made_anew_or_named(stored, tmp_path):
@@ -148,7 +168,7 @@ def test_reference_kernels_are_rendered_when_asked_for(stored, tmp_path):
     for kernels in ("auto", "reference"):
         plan = plan_model(stored, "digits", "mps2-an385", tmp_path, kernels=kernels, **options)
         recorder = Recorder()
-        model_c = Workflow(plan, recorder).sources.files["generated/model.c"]
+        model_c = Workflow(plan, recorder).render().files["generated/model.c"]
         calls.append(set(re.findall(r"nn_\w+_swar\(", model_c)))
         assert recorder.seen == ["render"]
     assert calls[0]
@@ -169,7 +189,7 @@ def test_a_network_for_other_samples_is_refused(tmp_path):
     store.save(tmp_path / "q", other, "key")
     plan = plan_model(tmp_path / "q", "digits", "host", tmp_path)
     with pytest.raises(ConfigError, match="takes 8x8x1 samples \\(scale 1, zero point -128\\)"):
-        _ = Workflow(plan, Recorder()).dataset
+        Workflow(plan, Recorder()).load_data()
 
 
 @pytest.mark.parametrize(
@@ -189,16 +209,21 @@ def test_samples_of_the_wrong_shape_or_type_are_refused(x, y, says):
         checks.check_samples(dataset)
 
 
-def test_comments_in_a_plug_in_do_not_count():
-    before = keys.plug_in("datasets", "digits")
-    source = (workflow.registry.ROOT / "datasets" / "digits.py").read_text()
-    assert before == workflow.digest_of(workflow.ast.dump(workflow.ast.parse(f"# more\n{source}\n\n")))
-    assert before != keys.plug_in("attacks", "fgsm")
+def test_comments_and_imports_of_a_plug_in_do_not_count(tmp_path, monkeypatch):
+    file, source = tmp_path / "digits.py", registry.path("datasets", "digits").read_text()
+    monkeypatch.setattr(registry, "path", lambda package, name: file)
+
+    def digest(text: str) -> str:
+        file.write_text(text)
+        return keys.plug_in("datasets", "digits")
+
+    assert digest(f"import this\n# more\n{source}\n\n") == digest(source)
+    assert digest(f"{source}\nMORE = 1\n") != digest(source)
 
 
 def test_an_exported_project_builds_without_python(stored, tmp_path):
     plan = make_plan(stored, tmp_path / "runs")
-    sources = Workflow(plan, Recorder()).sources
+    sources = Workflow(plan, Recorder()).render()
     folder = tmp_path / "project"
     command = export.export(sources, plan.board, "tiny", folder)
     programs = tmp_path / "bin"
