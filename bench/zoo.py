@@ -75,7 +75,7 @@ def describe(job: Job, qmodel: QModel, trained: TrainedModel, name: str, note: s
 def retrain(job: Job) -> str:
     """The command that trains the network again; "" when no ready-made job does."""
     recipe = {"seed", "dataset", "model", "train", "layerwise", "calibration"}
-    for path in sorted((paths.RESOURCES / "jobs").glob("*.toml")):
+    for path in sorted(paths.shipped("jobs").glob("*.toml")):
         if jobs.load(path).model_dump(include=recipe) == job.model_dump(include=recipe):
             return f"tritmcu run jobs/{path.name}"
     return ""
@@ -92,7 +92,7 @@ def write(card: zoo.Card, qmodel: QModel) -> None:
         (folder / "README.md").write_text(zoo.page(content))
         return stored
 
-    store.create(zoo.FOLDER / card.name, stored.digest, make)
+    store.create(zoo.shelf() / card.name, stored.digest, make)
 
 
 def main() -> None:

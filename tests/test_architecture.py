@@ -115,8 +115,8 @@ def test_no_module_imports_itself_in_a_circle():
 
 
 def test_plug_ins_do_not_import_each_other():
-    for kind, folder in registry.FOLDERS.items():
-        plug_ins = {f"{folder}/{name}.py" for name in registry.names(kind)}
+    for kind in (kind for kind, found in registry.KINDS.items() if found.is_code):
+        plug_ins = {place(path) for path in registry.files(kind).values()}
         for path in FILES:
             if place(path) in plug_ins:
                 assert modules(path) & plug_ins == set(), f"{place(path)} imports {modules(path) & plug_ins}"

@@ -16,7 +16,7 @@ from pipeline.config import board as boards
 from pipeline.config import job as jobs
 from pipeline.config import platformio
 from pipeline.config.job import FirmwareConfig, Job
-from pipeline.core import paths, registry, text
+from pipeline.core import text
 from pipeline.core.errors import ConfigError, MismatchError
 from pipeline.device import mismatch, rig
 from pipeline.device.rig import Port, Probe, Unit
@@ -99,20 +99,10 @@ def _plan(arguments: argparse.Namespace) -> RunPlan:
 
 
 def _job(arguments: argparse.Namespace) -> Job:
-    job = jobs.load(_job_file(arguments.job or MAIN_JOB))
+    job = jobs.load(jobs.find(arguments.job or MAIN_JOB))
     if arguments.epochs is not None:
         job = job.model_copy(update={"train": job.train.model_copy(update={"epochs": arguments.epochs})})
     return job if arguments.seed is None else job.model_copy(update={"seed": arguments.seed})
-
-
-def _job_file(name: str) -> Path:
-    """The job file that is meant: a path, or the name of a ready-made one."""
-    if name.endswith(".toml"):
-        return Path(name)
-    ready_made = {path.stem: path for path in (paths.RESOURCES / "jobs").glob("*.toml")}
-    if name not in ready_made:
-        raise ConfigError(*registry.unknown("job", name, ready_made))
-    return ready_made[name]
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -12,13 +12,9 @@ from pipeline.config.cores import AVR_CORES, CORE_FLAGS, CORES_WITH_DSP
 from pipeline.config.flashing import Flashing, UsbId
 from pipeline.core import registry, schema
 from pipeline.core.errors import ConfigError
-from pipeline.core.paths import RESOURCES
 from pipeline.core.registry import unknown
 from pipeline.core.schema import Strict
 from pipeline.protocol import wire
-
-BOARDS = RESOURCES / "boards"
-
 
 LARGEST_FIXED_REPLY = max(sum(field.size for field in message.reply) for message in wire.MESSAGES)
 """Bytes; what every firmware must be able to answer in one frame."""
@@ -174,14 +170,12 @@ class Board(Strict):
 
 def names() -> tuple[str, ...]:
     """Names of all boards, sorted; reads no file."""
-    return tuple(sorted(path.stem for path in BOARDS.glob("*.toml")))
+    return registry.names("boards")
 
 
 def load(name: str) -> Board:
     """The board of that name, or of that TOML file when `name` ends in .toml. Unknown: ConfigError that lists all."""
-    path = Path(name) if name.endswith(".toml") else BOARDS / f"{name}.toml"
-    if not path.exists() and not name.endswith(".toml"):
-        raise ConfigError(*unknown("board", name, names()))
+    path = Path(name) if name.endswith(".toml") else registry.path("boards", name)
     board = schema.load(Board, path)
     if board.name != path.stem:
         raise ConfigError(f"{path}: key 'name' = {board.name!r}: must be the file's name {path.stem!r}")

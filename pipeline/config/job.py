@@ -300,7 +300,7 @@ def earlier(recipe: TrainConfig) -> tuple[Path, ...]:
 def stored_training(name: str) -> Path:
     """The Keras model of an earlier training: of a folder, or by the name of a run in runs or a model in zoo.
     ConfigError when there is none."""
-    for folder in (Path(name), Path("runs") / name, paths.RESOURCES / "zoo" / name):
+    for folder in (Path(name), Path("runs") / name, paths.shipped("zoo") / name):
         for path in (folder / "train" / KERAS_FILE, folder / KERAS_FILE):
             if path.is_file():
                 return path
@@ -308,10 +308,19 @@ def stored_training(name: str) -> Path:
     raise ConfigError(what, f'train it first, or name "{RANDOM}", "{REFERENCE}" or another folder')
 
 
+def find(name: str) -> Path:
+    """The job file that is meant: a path, or the name of a job in a jobs folder, bare or as jobs/NAME.toml where the
+    current folder has no such file. ConfigError for an unknown name lists what exists; a path may be one of no file."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        return registry.path("jobs", name)
+    if not path.exists() and path.parent == Path("jobs"):
+        return registry.files("jobs").get(path.stem, path)
+    return path
+
+
 def load(path: Path) -> Job:
     """The validated job. A missing file is a ConfigError that lists the ready-made jobs."""
     if not path.exists():
-        folder = paths.RESOURCES / "jobs"
-        message, hint = registry.unknown("job file", str(path), (f"jobs/{p.name}" for p in folder.glob("*.toml")))
-        raise ConfigError(message, hint)
+        raise ConfigError(*registry.unknown("job file", str(path), (f"jobs/{n}.toml" for n in registry.names("jobs"))))
     return schema.load(Job, path)

@@ -36,6 +36,10 @@ NO_CYCLE_COUNTER = frozenset({"cortex-m0", "cortex-m0plus"})
 """Armv6-M has no DWT cycle counter (Arm DDI 0419E, C1.8)."""
 
 
+FOLDER = Path("boards")
+"""A user's own boards: where imported ones are written, in the current folder."""
+
+
 class Origins(NamedTuple):
     """First addresses of flash and RAM."""
 
@@ -111,7 +115,7 @@ class Description(_Loose):
         return self.build.mcu.lower()
 
 
-def import_board(path: Path, *, name: str = "", folder: Path = boards.BOARDS) -> Path:
+def import_board(path: Path, *, name: str = "", folder: Path = FOLDER) -> Path:
     """The board file written into `folder` from the description at `path`; name: of the board, by default the file's.
 
     ConfigError for a damaged description or a board that exists, UnsupportedError for an unknown core or tools only.
@@ -121,6 +125,8 @@ def import_board(path: Path, *, name: str = "", folder: Path = boards.BOARDS) ->
     target = folder / f"{name}.toml"
     if target.exists():
         raise ConfigError(f"{target}: exists", "give the new board another --name, or delete the file")
+    if folder == FOLDER and name in boards.names():
+        raise ConfigError(f"{target}: there is a board {name!r} elsewhere", "give the new board another --name")
     table = convert(described, name)
     schema.validate(Board, table, str(path))
     store.write_text(target, to_toml(table, f"From PlatformIO's {path.name}. Not tried on silicon."))

@@ -1,19 +1,53 @@
-"""Where the package and what it ships with lie: the only module that knows."""
+"""Where the package, what it ships with and a user's own files lie: the only module that knows."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from pipeline.core.errors import ConfigError, ToolError
+
 PACKAGE = Path(__file__).resolve().parents[1]
 """The folder of the import package `pipeline`."""
 
+INSTALLED = PACKAGE / "resources"
+"""Where a wheel puts the resources; a checkout has no such folder."""
 
-RESOURCES = PACKAGE.parent
-"""The folder that holds firmware, templates, boards, jobs and zoo."""
+RESOURCES = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
+"""The folder that holds firmware, templates, boards, jobs and zoo: in a checkout, its root."""
+
+USER_VARIABLE = "TRITMCU_PATH"
+"""Environment variable that names further folders with a user's own boards/, jobs/, datasets/, models/ and attacks/,
+separated as in PATH. The current folder always counts as one."""
 
 DATA_VARIABLE = "TRITMCU_DATA"
 """Environment variable that names the folder of the official data sets."""
+
+
+def shipped(name: str) -> Path:
+    """The folder of that name among the resources. ToolError when this installation lacks it."""
+    folder = RESOURCES / name
+    if not folder.is_dir():
+        raise ToolError(
+            f"{folder}: missing, tritmcu was installed without its {name}",
+            "pip install --force-reinstall tritmcu, or work in a complete clone of its repository",
+        )
+    return folder
+
+
+def own(name: str) -> tuple[Path, ...]:
+    """The user's own folders of that name that exist: in the current folder, then in those TRITMCU_PATH names.
+
+    ConfigError when TRITMCU_PATH names something that is not a folder.
+    """
+    roots = [Path()]
+    for entry in filter(None, os.environ.get(USER_VARIABLE, "").split(os.pathsep)):
+        if not Path(entry).is_dir():
+            raise ConfigError(
+                f"{USER_VARIABLE}: {entry!r} is not a folder", f"folders, separated by {os.pathsep!r}; or unset it"
+            )
+        roots.append(Path(entry))
+    return tuple(root / name for root in roots if (root / name).is_dir())
 
 
 def data_folder() -> Path | None:

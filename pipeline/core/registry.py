@@ -1,45 +1,97 @@
-"""The file system is the registry: what lies in a plug-in folder exists, under its file's name."""
+"""The file system is the registry: what lies in a folder of a kind exists, under its file's name.
+
+Plug-ins are modules of the package, boards and jobs are TOML files among the resources. A user's own boards, jobs, data
+sets, models and attacks lie in folders of these names in the current folder, or where TRITMCU_PATH says, and are found
+beside the shipped ones.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from pipeline.core import paths
 from pipeline.core.errors import ConfigError
 
-FOLDERS: Mapping[str, str] = {
-    "datasets": "datasets",
-    "models": "training/models",
-    "attacks": "robustness/attacks",
-    "layers": "network/layers",
-    "kernels": "codegen/kernels",
-    "runners": "device/runners",
-    "links": "device/links",
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of things that are found by their files."""
+
+    what: str
+    """What messages call one of them."""
+    folder: str
+    """Where the shipped ones lie: below the package, those that are no Python below the resources."""
+    suffix: str = ".py"
+    """Of their files."""
+    function: str = ""
+    """What every module of the kind defines; "": a user cannot add one."""
+
+    @property
+    def is_code(self) -> bool:
+        """Whether they are modules."""
+        return self.suffix == ".py"
+
+    @property
+    def shipped(self) -> Path:
+        """The folder of the shipped ones. ToolError when this installation lacks it."""
+        return paths.PACKAGE / self.folder if self.is_code else paths.shipped(self.folder)
+
+
+KINDS: Mapping[str, Kind] = {
+    "datasets": Kind("data set", "datasets", function="load"),
+    "models": Kind("model", "training/models", function="build"),
+    "attacks": Kind("attack", "robustness/attacks", function="run"),
+    "layers": Kind("layer kind", "network/layers"),
+    "kernels": Kind("kernel family", "codegen/kernels"),
+    "runners": Kind("runner", "device/runners"),
+    "links": Kind("link", "device/links"),
+    "boards": Kind("board", "boards", ".toml"),
+    "jobs": Kind("job", "jobs", ".toml"),
 }
-"""Where plug-ins of a kind lie in the package."""
+"""Everything that one file adds; the keys of those a user can add are the names of the user's folders."""
 
 
-def names(package: str) -> tuple[str, ...]:
-    """Sorted module names in pipeline/<package>/, those starting with an underscore left out; imports nothing."""
-    return tuple(sorted(p.stem for p in (paths.PACKAGE / FOLDERS[package]).glob("*.py") if not p.stem.startswith("_")))
+def files(kind: str) -> dict[str, Path]:
+    """The file of everything of a kind, by sorted name; imports nothing. Names that start with an underscore are left
+    out. ConfigError when two folders hold the same name."""
+    found: dict[str, Path] = {}
+    for folder in _folders(kind):
+        for path in sorted(folder.glob(f"*{KINDS[kind].suffix}")):
+            if path.stem.startswith("_"):
+                continue
+            if path.stem in found:
+                _refuse(KINDS[kind].what, found[path.stem], path)
+            found[path.stem] = path
+    return dict(sorted(found.items()))
 
 
-def path(package: str, name: str) -> Path:
-    """The file of a plug-in."""
-    return paths.PACKAGE / FOLDERS[package] / f"{name}.py"
+def names(kind: str) -> tuple[str, ...]:
+    """Sorted names of everything of a kind; imports nothing."""
+    return tuple(files(kind))
 
 
-def load(package: str, name: str) -> ModuleType:
-    """The module pipeline.<package>.<name>. An unknown name is a ConfigError that lists what exists."""
-    known = names(package)
+def path(kind: str, name: str) -> Path:
+    """The file of that name. An unknown name is a ConfigError that lists what exists."""
+    known = files(kind)
     if name not in known:
-        kind = {"datasets": "dataset", "models": "model", "attacks": "attack", "runners": "runner", "links": "link"}
-        raise ConfigError(*unknown(kind.get(package, "layer kind"), name, known))
-    return importlib.import_module(f"pipeline.{FOLDERS[package].replace('/', '.')}.{name}")
+        raise ConfigError(*unknown(KINDS[kind].what, name, known))
+    return known[name]
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """The module of that name. ConfigError: an unknown name (it lists what exists); a user's file that is not valid
+    Python or lacks the function of its kind."""
+    file = path(kind, name)
+    if file.parent == KINDS[kind].shipped:
+        return importlib.import_module(f"pipeline.{KINDS[kind].folder.replace('/', '.')}.{name}")
+    return _load_own(kind, file)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> tuple[str, str]:
@@ -48,3 +100,46 @@ def unknown(what: str, name: str, known: Iterable[str]) -> tuple[str, str]:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {name!r}{guess}", f"known: {', '.join(known) or 'none'}"
+
+
+def _folders(kind: str) -> Iterator[Path]:
+    """Folders of a kind, each once: the shipped one, then the user's. In a checkout these may be the same."""
+    seen = [KINDS[kind].shipped]
+    yield seen[0]
+    if KINDS[kind].function or not KINDS[kind].is_code:
+        for folder in paths.own(kind):
+            if not any(folder.samefile(other) for other in seen):
+                seen.append(folder)
+                yield folder
+
+
+def _refuse(what: str, first: Path, second: Path) -> None:
+    raise ConfigError(
+        f"{what} {second.stem!r} exists twice: {first} and {second}", f"rename {second}, or take it out of this folder"
+    )
+
+
+def _load_own(kind: str, file: Path) -> ModuleType:
+    """A user's module, imported once under a name that no package has."""
+    place = str(file.resolve())
+    name = f"tritmcu_{kind}_{file.stem}"
+    if (known := sys.modules.get(name)) is not None and known.__file__ == place:
+        return known
+    spec = importlib.util.spec_from_file_location(name, place)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        raise ConfigError(f"{file}:{error.lineno or 1}: not valid Python: {error.msg}") from error
+    except BaseException:
+        del sys.modules[name]
+        raise
+    if not callable(getattr(module, KINDS[kind].function, None)):
+        raise ConfigError(
+            f"{file}: defines no function {KINDS[kind].function!r}, which every {KINDS[kind].what} has",
+            f"example: {KINDS[kind].shipped}",
+        )
+    return module

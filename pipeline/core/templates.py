@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import jinja2
 
-from pipeline.core.paths import RESOURCES
-
-TEMPLATES = RESOURCES / "templates"
+from pipeline.core import paths
 
 
 def environment() -> jinja2.Environment:
     """Templates by file name. An undefined name is an error, tags leave no blank lines; filter `rows`."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+        loader=jinja2.FileSystemLoader(paths.shipped("templates")), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     made.filters["rows"] = rows
     return made

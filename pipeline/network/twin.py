@@ -20,7 +20,6 @@ import numpy as np
 from pipeline.core import paths, registry, shell
 from pipeline.core.nouns import Arg, Int8Array, KernelCall, Progress, QLayer, QModel, TensorSpec, no_progress
 
-NN = paths.RESOURCES / "firmware" / "nn"
 FLAGS = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
 Chooser = Callable[[QLayer, Sequence[TensorSpec]], KernelCall | None]
 CHUNK = 64
@@ -144,8 +143,9 @@ def _flatten(fields: Mapping[str, Any]) -> Iterator[int]:
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
     """The portable kernels as a shared library, built once per source state, compiler and CPU into the user's cache."""
-    sources = sorted(p for p in NN.glob("*.c") if "_dsp" not in p.stem and "_mve" not in p.stem)
-    headers = [path.read_bytes() for path in sorted(NN.glob("*.h"))]
+    folder = paths.shipped("firmware") / "nn"
+    sources = sorted(p for p in folder.glob("*.c") if "_dsp" not in p.stem and "_mve" not in p.stem)
+    headers = [path.read_bytes() for path in sorted(folder.glob("*.h"))]
     cpu = Path("/proc/cpuinfo").read_text().split("\n\n")[0] if Path("/proc/cpuinfo").exists() else platform.processor()
     flags_of_cpu = [line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name"))]
     return ctypes.CDLL(str(shell.compiled("libnn.so", sources, FLAGS, also=(headers, flags_of_cpu))))

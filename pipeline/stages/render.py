@@ -11,13 +11,11 @@ from typing import Any
 from pipeline.codegen import buffers, planner, select
 from pipeline.config.board import Board
 from pipeline.config.job import FirmwareConfig
-from pipeline.core import templates
+from pipeline.core import paths, templates
 from pipeline.core.digest import digest_of
 from pipeline.core.nouns import Arg, KernelCall, LayerCode, QLayer, QModel, Sources
-from pipeline.core.paths import RESOURCES
 from pipeline.protocol import wire
 
-FIRMWARE = RESOURCES / "firmware"
 HEADERS_AND_MODEL = ("board.h", "wire.h", "model.h", "model.c")
 DIGEST_FILE = "generated/build_id.h"
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t",
@@ -132,8 +130,9 @@ def _compiled(files: Mapping[str, str], *folders: str) -> list[str]:
 
 def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
     """(path in the project, text) of every hand-written file this board's project needs."""
-    for path in sorted(FIRMWARE.rglob("*")):
-        relative = PurePosixPath(path.relative_to(FIRMWARE).as_posix())
+    root = paths.shipped("firmware")
+    for path in sorted(root.rglob("*")):
+        relative = PurePosixPath(path.relative_to(root).as_posix())
         if path.suffix in {".c", ".cpp", ".h", ".S"} and _belongs(relative, board):
             yield str(relative), path.read_text()
 

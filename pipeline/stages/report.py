@@ -22,7 +22,6 @@ from pipeline.core.nouns import QUIET_SAMPLES, Dataset, DatasetTrace, Image, QMo
 
 FORMAT = 1
 """Of report.json; changes when a key changes its meaning or goes away."""
-TEMPLATES = paths.RESOURCES / "templates"
 VERSIONED = ("tritmcu", "numpy", "tensorflow", "keras", "qkeras-v3", "adversarial-robustness-toolbox")
 UNIT_WORDS = {"instructions": "executed instructions", "cycles": "core cycles", "us": "microseconds"}
 
@@ -317,7 +316,7 @@ def _versions() -> dict[str, str]:
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(paths.shipped("templates")),
         undefined=jinja2.StrictUndefined,
         autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
         trim_blocks=True,

@@ -26,11 +26,15 @@ def plug_in(package: str, name: str) -> str:
 
 
 def code() -> str:
-    """Digest of all code that can decide what is lowered and rendered."""
-    roots = {
-        "*.py": paths.PACKAGE,
-        "*.j2": paths.RESOURCES / "templates",
-        "*.[chS]*": paths.RESOURCES / "firmware",
-    }
-    files = sorted(path for pattern, root in roots.items() for path in root.rglob(pattern))
-    return digest_of([[str(path.relative_to(paths.RESOURCES)), path.read_bytes()] for path in files])
+    """Digest of all code that can decide what is lowered and rendered; the same in a checkout and installed."""
+    trees = (
+        ("pipeline", paths.PACKAGE, "*.py"),
+        ("templates", paths.shipped("templates"), "*.j2"),
+        ("firmware", paths.shipped("firmware"), "*.[chS]*"),
+    )
+    files = sorted(
+        (f"{name}/{path.relative_to(root).as_posix()}", path)
+        for name, root, pattern in trees
+        for path in root.rglob(pattern)
+    )
+    return digest_of([[place, path.read_bytes()] for place, path in files])

@@ -14,7 +14,6 @@ from pipeline.core import paths, registry, schema, text
 from pipeline.core.errors import ConfigError
 from pipeline.core.schema import Strict
 
-FOLDER = paths.RESOURCES / "zoo"
 CARD = "card.json"
 NAMES = {1: "binary", 2: "ternary", 32: "8-bit after training"}
 """Words for weight bits; N-bit where there is none."""
@@ -57,14 +56,19 @@ class Card(Strict):
     note: str = ""
 
 
+def shelf() -> Path:
+    """The folder of all entries. ToolError when this installation lacks it."""
+    return paths.shipped("zoo")
+
+
 def names() -> tuple[str, ...]:
     """Sorted names of the networks that have a card."""
-    return tuple(sorted(path.parent.name for path in FOLDER.glob(f"*/{CARD}")))
+    return tuple(sorted(path.parent.name for path in shelf().glob(f"*/{CARD}")))
 
 
 def card(name: str) -> Card:
     """The card of one network. ConfigError when it is missing or damaged."""
-    path = FOLDER / name / CARD
+    path = shelf() / name / CARD
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError as error:
@@ -81,8 +85,8 @@ def find(place: Path) -> Path:
     """
     if place.exists():
         return place
-    inside = FOLDER / place.name
-    if place.parent in (Path(), Path(FOLDER.name)):
+    inside = shelf() / place.name
+    if place.parent in (Path(), Path("zoo")):
         if inside.exists():
             return inside
         raise ConfigError(*registry.unknown("stored network", str(place), names()))
@@ -92,8 +96,8 @@ def find(place: Path) -> Path:
 def method(job: Job) -> str:
     """The recipe in words.
 
-    >>> from pipeline import job as jobs
-    >>> method(jobs.load(paths.RESOURCES / "jobs" / "digits.toml"))
+    >>> from pipeline.config import job as jobs
+    >>> method(jobs.load(jobs.find("digits")))
     'ternary, STQ, JR 0.001'
     """
     widths = _widths(job)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import board
 from pipeline.core import paths, shell
 from tests.emulated.bootloader import Bootloader
 from tests.emulated.test_bootloader import emulator
@@ -33,7 +32,7 @@ def hil(**setting: str) -> subprocess.CompletedProcess[str]:
 
 def serial_board(folder: Path) -> Path:
     """A board file: the STM32F405 of QEMU as a board on a serial port."""
-    text = (board.BOARDS / "netduinoplus2.toml").read_text()
+    text = (paths.shipped("boards") / "netduinoplus2.toml").read_text()
     text = text.replace('runner = "qemu"', 'runner = "stm32flash"').replace('kind = "tcp"', 'kind = "serial"')
     text = re.sub(r"\[emulator\]\n(?:[a-z_]+ = .*\n)+", '[flashing]\nstm32flash = { mode = "8n1" }\n', text)
     path = folder / "netduinoplus2.toml"

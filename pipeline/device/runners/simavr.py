@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config.board import Board
-from pipeline.core import shell
+from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, DeviceError, ToolError
 from pipeline.core.shell import Process
 from pipeline.device.runners import firmware
 
 PROGRAM = "simavr"
 EMULATOR = True
-SOURCE = Path(__file__).with_suffix(".c")
+SOURCE = paths.PACKAGE / "device" / "runners" / "simavr.c"
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-lsimavr")
 START_TIMEOUT_S = 15.0
 _TERMINAL = re.compile(r"^pty: (\S+)$", re.MULTILINE)

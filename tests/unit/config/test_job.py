@@ -137,7 +137,7 @@ def test_an_unknown_board_lists_all_with_the_nearest():
     ],
 )
 def test_a_wrong_board_file_is_refused(tmp_path, old, new, says):
-    text = (board.BOARDS / "host.toml").read_text()
+    text = (paths.shipped("boards") / "host.toml").read_text()
     assert old in text
     path = tmp_path / "host.toml"
     path.write_text(text.replace(old, new).replace("rx_buffer_bytes = 8192", "rx_buffer_bytes = 2200"))

@@ -24,12 +24,12 @@ from elftools.elf.elffile import ELFFile
 
 from pipeline.config import board
 from pipeline.config.board import Board
-from pipeline.core import shell
+from pipeline.core import paths, shell
 from pipeline.stages import render
 from tests.support import tiny
 
 pytestmark = pytest.mark.toolchain
-PORT = render.FIRMWARE / "port"
+PORT = paths.shipped("firmware") / "port"
 
 COMMON = {
     "&GPIO_MODER(0)": "GPIOA.MODER",

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.config import board
 from pipeline.config.board import Board
-from pipeline.core import registry, schema, shell
+from pipeline.core import paths, registry, schema, shell
 from pipeline.core.errors import ConfigError, DeviceError, ToolError
 from pipeline.core.shell import Result
 from pipeline.device import runners
@@ -38,7 +38,7 @@ REQUIRED = {
 
 def make(tool: str, arguments: str | None = None, **changes: object) -> Board:
     """A board with 512 KB flash at 0x08000000 that is flashed by `tool`; arguments: body of its table."""
-    data = schema.read_toml(board.BOARDS / "netduinoplus2.toml")
+    data = schema.read_toml(paths.shipped("boards") / "netduinoplus2.toml")
     body = REQUIRED.get(tool, "") if arguments is None else arguments
     data["flashing"] = {tool: tomllib.loads(body)} if body else {}
     data["runner"] = tool

@@ -24,11 +24,11 @@ DATA = os.environ.get("TRITMCU_DATA")
 
 
 def network(name: str) -> QModel:
-    return store.load(zoo.FOLDER / name, QModel)
+    return store.load(zoo.shelf() / name, QModel)
 
 
 def test_every_stored_network_has_a_card():
-    assert zoo.names() == tuple(sorted(path.parent.name for path in zoo.FOLDER.glob("*/meta.json")))
+    assert zoo.names() == tuple(sorted(path.parent.name for path in zoo.shelf().glob("*/meta.json")))
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -36,7 +36,7 @@ def test_a_card_is_that_of_its_network(name):
     card, qmodel = zoo.card(name), network(name)
     assert (card.name, card.digest) == (qmodel.name, qmodel.digest) == (name, card.digest)
     assert robustness.sizes(qmodel) == {"weights_bytes": card.weights_bytes, "tables_bytes": card.tables_bytes}
-    assert (zoo.FOLDER / name / "README.md").read_text() == zoo.page(card)
+    assert (zoo.shelf() / name / "README.md").read_text() == zoo.page(card)
     assert card.method == zoo.method(jobs.Job.model_validate(dict(qmodel.metrics["job"])))
     for point in (card.clean, *card.robust):
         assert point.interval[0] <= point.accuracy <= point.interval[1]
@@ -71,7 +71,7 @@ def test_the_listing_is_complete(capsys):
 def test_a_network_is_found_by_name_and_by_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name = zoo.names()[0]
-    assert zoo.find(Path(name)) == zoo.find(Path("zoo") / name) == zoo.FOLDER / name
+    assert zoo.find(Path(name)) == zoo.find(Path("zoo") / name) == zoo.shelf() / name
     assert zoo.find(tmp_path) == tmp_path
     with pytest.raises(ConfigError) as caught:
         zoo.find(Path(f"{name}s"))
@@ -79,7 +79,7 @@ def test_a_network_is_found_by_name_and_by_path(tmp_path, monkeypatch):
 
 
 def test_a_damaged_card_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    monkeypatch.setattr(zoo, "shelf", lambda: tmp_path)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / zoo.CARD).write_text('{"name": "broken"}')
     with pytest.raises(ConfigError, match=r"card\.json"):
@@ -109,7 +109,7 @@ def test_a_finished_run_becomes_an_entry(tmp_path, monkeypatch):
     run = tmp_path / "runs" / "small"
     for verb in ("train", "lower"):
         assert main.main([verb, str(job_file), "--run-dir", str(run)]) == 0
-    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "zoo")
+    monkeypatch.setattr(zoo, "shelf", lambda: tmp_path / "zoo")
     card = maker.add(run, name="entry", display=console.PlainDisplay())
     assert zoo.card("entry").model_dump() == {**card.model_dump(), "digest": network("entry").digest}
     assert card.clean.n == 359 == card.robust[0].n
