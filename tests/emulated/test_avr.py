@@ -120,7 +120,7 @@ LOOP_CYCLES = 6
 def test_cycles_are_true(tmp_path: Path) -> None:
     """To the cycle where the core's clock interrupt does not fall into the loop, else within its share."""
     sources = render.render(tiny.qmodel(), UNO)
-    sources = replace(sources, files={**sources.files, **by_hand(COUNTED, 2)}, layer_table_bytes={})
+    sources = replace(sources, files={**sources.files, **by_hand(COUNTED, 2)}, layers=())
     build.build(sources, UNO, tmp_path)
     with session.connect(UNO, tmp_path) as device:
         device.hello()
@@ -268,7 +268,7 @@ static void leave(int8_t *arena) { *(volatile int8_t *)0xF000 = *arena; }
 const model_layer model_layers[MODEL_LAYERS] = {{leave, 0, 4}};
 """
     sources = render.render(tiny.qmodel(), UNO)
-    sources = replace(sources, files={**sources.files, **by_hand(crash, 1)}, layer_table_bytes={})
+    sources = replace(sources, files={**sources.files, **by_hand(crash, 1)}, layers=())
     build.build(sources, UNO, tmp_path)
     with (
         pytest.raises(DeviceError, match="the CPU crashed at byte address 0x"),

@@ -53,7 +53,7 @@ def built(folder: Path, name: str, shape: tuple[int, ...], *, wait_s: float = 0.
     text = _WAITING.format(nanoseconds=round(wait_s * 1e9)) if wait_s else ""
     text += _LAYERS.format(action="wait()" if wait_s else "")
     sources = render.render(model, target)
-    sources = replace(sources, files={**sources.files, "generated/model.c": text}, layer_table_bytes={})
+    sources = replace(sources, files={**sources.files, "generated/model.c": text}, layers=())
     return Firmware(model, target, build.build(sources, target, folder), folder)
 
 

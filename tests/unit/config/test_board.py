@@ -132,7 +132,7 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
             chosen = plain.model_copy(update={"link": plain.link.model_copy(update=link)})
             sources = render.render(MODEL, chosen)
             if model is not None:
-                sources = replace(sources, files={**sources.files, **by_hand(model, layers)}, layer_table_bytes={})
+                sources = replace(sources, files={**sources.files, **by_hand(model, layers)}, layers=())
             folder = tmp_path_factory.mktemp(name)
             build.build(sources, chosen, folder, sanitize=chosen.is_host)
             done[key] = Built(chosen, sources, folder)
