@@ -1,3 +1,3 @@
 """tritmcu: train robust ternary networks, pack them at 2 bits, measure them on the microcontroller."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
