@@ -66,6 +66,11 @@ def requantize(acc: Ints, multiplier: Ints, shift: Ints) -> Ints:
     return rounding_right_shift(doubling_high_multiply(np.asarray(acc, np.int64) << left, multiplier), right)
 
 
+def factor(multiplier: Ints, shift: Ints) -> NDArray[np.float64]:
+    """float64 multiplier * 2^(shift - 31), exact: the real factor that `requantize` multiplies by and rounds."""
+    return np.ldexp(np.asarray(multiplier, np.float64), np.asarray(shift, np.int64) - 31)
+
+
 def left_shift_is_safe(acc_bound: Ints, shift: Ints) -> NDArray[np.bool_]:
     """True where |acc| <= acc_bound can be shifted left by max(shift, 0) without leaving int32."""
     left = np.maximum(np.asarray(shift, np.int64), 0)

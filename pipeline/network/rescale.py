@@ -12,16 +12,47 @@ from pipeline.core.nouns import Int8Array, QLayer, Quantization, TensorSpec
 from pipeline.network import arith
 
 
-def finish(layer: QLayer, acc: NDArray[Any]) -> Int8Array:
-    """int8 outputs of int64 accumulators (..., channels): bias, requantization, output zero point, clamp."""
+def clamped(layer: QLayer, values: NDArray[np.int64]) -> Int8Array:
+    """int8 outputs of a layer's values: its clamp."""
+    return arith.clamp(values, *layer.params["activation"]).astype(np.int8)
+
+
+def requantized(layer: QLayer, acc: NDArray[Any], rounded: bool) -> NDArray[Any]:
+    """Values of a weighted layer before its clamp from sums (..., channels) without the bias: int64 if rounded,
+    for sums that are integers of any dtype, else float64."""
     assert layer.bias is not None and layer.multiplier is not None and layer.shift is not None
-    q = arith.requantize(acc + layer.bias, layer.multiplier, layer.shift) + layer.output.quantization.zero_point
-    return arith.clamp(q, *layer.params["activation"]).astype(np.int8)
+    zero = layer.output.quantization.zero_point
+    if rounded:
+        return arith.requantize(np.asarray(acc).astype(np.int64) + layer.bias, layer.multiplier, layer.shift) + zero
+    return np.asarray((acc + layer.bias) * gain(layer) + zero)
 
 
-def centred(x: Int8Array, spec: TensorSpec) -> NDArray[np.int64]:
-    """x minus its zero point."""
-    return x.astype(np.int64) - spec.quantization.zero_point
+def gain(layer: QLayer) -> NDArray[np.float64]:
+    """float64 (channels,): output steps per unit of a weighted layer's accumulator."""
+    assert layer.multiplier is not None and layer.shift is not None
+    return arith.factor(layer.multiplier, layer.shift)
+
+
+def rescaled(x: NDArray[Any], layer: QLayer, name: str, rounded: bool) -> NDArray[Any]:
+    """x times the factor in params NAME_mult, NAME_shift: requantized to int64 if rounded, else float64."""
+    if rounded:
+        return arith.requantize(x, layer.params[f"{name}_mult"], layer.params[f"{name}_shift"])
+    return np.asarray(x * factor(layer, name))
+
+
+def factor(layer: QLayer, name: str) -> float:
+    """The real factor in params NAME_mult, NAME_shift."""
+    return float(arith.factor(layer.params[f"{name}_mult"], layer.params[f"{name}_shift"]))
+
+
+def centred(x: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """x minus its zero point: int64 of integers, float64 of real numbers."""
+    return x.astype(np.int64 if x.dtype.kind == "i" else np.float64) - spec.quantization.zero_point
+
+
+def widened(x: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """x minus its zero point, times 2^20: what add and concatenate rescale."""
+    return centred(x, spec) * (1 << arith.ADD_LEFT_SHIFT)
 
 
 def add_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, Any]:

@@ -4,8 +4,9 @@ output_shift, activation (min, max); rescaling as TensorFlow Lite's int8 referen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
 from pipeline.network import arith, calls, rescale
@@ -16,13 +17,22 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
 
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
-    p = layer.params
+    return rescale.clamped(layer, values(layer, specs, inputs, True))
+
+
+def values(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], rounded: bool) -> NDArray[Any]:
     first, second = (
-        arith.requantize(rescale.centred(x, spec) << arith.ADD_LEFT_SHIFT, p[f"input{i}_mult"], p[f"input{i}_shift"])
+        rescale.rescaled(rescale.widened(x, spec), layer, f"input{i}", rounded)
         for i, (x, spec) in enumerate(zip(inputs, specs, strict=True), 1)
     )
-    q = arith.requantize(first + second, p["output_mult"], p["output_shift"]) + layer.output.quantization.zero_point
-    return arith.clamp(q, *p["activation"]).astype(np.int8)
+    return rescale.rescaled(first + second, layer, "output", rounded) + layer.output.quantization.zero_point
+
+
+def gradient(
+    layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], upstream: NDArray[Any]
+) -> list[NDArray[Any]]:
+    wide = upstream * (rescale.factor(layer, "output") * (1 << arith.ADD_LEFT_SHIFT))
+    return [wide * rescale.factor(layer, name) for name in ("input1", "input2")]
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

@@ -6,8 +6,10 @@ params: input1_mult, input1_shift, input2_mult, input2_shift, activation (min, m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
 from pipeline.network import arith, calls, rescale
@@ -18,13 +20,23 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
 
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
-    p = layer.params
+    return rescale.clamped(layer, values(layer, specs, inputs, True))
+
+
+def values(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], rounded: bool) -> NDArray[Any]:
     parts = [
-        arith.requantize(rescale.centred(x, spec) << arith.ADD_LEFT_SHIFT, p[f"input{i}_mult"], p[f"input{i}_shift"])
+        rescale.rescaled(rescale.widened(x, spec), layer, f"input{i}", rounded)
         for i, (x, spec) in enumerate(zip(inputs, specs, strict=True), 1)
     ]
-    q = np.concatenate(parts, axis=-1) + layer.output.quantization.zero_point
-    return arith.clamp(q, *p["activation"]).astype(np.int8)
+    return np.asarray(np.concatenate(parts, axis=-1) + layer.output.quantization.zero_point)
+
+
+def gradient(
+    layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], upstream: NDArray[Any]
+) -> list[NDArray[Any]]:
+    wide = upstream * (1 << arith.ADD_LEFT_SHIFT)
+    parts = np.split(wide, [specs[0].shape[-1]], axis=-1)
+    return [part * rescale.factor(layer, f"input{i}") for i, part in enumerate(parts, 1)]
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

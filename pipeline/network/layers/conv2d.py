@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, geometry, packing, rescale
@@ -16,12 +18,26 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
 
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    return rescale.clamped(layer, values(layer, specs, inputs, True))
+
+
+def values(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], rounded: bool) -> NDArray[Any]:
     assert layer.weights is not None
     _, kh, kw, _ = layer.weights.shape
     view = geometry.windows(layer, rescale.centred(inputs[0], specs[0]), (kh, kw), 0)
     # float64 sums of integers below 2^53 are exact, and BLAS is fast
     acc = np.einsum("nhwcyx,oyxc->nhwo", view.astype(np.float64), layer.weights.astype(np.float64), optimize=True)
-    return rescale.finish(layer, np.rint(acc).astype(np.int64))
+    return rescale.requantized(layer, acc, rounded)
+
+
+def gradient(
+    layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], upstream: NDArray[Any]
+) -> list[NDArray[Any]]:
+    assert layer.weights is not None
+    _, kh, kw, _ = layer.weights.shape
+    sums = rescale.gain(layer) * upstream
+    taps = np.einsum("nhwo,oyxc->nhwcyx", sums, layer.weights.astype(np.float64), optimize=True)
+    return [geometry.scattered(layer, taps, inputs[0].shape, (kh, kw))]
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

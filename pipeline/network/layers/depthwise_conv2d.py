@@ -6,8 +6,10 @@ params: stride, padding (top, left), activation (min, max).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, geometry, packing, rescale
@@ -19,12 +21,28 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
 
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    return rescale.clamped(layer, values(layer, specs, inputs, True))
+
+
+def values(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], rounded: bool) -> NDArray[Any]:
     assert layer.weights is not None
     kh, kw, oc = layer.weights.shape
     x = np.repeat(rescale.centred(inputs[0], specs[0]), oc // specs[0].shape[2], axis=3)
     view = geometry.windows(layer, x, (kh, kw), 0)
     acc = np.einsum("nhwoyx,yxo->nhwo", view, layer.weights.astype(np.int64))
-    return rescale.finish(layer, acc)
+    return rescale.requantized(layer, acc, rounded)
+
+
+def gradient(
+    layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], upstream: NDArray[Any]
+) -> list[NDArray[Any]]:
+    assert layer.weights is not None
+    kh, kw, oc = layer.weights.shape
+    n, h, w, channels = inputs[0].shape
+    sums = rescale.gain(layer) * upstream
+    taps = np.einsum("nhwo,yxo->nhwoyx", sums, layer.weights.astype(np.float64))
+    repeated = geometry.scattered(layer, taps, (n, h, w, oc), (kh, kw))
+    return [repeated.reshape(n, h, w, channels, -1).sum(axis=4)]
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

@@ -1,0 +1,54 @@
+"""Networks for tests of whole-network computations: every layer kind, and the zoo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.core import store
+from pipeline.core.nouns import QModel
+from pipeline.stages import lower
+from pipeline.workflow import zoo
+from tests.support import tiny
+
+
+def stored(name: str) -> QModel:
+    """A network of the zoo."""
+    return store.load(zoo.FOLDER / name, QModel)
+
+
+def every_kind(seed: int) -> QModel:
+    """A random network with every layer kind, 4 logits out: odd sizes, strides beyond kernels, padded pooling of both
+    kinds, depthwise with a multiplier, a tensor read three times, and one added to itself."""
+    random = np.random.default_rng(seed)
+    b = tiny.Builder((int(random.integers(7, 12)), int(random.integers(7, 12)), 3), seed)
+    bits = [int(random.choice([2, 3, 4, 8])) for _ in range(5)]
+    stem = b.activation(b.norm(b.weighted("stem", "conv2d", "input", (3, 2, 3, 5), bits[0], (2, 1)), 5))
+    both = b.activation(b.add("both", "add", [stem, stem]))
+    deep = b.activation(b.weighted("deep", "depthwise_conv2d", both, (2, 3, 5, 2), bits[1]), tiny.LINEAR)
+    side = b.activation(b.weighted("side", "conv2d", stem, (1, 1, 5, 9), bits[2]))
+    joined = b.activation(b.add("joined", "concatenate", [deep, side]))
+    most = b.add("most", "max_pool2d", [joined], {"pool": (3, 2), "strides": (2, 2), "padding": "same"})
+    mean = b.add("mean", "average_pool2d", [most], {"pool": (3, 3), "strides": (2, 1), "padding": "same"})
+    far = b.activation(b.weighted("far", "conv2d", mean, (1, 1, 19, 6), bits[3], (2, 2)))
+    flat = b.add("flat", "flatten", [far])
+    rows, columns = _positions(b.input.shape)
+    b.weighted("logits", "dense", flat, (rows * columns * 6, 4), bits[4])
+    return lower.lower(b.model("every kind"))
+
+
+def unclamped(model: QModel) -> QModel:
+    """The network with clamps that never act in real arithmetic."""
+    wide = (-(1 << 40), 1 << 40)
+    layers = tuple(
+        replace(layer, params={**layer.params, "activation": wide}) if "activation" in layer.params else layer
+        for layer in model.layers
+    )
+    return replace(model, layers=layers)
+
+
+def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the map that `every_kind` flattens."""
+    up = lambda size, *strides: size if not strides else up(-(-size // strides[0]), *strides[1:])  # noqa: E731
+    return up(shape[0], 2, 2, 2, 2), up(shape[1], 1, 2, 1, 2)

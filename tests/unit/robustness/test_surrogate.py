@@ -1,0 +1,98 @@
+"""The surrogate answers as the device does, and its gradients are those of the specification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import ConfigError
+from pipeline.network import twin
+from pipeline.robustness import straight_through
+from pipeline.robustness.losses import CrossEntropy
+from pipeline.robustness.oracle import GradientOracle, TwinOracle
+from pipeline.robustness.surrogate import Surrogate
+from pipeline.workflow import zoo
+from tests.support import networks, tiny
+
+SEEDS = range(8)
+
+
+def samples(model, n):
+    """Noise, and the two corners of the lattice."""
+    x = tiny.samples(model, n + 2)
+    x[n], x[n + 1] = -128, 127
+    return x
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_all_logits_of_every_zoo_network_are_the_twins(name):
+    model = networks.stored(name)
+    x = samples(model, 14)
+    assert np.array_equal(Surrogate(model).logits(x), twin.run(model, x))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_all_logits_of_random_networks_are_the_twins(seed):
+    model = networks.every_kind(seed)
+    x = samples(model, 70)
+    assert np.array_equal(Surrogate(model).logits(x), twin.run(model, x))
+    assert np.array_equal(TwinOracle(model).logits(x), twin.run(model, x))
+
+
+@pytest.mark.parametrize("variant", straight_through.VARIANTS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gradients_are_those_of_the_specification(seed, variant):
+    model = networks.every_kind(seed)
+    check(model, samples(model, 70), variant)
+
+
+@pytest.mark.parametrize("name", ["cifar10_resnet8_at", "kws_dscnn", "digits_stq_jr"])
+def test_gradients_of_zoo_networks_are_those_of_the_specification(name):
+    model = networks.stored(name)
+    check(model, samples(model, 3), "clip")
+
+
+def check(model, x, variant):
+    """Up to the rounding of float32, relative to the largest element of a sample."""
+    y = np.arange(len(x)) % len(model.classes)
+    loss = CrossEntropy()
+    found = Surrogate(model, variant).gradient(x, y, loss)
+    tape = straight_through.forward(model, x, variant)
+    value, slope = loss(tape.logits.astype(np.float32), y)
+    wanted = straight_through.backward(model, tape, slope, variant)
+    assert np.array_equal(found.answers, twin.run(model, x).reshape(len(x), -1))
+    assert np.allclose(found.logits, tape.logits, rtol=1e-4, atol=1e-4)
+    assert np.allclose(found.value, value, rtol=1e-3, atol=1e-3)
+    size = np.abs(wanted).reshape(len(x), -1).max(axis=1).reshape(-1, *[1] * (x.ndim - 1))
+    assert (np.abs(found.gradient - wanted) <= 1e-4 * size + 1e-12).all()
+    assert found.gradient.dtype == found.logits.dtype == np.float32
+
+
+def test_the_loss_is_asked_once_with_all_samples():
+    """A loss may know more about each sample than its label."""
+    model = networks.every_kind(0)
+    asked = []
+
+    def loss(logits, y):
+        asked.append(len(y))
+        return CrossEntropy()(logits, y)
+
+    Surrogate(model).gradient(samples(model, 150), np.zeros(152, np.int64), loss)
+    assert asked == [152]
+
+
+def test_an_oracle_says_what_it_answers():
+    model = networks.every_kind(0)
+    oracle: GradientOracle = Surrogate(model)
+    assert (oracle.input, oracle.classes) == (model.input, 4)
+    assert oracle.logit_scale == TwinOracle(model).logit_scale == model.output.quantization.scale
+
+
+def test_no_samples_no_answers():
+    model = networks.every_kind(0)
+    assert Surrogate(model).logits(tiny.samples(model, 0)).shape == (0, 4)
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ConfigError, match="variant"):
+        Surrogate(networks.every_kind(0), "sharp")  # type: ignore[arg-type]
