@@ -71,7 +71,7 @@ def forward(model: QModel, x: NDArray[Any], variant: Variant = "clip") -> Tape:
         values.append(found)
         tensors.append(np.clip(found, *layer.params["activation"]) if "activation" in layer.params else found)
     last, output = model.layers[-1], model.output.quantization
-    smooth = _values(model, last, tensors, False).reshape(len(x), -1)
+    smooth = _values(model, last, tensors, False).reshape(len(x), model.output.size_bytes)
     return Tape(tuple(tensors), tuple(values), np.asarray((smooth - output.zero_point) * output.scale))
 
 

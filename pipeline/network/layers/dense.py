@@ -23,7 +23,7 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 
 def values(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], rounded: bool) -> NDArray[Any]:
     assert layer.weights is not None
-    x = rescale.centred(inputs[0], specs[0]).reshape(len(inputs[0]), -1)
+    x = rescale.centred(inputs[0], specs[0]).reshape(len(inputs[0]), layer.weights.shape[1])
     return rescale.requantized(layer, x @ layer.weights.T.astype(np.int64), rounded)
 
 
