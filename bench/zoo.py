@@ -86,13 +86,11 @@ def write(card: zoo.Card, qmodel: QModel) -> None:
     metrics = {key: qmodel.metrics[key] for key in KEPT if key in qmodel.metrics}
     stored = QModel(card.name, qmodel.input, qmodel.classes, qmodel.layers, metrics)
 
-    def make(folder: Path) -> QModel:
-        content = card.model_copy(update={"digest": stored.digest})
-        (folder / zoo.CARD).write_text(content.model_dump_json(indent=1) + "\n")
-        (folder / "README.md").write_text(zoo.page(content))
-        return stored
-
-    store.create(zoo.shelf() / card.name, stored.digest, make)
+    folder = zoo.shelf() / card.name
+    store.save(folder, stored, stored.digest)
+    content = card.model_copy(update={"digest": stored.digest})
+    store.write_text(folder / zoo.CARD, content.model_dump_json(indent=1) + "\n")
+    store.write_text(folder / "README.md", zoo.page(content))
 
 
 def main() -> None:

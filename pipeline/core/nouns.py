@@ -1,25 +1,35 @@
 """The frozen values that cross stage boundaries: Dataset, QModel, Sources, Image, Trace, and what they are made of.
 
 `Job` and `Board`, the two nouns a person writes, live in job.py and board.py with their validation.
-Nothing here imports beyond the standard library and NumPy.
+Nothing here imports beyond the standard library and NumPy. The annotations are promises that `store` checks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.digest import digest_of
+from pipeline.core.names import Label, Name, RelativePath
 
 Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
 
 
+def integers(value: Any) -> Any:
+    """The value. TypeError unless it is an int or a tuple of ints."""
+    if not all(type(number) is int for number in (value if isinstance(value, tuple) else (value,))):
+        raise TypeError(f"{value!r:.80} must be a whole number or some")
+    return value
+
+
+Integers = Annotated[Any, integers]
+"""An int or a tuple of ints."""
 Progress = Callable[[str, int, int, str], None]
 """progress(what, done, total, info): library code reports, only the command line draws. `what` names one bar."""
 
@@ -94,11 +104,11 @@ class Dataset:
     keras_logits: float32 (n, classes) answers of the trained float model to the test split, where known.
     """
 
-    name: str
+    name: Name
     input: TensorSpec
-    classes: tuple[str, ...]
-    splits: Mapping[str, Split]
-    augment: str = "none"
+    classes: tuple[Label, ...]
+    splits: Mapping[Name, Split]
+    augment: Name = "none"
     parent: str = ""
     attack: AttackInfo | None = None
     keras_logits: FloatArray | None = field(default=None, metadata={"digest": False})
@@ -118,10 +128,10 @@ class AttackInfo:
     """What made an adversarial Dataset. eps is in real input units, eps_lsb = floor(eps / input scale) in lattice
     steps: the largest change of any element as the device sees it. `params`: the attack's own settings."""
 
-    name: str
-    norm: str
+    name: Name
+    norm: Name
     eps: float
-    eps_label: str
+    eps_label: Label
     eps_lsb: int
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -138,9 +148,9 @@ class TrainedLayer:
     strides, padding. global_average_pool2d, global_max_pool2d, flatten, add, concatenate: nothing.
     """
 
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
+    name: Label
+    kind: Name
+    inputs: tuple[Label, ...]
     config: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -151,9 +161,9 @@ class TrainedModel:
     the input is called "input". ranges: (min, max) of every layer's output on the calibration samples.
     history: one mapping per epoch (epoch, loss, accuracy, validation_accuracy, ...)."""
 
-    name: str
+    name: Name
     input: TensorSpec
-    classes: tuple[str, ...]
+    classes: tuple[Label, ...]
     layers: tuple[TrainedLayer, ...]
     ranges: Mapping[str, tuple[float, float]]
     history: tuple[Mapping[str, float], ...] = ()
@@ -171,17 +181,17 @@ class QLayer:
     keras_name: the last trained layer this one stands for ("" if none), for the Keras/twin comparison.
     """
 
-    name: str
-    kind: str
+    name: Label
+    kind: Name
     inputs: tuple[int, ...]
     output: TensorSpec
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[Name, Integers] = field(default_factory=dict)
     weights: Int8Array | None = None
     weight_bits: int = 8
     bias: Int32Array | None = None
     multiplier: Int32Array | None = None
     shift: Int8Array | None = None
-    keras_name: str = ""
+    keras_name: Label = ""
 
 
 @dataclass(frozen=True)
@@ -191,9 +201,9 @@ class QModel:
     metrics: free-form numbers recorded with the model (accuracy, epochs, ...), not part of the digest.
     """
 
-    name: str
+    name: Name
     input: TensorSpec
-    classes: tuple[str, ...]
+    classes: tuple[Label, ...]
     layers: tuple[QLayer, ...]
     metrics: Mapping[str, Any] = field(default_factory=dict, metadata={"digest": False})
 
@@ -267,9 +277,9 @@ class KernelCall:
 class LayerCode:
     """What one layer of a network became in a firmware project."""
 
-    name: str
+    name: Label
     """Of the QLayer."""
-    kernel: str | None
+    kernel: Label | None
     """C function that computes it; None for a layer that only renames its input."""
     weights_bytes: int
     """Of its packed weights in flash."""
@@ -281,11 +291,11 @@ class LayerCode:
 class Sources:
     """A rendered firmware project."""
 
-    files: Mapping[str, str]
+    files: Mapping[RelativePath, str]
     """Text by relative POSIX path."""
     digest: str
     """32 hexadecimal digits over every file but the one that carries it; the device answers it in HELLO."""
-    board: str
+    board: Name
     """Name of the board it is for."""
     qmodel_digest: str
     """Digest of the network in it."""
@@ -304,15 +314,15 @@ class Sources:
 class Image:
     """A built firmware; its files lie beside meta.json."""
 
-    elf: str
+    elf: Name
     """File name of the ELF file."""
     digest: str
     """Digest of the Sources it was built from."""
-    board: str
+    board: Name
     """Name of the board it is for."""
-    compiler: str
+    compiler: Label
     """First line of the compiler's --version, or Arduino's core."""
-    flags: tuple[str, ...]
+    flags: tuple[Label, ...]
     """Compiler flags of the application; none where Arduino's tool chose them."""
     flash_bytes: int
     """What is written to flash, gaps and initial values included."""
@@ -338,11 +348,11 @@ class Image:
 class DeviceInfo:
     """What a device says of itself in HELLO."""
 
-    board: str
+    board: Name
     digest: str
     protocol: int
     tick_hz: int
-    tick_unit: str
+    tick_unit: Name
     arena_bytes: int
     input_bytes: int
     output_bytes: int
@@ -363,7 +373,7 @@ class DatasetTrace:
     (n, layers); twin_logits: what the twin says to the same samples; dataset: its digest; label: Dataset.label;
     index: official sample indices; mismatches: samples whose logits differ from the twin's."""
 
-    label: str
+    label: Label
     dataset: str
     index: NDArray[np.int64]
     y: NDArray[np.int64]

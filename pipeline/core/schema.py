@@ -1,8 +1,10 @@
-"""Strict TOML -> frozen pydantic models. Every mistake is one ConfigError line: file, key, value, what is allowed."""
+"""Strict TOML or JSON -> frozen pydantic models. A mistake is one ConfigError line: file, key, value, what may be."""
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,15 +23,45 @@ class Strict(BaseModel):
 Model = TypeVar("Model", bound=Strict)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The table in the file. ConfigError when it cannot be read or is no TOML."""
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, without the byte order mark some editors put first. ConfigError when it cannot be read
+    or is of another encoding."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+        raise ConfigError(f"{path}: is UTF-16", "save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})", "save it as UTF-8") from error
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """The value in a JSON text. ConfigError when it is no JSON."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid JSON: nested too deeply") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON: {_brief(error)}") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in the file. ConfigError when it cannot be read or is no TOML."""
+    text = read_text(path)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {_brief(error)}") from error
+
+
+def _brief(error: ValueError) -> str:
+    """What is wrong, without advice to programmers: Python's about numbers of thousands of digits ends with some."""
+    return str(error).partition("; use sys.")[0]
 
 
 def validate(model: type[Model], data: dict[str, Any], place: str) -> Model:

@@ -1,29 +1,38 @@
-"""Noun <-> folder. A stored noun is a folder with meta.json (what, format, key, digest, plain values), arrays.npz and
-any files of its own. Folders appear whole or not at all: written beside their place, then moved into it.
+"""Noun <-> folder. A stored noun is a folder with meta.json (what, format, key, plain values), arrays.npz and any files
+of its own. Folders appear whole or not at all: written beside their place, then moved into it.
 
 `key` is the digest of everything the noun was made from; a stage whose folder carries the key it would write is
-skipped.
+skipped. meta.json carries the SHA-256 digests of itself and of every other file: whatever changed since is found before
+it is read. What is read is hostile all the same, as whoever changes it can write digests too: every value is checked
+against the annotation of its field.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
 import types
 import typing
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.core import schema
 from pipeline.core.errors import ConfigError
 
-FORMAT = 1
+FORMAT = 2
+META, ARRAYS = "meta.json", "arrays.npz"
+REPAIR = "restore it from a copy, or delete the folder and run again"
+"""What to do about a damaged folder that this program wrote."""
+FOREIGN = "name a folder that tritmcu stored"
 T = TypeVar("T")
 
 
@@ -33,24 +42,35 @@ def save(folder: Path, value: Any, key: str) -> None:
 
 
 def create(folder: Path, key: str, make: Callable[[Path], T]) -> T:
-    """What make(path) returns, a dataclass, stored; `path` is the unfinished folder, for files of its own."""
+    """What make(path) returns, a dataclass, stored; `path` is the unfinished folder, for files of its own.
+
+    ConfigError: `folder` is somebody else's. TypeError, ValueError: a field holds what its annotation does not allow.
+    """
     made: list[T] = []
 
     def write(path: Path) -> None:
         value = make(path)
         made.append(value)
         arrays: dict[str, Any] = {}
-        meta = {"noun": type(value).__name__, "format": FORMAT, "key": key, "value": _encode(value, "", arrays)}
+        encoded = _encode(value, "", arrays)
+        _decode(type(value), encoded, arrays, type(value).__name__)  # nothing is stored that could not be loaded
         if arrays:
-            np.savez_compressed(path / "arrays.npz", **arrays)
-        (path / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n")
+            np.savez_compressed(path / ARRAYS, **arrays)
+        meta = {"noun": type(value).__name__, "format": FORMAT, "key": key, "value": encoded, "files": _files(path)}
+        (path / META).write_text(_sealed(meta), encoding="utf-8")
 
     write_folder(folder, write)
     return made[0]
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fills a fresh folder with write(path) and moves it to `folder`, replacing what was there."""
+    """Fills a fresh folder with write(path) and moves it to `folder`, replacing what this program stored there; a link
+    stays one. ConfigError: what is there was not stored by this program."""
+    folder = folder.resolve()
+    if folder.exists() and not (folder.is_dir() and ((folder / META).is_file() or not any(folder.iterdir()))):
+        raise ConfigError(
+            f"{folder}: exists and was not stored by tritmcu", "move it away, or choose another place with --run-dir"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -64,29 +84,35 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file in UTF-8, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text)
-    fresh.replace(path)
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """meta.json of a stored noun. ConfigError when the folder is missing, foreign, damaged or of another format."""
-    path = folder / "meta.json"
+    path = folder / META
+    if folder.is_file():
+        raise ConfigError(f"{folder}: a file, not a folder that tritmcu stored")
+    if not path.exists():
+        raise ConfigError(f"{folder}: nothing stored here (no {META})")
+    text = schema.read_text(path)
     try:
-        meta = json.loads(path.read_text())
+        meta = schema.parse_json(text, path)
         noun, form = meta["noun"], meta["format"]
-    except FileNotFoundError as error:
-        raise ConfigError(f"{folder}: nothing stored here (no meta.json)") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: damaged or not written by tritmcu ({error})", "delete the folder and run again"
-        ) from error
+        if not (noun.isidentifier() and type(form) is int):
+            raise TypeError("no noun and format")
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: not written by tritmcu, or damaged ({error})", FOREIGN) from error
     if form != FORMAT:
-        raise ConfigError(
-            f"{path}: {noun} in format {form}, this version reads {FORMAT}", "delete the folder and run again"
-        )
+        raise ConfigError(f"{path}: {noun} in format {form}, this version reads {FORMAT}", REPAIR)
+    if text != _sealed({key: value for key, value in meta.items() if key != "digest"}):
+        raise ConfigError(f"{path}: damaged, it is not what its digest says", REPAIR)
     return dict(meta)
 
 
@@ -94,7 +120,7 @@ def key_of(folder: Path) -> str:
     """Key of the noun stored in the folder; "" when there is none that can be read."""
     try:
         return str(read_meta(folder)["key"])
-    except ConfigError:
+    except (ConfigError, KeyError):
         return ""
 
 
@@ -104,15 +130,39 @@ def load(folder: Path, noun: type[T]) -> T:
     if meta["noun"] != noun.__name__:
         raise ConfigError(f"{folder}: holds a {meta['noun']}, a {noun.__name__} is needed here")
     try:
-        path = folder / "arrays.npz"
-        if path.exists():
-            with np.load(path, allow_pickle=False) as archive:
-                arrays: Mapping[str, Any] = {name: archive[name] for name in archive.files}
-        else:
-            arrays = {}
-        return typing.cast(T, _decode(noun, meta["value"], arrays))
-    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{folder}: damaged {noun.__name__} ({error})", "delete the folder and run again") from error
+        if _files(folder, meta["files"]) != meta["files"]:
+            raise ValueError("a file is not what its digest says")
+        arrays = _read_arrays(folder / ARRAYS) if ARRAYS in meta["files"] else {}
+        return typing.cast(T, _decode(noun, meta["value"], arrays, noun.__name__))
+    # A forged archive or value may raise anything in zipfile, zlib, tokenize or NumPy: the folder is at fault.
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConfigError(f"{folder}: damaged {noun.__name__} ({why})", REPAIR) from error
+
+
+def _sealed(meta: Mapping[str, Any]) -> str:
+    """The text of meta.json: `meta` and its digest."""
+    digest = hashlib.sha256(_json(meta).encode()).hexdigest()
+    return _json({**meta, "digest": digest})
+
+
+def _json(meta: Mapping[str, Any]) -> str:
+    return json.dumps(meta, indent=1, sort_keys=True) + "\n"
+
+
+def _files(folder: Path, only: Mapping[str, str] | None = None) -> dict[str, str]:
+    """SHA-256 digests by path of the files in the folder; with `only` of those, as far as they exist. Its meta.json and
+    nouns stored inside, which carry digests of their own, are left out."""
+    paths = folder.rglob("*") if only is None else (folder / name for name in only)
+    found = {path.relative_to(folder).as_posix(): path for path in paths if path.is_file()}
+    nouns = tuple(name.removesuffix(META) for name in found if name.endswith(f"/{META}"))
+    own = {name: path for name, path in found.items() if name != META and not name.startswith(nouns)}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in own.items()}
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def _encode(value: Any, path: str, arrays: dict[str, Any]) -> Any:
@@ -129,21 +179,62 @@ def _encode(value: Any, path: str, arrays: dict[str, Any]) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _decode(hint: Any, raw: Any, arrays: Mapping[str, Any]) -> Any:
-    if isinstance(raw, dict) and set(raw) == {"array"}:
-        return arrays[raw["array"]]
+def _decode(hint: Any, raw: Any, arrays: Mapping[str, Any], place: str) -> Any:
+    """`raw` as a value of the annotation `hint`. TypeError, ValueError or KeyError when it is none."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        value = _decode(args[0], raw, arrays, place)
+        for check in args[1:]:
+            check(value)
+        return value
     if origin in (typing.Union, types.UnionType):
-        if raw is None:
-            return None
-        return _decode(next(a for a in args if a is not type(None)), raw, arrays)
+        (wanted,) = (a for a in args if a is not types.NoneType)
+        return None if raw is None else _decode(wanted, raw, arrays, place)
+    if origin is np.ndarray or (isinstance(raw, dict) and set(raw) == {"array"}):
+        return _array(hint, raw, arrays, place)
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        return hint(**{k: _decode(hints[k], v, arrays) for k, v in raw.items()})  # type: ignore[operator]
+        return _dataclass(hint, raw, arrays, place)
     if origin is tuple:
+        _require(raw, list, place)
         inner = args[:1] * len(raw) if len(args) == 2 and args[1] is Ellipsis else args
-        return tuple(_decode(h, v, arrays) for h, v in zip(inner, raw, strict=True))
-    if isinstance(raw, dict):
-        inner_hint = args[1] if len(args) == 2 else Any
-        return {k: _decode(inner_hint, v, arrays) for k, v in raw.items()}
-    return tuple(_decode(Any, v, arrays) for v in raw) if isinstance(raw, list) else raw
+        return tuple(_decode(h, v, arrays, f"{place}.{i}") for i, (h, v) in enumerate(zip(inner, raw, strict=True)))
+    if isinstance(raw, dict) and (origin is not None or hint is Any):
+        keys, values = args if len(args) == 2 else (str, Any)
+        return {_decode(keys, k, {}, place): _decode(values, v, arrays, f"{place}.{k}") for k, v in raw.items()}
+    if hint is Any:
+        return tuple(_decode(Any, v, arrays, place) for v in raw) if isinstance(raw, list) else raw
+    _require(raw, hint, place)
+    return raw
+
+
+def _dataclass(hint: Any, raw: Any, arrays: Mapping[str, Any], place: str) -> Any:
+    _require(raw, dict, place)
+    hints = _field_hints(hint)
+    return hint(**{name: _decode(hints[name], value, arrays, f"{place}.{name}") for name, value in raw.items()})
+
+
+@functools.cache
+def _field_hints(noun: type) -> dict[str, Any]:
+    return typing.get_type_hints(noun, include_extras=True)
+
+
+def _array(hint: Any, raw: Any, arrays: Mapping[str, Any], place: str) -> Any:
+    """The array that `raw` names; where the annotation names a type, of that type."""
+    _require(raw, dict, place)
+    array = arrays[raw["array"]]
+    if hint is Any:
+        return array
+    if typing.get_origin(hint) is not np.ndarray:
+        raise TypeError(f"{place} must not be an array")
+    (wanted,) = typing.get_args(typing.get_args(hint)[1])
+    if wanted is not Any and array.dtype != np.dtype(wanted):
+        raise TypeError(f"{place} is {array.dtype}, not {np.dtype(wanted)}")
+    return array
+
+
+def _require(raw: Any, wanted: Any, place: str) -> None:
+    """TypeError unless `raw` is of the plain type; a whole number will do for a float, a truth value for neither."""
+    origin = typing.get_origin(wanted) or wanted
+    allowed = {float: (int, float), Mapping: (dict,)}.get(origin, (origin,))
+    if type(raw) not in allowed:
+        raise TypeError(f"{place} must be {getattr(origin, '__name__', origin)}, not {type(raw).__name__}")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import Dataset, QLayer, QModel, TensorSpec
-from pipeline.network import twin
+from pipeline.core import store
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.nouns import Dataset, QModel, TensorSpec
+from pipeline.network import validity
 
 
 def check_samples(dataset: Dataset) -> None:
@@ -25,28 +26,15 @@ def check_samples(dataset: Dataset) -> None:
 
 
 def check_layers(model: QModel, folder: Path) -> None:
-    """ConfigError unless the layers of a stored network fit together: a kernel in C trusts its sizes."""
-    shapes = [layer.output.shape for layer in model.layers]
-    for layer in model.layers:
-        _check_integers(layer, folder)
+    """ConfigError unless the stored network can be computed: a kernel in C trusts its sizes and numbers."""
     try:
-        computed = twin.specification(model, np.zeros((1, *model.input.shape), np.int8))
-        fits = [output.shape[1:] for output in computed] == shapes
-        why = "" if fits else f"outputs {[output.shape[1:] for output in computed]}, not {shapes}"
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        validity.require(model)
+    except PipelineError:
+        raise
+    # Whatever the NumPy specification makes of numbers it was not written for.
+    except Exception as error:
         why = str(error) or type(error).__name__
-    if why:
-        raise ConfigError(f"{folder}: damaged QModel, its layers do not fit together ({why})", "store it again")
-
-
-def _check_integers(layer: QLayer, folder: Path) -> None:
-    """ConfigError that names an array of another type than a QLayer promises: a table of it would be cut to size."""
-    promised = {"weights": np.int8, "bias": np.int32, "multiplier": np.int32, "shift": np.int8}
-    for name, dtype in promised.items():
-        array = getattr(layer, name)
-        if array is not None and array.dtype != dtype:
-            found = f"{name} of layer {layer.name!r} are {array.dtype}, not {np.dtype(dtype)}"
-            raise ConfigError(f"{folder}: damaged QModel, {found}", "store it again")
+        raise ConfigError(f"{folder}: damaged QModel, its layers do not fit together ({why})", store.REPAIR) from error
 
 
 def check_match(model: QModel, dataset: Dataset) -> None:

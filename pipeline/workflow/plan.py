@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from pipeline.core.nouns import QModel, TrainedModel
 from pipeline.device import runners
 from pipeline.stages import lower
 from pipeline.workflow import checks
+
+_KERAS = 'name it model.keras (.h5: save it so with Keras), and its folder in "initial" of [train] in a job'
+_TFLITE = "in Python: pipeline.core.store.save(FOLDER, pipeline.importers.tflite.import_model(FILE, NAME, CLASSES), '')"
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,32 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
     return RunPlan(model.name, data, board, folder, folder, job, model, firmware=packed, **options)
 
 
+FOREIGN_NETWORKS: Mapping[str, tuple[str, str]] = {
+    ".h5": ("a Keras file", "train from its weights: " + _KERAS),
+    ".hdf5": ("a Keras file", "train from its weights: " + _KERAS),
+    ".keras": ("a Keras file", "train from its weights: " + _KERAS),
+    ".tflite": ("a TensorFlow Lite file", _TFLITE),
+}
+"""What files of other tools are, and what can be done with them, by suffix."""
+
+
 def _load_model(folder: Path) -> QModel:
+    if folder.is_file():
+        what, instead = FOREIGN_NETWORKS.get(folder.suffix.lower(), ("a file", "name the folder of a stored network"))
+        raise ConfigError(f"--model {folder}: is {what}, not the folder of a stored network", instead)
     noun = store.read_meta(folder)["noun"]
     if noun == "QModel":
         model = store.load(folder, QModel)
         checks.check_layers(model, folder)
         return model
     if noun == "TrainedModel":
-        return lower.lower(store.load(folder, TrainedModel))
+        return _lowered(store.load(folder, TrainedModel), folder)
     raise ConfigError(f"{folder}: holds a {noun}", "name the folder of a TrainedModel or a QModel")
+
+
+def _lowered(trained: TrainedModel, folder: Path) -> QModel:
+    try:
+        return lower.lower(trained)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{folder}: damaged TrainedModel, it cannot be lowered ({why})", store.REPAIR) from error

@@ -153,15 +153,6 @@ def test_a_stored_network_whose_layers_do_not_fit_is_refused(tmp_path, change):
         plan_model(tmp_path / "q", "digits", "host", tmp_path)
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("weights", np.float64), ("bias", np.int64), ("shift", np.int32)])
-def test_a_stored_network_with_arrays_of_another_type_is_refused(tmp_path, name, dtype):
-    model = tiny.qmodel()
-    wrong = dataclasses.replace(model.layers[0], **{name: getattr(model.layers[0], name).astype(dtype)})
-    store.save(tmp_path / "q", dataclasses.replace(model, layers=(wrong, *model.layers[1:])), "key")
-    with pytest.raises(ConfigError, match=f"q: damaged QModel, {name} of layer 'stem' are {np.dtype(dtype)}, not int"):
-        plan_model(tmp_path / "q", "digits", "host", tmp_path)
-
-
 def test_reference_kernels_are_rendered_when_asked_for(stored, tmp_path):
     options = {"limit": 5, "words": ""}
     calls = []

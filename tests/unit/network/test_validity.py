@@ -1,0 +1,133 @@
+"""validity: a network with any one wrong number is refused, by the name of the layer, before a kernel sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.core import store
+from pipeline.core.nouns import QModel
+from pipeline.network import validity
+from pipeline.workflow import zoo
+from tests.support import tiny
+
+
+def changed(name: str, **values: Any) -> QModel:
+    """The tiny network, fields of one layer replaced; a function takes the old value."""
+    model = tiny.qmodel()
+    layers = [
+        replace(layer, **{k: v(getattr(layer, k)) if callable(v) else v for k, v in values.items()})
+        if layer.name == name
+        else layer
+        for layer in model.layers
+    ]
+    assert name in {layer.name for layer in layers}
+    return replace(model, layers=tuple(layers))
+
+
+def params(**new: Any) -> Callable[[Any], Any]:
+    return lambda old: {**old, **new}
+
+
+def output(**new: Any) -> Callable[[Any], Any]:
+    return lambda old: replace(old, quantization=replace(old.quantization, **new))
+
+
+def shape(*new: int) -> Callable[[Any], Any]:
+    return lambda old: replace(old, shape=new)
+
+
+def filled(value: int) -> Callable[[Any], Any]:
+    return lambda old: np.full_like(old, value)
+
+
+WRONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "a later tensor": ("stem", {"inputs": (1,)}),
+    "a negative tensor": ("main", {"inputs": (-1,)}),
+    "no tensor": ("main", {"inputs": ()}),
+    "one input for two": ("both", {"inputs": (1,)}),
+    "an unknown kind": ("main", {"kind": "conv3d"}),
+    "a scale of nan": ("stem", {"output": output(scale=float("nan"))}),
+    "an infinite scale": ("stem", {"output": output(scale=float("inf"))}),
+    "a scale of 0": ("stem", {"output": output(scale=0.0)}),
+    "a negative scale": ("stem", {"output": output(scale=-1.0)}),
+    "a zero point above int8": ("stem", {"output": output(zero_point=128)}),
+    "a zero point below int8": ("stem", {"output": output(zero_point=-129)}),
+    "9 bits": ("stem", {"output": output(bits=9)}),
+    "no bits": ("stem", {"output": output(bits=0)}),
+    "an empty output": ("stem", {"output": shape(8, 0, 6)}),
+    "a huge output": ("stem", {"output": shape(1 << 20, 1 << 20, 6)}),
+    "a channel less": ("stem", {"output": shape(8, 8, 5)}),
+    "more rows than there are": ("pooled", {"output": shape(9, 4, 6)}),
+    "another vector": ("flat", {"output": shape(35)}),
+    "a shift of 31": ("stem", {"shift": filled(31)}),
+    "a shift of -32": ("stem", {"shift": filled(-32)}),
+    "a shift out of 32 bits": ("stem", {"shift": filled(30)}),
+    "a negative multiplier": ("stem", {"multiplier": filled(-1)}),
+    "a bias out of 32 bits": ("stem", {"bias": filled(np.iinfo(np.int32).max)}),
+    "a bias for one channel": ("stem", {"bias": lambda old: old[:1]}),
+    "a multiplier more": ("stem", {"multiplier": lambda old: np.append(old, old[:1])}),
+    "no bias": ("stem", {"bias": None}),
+    "no shift": ("stem", {"shift": None}),
+    "no weights": ("stem", {"weights": None}),
+    "weights as floats": ("stem", {"weights": lambda old: old.astype(np.float32)}),
+    "a bias of 64 bits": ("stem", {"bias": lambda old: old.astype(np.int64)}),
+    "one input channel for six": ("main", {"weights": lambda old: old[..., :1]}),
+    "one feature for 36": ("logits", {"weights": lambda old: old[:, :1]}),
+    "a filter less": ("main", {"weights": lambda old: old[:-1]}),
+    "depthwise channels that do not divide": ("dw", {"weights": lambda old: old[..., :4], "output": shape(8, 8, 4)}),
+    "a weight out of its bits": ("main", {"weights": filled(2)}),
+    "5-bit weights": ("main", {"weight_bits": 5}),
+    "a stride of 0": ("pw", {"params": params(stride=(0, 2))}),
+    "a negative stride": ("pw", {"params": params(stride=(-2, 2))}),
+    "a negative padding": ("stem", {"params": params(padding=(-1, 1))}),
+    "a padding of the whole window": ("stem", {"params": params(padding=(3, 1))}),
+    "a huge pool": ("pooled", {"params": params(pool=(1 << 40, 2))}),
+    "a pool of 0": ("pooled", {"params": params(pool=(0, 2))}),
+    "one number for two": ("pooled", {"params": params(pool=2)}),
+    "a clamp the wrong way round": ("stem", {"params": params(activation=(5, 4))}),
+    "a clamp beyond int8": ("stem", {"params": params(activation=(-129, 127))}),
+    "no clamp": ("stem", {"params": lambda old: {k: v for k, v in old.items() if k != "activation"}}),
+    "no multiplier of an add": ("both", {"params": lambda old: {k: v for k, v in old.items() if k != "input1_mult"}}),
+    "a multiplier of an add": ("both", {"params": params(input2_mult=-1)}),
+    "a shift of an add": ("both", {"params": params(output_shift=-32)}),
+    "an input of an add out of 32 bits": ("both", {"params": params(input1_shift=4)}),
+    "a sum of an add out of 32 bits": ("both", {"params": params(output_shift=30)}),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_one_wrong_value_is_refused(what):
+    name, values = WRONG[what]
+    network = changed(name, **values)
+    with pytest.raises(Exception) as caught:  # checks.check_layers makes a ConfigError of whatever it is
+        validity.require(network)
+    assert not isinstance(caught.value, MemoryError)
+
+
+@pytest.mark.parametrize(
+    "what", ["a shift of 31", "a negative multiplier", "a scale of nan", "a zero point above int8"]
+)
+def test_the_layer_and_the_value_are_named(what):
+    name, values = WRONG[what]
+    with pytest.raises(ValueError, match=r"layer 'stem'.*(31|-1|nan|128), it must be"):
+        validity.require(changed(name, **values))
+
+
+def test_the_number_of_classes_is_that_of_the_outputs():
+    with pytest.raises(ValueError, match="10 outputs, 2 classes"):
+        validity.require(replace(tiny.qmodel(), classes=("a", "b")))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lowered_networks_pass(seed):
+    validity.require(tiny.qmodel(seed))
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_networks_of_the_zoo_pass(name):
+    validity.require(store.load(zoo.shelf() / name, QModel))
