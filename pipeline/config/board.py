@@ -38,7 +38,7 @@ class Memory(Strict):
     stack_bytes: Annotated[int, Field(ge=256)] = 2048
 
 
-class Link(Strict):
+class LinkConfig(Strict):
     """How the host talks to the board. rx_buffer_bytes: receive buffer of the firmware, the sender's credit;
     max_payload: largest frame payload; buffers: "sample" where the receive buffer shall hold the whole next sample and
     one more be kept as the base of DELTAs, as far as the RAM allows (pipeline/buffers.py)."""
@@ -79,7 +79,7 @@ class Board(Strict):
     tick: Literal["instructions", "cycles", "us"]
     tick_hz: Annotated[int, Field(ge=0)]
     memory: Memory
-    link: Link
+    link: LinkConfig
     runner: str
     fallback_runners: tuple[str, ...] = ()
     flashing: Flashing = Flashing()

@@ -1,4 +1,5 @@
-"""Requests in flight on a link: sequence numbers, credit, loss and timeouts. What is sent again is session.py's choice.
+"""Requests in flight on a link: sequence numbers, credit, loss, timeouts, and what all of that is counted in. Every
+request names the inbox of its owner, and what becomes of it is put there; what is sent again is the owner's choice.
 
 The device serves requests in order, so an answer also says that every older request, or its answer, was lost. Silence
 is judged by the device's own pace, as TCP does (RFC 6298): mean and deviation of the recent waits for the same kind of
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,13 +59,20 @@ class DeviceFaultError(DeviceError):
 
 @dataclass(eq=False)
 class Request:
-    """A request on the wire. size: its bytes there; tag: the sender's own note."""
+    """A request on the wire."""
 
     name: str
+    """Of its message."""
     seq: int
+    """Its sequence number, 0 to 255."""
     size: int
+    """Its bytes on the wire."""
     sent_s: float
+    """When it was posted, by the channel's clock."""
+    inbox: Inbox
+    """Where what becomes of it is put."""
     tag: Any = None
+    """The owner's own note."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +86,24 @@ class Answer:
     error: str = ""
 
 
+Inbox = deque[Answer]
+"""What became of one owner's requests, in order. An owner who is no longer interested drops it."""
+
+
 class Channel:
     """The requests in flight on one link. credit: most unanswered request bytes the device can hold; silence_s: how
-    long a device may answer nothing before it counts as gone; answers: replies so far, ERROR included."""
+    long a device may answer nothing before it counts as gone; clock: seconds, as time.monotonic counts them."""
 
-    def __init__(self, link: Link, *, silence_s: float) -> None:
+    def __init__(self, link: Link, *, silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.link = link
         self.credit = wire.wire_size(0)
         self.silence_s = silence_s
-        self.retries = 0
-        self.deltas = 0
-        self.answers = 0
+        self.clock = clock
+        self._answers = 0
+        self._retries = 0
+        self._deltas = 0
         self._decoder = wire.Decoder()
         self._in_flight: deque[Request] = deque()
-        self._put_back: list[Answer] = []
         self._outgoing = bytearray()
         self._bytes_sent = 0
         self._bytes_received = 0
@@ -101,18 +113,31 @@ class Channel:
         self._damaged_s: float | None = None
         self._expired: dict[int, Request] = {}
         self._least_margin_s = _CLEAN_LINE_MARGIN_S
-        self._heard_s = self._opened_s = time.monotonic()
+        self._heard_s = self._opened_s = self.clock()
 
     def link_stats(self) -> LinkStats:
         """Counters since the channel was made."""
         return LinkStats(
             bytes_sent=self._bytes_sent,
             bytes_received=self._bytes_received,
-            seconds=time.monotonic() - self._opened_s,
-            retries=self.retries,
-            deltas=self.deltas,
+            seconds=self.clock() - self._opened_s,
+            retries=self._retries,
+            deltas=self._deltas,
             crc_errors=self._decoder.errors,
         )
+
+    @property
+    def answers(self) -> int:
+        """Replies so far, ERROR included."""
+        return self._answers
+
+    def count_retry(self) -> None:
+        """One request, or one sample from some byte on, is sent again."""
+        self._retries += 1
+
+    def count_delta(self) -> None:
+        """One sample has travelled as differences to another."""
+        self._deltas += 1
 
     def has_room(self, payload_bytes: int) -> bool:
         """Whether a request with this payload may be sent now. After a timeout only one is, until it is answered."""
@@ -122,40 +147,46 @@ class Channel:
             return False
         return sum(request.size for request in self._in_flight) + wire.wire_size(payload_bytes) <= self.credit
 
-    def post(self, name: str, tail: bytes = b"", *, tag: Any = None, **values: Any) -> Request:
-        """The request, queued; it leaves with the next `exchange`."""
+    def wait_for_room(self, payload_bytes: int) -> None:
+        """Returns once a request with this payload may be sent."""
+        self._send()
+        while not self.has_room(payload_bytes):
+            self._advance()
+
+    def post(self, name: str, inbox: Inbox, tail: bytes = b"", *, tag: Any = None, **values: Any) -> None:
+        """Queues a request; it leaves with the next `collect`. What becomes of it is put into `inbox`, and after a
+        TIMEOUT perhaps its late answer, too."""
         data = wire.request(name, self._seq, tail, **values)
         if self._misses:
             # Closes whatever half frame the device may still hold.
             data = wire.DELIMITER + data
-        request = Request(name, self._seq, len(data), time.monotonic(), tag)
+        request = Request(name, self._seq, len(data), self.clock(), inbox, tag)
         self._expired.pop(self._seq, None)
         self._seq = (self._seq + 1) & 0xFF
         if not self._in_flight and not self._misses:
             self._heard_s = request.sent_s
         self._in_flight.append(request)
         self._outgoing += data
-        return request
 
-    def exchange(self) -> list[Answer]:
-        """Sends what is queued and returns what became of the requests in flight, in order; waits for at least one
-        outcome. A silent device yields a TIMEOUT for each of them. DeviceError when the link is gone, the device
-        reports a fault, or it has answered nothing for silence_s."""
+    def collect(self, inbox: Inbox) -> list[Answer]:
+        """Sends what is queued and takes out of `inbox` what became of its requests, in order; waits for at least one
+        outcome as long as any request is in flight, whoever posted it. A silent device yields a TIMEOUT for each of
+        them. DeviceError when the link is gone, the device reports a fault, or it has answered nothing for
+        silence_s."""
         self._send()
-        if self._put_back:
-            answers, self._put_back = self._put_back, []
-            return answers
-        while self._in_flight:
-            answers = self._receive(self._deadline_s() - time.monotonic())
-            if answers:
-                return answers
-            if time.monotonic() >= self._deadline_s():
-                return self._time_out()
-        return []
+        while not inbox and self._in_flight:
+            self._advance()
+        answers = list(inbox)
+        inbox.clear()
+        return answers
 
-    def put_back(self, answers: Sequence[Answer]) -> None:
-        """Keeps answers that are somebody else's: the next `exchange` returns them."""
-        self._put_back += answers
+    def _advance(self) -> None:
+        """Waits for bytes, or until the requests in flight count as lost, and puts outcomes where they belong."""
+        answers = self._receive(self._deadline_s() - self.clock())
+        if not answers and self.clock() >= self._deadline_s():
+            answers = self._time_out()
+        for answer in answers:
+            answer.request.inbox.append(answer)
 
     def _send(self) -> None:
         if self._outgoing:
@@ -172,7 +203,7 @@ class Channel:
         if answers:
             self._damaged_s = None
         elif self._decoder.errors > damaged:
-            self._damaged_s = time.monotonic()
+            self._damaged_s = self.clock()
         return answers
 
     def _settle(self, frame: wire.Frame) -> list[Answer]:
@@ -186,16 +217,18 @@ class Channel:
         answer = _parse(request, name, frame) if request else None
         if answer is None:
             return []
-        now_s = time.monotonic()
+        now_s = self.clock()
         if self._expired.pop(frame.seq, None):
-            # Too impatient, or its last bytes came only with the repetition: no measure of the pace.
+            # Too impatient, or its last bytes came only with the repetition: a measure of the pace if none is better.
             self._least_margin_s = min(2 * self._least_margin_s, _CLEAN_LINE_MARGIN_S)
+            if answer.request.name not in self._paces:
+                self._learn_pace(answer.request, now_s)
             lost = []
         else:
             self._learn_pace(answer.request, now_s)
             lost = self._drop_until(answer.request)
         self._heard_s, self._misses = now_s, 0
-        self.answers += 1
+        self._answers += 1
         return [*lost, answer]
 
     def _crash(self, frame: wire.Frame) -> DeviceFaultError:
@@ -240,7 +273,7 @@ class Channel:
         return min(deadline_s, self._heard_s + self.silence_s)
 
     def _time_out(self) -> list[Answer]:
-        if time.monotonic() - self._heard_s >= self.silence_s:
+        if self.clock() - self._heard_s >= self.silence_s:
             message = f"{self.link.name}: no answer to {self._in_flight[0].name} for {self.silence_s:g} s"
             raise DeviceError(message, "reset the board; if that does not help, flash it again")
         self._misses += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +18,15 @@ from pipeline.core import registry
 from pipeline.core.errors import DeviceError
 from pipeline.core.nouns import DeviceInfo, Int8Array, LinkStats
 from pipeline.device import runners
-from pipeline.device.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError, Request
+from pipeline.device.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError, Inbox
 from pipeline.device.links import Link
-from pipeline.device.transfer import Uploader
+from pipeline.device.transfer import RESTARTS_HINT, NoResultError, Uploader
 from pipeline.protocol import wire
 
 __all__ = [
     "DeviceFaultError",
     "IdentityError",
+    "NoResultError",
     "RefusedError",
     "Result",
     "Session",
@@ -36,8 +37,13 @@ __all__ = [
 
 HELLO_TIMEOUT_S = 10.0
 SILENCE_S = 30.0
+SAMPLE_S = 300.0
+"""Within this time a sample gives its result, however often it is sent."""
+MOST_RERUNS = 20
+"""Times a sample is run again because its output, fetched in pieces, was not there to the end."""
 _FIXED_REPLY_BYTES = 8
 """Fixed fields of a RUN or TENSOR reply."""
+WRONG_FIRMWARE = "flash the board with the firmware this version builds"
 
 
 class IdentityError(DeviceError):
@@ -70,12 +76,30 @@ class _Counters(NamedTuple):
     answers: int
 
 
+class _MalformedError(DeviceError):
+    """A reply says what it cannot say."""
+
+    def __init__(self, link: Link, message: str) -> None:
+        super().__init__(f"{link.name}: {message}", WRONG_FIRMWARE)
+
+
 class Session:
     """One device on an open link. `hello` comes first. The counters are those of `link_stats`."""
 
-    def __init__(self, link: Link, *, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        silence_s: float = SILENCE_S,
+        sample_s: float = SAMPLE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """silence_s: how long the device may answer nothing; sample_s: how long a sample may take to give its result;
+        clock: what both are measured by, seconds."""
         self.link = link
-        self._channel = Channel(link, silence_s=silence_s)
+        self._sample_s = sample_s
+        self._clock = clock
+        self._channel = Channel(link, silence_s=silence_s, clock=clock)
         self._info: DeviceInfo | None = None
         self._uploader: Uploader | None = None
         self._last: _Counters | None = None
@@ -94,27 +118,26 @@ class Session:
     def hello(self, timeout_s: float = HELLO_TIMEOUT_S) -> DeviceInfo:
         """The device's identity. HELLO is repeated until it is answered: bytes that reach a device before its UART is
         enabled are lost. DeviceError when nothing, or nothing of this protocol, answers within timeout_s."""
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s, inbox = self._clock() + timeout_s, Inbox()
         while True:
-            self._channel.post("HELLO", protocol=wire.PROTOCOL)
-            answered = [a for a in self._channel.exchange() if not a.error and a.request.name == "HELLO"]
+            self._channel.post("HELLO", inbox, protocol=wire.PROTOCOL)
+            answered = [answer for answer in self._channel.collect(inbox) if not answer.error]
             if answered:
                 return self._introduce(answered[-1].fields)
-            if time.monotonic() > deadline_s:
+            if self._clock() > deadline_s:
                 raise self._no_hello(timeout_s)
 
     def _introduce(self, fields: Mapping[str, Any]) -> DeviceInfo:
         if fields["protocol"] != wire.PROTOCOL:
             message = f"{self.link.name}: speaks protocol {fields['protocol']}, this program {wire.PROTOCOL}"
-            raise DeviceError(message, "flash the board with the firmware this version builds")
-        unit = fields["tick_unit"]
-        named = {
-            "digest": fields["digest"].hex(),
-            "tick_unit": wire.TICK_UNITS[unit] if unit < len(wire.TICK_UNITS) else f"unit {unit}",
-        }
+            raise DeviceError(message, WRONG_FIRMWARE)
+        for name, is_right in _plausible(fields).items():
+            if not is_right:
+                raise _MalformedError(self.link, f"HELLO names {fields[name]!r} as {name}")
+        named = {"digest": fields["digest"].hex(), "tick_unit": wire.TICK_UNITS[fields["tick_unit"]]}
         self._info = info = DeviceInfo(**{**fields, **named})
         self._channel.credit = info.rx_buffer_bytes
-        self._uploader = Uploader(self._channel, self._largest_piece(info), info.base_bytes)
+        self._uploader = Uploader(self._channel, self._largest_piece(info), info.base_bytes, sample_s=self._sample_s)
         return info
 
     def _largest_piece(self, info: DeviceInfo) -> int:
@@ -139,26 +162,16 @@ class Session:
         return DeviceError(f"{self.link.name}: no answer to HELLO within {timeout_s:g} s; {heard}", "tritmcu flash")
 
     def call(self, name: str, tail: bytes = b"", **values: Any) -> tuple[Mapping[str, Any], bytes]:
-        """(fields, tail) of the reply to one request, repeated until it is answered. RefusedError on an ERROR."""
-        payload_bytes = wire.fixed_bytes(name) + len(tail)
-        others: list[Answer] = []
+        """(fields, tail) of the reply to one request, repeated until it is answered; the answer to any repetition will
+        do, however late it is. RefusedError on an ERROR."""
+        inbox = Inbox()
         while True:
-            while not self._channel.has_room(payload_bytes):
-                others += self._channel.exchange()
-            answer = self._answer_to(self._channel.post(name, tail, **values), others)
-            if answer.error not in (LOST, TIMEOUT):
-                self._channel.put_back(others)
-                return self._accepted(answer)
-            self._channel.retries += 1
-
-    def _answer_to(self, request: Request, others: list[Answer]) -> Answer:
-        """The request's answer; those to requests of a run under way are added to `others`."""
-        while True:
-            answers = self._channel.exchange()
-            others += [answer for answer in answers if answer.request is not request]
-            for answer in answers:
-                if answer.request is request:
-                    return answer
+            self._channel.wait_for_room(wire.fixed_bytes(name) + len(tail))
+            self._channel.post(name, inbox, tail, **values)
+            answered = [answer for answer in self._channel.collect(inbox) if answer.error not in (LOST, TIMEOUT)]
+            if answered:
+                return self._accepted(answered[0])
+            self._channel.count_retry()
 
     def _accepted(self, answer: Answer) -> tuple[Mapping[str, Any], bytes]:
         if answer.error:
@@ -170,12 +183,18 @@ class Session:
 
     def echo(self, data: bytes) -> bytes:
         """The same bytes, from the device. At most max_payload of them."""
-        return self.call("ECHO", data)[1]
+        echoed = self.call("ECHO", data)[1]
+        if echoed != data:
+            raise _MalformedError(self.link, f"ECHO of {len(data)} bytes came back as {len(echoed)} others")
+        return echoed
 
     def stats(self) -> dict[str, int]:
         """The device's own measurements since reset: the fields of STATS. `link_stats` counts from one call to the
         next, and a restart in between."""
         fields = dict(self.call("STATS")[0])
+        if fields["canaries_ok"] > 1 or fields["arena_touched"] > self.info.arena_bytes:
+            told = f"{fields['arena_touched']} of {self.info.arena_bytes} arena bytes touched"
+            raise _MalformedError(self.link, f"STATS with canaries_ok {fields['canaries_ok']}, {told}")
         self._compare(fields["frames"], fields["crc_errors"])
         return fields
 
@@ -184,15 +203,16 @@ class Session:
         frames than it has answered since the last time."""
         answers, last = self._channel.answers, self._last
         if last is not None:
-            restarted = frames < last.frames + answers - last.answers
+            restarted = frames < last.frames + answers - last.answers or crc_errors < last.crc_errors
             self._resets += restarted
             self._device_crc_errors += crc_errors - (0 if restarted else last.crc_errors)
         self._last = _Counters(frames, crc_errors, answers)
 
     def reset(self) -> None:
         """Restarts the device; `hello` comes next. Whether its answer arrives before it restarts is its own affair."""
-        self._channel.post("RESET")
-        self._channel.exchange()
+        inbox = Inbox()
+        self._channel.post("RESET", inbox)
+        self._channel.collect(inbox)
         self._info = self._last = None
 
     def tensor(self, layer: int, size_bytes: int) -> Int8Array:
@@ -205,8 +225,14 @@ class Session:
         while (offset := start + len(data)) < end:
             length = min(end - offset, most)
             fields, tail = self.call("TENSOR", layer=layer, length=length, offset=offset)
-            if not tail or fields["offset"] != offset or fields["layer"] != layer:
-                raise DeviceError(f"{self.link.name}: TENSOR {layer} ends at byte {offset}, {end} expected")
+            told = {"layer": layer, "offset": offset, "length": len(tail)}
+            if fields != told or len(tail) > length:
+                message = (
+                    f"TENSOR {layer} from byte {offset}, {length} wanted: {len(tail)} bytes, told as {dict(fields)}"
+                )
+                raise _MalformedError(self.link, message)
+            if not tail:
+                raise _MalformedError(self.link, f"TENSOR {layer} ends at byte {offset}, {end} expected")
             data += tail
         return bytes(data)
 
@@ -236,24 +262,75 @@ class Session:
         ran = min(layers, self.info.layers)
         size = self.info.output_bytes if output_bytes is None else output_bytes
         whole = _FIXED_REPLY_BYTES + size + 4 * ran <= self.info.max_payload
-        for answer in self._uploader.run(groups, layers, ahead=whole, quiet=quiet):
-            yield self._result(answer, ran, size)
+        for sample, answer in self._uploader.run(groups, layers, ahead=whole, quiet=quiet):
+            yield self._result(answer, ran, size) if whole else self._result_in_pieces(sample, answer, layers, size)
+
+    def _result_in_pieces(self, sample: bytes, answer: Answer, layers: int, size: int) -> Result:
+        """The result of a sample, from its RUN answer and from what TENSOR and TICKS bring of the rest. They name no
+        ticket: so RUN is repeated once all is there, which only a device answers that is still at this sample. One
+        that is not gets the sample again."""
+        assert self._uploader is not None, "hello() comes first"
+        ran = min(layers, self.info.layers)
+        for _ in range(MOST_RERUNS):
+            result, problem = None, None
+            try:
+                result = self._result(answer, ran, size)
+            except (_MalformedError, RefusedError) as error:
+                problem = error
+            if self._is_still_at(answer, layers):
+                if result is not None:
+                    return result
+                assert problem is not None
+                raise problem
+            self._channel.count_retry()
+            _, answer = next(self._uploader.run(((sample,),), layers, ahead=False))
+        message = f"{self.link.name}: the device lost the output of a sample {MOST_RERUNS} times while it was fetched"
+        raise NoResultError(message, RESTARTS_HINT)
+
+    def _is_still_at(self, answer: Answer, layers: int) -> bool:
+        """Whether the device repeats this RUN answer."""
+        try:
+            again = self.call("RUN", ticket=answer.fields["ticket"], layers=layers, keep=0)
+        except RefusedError:
+            return False
+        return again == (answer.fields, answer.tail)
 
     def _result(self, answer: Answer, layers: int, size: int) -> Result:
         """The result in a RUN answer, and from TENSOR and TICKS what its frame had no room for."""
         output, ticks = answer.tail[:size], answer.tail[size:]
-        ticks = ticks[: 4 * min(len(ticks) // 4, layers)]
+        if len(ticks) > 4 * layers or len(ticks) % 4:
+            told = f"RUN of {layers} layers with {size} bytes of output answered with {len(answer.tail)} bytes"
+            raise _MalformedError(self.link, told)
         if len(output) < size:
             output += self._tensor_bytes(layers - 1, len(output), size)
         while len(ticks) < 4 * layers:
-            ticks += self._ticks_bytes(len(ticks) // 4)
-        return Result(np.frombuffer(output, np.int8), answer.fields["ticks"], np.frombuffer(ticks[: 4 * layers], "<u4"))
+            ticks += self._ticks_bytes(len(ticks) // 4, layers)
+        layer_ticks = np.frombuffer(ticks, "<u4")
+        total = int(layer_ticks.sum(dtype=np.uint32))
+        if total != answer.fields["ticks"]:
+            raise _MalformedError(self.link, f"RUN took {answer.fields['ticks']} ticks, its layers {total}")
+        return Result(np.frombuffer(output, np.int8), total, layer_ticks)
 
-    def _ticks_bytes(self, first: int) -> bytes:
+    def _ticks_bytes(self, first: int, layers: int) -> bytes:
         fields, tail = self.call("TICKS", first=first)
-        if len(tail) < 4 or fields["first"] != first:
-            raise DeviceError(f"{self.link.name}: no TICKS for layer {first}")
-        return tail[: len(tail) // 4 * 4]
+        if fields["first"] != first or not 4 <= len(tail) <= 4 * (layers - first) or len(tail) % 4:
+            told = f"{len(tail)} bytes from layer {fields['first']}"
+            raise _MalformedError(self.link, f"TICKS of {layers} layers from layer {first}: {told}")
+        return tail
+
+
+def _plausible(fields: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether each field of HELLO says what a device can say; what has no bounds is not among them."""
+    counts_instructions = fields["tick_unit"] == wire.TICK_UNITS.index("instructions")
+    return {
+        "tick_unit": fields["tick_unit"] < len(wire.TICK_UNITS),
+        "tick_hz": (fields["tick_hz"] == 0) == counts_instructions,
+        "max_payload": fields["max_payload"] >= wire.fixed_reply_bytes("HELLO"),
+        "layers": 0 < fields["layers"] < wire.ALL_LAYERS,
+        "input_bytes": 0 < fields["input_bytes"] <= fields["arena_bytes"],
+        "output_bytes": 0 < fields["output_bytes"] <= fields["arena_bytes"],
+        "base_bytes": fields["base_bytes"] in (0, fields["input_bytes"]),
+    }
 
 
 def check_identity(info: DeviceInfo, digest: str, board: Board) -> None:

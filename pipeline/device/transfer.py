@@ -14,13 +14,13 @@ as it is.
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.core.errors import DeviceError
 from pipeline.device import delta
-from pipeline.device.channel import LOST, TIMEOUT, Answer, Channel
+from pipeline.device.channel import LOST, TIMEOUT, Answer, Channel, Inbox
 from pipeline.device.delta import Delta
 from pipeline.protocol import wire
 
@@ -28,28 +28,50 @@ SMALLEST_PIECE_BYTES = 16
 CLEAN_ANSWERS = 32
 """Answers without a loss after which the host sends larger pieces and further ahead again."""
 MOST_ATTEMPTS = 500
-"""Times one sample is taken up again without the device confirming a single further byte."""
+"""Times one sample is resent without the device confirming a byte that it never had before."""
+RESTARTS_HINT = "does it restart meanwhile? brown-out: another supply or cable; watchdog: firmware that disables it"
+_CABLE_HINT = "use a shorter or better cable, or a lower baud rate"
+_REFUSED_HINT = "flash the board again: its firmware does not do what it says it can"
+_FORGOTTEN = "the device forgot what it had of it"
 _PIECES = ("INPUT", "DELTA")
+
+
+class NoResultError(DeviceError):
+    """The device is there and answers, but a sample gives no result within its bounds."""
 
 
 @dataclass(eq=False)
 class _Transfer:
-    """A sample on its way. is_quiet: nothing is sent between its RUN and the answer; keep: the device shall keep it as
-    a base, and has not said that it has none; delta: its differences to `base`, if they are shorter. sent: next byte to
-    send; acked: bytes the device has without a gap; epoch: how often it was taken up again, which tells answers to what
-    was sent before from the others; attempts: the same since the last progress."""
+    """A sample on its way."""
 
     data: bytes
+    """Its int8 elements."""
     ticket: int
+    """Its number on the wire; a new one when it starts anew after later samples were sent."""
     is_quiet: bool = False
+    """Nothing is sent between its RUN and the answer."""
     keep: bool = False
+    """The device shall keep it as a base, and has not said that it has none."""
     base: _Transfer | None = None
+    """The sample it may travel as differences to."""
     delta: Delta | None = None
+    """Its differences to `base`, if they are shorter."""
     sent: int = 0
+    """Next byte to send."""
     acked: int = 0
+    """Bytes the device has without a gap."""
+    most_acked: int = 0
+    """The most it ever had, before it lost some."""
     run_sent: bool = False
+    """RUN is on its way."""
     epoch: int = 0
+    """How often it was resent: tells answers to what was sent before from the others."""
     attempts: int = 0
+    """The same since most_acked last rose."""
+    started_s: float | None = None
+    """When it became the oldest sample under way."""
+    seen: Counter[str] = field(default_factory=Counter)
+    """Why it was resent."""
 
     @property
     def is_delta(self) -> bool:
@@ -93,34 +115,54 @@ class _Tag:
 class Uploader:
     """The transfers to one device; keeps what it has learnt about the line from one `run` to the next.
 
-    largest_piece_bytes: most sample bytes of one INPUT; base_bytes: largest sample the device can keep as a base.
+    largest_piece_bytes: most sample bytes of one INPUT; base_bytes: largest sample the device can keep as a base;
+    sample_s: how long a sample may take to give its result.
     """
 
-    def __init__(self, channel: Channel, largest_piece_bytes: int, base_bytes: int = 0) -> None:
+    def __init__(self, channel: Channel, largest_piece_bytes: int, base_bytes: int = 0, *, sample_s: float) -> None:
         self._channel = channel
         self._base_bytes = base_bytes
         self._largest_piece_bytes = self._piece_bytes = largest_piece_bytes
         self._clean_answers = CLEAN_ANSWERS
         # A random start keeps late answers to an earlier host from being taken for ours.
         self._ticket = random.SystemRandom().randrange(1 << 30)
+        self._sample_s = sample_s
         self._queue: deque[_Transfer] = deque()
+        self._inbox = Inbox()
 
-    def run(self, groups: Iterable[Sequence[bytes]], layers: int, *, ahead: bool, quiet: int = 0) -> Iterator[Answer]:
-        """Yields the RUN answer of every sample of every group, in order. ahead: whether later samples may be sent
-        before it comes; quiet: of so many groups' first samples, they may not."""
+    def run(
+        self, groups: Iterable[Sequence[bytes]], layers: int, *, ahead: bool, quiet: int = 0
+    ) -> Iterator[tuple[bytes, Answer]]:
+        """Yields every sample of every group with its RUN answer, in order. ahead: whether later samples may be sent
+        before it comes; quiet: of so many groups' first samples, they may not. NoResultError when a sample is resent
+        too often or takes longer than sample_s."""
         source = self._transfers(groups, quiet)
         self._queue.clear()
+        self._inbox = Inbox()  # what an earlier run has still on its way is nobody's
         while True:
             self._fill(source, layers, ahead)
             if not self._queue:
                 return
-            answers = self._channel.exchange()
-            if not answers:
-                # The caller used the session in between and took the answers.
-                self._take_up_again(self._queue[0], self._queue[0].acked)
-            for answer in answers:
+            self._check_time(self._queue[0])
+            for answer in self._channel.collect(self._inbox):
                 if self._completes(answer):
-                    yield answer
+                    yield answer.request.tag.transfer.data, answer
+
+    def _check_time(self, transfer: _Transfer) -> None:
+        """NoResultError when the oldest sample under way has taken too long."""
+        now_s = self._channel.clock()
+        if transfer.started_s is None:
+            transfer.started_s = now_s
+        if now_s - transfer.started_s > self._sample_s:
+            raise self._no_result(transfer, f"within {self._sample_s:g} s")
+
+    def _no_result(self, transfer: _Transfer, bound: str) -> NoResultError:
+        seen = ", ".join(f"{why} {times} times" for why, times in transfer.seen.most_common())
+        message = f"{self._channel.link.name}: a sample gave no result {bound} ({seen or 'every answer came late'})"
+        refused = any("refused" in why for why in transfer.seen)
+        return NoResultError(
+            message, RESTARTS_HINT if transfer.seen[_FORGOTTEN] else _REFUSED_HINT if refused else _CABLE_HINT
+        )
 
     def _transfers(self, groups: Iterable[Sequence[bytes]], quiet: int) -> Iterator[_Transfer]:
         """The samples as transfers, each made when its turn comes."""
@@ -160,38 +202,49 @@ class Uploader:
         name, tail, end, values = transfer.next_request(self._piece_bytes, layers)
         if not self._channel.has_room(wire.fixed_bytes(name) + len(tail)):
             return False
-        self._channel.post(name, tail, tag=_Tag(transfer, transfer.ticket, transfer.epoch, end), **values)
+        self._channel.post(name, self._inbox, tail, tag=_Tag(transfer, transfer.ticket, transfer.epoch, end), **values)
         transfer.sent, transfer.run_sent = end, name == "RUN"
         return True
 
     def _completes(self, answer: Answer) -> bool:
         """Whether this is the result of the sample at the head; everything else moves the transfers on or back."""
-        tag = answer.request.tag
-        if not isinstance(tag, _Tag) or tag.transfer not in self._queue or tag.ticket != tag.transfer.ticket:
-            return False
+        tag: _Tag = answer.request.tag
         transfer = tag.transfer
+        if transfer not in self._queue or tag.ticket != transfer.ticket:
+            return False
         if answer.error:
             self._handle_error(answer, tag)
         elif answer.fields["ticket"] != tag.ticket:
-            # The device is at another sample: it was reset, or another host has used it.
-            self._ticket = max(self._ticket, answer.fields["ticket"])
-            self._take_up_again(transfer, 0)
+            self._check_ticket(answer.fields["ticket"])
+            self._resend_from(transfer, 0, _FORGOTTEN)
         elif answer.request.name == "RUN":
             self._clean_answers += 1
-            self._channel.deltas += transfer.is_delta
+            if transfer.is_delta:
+                self._channel.count_delta()
             self._queue.remove(transfer)
             return True
         else:
             self._confirm(transfer, tag, answer.fields["received"])
         return False
 
+    def _check_ticket(self, ticket: int) -> None:
+        """DeviceError for a ticket that was never sent: HELLO has made the device forget those of earlier hosts."""
+        if ticket > self._ticket:
+            message = f"{self._channel.link.name}: the device is at sample {ticket}, which was not sent"
+            raise DeviceError(message, "end whatever else talks to the device; else flash it again")
+
     def _confirm(self, transfer: _Transfer, tag: _Tag, received: int) -> None:
         """Takes note of a piece's answer: the device has `received` bytes without a gap."""
+        if received > len(transfer.data):
+            message = f"{self._channel.link.name}: the device has {received} of {len(transfer.data)} bytes of a sample"
+            raise DeviceError(message, "flash the board with the firmware this version builds")
         if received > transfer.acked:
-            transfer.acked, transfer.attempts = received, 0
+            transfer.acked = received
             transfer.sent = max(transfer.sent, received)
+        if received > transfer.most_acked:
+            transfer.most_acked, transfer.attempts = received, 0
         if received < tag.end and tag.epoch == transfer.epoch:
-            self._take_up_again(transfer, received)
+            self._resend_from(transfer, received, _FORGOTTEN if received < transfer.acked else "a gap")
             return
         self._clean_answers += 1
         if self._clean_answers % CLEAN_ANSWERS == 0:
@@ -203,28 +256,28 @@ class Uploader:
             # A piece's lost answer needs nothing: the next one confirms its bytes, or reports the gap.
             return
         if error in (LOST, TIMEOUT):
-            self._take_up_again(transfer, transfer.acked)
-        elif error == "BAD_OFFSET" and name in _PIECES:
-            self._take_up_again(transfer, min(transfer.acked, answer.fields["detail"]))
+            self._resend_from(transfer, transfer.acked, "no answer")
+        elif (error == "BAD_OFFSET" and name in _PIECES) or (error == "INCOMPLETE" and name == "RUN"):
+            received = min(transfer.acked, answer.fields["detail"])
+            why = _FORGOTTEN if received < transfer.acked else f"{name} refused with {error}"
+            # A device that has the whole sample and does not run it gets it anew.
+            self._resend_from(transfer, received if name in _PIECES or received < len(transfer.data) else 0, why)
         elif error == "NO_BASE" and transfer.base is not None:
             transfer.base.keep = False
-            self._take_up_again(transfer, transfer.acked)
-        elif error == "INCOMPLETE" and name == "RUN":
-            received = min(transfer.acked, answer.fields["detail"])
-            self._take_up_again(transfer, received if received < len(transfer.data) else 0)
+            self._resend_from(transfer, transfer.acked, error)
         else:
             detail = answer.fields["detail"]
             raise DeviceError(f"{self._channel.link.name}: refused {name}: {error}, detail {detail}", _meaning(error))
 
-    def _take_up_again(self, transfer: _Transfer, received: int) -> None:
+    def _resend_from(self, transfer: _Transfer, received: int, why: str) -> None:
         """Goes back to byte `received` of the transfer, and to the start where the device may have forgotten it."""
-        self._channel.retries += 1
+        self._channel.count_retry()
         self._clean_answers = 0
         self._piece_bytes = max(self._piece_bytes // 2, min(SMALLEST_PIECE_BYTES, self._largest_piece_bytes))
+        transfer.seen[why] += 1
         transfer.attempts += 1
         if transfer.attempts > MOST_ATTEMPTS:
-            message = f"{self._channel.link.name}: a sample did not get across in {MOST_ATTEMPTS} attempts"
-            raise DeviceError(message, "use a shorter or better cable, or a lower baud rate")
+            raise self._no_result(transfer, f"in {MOST_ATTEMPTS} attempts")
         first = self._queue.index(transfer)
         later = [t for t in list(self._queue)[first + 1 :] if t.started]
         if not later and received > 0:

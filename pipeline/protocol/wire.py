@@ -258,19 +258,30 @@ def fixed_bytes(name: str) -> int:
     return _layout(BY_NAME[name].request).size
 
 
+def fixed_reply_bytes(name: str) -> int:
+    """Bytes of the fixed fields of a reply."""
+    return _layout(BY_NAME[name].reply).size
+
+
 def wire_size(payload_bytes: int) -> int:
     """Largest number of bytes a frame with this payload takes on the wire (COBS worst case and delimiter)."""
     body = payload_bytes + OVERHEAD
     return body + body // 254 + 2
 
 
+MOST_FRAME_BYTES = wire_size(0xFFFF) - 1
+"""Longest frame without its delimiter: with the largest payload that HELLO can name."""
+
+
 class Decoder:
     """Cuts a byte stream into frames; `errors` counts what was dropped. Bytes before the first delimiter of a damaged
-    stream are lost with the frame they belong to, never the frame after it."""
+    stream are lost with the frame they belong to, never the frame after it. Holds at most MOST_FRAME_BYTES: what is
+    longer is dropped, and counted once, up to its delimiter."""
 
     def __init__(self) -> None:
         self.errors = 0
         self._buffer = bytearray()
+        self._is_too_long = False
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yields each valid frame that `data` completes."""
@@ -278,12 +289,18 @@ class Decoder:
         while (end := self._buffer.find(0)) >= 0:
             chunk = bytes(self._buffer[:end])
             del self._buffer[: end + 1]
-            if not chunk:
-                continue
-            try:
-                yield decode(chunk)
-            except FrameError:
-                self.errors += 1
+            if self._is_too_long:
+                self._is_too_long = False
+            elif chunk:
+                try:
+                    yield decode(chunk)
+                except FrameError:
+                    self.errors += 1
+        if len(self._buffer) > MOST_FRAME_BYTES:
+            self.errors += not self._is_too_long
+            self._is_too_long = True
+        if self._is_too_long:
+            self._buffer.clear()
 
 
 def _layout(fields: tuple[Field, ...]) -> struct.Struct:
@@ -297,16 +314,18 @@ def pack_fields(fields: tuple[Field, ...], values: Mapping[str, Any], tail: byte
 
 
 def unpack_fields(fields: tuple[Field, ...], payload: bytes) -> tuple[dict[str, Any], bytes]:
-    """(values by field name, tail). Raises FrameError when the payload is shorter than the fixed fields."""
+    """(values by field name, tail). Text comes without control characters. Raises FrameError when the payload is
+    shorter than the fixed fields."""
     layout = _layout(fields)
     if len(payload) < layout.size:
         raise FrameError(f"payload of {len(payload)} bytes, at least {layout.size} expected")
     raw = layout.unpack_from(payload)
-    values = {
-        f.name: v.rstrip(b"\0").decode("ascii", "replace") if f.ctype.startswith("text") else v
-        for f, v in zip(fields, raw, strict=True)
-    }
+    values = {f.name: _printable(v) if f.ctype.startswith("text") else v for f, v in zip(fields, raw, strict=True)}
     return values, payload[layout.size :]
+
+
+def _printable(text: bytes) -> str:
+    return "".join(filter(str.isprintable, text.decode("ascii", "replace")))
 
 
 def request(name: str, seq: int, tail: bytes = b"", **values: Any) -> bytes:
@@ -316,5 +335,10 @@ def request(name: str, seq: int, tail: bytes = b"", **values: Any) -> bytes:
 
 
 def reply(name: str, frame: Frame) -> tuple[dict[str, Any], bytes]:
-    """(fields, tail) of a reply frame to message `name`. Raises FrameError when it is too short."""
-    return unpack_fields(BY_NAME[name].reply, frame.payload)
+    """(fields, tail) of a reply frame to message `name`. Raises FrameError when it is too short, or longer than a
+    message without a tail may be; HELLO, which another protocol version may have made longer, is cut."""
+    message = BY_NAME[name]
+    fields, tail = unpack_fields(message.reply, frame.payload)
+    if tail and not message.reply_tail and name != "HELLO":
+        raise FrameError(f"{len(tail)} bytes follow the fields of {name}")
+    return fields, tail

@@ -119,6 +119,8 @@ def _until_done(setting: _Setting, runs: Sequence[_DatasetRun], place: str | Non
             return _one_connection(setting, runs, place, reconnects)
         except (session.DeviceFaultError, session.IdentityError):
             raise
+        except session.NoResultError as error:
+            raise _given_up(error, setting, runs) from error
         except DeviceError as error:
             gained = sum(run.done for run in runs) > done
             attempts = 0 if gained else attempts + 1
@@ -144,7 +146,7 @@ def _one_connection(setting: _Setting, runs: Sequence[_DatasetRun], place: str |
         _check_sizes(info, setting.qmodel)
         # Versions of a sample follow each other where the device can tell one from the other's differences.
         for together in (runs,) if info.base_bytes else tuple((run,) for run in runs):
-            _go_on(setting, together, device, quiet_rows=QUIET_SAMPLES if runs[0] in together else 0)
+            _resume(setting, together, device, quiet_rows=QUIET_SAMPLES if runs[0] in together else 0)
         stats = _device_stats(device.stats())
     link = LinkStats(reconnects=reconnects)
     for run in runs:
@@ -259,7 +261,7 @@ class _DatasetRun:
             mismatch.record(folder, case, device, s.qmodel, s.image, s.image_folder, s.board)
 
 
-def _go_on(setting: _Setting, runs: Sequence[_DatasetRun], device: Session, quiet_rows: int) -> None:
+def _resume(setting: _Setting, runs: Sequence[_DatasetRun], device: Session, quiet_rows: int) -> None:
     """Streams what is left of the data sets, row by row; what was answered is kept however this ends. Then looks into
     mismatches. quiet_rows: see QUIET_SAMPLES."""
     if any(run.done < run.total for run in runs):

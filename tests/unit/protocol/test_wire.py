@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.config.board import Link
+from pipeline.config.board import LinkConfig
 from pipeline.core import schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.paths import RESOURCES
@@ -122,11 +122,42 @@ def test_no_board_has_frames_too_small_for_the_fixed_parts():
     largest = max(sum(f.size for f in fields) for m in wire.MESSAGES for fields in (m.request, m.reply))
     too_small = {"kind": "serial", "max_payload": largest - 1}
     with pytest.raises(ConfigError, match="max_payload"):
-        schema.validate(Link, too_small, "test")
-    assert schema.validate(Link, {"kind": "serial", "max_payload": largest}, "test").max_payload == largest
+        schema.validate(LinkConfig, too_small, "test")
+    assert schema.validate(LinkConfig, {"kind": "serial", "max_payload": largest}, "test").max_payload == largest
 
 
 def test_the_document_shows_the_tables():
     document = (RESOURCES / "docs" / "PROTOCOL.md").read_text()
     assert document == protocol_tables.updated(document), "python -m tests.protocol_tables brings it up to date"
     assert re.search(r"protocol version \**2\b", document)
+
+
+def test_data_without_a_delimiter_does_not_grow_the_decoder():
+    decoder = Decoder()
+    for _ in range(100):
+        assert list(decoder.feed(b"\1" * 10_000)) == []
+        assert len(decoder._buffer) <= wire.MOST_FRAME_BYTES
+    assert list(decoder.feed(b"\1\0" + wire.encode(Frame(1, 2, b"next")))) == [Frame(1, 2, b"next")]
+    assert decoder.errors == 1
+
+
+def test_the_largest_frame_passes_in_pieces():
+    data = wire.encode(Frame(1, 2, b"\1" * 0xFFFF))
+    assert len(data) == wire.MOST_FRAME_BYTES + 1
+    decoder = Decoder()
+    found = [f for start in range(0, len(data), 1000) for f in decoder.feed(data[start : start + 1000])]
+    assert [len(f.payload) for f in found] == [0xFFFF]
+    assert decoder.errors == 0
+
+
+def test_control_characters_in_the_text_of_a_device_are_dropped():
+    text = wire.BY_NAME["HELLO"].reply[-1:]
+    assert wire.unpack_fields(text, b"\x1b[2Jun\0o\r\n".ljust(32, b"\0"))[0] == {"board": "[2Juno"}
+
+
+@pytest.mark.parametrize("name", ["INPUT", "STATS", "RESET", "ERROR"])
+def test_bytes_behind_the_last_field_are_no_reply(name):
+    fixed = bytes(wire.fixed_reply_bytes(name))
+    assert wire.reply(name, Frame(0, 0, fixed))[1] == b""
+    with pytest.raises(FrameError, match="1 bytes follow"):
+        wire.reply(name, Frame(0, 0, fixed + b"\0"))
