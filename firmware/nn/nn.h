@@ -92,6 +92,22 @@ typedef struct {
     nn_activation activation;
 } NN_FLASH nn_pool_params;
 
+/* The sum over a map, each element widened by input_offset, is requantized with a multiplier that divides by the count
+ * as well. */
+typedef struct {
+    int input_offset, output_offset;
+    int32_t multiplier;
+    int shift;
+    nn_activation activation;
+} NN_FLASH nn_mean_params;
+
+/* value: of every element around the input. before: rows above and columns left of it; what follows it is implied by
+ * the output dims. */
+typedef struct {
+    int value;
+    nn_tile before;
+} NN_FLASH nn_pad_params;
+
 /* Scratch of the packed kernels (t2, s3, s4), and of s8 where weights are not loadable (nn_loadable): one filter,
  * filter h * w * c bytes. */
 void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
@@ -157,6 +173,13 @@ void nn_max_pool_s8(const nn_pool_params *params, const nn_dims *input_dims, con
                     const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
 void nn_avgpool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
+
+/* Mean over height and width, to another quantization: as TensorFlow Lite's reference. */
+void nn_mean_s8(const nn_mean_params *params, const nn_dims *input_dims, const int8_t *input, int8_t *output);
+
+/* The input inside a larger map. */
+void nn_pad_s8(const nn_pad_params *params, const nn_dims *input_dims, const int8_t *input, const nn_dims *output_dims,
+               int8_t *output);
 
 /* Two tensors of equal height and width, channels of input1 first. Both inputs are widened by NN_ADD_LEFT_SHIFT and
  * rescaled to the output's quantization. */

@@ -1,36 +1,46 @@
-"""TensorFlow Lite on the host: the one door to its interpreter, and the import of int8 models as QModels.
+"""TensorFlow Lite on the host: the import of int8 models as QModels, and the one door to its interpreter.
 
 tflite-runtime up to Python 3.11, its successor ai-edge-litert beyond; the full TensorFlow where neither is installed.
-Not for a process that has loaded TensorFlow: tflite-runtime and TensorFlow share symbols and crash.
+The interpreter is not for a process that has loaded TensorFlow: tflite-runtime and TensorFlow share symbols and crash.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
-from pipeline.core.nouns import Int8Array, QLayer, QModel, Quantization, TensorSpec
-from pipeline.network import arith, geometry, rescale
+from pipeline.core.nouns import Int8Array, Int32Array, QLayer, QModel, Quantization, TensorSpec
+from pipeline.importers import flatbuffer, tflite_graph, tflite_schema
+from pipeline.importers.tflite_graph import NONE, Graph, Operation, Tensor
+from pipeline.network import arith, geometry, packing, rescale
 
 PACKAGES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorflow.lite.python.interpreter")
-RENAMES = frozenset({"RESHAPE"})
-ENDINGS = frozenset({"SOFTMAX"})
-"""Monotonic last layers that are left out: logits decide as well."""
+Pair = tuple[int, int]
 
 
 def interpreter(model: Path) -> Any:
-    """An allocated TensorFlow Lite interpreter of the file, on its reference kernels.
+    """An allocated TensorFlow Lite interpreter, on its reference kernels, of a file that `import_model` can import. It
+    gets only what was read and checked of the file.
 
-    ConfigError when the file is no model, ToolError when no interpreter is installed or NumPy is too new for it.
+    ConfigError, UnsupportedError: as import_model; ToolError: no interpreter is installed, or NumPy is too new for it.
     """
+    graph = tflite_graph.read(model)
+    _Import(graph).convert()
     module = _module()
     try:
-        made = module.Interpreter(str(model), experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF)
+        made = module.Interpreter(
+            model_content=graph.contents(),
+            experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
+        )
         made.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
         raise ConfigError(f"{model}: no TensorFlow Lite model ({str(error).splitlines()[0]})") from error
@@ -55,144 +65,493 @@ def _module() -> Any:
     raise ToolError("no TensorFlow Lite interpreter is installed", "pip install 'tritmcu[tflite]'")
 
 
-def predict(model: Path, x: Int8Array, tensor: int | None = None) -> Int8Array:
-    """int8 (n, *shape) of the output, or of tensor `tensor`, for x int8 (n, *input shape)."""
+def predict(model: Path, x: Int8Array) -> Int8Array:
+    """int8 (n, *output shape) of what the interpreter's reference kernels answer to x int8 (n, *input shape), before a
+    closing softmax. Errors as `interpreter`."""
+    logits = _Import(tflite_graph.read(model)).convert().logits
     engine = interpreter(model)
-    wanted = engine.get_output_details()[0]["index"] if tensor is None else tensor
     source = engine.get_input_details()[0]
     out = []
     for sample in x:
         engine.set_tensor(source["index"], sample.reshape(source["shape"]))
         engine.invoke()
-        out.append(engine.get_tensor(wanted)[0].copy())
+        out.append(engine.get_tensor(logits)[0].copy())
     return np.asarray(out, dtype=np.int8)
 
 
 def import_model(path: Path, name: str, classes: Sequence[str]) -> QModel:
-    """The int8 model in the file as a QModel: the same integers, kernel by kernel.
+    """The int8 model in the file as a QModel: the same integers, operation by operation.
 
-    A closing softmax is left out. UnsupportedError names an operation that has no layer kind here. Strides and padding
-    are read off the shapes, since the interpreter does not tell them.
+    A closing softmax is left out; a padding becomes part of the convolution after it. ConfigError: a file that is
+    missing or damaged, or a wrong number of classes. UnsupportedError names the operation, and the setting, that no
+    layer kind computes.
     """
-    return _Import(path).run(name, tuple(classes))
+    graph = tflite_graph.read(path)
+    found = _Import(graph).convert()
+    model = QModel(name, graph.spec(graph.input), tuple(classes), tuple(found.layers))
+    if model.output.size_bytes != len(classes):
+        raise ConfigError(
+            f"{path}: {model.output.size_bytes} outputs, {len(classes)} classes", "name one class for each"
+        )
+    return model
+
+
+@dataclass(frozen=True)
+class _Padding:
+    """A PAD that the operation after it may take over."""
+
+    source: int
+    """The tensor that is padded."""
+    before: Pair
+    """Rows above, columns to the left."""
+    after: Pair
+    """Rows below, columns to the right."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Where the window of a convolution or pooling lies."""
+
+    source: int
+    """The tensor it slides over."""
+    params: Mapping[str, Pair]
+    """stride, padding."""
 
 
 class _Import:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.engine = interpreter(path)
-        self.details = {d["index"]: d for d in self.engine.get_tensor_details()}
-        source = self.engine.get_input_details()[0]["index"]
-        self.number = {source: 0}
-        self.source = source
+    """Walks the operations once, in order. `number` maps a tensor of the file to the QModel's, `paddings` holds those
+    that no layer computes yet."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.number = {graph.input: 0}
+        self.paddings: dict[int, _Padding] = {}
         self.layers: list[QLayer] = []
+        self.logits = graph.output
 
-    def run(self, name: str, classes: tuple[str, ...]) -> QModel:
-        for op in self.engine._get_ops_details():
-            if op["op_name"] in ENDINGS:
-                continue
-            if op["op_name"] in RENAMES:
-                self._flatten(op)
-                continue
-            try:
-                convert = CONVERSIONS[op["op_name"]]
-            except KeyError:
+    def convert(self) -> _Import:
+        """Itself, with all layers."""
+        for op in self.graph.operations:
+            if op.name not in CONVERSIONS:
                 known = ", ".join(sorted(CONVERSIONS))
-                raise UnsupportedError(
-                    f"{self.path}: no layer for operation {op['op_name']}", f"known: {known}"
-                ) from None
-            self._append(op, convert(self, op))
-        return QModel(name, self.spec(self.source), classes, tuple(self.layers))
+                raise self.unsupported(op, "no layer computes it", f"known: {known}")
+            conversion = CONVERSIONS[op.name]
+            low, high = conversion.operands
+            if not low <= len(op.inputs) <= high or len(op.outputs) != 1 or op.outputs[0] in self.number:
+                raise self.damaged(op, f"has {len(op.inputs)} operands and writes tensors {op.outputs}")
+            self.check_options(op, conversion)
+            conversion.convert(self, op)
+        if self.source(self.graph.output) != len(self.layers) or not self.layers:
+            raise UnsupportedError(f"{self.graph.path}: its output is not what its last operation computes")
+        return self
 
-    def spec(self, index: int) -> TensorSpec:
-        detail = self.details[index]
-        if detail["dtype"] is not np.int8:
-            raise UnsupportedError(f"{self.path}: tensor {detail['name']!r} is {detail['dtype'].__name__}, not int8")
-        scale, zero_point = detail["quantization"]
-        return TensorSpec(tuple(int(n) for n in detail["shape"][1:]), Quantization(float(scale), int(zero_point)))
-
-    def constant(self, index: int) -> Any:
-        return self.engine.get_tensor(index)
-
-    def _append(self, op: Mapping[str, Any], layer: QLayer) -> None:
-        self.layers.append(layer)
-        self.number[op["outputs"][0]] = len(self.layers)
-
-    def _flatten(self, op: Mapping[str, Any]) -> None:
-        source, target = op["inputs"][0], op["outputs"][0]
-        layer = QLayer(f"flatten{len(self.layers)}", "flatten", (self.number[source],), self.spec(target))
-        self._append(op, layer)
-
-    def base(self, op: Mapping[str, Any], kind: str, **rest: Any) -> QLayer:
-        """A layer of `kind` on the op's activations."""
-        inputs = tuple(self.number[i] for i in op["inputs"] if i in self.number)
-        return QLayer(f"{kind}{len(self.layers)}", kind, inputs, self.spec(op["outputs"][0]), **rest)
-
-    def window(self, op: Mapping[str, Any], kernel: tuple[int, int]) -> dict[str, tuple[int, int]]:
-        """stride and padding of a sliding window, from the shapes."""
-        found = [
-            _window(n, out, k)
-            for n, out, k in zip(
-                self.spec(op["inputs"][0]).shape[:2], self.spec(op["outputs"][0]).shape[:2], kernel, strict=True
+    def check_options(self, op: Operation, conversion: Conversion) -> None:
+        if conversion.options and (op.options is None or conversion.options not in self.written_options(op)):
+            raise self.damaged(op, f"has no {conversion.options}")
+        if op.options is not None and op.options[flatbuffer.UNKNOWN]:
+            slots = ", ".join(map(str, op.options[flatbuffer.UNKNOWN]))
+            raise self.unsupported(
+                op, f"settings that are not known here (slots {slots})", "convert it with an older TensorFlow"
             )
-        ]
-        return {"stride": (found[0][0], found[1][0]), "padding": (found[0][1], found[1][1])}
 
-    def weighted(self, op: Mapping[str, Any], kind: str, weights: Int8Array, **params: Any) -> QLayer:
-        source, output = self.spec(op["inputs"][0]).quantization, self.spec(op["outputs"][0]).quantization
-        scales = np.asarray(self.details[op["inputs"][1]]["quantization_parameters"]["scales"], np.float64)
+    def written_options(self, op: Operation) -> str:
+        kind = self.graph.root["subgraphs"][0]["operators"][op.number]["builtin_options_type"]
+        return next((name for name, number in tflite_schema.OPTIONS.items() if number == kind), "")
+
+    def source(self, tensor: int) -> int:
+        """The QModel's number of an activation; a padding that nothing took over becomes a layer."""
+        if tensor in self.paddings:
+            self.add_padding(tensor, self.paddings.pop(tensor))
+        if tensor not in self.number:
+            what = "is read before it is computed, or is a constant"
+            raise UnsupportedError(f"{self.graph.path}: tensor {tensor} {what}")
+        return self.number[tensor]
+
+    def spec(self, tensor: int) -> TensorSpec:
+        return self.graph.spec(tensor)
+
+    def image(self, op: Operation, tensor: int) -> TensorSpec:
+        """The spec of an activation (h, w, c)."""
+        spec = self.spec(tensor)
+        if len(spec.shape) != 3:
+            raise self.unsupported(op, f"a tensor of shape {spec.shape}", "it takes (height, width, channels)")
+        return spec
+
+    def append(self, tensor: int, kind: str, inputs: Iterable[int], **rest: Any) -> None:
+        """A layer that computes `tensor` of the file from these tensors of the QModel."""
+        layer = QLayer(f"{kind}{len(self.layers)}", kind, tuple(inputs), self.spec(tensor), **rest)
+        self.layers.append(layer)
+        self.number[tensor] = len(self.layers)
+
+    def require_shape(self, op: Operation, shape: tuple[int, ...]) -> None:
+        declared = self.spec(op.outputs[0]).shape
+        if declared != shape:
+            raise self.damaged(op, f"makes shape {shape}, its output has {declared}")
+
+    def require_same_lattice(self, op: Operation, a: Quantization, b: Quantization) -> None:
+        if (a.scale, a.zero_point) != (b.scale, b.zero_point):
+            lattices = f"scales {a.scale:g} and {b.scale:g}, zero points {a.zero_point} and {b.zero_point}"
+            raise self.unsupported(op, lattices, "input and output have the same there")
+
+    def constant(self, op: Operation, operand: int, kind: str) -> Tensor:
+        """The operand of that position: a constant of that type."""
+        tensor = self.graph.tensors[op.inputs[operand]] if op.inputs[operand] != NONE else None
+        if tensor is None or tensor.constant is None or tensor.type != kind or op.inputs[operand] in self.number:
+            raise self.unsupported(
+                op, f"operand {operand} is not a constant of type {kind}", "convert it fully quantized"
+            )
+        return tensor
+
+    def unsupported(self, op: Operation, what: str, hint: str = "") -> UnsupportedError:
+        return UnsupportedError(f"{self.graph.path}: {op}: {what}", hint)
+
+    def damaged(self, op: Operation, what: str) -> ConfigError:
+        return ConfigError(f"{self.graph.path}: damaged, {op} {what}", "download or convert it again")
+
+    def window(self, op: Operation, kernel: Pair, *, foldable: bool = True) -> _Window:
+        """The window of that size with the op's stride and padding, and the padding before it if it may take it over.
+        foldable: what lies outside the input has no part in the result, or the part that padding has."""
+        assert op.options is not None
+        stride = int(op.options["stride_h"]), int(op.options["stride_w"])
+        if op.options["padding"] not in (0, 1) or min(*stride, *kernel) < 1 or max(*stride, *kernel) > 1 << 15:
+            raise self.damaged(op, f"has stride {stride}, window {kernel} and padding {op.options['padding']}")
+        padding = tflite_schema.PADDING[op.options["padding"]]
+        tensor = op.inputs[0]
+        shape = self.image(op, tensor).shape
+        axes = [geometry.extent(n, k, s, padding) for n, k, s in zip(shape[:2], kernel, stride, strict=True)]
+        out, before = (axes[0][0], axes[1][0]), (axes[0][1], axes[1][1])
+        if min(out) < 1:
+            raise self.damaged(op, f"has a window of {kernel} on {shape}")
+        self.require_shape(op, (*out, self.spec(op.outputs[0]).shape[-1]))
+        taken = self.paddings.get(tensor)
+        if taken and foldable:
+            both = before[0] + taken.before[0], before[1] + taken.before[1]
+            if _touches(self.spec(taken.source).shape[:2], kernel, stride, both, out):
+                return _Window(self.source(taken.source), {"stride": stride, "padding": both})
+        return _Window(self.source(tensor), {"stride": stride, "padding": before})
+
+    def weighted(
+        self, op: Operation, kind: str, inputs: Iterable[int], filters: Tensor, params: Mapping[str, Any]
+    ) -> None:
+        """A layer with the op's weights, in the layout of pipeline.network.layers."""
+        assert op.options is not None and filters.constant is not None
+        output = self.spec(op.outputs[0]).quantization
+        weights = filters.constant[0] if kind == "depthwise_conv2d" else filters.constant
         channels = weights.shape[-1] if kind == "depthwise_conv2d" else weights.shape[0]
-        real = np.broadcast_to(source.scale * scales / output.scale, channels)
-        pairs = [arith.quantize_multiplier(float(r)) for r in real]
-        params["activation"] = (output.qmin, output.qmax)
-        return self.base(
-            op, kind, params=params, weights=np.ascontiguousarray(weights),
-            bias=self.constant(op["inputs"][2]), multiplier=np.array([m for m, _ in pairs], np.int32),
-            shift=np.array([s for _, s in pairs], np.int8),
+        axis = 3 if kind == "depthwise_conv2d" else 0
+        if (
+            filters.zero_points.any()
+            or len(filters.scales) not in (1, channels)
+            or (len(filters.scales) > 1 and filters.axis != axis)
+        ):
+            what = f"weights with {len(filters.scales)} scales on axis {filters.axis}, zero points other than 0"
+            raise self.unsupported(op, what, "one scale, or one for each output channel; zero points 0")
+        bias = self.bias(op, channels)
+        factors = np.broadcast_to(self.factors(op, kind, filters), channels)
+        self.finish(op, kind, inputs, np.ascontiguousarray(weights), 8, bias, factors, clamp(self, op, output), params)
+
+    def bias(self, op: Operation, channels: int) -> Int32Array:
+        """int32 (channels,): the third operand, zeros when it is left out."""
+        if len(op.inputs) < 3 or op.inputs[2] == NONE:
+            return np.zeros(channels, np.int32)
+        tensor = self.constant(op, 2, "int32")
+        assert tensor.constant is not None
+        if tensor.constant.size != channels:
+            raise self.damaged(op, f"has {tensor.constant.size} biases for {channels} channels")
+        return tensor.constant.reshape(channels).astype(np.int32)
+
+    def factors(self, op: Operation, kind: str, filters: Tensor) -> NDArray[np.float64]:
+        """Real value of an accumulator step in output steps, per scale of the weights, rounded as TensorFlow Lite does:
+        of a dense layer with one scale the product of the scales is a float32."""
+        source, output = (self.spec(n).quantization.scale for n in (op.inputs[0], op.outputs[0]))
+        if kind == "dense" and len(filters.scales) == 1:
+            return (np.float32(source) * filters.scales).astype(np.float64) / output
+        return np.asarray(source * filters.scales.astype(np.float64) / output)
+
+    def finish(
+        self, op: Operation, kind: str, inputs: Iterable[int], weights: Int8Array, bits: int, bias: Int32Array,
+        factors: NDArray[Any], activation: Pair, params: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        """Appends a weighted layer. UnsupportedError when an accumulator could leave int32."""
+        pairs = [self.multiplier(op, float(f)) for f in factors]
+        shift = np.array([s for _, s in pairs], np.int8)
+        quantization = self.spec(op.inputs[0]).quantization
+        rows = np.moveaxis(weights, -1, 0) if kind == "depthwise_conv2d" else weights
+        sums = np.abs(rows.astype(np.int64)).reshape(len(rows), -1).sum(axis=1)
+        reach = max(quantization.qmax - quantization.zero_point, quantization.zero_point - quantization.qmin)
+        if not arith.left_shift_is_safe(sums * reach + np.abs(bias.astype(np.int64)), shift).all():
+            raise self.unsupported(op, "its accumulators could leave 32 bits", "give its output a coarser scale")
+        self.append(
+            op.outputs[0], kind, inputs, params={**params, "activation": activation}, weights=weights,
+            weight_bits=bits, bias=bias, multiplier=np.array([m for m, _ in pairs], np.int32), shift=shift,
         )  # fmt: skip
+        packing.require_range(self.layers[-1])
+
+    def multiplier(self, op: Operation, real: float) -> Pair:
+        try:
+            return arith.quantize_multiplier(real)
+        except ValueError as error:
+            raise self.unsupported(op, str(error), "give its output a coarser scale") from error
+
+    def add_padding(self, tensor: int, padding: _Padding) -> None:
+        params = {"before": padding.before, "after": padding.after}
+        self.append(tensor, "pad2d", (self.source(padding.source),), params=params)
 
 
-def _window(size: int, out: int, kernel: int) -> tuple[int, int]:
-    """(stride, padding before) of the smallest stride that gives `out` elements, valid padding first."""
-    for stride in range(1, size + 1):
-        for padding in ("valid", "same"):
-            extent, before = geometry.extent(size, kernel, stride, padding)
-            if extent == out:
-                return stride, before
-    raise UnsupportedError(f"no stride makes {out} of {size} with a window of {kernel}")
+def _touches(shape: tuple[int, ...], kernel: Pair, stride: Pair, before: Pair, out: Pair) -> bool:
+    """Whether every window has a part in the input."""
+    axes = zip(shape, kernel, stride, before, out, strict=True)
+    return all(b < k and (o - 1) * s - b < n for n, k, s, b, o in axes)
 
 
-def _conv2d(model: _Import, op: Mapping[str, Any]) -> QLayer:
-    weights = model.constant(op["inputs"][1])
-    return model.weighted(op, "conv2d", weights, **model.window(op, weights.shape[1:3]))
+def clamp(model: _Import, op: Operation, output: Quantization, name: str = "") -> Pair:
+    """Lowest and highest output of the op's fused activation, or of the one of that name."""
+    code = op.options["fused_activation_function"] if op.options is not None and not name else 0
+    known = 0 <= code < len(tflite_schema.ACTIVATIONS)
+    name = name or (tflite_schema.ACTIVATIONS[code] if known else f"number {code}")
+    if name not in LIMITS:
+        raise model.unsupported(op, f"fused activation {name}", f"known: {', '.join(LIMITS)}")
+    low, high = LIMITS[name]
+    qmin = output.qmin if low is None else max(output.qmin, _steps(low, output))
+    qmax = output.qmax if high is None else min(output.qmax, _steps(high, output))
+    if qmin > qmax:
+        raise model.unsupported(op, f"{name} leaves nothing of an output of scale {output.scale:g}")
+    return qmin, qmax
 
 
-def _depthwise(model: _Import, op: Mapping[str, Any]) -> QLayer:
-    weights = model.constant(op["inputs"][1])[0]
-    return model.weighted(op, "depthwise_conv2d", weights, **model.window(op, weights.shape[:2]))
+LIMITS: Mapping[str, tuple[float | None, float | None]] = {
+    "NONE": (None, None),
+    "RELU": (0.0, None),
+    "RELU6": (0.0, 6.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+}
+"""Real bounds of the activations."""
 
 
-def _dense(model: _Import, op: Mapping[str, Any]) -> QLayer:
-    return model.weighted(op, "dense", model.constant(op["inputs"][1]))
+def _steps(real: float, output: Quantization) -> int:
+    """The lattice point of a real value as TensorFlow Lite finds it: a float32 quotient, halves away from zero."""
+    quotient = float(np.float32(real) / np.float32(output.scale))
+    return output.zero_point + int(math.copysign(math.floor(min(abs(quotient), 512.0) + 0.5), quotient))
 
 
-def _add(model: _Import, op: Mapping[str, Any]) -> QLayer:
-    first, second, out = (model.spec(i).quantization for i in (*op["inputs"], op["outputs"][0]))
-    params = {**rescale.add_params(first, second, out), "activation": (out.qmin, out.qmax)}
-    return model.base(op, "add", params=params)
+def _conv2d(model: _Import, op: Operation) -> None:
+    filters, source = model.constant(op, 1, "int8"), model.image(op, op.inputs[0])
+    _require_rank(model, op, filters, 4)
+    _, *kernel, channels = filters.shape
+    _refuse_dilation(model, op, (kernel[0], kernel[1]))
+    if channels != source.shape[2]:
+        raise model.unsupported(op, f"filters of {channels} of {source.shape[2]} channels", "no groups are computed")
+    window = model.window(op, (kernel[0], kernel[1]))
+    _require_channels(model, op, filters.shape[0])
+    model.weighted(op, "conv2d", (window.source,), filters, window.params)
 
 
-def _average_pool(model: _Import, op: Mapping[str, Any]) -> QLayer:
-    source, output = model.spec(op["inputs"][0]), model.spec(op["outputs"][0])
-    pool = (source.shape[0] // output.shape[0], source.shape[1] // output.shape[1])
-    params = {"pool": pool, "stride": pool, "padding": (0, 0), "activation": (-128, 127)}
-    return model.base(op, "average_pool2d", params=params)
+def _depthwise(model: _Import, op: Operation) -> None:
+    assert op.options is not None
+    filters, source = model.constant(op, 1, "int8"), model.image(op, op.inputs[0])
+    _require_rank(model, op, filters, 4)
+    one, *kernel, channels = filters.shape
+    _refuse_dilation(model, op, (kernel[0], kernel[1]))
+    if one != 1 or channels % source.shape[2] or op.options["depth_multiplier"] != channels // source.shape[2]:
+        what = f"filters of shape {filters.shape}, multiplier {op.options['depth_multiplier']}, on {source.shape}"
+        raise model.damaged(op, f"has {what}")
+    window = model.window(op, (kernel[0], kernel[1]))
+    _require_channels(model, op, channels)
+    model.weighted(op, "depthwise_conv2d", (window.source,), filters, window.params)
 
 
-CONVERSIONS: Mapping[str, Callable[[_Import, Mapping[str, Any]], QLayer]] = {
-    "CONV_2D": _conv2d,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "FULLY_CONNECTED": _dense,
-    "ADD": _add,
-    "AVERAGE_POOL_2D": _average_pool,
+def _dense(model: _Import, op: Operation) -> None:
+    assert op.options is not None
+    filters, source = model.constant(op, 1, "int8"), model.spec(op.inputs[0])
+    _require_rank(model, op, filters, 2)
+    units, features = filters.shape
+    if op.options["weights_format"]:
+        raise model.unsupported(op, f"weights_format {op.options['weights_format']}", "known: 0 (DEFAULT)")
+    if features != source.size_bytes or model.spec(op.outputs[0]).size_bytes != units:
+        raise model.unsupported(op, f"weights of shape {filters.shape} on {source.shape}", "it takes one vector")
+    model.weighted(op, "dense", (model.source(op.inputs[0]),), filters, {})
+
+
+def _require_rank(model: _Import, op: Operation, filters: Tensor, rank: int) -> None:
+    if len(filters.shape) != rank or not len(filters.scales):
+        raise model.damaged(op, f"has weights of shape {filters.shape} with {len(filters.scales)} scales")
+
+
+def _require_channels(model: _Import, op: Operation, channels: int) -> None:
+    model.require_shape(op, (*model.spec(op.outputs[0]).shape[:2], channels))
+
+
+def _refuse_dilation(model: _Import, op: Operation, kernel: Pair) -> None:
+    """A filter of one row or column has none to spread."""
+    assert op.options is not None
+    dilation = int(op.options["dilation_h_factor"]), int(op.options["dilation_w_factor"])
+    if any(d != 1 and (k > 1 or d < 1) for d, k in zip(dilation, kernel, strict=True)):
+        raise model.unsupported(op, f"dilation {dilation}", "no kernel computes it; use a larger filter or a stride")
+
+
+def _add(model: _Import, op: Operation) -> None:
+    first, second, out = (model.spec(i) for i in (*op.inputs, op.outputs[0]))
+    if first.shape != second.shape:
+        raise model.unsupported(op, f"adds shapes {first.shape} and {second.shape}", "both must be the same")
+    model.require_shape(op, first.shape)
+    try:
+        params = rescale.add_params(first.quantization, second.quantization, out.quantization)
+    except ValueError as error:
+        raise model.unsupported(op, str(error)) from error
+    if params["output_shift"] > 0:
+        raise model.unsupported(op, f"output scale {out.quantization.scale:g}", "it is too fine for its inputs")
+    params["activation"] = clamp(model, op, out.quantization)
+    model.append(op.outputs[0], "add", [model.source(i) for i in op.inputs], params=params)
+
+
+def _concatenate(model: _Import, op: Operation) -> None:
+    """Channels of any number of tensors, two at a time; all have one quantization, which changes nothing."""
+    assert op.options is not None
+    specs, out = [model.spec(i) for i in op.inputs], model.spec(op.outputs[0])
+    rank = len(out.shape) + 1
+    if op.options["axis"] not in (-1, rank - 1) or op.options["fused_activation_function"]:
+        raise model.unsupported(op, f"axis {op.options['axis']}, or a fused activation", "channels alone are joined")
+    for spec in specs:
+        model.require_same_lattice(op, spec.quantization, out.quantization)
+        if spec.shape[:-1] != out.shape[:-1]:
+            raise model.damaged(op, f"joins shapes {[s.shape for s in specs]}")
+    model.require_shape(op, (*out.shape[:-1], sum(spec.shape[-1] for spec in specs)))
+    q = out.quantization
+    params = {**rescale.concatenate_params(q, q, q), "activation": (q.qmin, q.qmax)}
+    sources = [model.source(i) for i in op.inputs]
+    joined, channels = sources[0], specs[0].shape[-1]
+    for source, spec in zip(sources[1:], specs[1:], strict=True):
+        channels += spec.shape[-1]
+        shape = TensorSpec((*out.shape[:-1], channels), q)
+        model.layers.append(QLayer(f"concatenate{len(model.layers)}", "concatenate", (joined, source), shape, params))
+        joined = len(model.layers)
+    model.number[op.outputs[0]] = joined
+
+
+def _pool(kind: str) -> Callable[[_Import, Operation], None]:
+    def convert(model: _Import, op: Operation) -> None:
+        assert op.options is not None
+        source, output = model.image(op, op.inputs[0]), model.image(op, op.outputs[0])
+        model.require_same_lattice(op, source.quantization, output.quantization)
+        pool = int(op.options["filter_height"]), int(op.options["filter_width"])
+        # Padding is the zero point: to a maximum nothing if that is the lowest value, to an average an element.
+        lowest = source.quantization.zero_point == source.quantization.qmin
+        window = model.window(op, pool, foldable=kind == "max_pool2d" and lowest)
+        _require_channels(model, op, source.shape[2])
+        params = {"pool": pool, **window.params, "activation": clamp(model, op, output.quantization)}
+        model.append(op.outputs[0], kind, (window.source,), params=params)
+
+    return convert
+
+
+def _mean(model: _Import, op: Operation) -> None:
+    """A mean over height and width: a depthwise convolution of ones, over the whole map."""
+    axes = model.constant(op, 1, "int32").constant
+    source, output = model.image(op, op.inputs[0]), model.spec(op.outputs[0])
+    assert axes is not None and op.options is not None
+    h, w, channels = source.shape
+    if sorted(int(a) % 4 if -4 <= a < 4 else a for a in axes.reshape(-1)) != [1, 2]:
+        raise model.unsupported(op, f"axes {axes.reshape(-1).tolist()}", "height and width: 1, 2")
+    model.require_shape(op, (1, 1, channels) if op.options["keep_dims"] else (channels,))
+    multiplier, shift = model.multiplier(op, source.quantization.scale / output.quantization.scale)
+    multiplier, shift = arith.divide_multiplier(multiplier, shift, h * w)
+    params = {"multiplier": multiplier, "shift": shift, "activation": (-128, 127)}
+    reach = max(127 - source.quantization.zero_point, source.quantization.zero_point + 128)
+    if not arith.left_shift_is_safe(np.array(reach * h * w), np.array(shift)).all():
+        raise model.unsupported(op, f"a mean from scale {source.quantization.scale:g} to {output.quantization.scale:g}")
+    model.append(op.outputs[0], "mean2d", (model.source(op.inputs[0]),), params=params)
+
+
+def _pad(model: _Import, op: Operation) -> None:
+    """Zeros around an image."""
+    amounts = model.constant(op, 1, "int64" if model.graph.tensors[op.inputs[1]].type == "int64" else "int32").constant
+    assert amounts is not None
+    source, output = model.image(op, op.inputs[0]), model.image(op, op.outputs[0])
+    model.require_same_lattice(op, source.quantization, output.quantization)
+    if amounts.shape != (4, 2) or (amounts < 0).any() or (amounts > 1 << 15).any() or amounts[[0, 3]].any():
+        raise model.unsupported(op, f"padding of {amounts.tolist()}", "rows and columns may be padded")
+    (top, bottom), (left, right) = ((int(a), int(b)) for a, b in amounts[1:3])
+    h, w, channels = source.shape
+    model.require_shape(op, (h + top + bottom, w + left + right, channels))
+    model.source(op.inputs[0])
+    model.paddings[op.outputs[0]] = _Padding(op.inputs[0], (top, left), (bottom, right))
+
+
+def _reshape(model: _Import, op: Operation) -> None:
+    """The same bytes under another shape. The shape is an operand or a setting; one of its sizes may be -1."""
+    source, output = model.spec(op.inputs[0]), model.spec(op.outputs[0])
+    model.require_same_lattice(op, source.quantization, output.quantization)
+    if len(op.inputs) == 2 and op.inputs[1] != NONE:
+        shape = model.constant(op, 1, "int32").constant
+    else:
+        shape = op.options["new_shape"] if op.options is not None else None
+    declared = (1, *output.shape)
+    sizes = [] if shape is None else [int(n) for n in np.asarray(shape).reshape(-1)]
+    free = [i for i, n in enumerate(sizes) if n == -1]
+    fits = len(sizes) == len(declared) and all(n in (-1, d) for n, d in zip(sizes, declared, strict=True))
+    if not fits or len(free) > 1 or source.size_bytes != output.size_bytes:
+        raise model.damaged(op, f"makes {sizes} of {(1, *source.shape)}, its output has {declared}")
+    model.append(op.outputs[0], "flatten", (model.source(op.inputs[0]),))
+
+
+def _relu(model: _Import, op: Operation) -> None:
+    """The activation as an operation of its own, to another scale too: a depthwise convolution of 1 x 1 ones."""
+    source, output = model.spec(op.inputs[0]), model.spec(op.outputs[0])
+    model.require_shape(op, source.shape)
+    image = TensorSpec(source.shape if len(source.shape) == 3 else (1, 1, source.size_bytes), source.quantization)
+    channels = image.shape[2]
+    number = model.source(op.inputs[0])
+    if image != source:
+        model.layers.append(QLayer(f"flatten{len(model.layers)}", "flatten", (number,), image))
+        number = len(model.layers)
+    factor = source.quantization.scale / output.quantization.scale
+    params = {"stride": (1, 1), "padding": (0, 0)}
+    model.finish(
+        op, "depthwise_conv2d", (number,), np.ones((1, 1, channels), np.int8), 2, np.zeros(channels, np.int32),
+        np.full(channels, factor), clamp(model, op, output.quantization, op.name), params,
+    )  # fmt: skip
+    if image != source:
+        made = model.layers[-1]
+        model.layers[-1] = QLayer(**{**vars(made), "output": TensorSpec(image.shape, output.quantization)})
+        model.append(op.outputs[0], "flatten", (len(model.layers),))
+
+
+def _softmax(model: _Import, op: Operation) -> None:
+    """Left out: the largest logit has the largest share."""
+    if op.outputs[0] != model.graph.output or op.number != len(model.graph.operations) - 1:
+        raise model.unsupported(op, "a softmax that is not the last operation", "the logits decide as well")
+    assert op.options is not None
+    if not op.options["beta"] > 0:
+        raise model.damaged(op, f"has beta {op.options['beta']}")
+    model.logits = op.inputs[0]
+    model.number[op.outputs[0]] = model.source(op.inputs[0])
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How an operation becomes layers."""
+
+    convert: Callable[[_Import, Operation], None]
+    """Appends its layers."""
+    operands: tuple[int, int]
+    """Fewest and most."""
+    options: str = ""
+    """The table of settings it must have, "" for none."""
+
+
+CONVERSIONS: Mapping[str, Conversion] = {
+    "CONV_2D": Conversion(_conv2d, (2, 3), "Conv2DOptions"),
+    "DEPTHWISE_CONV_2D": Conversion(_depthwise, (2, 3), "DepthwiseConv2DOptions"),
+    "FULLY_CONNECTED": Conversion(_dense, (2, 3), "FullyConnectedOptions"),
+    "ADD": Conversion(_add, (2, 2), "AddOptions"),
+    "CONCATENATION": Conversion(_concatenate, (2, 64), "ConcatenationOptions"),
+    "AVERAGE_POOL_2D": Conversion(_pool("average_pool2d"), (1, 1), "Pool2DOptions"),
+    "MAX_POOL_2D": Conversion(_pool("max_pool2d"), (1, 1), "Pool2DOptions"),
+    "MEAN": Conversion(_mean, (2, 2), "ReducerOptions"),
+    "PAD": Conversion(_pad, (2, 2)),
+    "RESHAPE": Conversion(_reshape, (1, 2)),
+    "RELU": Conversion(_relu, (1, 1)),
+    "RELU6": Conversion(_relu, (1, 1)),
+    "RELU_N1_TO_1": Conversion(_relu, (1, 1)),
+    "SOFTMAX": Conversion(_softmax, (1, 1), "SoftmaxOptions"),
 }

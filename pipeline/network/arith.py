@@ -30,7 +30,7 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     if real == 0:
         return 0, 0
     mantissa, shift = math.frexp(real)
-    multiplier = round(mantissa * (1 << 31))
+    multiplier = math.floor(mantissa * (1 << 31) + 0.5)
     if multiplier == 1 << 31:
         multiplier, shift = 1 << 30, shift + 1
     if shift < -31:
@@ -38,6 +38,15 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     if shift > 30:
         raise ValueError(f"multiplier {real!r} needs a left shift of {shift}, more than 30")
     return multiplier, shift
+
+
+def divide_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:
+    """(multiplier, shift) of a `count`-th of what (multiplier, shift) stand for, multiplier in [0, 2^31); count > 0.
+
+    Truncated, as TensorFlow Lite's reference kernel of a mean (QuantizedMeanOrSum) does.
+    """
+    left = min(count.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << left) // count, shift - left
 
 
 def doubling_high_multiply(a: Ints, b: Ints) -> Ints:

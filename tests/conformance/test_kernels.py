@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.nouns import TrainedModel
-from pipeline.network import twin
+from pipeline.core.nouns import QLayer, QModel, Quantization, TensorSpec, TrainedModel
+from pipeline.network import arith, twin
 from pipeline.stages import lower
 from tests.support import tiny
 
@@ -114,6 +114,38 @@ def test_concatenate_of_two_scales(data: st.DataObject) -> None:
     right = b.activation(b.weighted("right", "conv2d", "input", (1, 1, c, d)), draw(output()))
     b.activation(b.add("side", "concatenate", [left, right]), draw(output()))
     check(b, c + d)
+
+
+def check_layer(shape: tuple[int, ...], zero_point: int, output: TensorSpec, kind: str, **params: object) -> None:
+    layer = QLayer("layer", kind, (0,), output, params)
+    model = QModel("case", TensorSpec(shape, Quantization(0.1, zero_point)), ("a",), (layer,))
+    x = tiny.samples(model, 3)
+    assert np.array_equal(twin.trace(model, x)[0], twin.specification(model, x)[0])
+
+
+@given(st.data())
+@settings(max_examples=CASES)
+def test_mean_to_another_scale(data: st.DataObject) -> None:
+    draw = data.draw
+    h, w, c = draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    real = draw(st.floats(0.25, 16.0))
+    multiplier, shift = arith.divide_multiplier(*arith.quantize_multiplier(real), h * w)
+    low, high = sorted((draw(st.integers(-128, 127)), draw(st.integers(-128, 127))))
+    output = TensorSpec((c,), Quantization(0.1 / real, draw(st.integers(-128, 127))))
+    params = {"multiplier": multiplier, "shift": shift, "activation": (low, high)}
+    check_layer((h, w, c), draw(st.integers(-128, 127)), output, "mean2d", **params)
+
+
+@given(st.data())
+@settings(max_examples=CASES)
+def test_padding(data: st.DataObject) -> None:
+    draw = data.draw
+    h, w, c = draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    before, after = ((draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2))
+    zero_point = draw(st.integers(-128, 127))
+    shape = h + before[0] + after[0], w + before[1] + after[1], c
+    output = TensorSpec(shape, Quantization(0.1, zero_point))
+    check_layer((h, w, c), zero_point, output, "pad2d", before=before, after=after)
 
 
 def test_every_layer_kind_in_one_network() -> None:

@@ -1,0 +1,45 @@
+"""Mean over height and width, to another quantization: TensorFlow Lite's reference kernel of MEAN for int8.
+
+params: multiplier, shift (they divide by the count too), activation (min, max).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
+from pipeline.network import arith, calls, rescale
+
+
+def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
+    return 0
+
+
+def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
+    p = layer.params
+    total = rescale.centred(inputs[0], specs[0]).sum(axis=(1, 2))
+    q = arith.requantize(total, p["multiplier"], p["shift"]) + layer.output.quantization.zero_point
+    return arith.clamp(q, *p["activation"]).astype(np.int8).reshape(len(total), *layer.output.shape)
+
+
+def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    p = layer.params
+    return KernelCall(
+        function="nn_mean_s8",
+        source="nn_mean2d.c",
+        args=(
+            calls.params(
+                "nn_mean_params",
+                **calls.offsets(layer, specs[0]),
+                multiplier=p["multiplier"],
+                shift=p["shift"],
+                activation=calls.activation(layer),
+            ),
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(),
+            calls.OUTPUT,
+        ),
+        tables={},
+    )
