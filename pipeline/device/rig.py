@@ -18,6 +18,7 @@ from pipeline.core import registry, schema, store
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.registry import unknown
 from pipeline.core.schema import Strict
+from pipeline.device.links import serial
 from pipeline.device.links.serial import Port, ports
 
 __all__ = [
@@ -95,10 +96,15 @@ class Probe(NamedTuple):
 
 class Location(NamedTuple):
     """Where a unit is. port: None for an emulated board; serial_number: of its debug probe, "" when not known or not
-    needed."""
+    needed; usb: the port as it was found, None for what is no serial port here."""
 
     port: str | None
     serial_number: str = ""
+    usb: Port | None = None
+
+    def port_now(self) -> str | None:
+        """The port's name now: a board may come back under another one after a restart (serial.follow)."""
+        return self.port if self.usb is None else serial.follow(self.usb)
 
 
 def load(path: Path = FILE) -> Rig:
@@ -211,7 +217,7 @@ def _locate_unit(board: Board, known: list[Unit], present: tuple[Port, ...], uni
         return Location(wanted.port, wanted.probe)
     for port in present:
         if port.serial_number == wanted.serial_number:
-            return Location(port.device, wanted.probe or _location(port).serial_number)
+            return Location(port.device, wanted.probe or _location(port).serial_number, port)
     raise DeviceError(
         f"board {board.name!r}: unit {wanted.label!r} (serial number {wanted.serial_number}) is not plugged in; "
         f"ports here: {_listed(f'{p.device} {p.serial_number}'.strip() for p in present)}",
@@ -221,7 +227,7 @@ def _locate_unit(board: Board, known: list[Unit], present: tuple[Port, ...], uni
 
 def _location(port: Port) -> Location:
     """The port and, where it belongs to a debug probe, that probe: both have one serial number."""
-    return Location(port.device, port.serial_number if port.usb_id in PROBES else "")
+    return Location(port.device, port.serial_number if port.usb_id in PROBES else "", port)
 
 
 def _listed(names: Iterable[str]) -> str:

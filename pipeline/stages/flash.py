@@ -9,6 +9,7 @@ from pipeline.config.board import Board
 from pipeline.core.errors import DeviceError
 from pipeline.core.nouns import DeviceInfo, Image, Progress, no_progress
 from pipeline.device import runners, session
+from pipeline.device.links import serial
 
 RESTART_S = 10.0
 """A board with USB of its own takes a few seconds to show its port again."""
@@ -32,11 +33,12 @@ def flash(
     it fails or the board does not answer, IdentityError when another board or other firmware does.
     """
     runner = runners.choose(board, only, place=place)
+    port = serial.identify(place) if place else None
     if not runner.EMULATOR:
         _try_port(board, runners.need_port(board, place), may_be_away=not runner.NEEDS_PORT)
         runners.flash(board, folder, place, serial_number=serial_number, only=only, progress=progress)
     progress("confirm", 0, 1, "wait for HELLO")
-    info = _hello(folder, board, place, patience_s=0.0 if runner.EMULATOR else RESTART_S)
+    info = _hello(folder, board, place, port, patience_s=0.0 if runner.EMULATOR else RESTART_S)
     session.check_identity(info, image.digest, board)
     progress("confirm", 1, 1, f"digest {info.digest}")
     return info
@@ -60,12 +62,12 @@ def _try_port(board: Board, port: str, may_be_away: bool) -> None:
     session.open_link(board, port).close()
 
 
-def _hello(folder: Path, board: Board, place: str | None, patience_s: float) -> DeviceInfo:
-    """The device's HELLO; its port may be away for patience_s while it restarts."""
+def _hello(folder: Path, board: Board, place: str | None, port: serial.Port | None, patience_s: float) -> DeviceInfo:
+    """The device's HELLO; its port may be away for patience_s while it restarts, and come back under another name."""
     deadline_s = time.monotonic() + patience_s
     while True:
         try:
-            with session.connect(board, folder, place) as device:
+            with session.connect(board, folder, serial.follow(port) if port else place) as device:
                 return device.hello()
         except DeviceError:
             if time.monotonic() >= deadline_s:

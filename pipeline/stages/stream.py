@@ -33,6 +33,7 @@ from pipeline.core.nouns import (
     no_progress,
 )
 from pipeline.device import mismatch, session
+from pipeline.device.links import serial
 from pipeline.device.mismatch import Mismatch
 from pipeline.device.session import Result, Session
 from pipeline.network import twin
@@ -113,10 +114,11 @@ def check(trace: Trace, folder: Path) -> None:
 def _until_done(setting: _Setting, runs: Sequence[_DatasetRun], place: str | None) -> Trace:
     """The Trace of all runs. A device lost on the way is connected again as long as that brings further answers."""
     attempts = reconnects = 0
+    port = serial.identify(place) if place else None
     while True:
         done = sum(run.done for run in runs)
         try:
-            return _one_connection(setting, runs, place, reconnects)
+            return _one_connection(setting, runs, serial.follow(port) if port else place, reconnects)
         except (session.DeviceFaultError, session.IdentityError):
             raise
         except session.NoResultError as error:

@@ -232,7 +232,7 @@ class Workflow:
         plan, image = self.plan, self.build()
 
         def make() -> DeviceInfo:
-            location = self._location
+            location = self._location()
             return flash.flash(
                 *(image, self._image_folder, plan.board),
                 place=location.port,
@@ -252,7 +252,7 @@ class Workflow:
         def make(_: Path) -> Trace:
             return stream.stream(
                 *(qmodel, datasets, image, self._image_folder, plan.board, work),
-                place=self._location.port,
+                place=self._location().port_now(),
                 progress=self._display.progress,
             )
 
@@ -289,14 +289,17 @@ class Workflow:
         """What `flash` would run. A board that cannot be found, and needs no port, is assumed to be the only one."""
         plan, _ = self.plan, self.build()
         try:
-            place, serial_number = self._location
+            location = self._location()
         except DeviceError:
-            place, serial_number = None, ""
+            location = rig.Location(None)
         return flash.commands(
-            self._image_folder, plan.board, place=place, serial_number=serial_number, only=plan.runner
+            *(self._image_folder, plan.board),
+            place=location.port,
+            serial_number=location.serial_number,
+            only=plan.runner,
         )
 
-    @property
+    @_once
     def _location(self) -> rig.Location:
         return rig.find(self.plan.board, port=self.plan.port or "", unit=self.plan.unit)
 

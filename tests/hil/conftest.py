@@ -80,7 +80,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def device(bench: Bench) -> Iterator[Session]:
     """A conversation with the board, introduced."""
-    with session.connect(bench.board, bench.folder, bench.location.port) as found:
+    with session.connect(bench.board, bench.folder, bench.location.port_now()) as found:
         found.hello()
         yield found
 

@@ -42,6 +42,29 @@ def ports() -> tuple[Port, ...]:
     )
 
 
+def identify(place: str) -> Port | None:
+    """The port of this name; None for what is no serial port of this machine, and for a name not there now."""
+    return next((port for port in ports() if port.device == place), None)
+
+
+def follow(port: Port) -> str:
+    """The name that the USB device behind a port has now: a board that restarts may come back under another one. The
+    same serial number tells, for a device without one the same USB id, where only one port has it; a port that cannot
+    be told from others keeps its name."""
+    if not port.usb_id:
+        return port.device
+    same = [now for now in ports() if _is_same(now, port)]
+    names = [now.device for now in same]
+    return names[0] if len(names) == 1 and port.device not in names else port.device
+
+
+def _is_same(now: Port, before: Port) -> bool:
+    """A bootloader may have another USB id, and the same serial number."""
+    if before.serial_number:
+        return now.serial_number == before.serial_number
+    return (now.usb_id, now.serial_number) == (before.usb_id, "")
+
+
 def open_link(board: Board, place: str) -> Link:
     """The link to the port `place`, at the board's baud rate, 8N1, locked against a second program.
 

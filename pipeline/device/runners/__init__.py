@@ -42,6 +42,7 @@ from pipeline.core import registry, shell
 from pipeline.core.errors import ConfigError, DeviceError, ToolError
 from pipeline.core.nouns import Progress, no_progress
 from pipeline.core.shell import Result
+from pipeline.device.links import serial
 
 FLASH_TIMEOUT_S = 900.0
 """2 MB through a UART bootloader at 115200 baud, written and read back, take 7 minutes."""
@@ -125,20 +126,26 @@ def flash(
     runner = choose(board, only, place=place)
     *touches, command = commands(runner, board, folder, place, serial_number)
     progress("flash", 0, 1, runner.PROGRAM)
+    port = serial.identify(place) if place else None
     for touch in touches:
         shell.run(touch, check=False, timeout_s=TOUCH_TIMEOUT_S)
-        _wait_for_bootloader(place if runner.NEEDS_PORT else None)
+        place = _wait_for_bootloader(place, port) if runner.NEEDS_PORT else place
+        command = runner.command(board, folder, place, serial_number)
     result = shell.run(command, check=False, timeout_s=FLASH_TIMEOUT_S, env={"LC_ALL": "C"})
     runner.verify(board, result)
     progress("flash", 1, 1, runner.PROGRAM)
 
 
-def _wait_for_bootloader(place: str | None) -> None:
-    """Waits until a touched board has restarted and, where it has one of its own, shows its port again."""
+def _wait_for_bootloader(place: str | None, port: serial.Port | None) -> str | None:
+    """The name of a touched board's port, once it has restarted and shows it again."""
     time.sleep(TOUCH_SETTLES_S)
     deadline_s = time.monotonic() + TOUCH_TIMEOUT_S
-    while place is not None and not Path(place).exists() and time.monotonic() < deadline_s:
+    while place is not None and time.monotonic() < deadline_s:
+        place = serial.follow(port) if port else place
+        if Path(place).exists():
+            break
         time.sleep(0.1)
+    return place
 
 
 class Failure(NamedTuple):

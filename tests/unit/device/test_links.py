@@ -278,3 +278,32 @@ def test_a_limited_link_keeps_its_rate():
         assert receive(link, len(DATA)) == DATA
         seconds = time.monotonic() - started
     assert 0.5 <= seconds < 1.5  # 20,000 bytes at 40,000 a second, the way back overlapping
+
+
+ACM0 = serial.Port("/dev/ttyACM0", "2341:0043", "75439313", "Arduino Uno")
+NAMELESS = serial.Port("/dev/ttyUSB0", "1a86:7523", "", "USB Serial")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "name"),
+    [
+        (ACM0, [ACM0], "/dev/ttyACM0"),
+        (ACM0, [ACM0._replace(device="/dev/ttyACM1")], "/dev/ttyACM1"),
+        (ACM0, [ACM0._replace(device="/dev/ttyACM1", usb_id="2341:0001")], "/dev/ttyACM1"),
+        (ACM0, [ACM0._replace(serial_number="other"), ACM0._replace(device="/dev/ttyACM1")], "/dev/ttyACM1"),
+        (ACM0, [ACM0._replace(device="/dev/ttyACM1", serial_number="other")], "/dev/ttyACM0"),
+        (ACM0, [ACM0, ACM0._replace(device="/dev/ttyACM1")], "/dev/ttyACM0"),
+        (NAMELESS, [NAMELESS._replace(device="/dev/ttyUSB1")], "/dev/ttyUSB1"),
+        (NAMELESS, [NAMELESS._replace(device=f"/dev/ttyUSB{n}") for n in (1, 2)], "/dev/ttyUSB0"),
+        (NAMELESS, [ACM0], "/dev/ttyUSB0"),
+        (serial.Port("/dev/ttyS0", "", "", "ttyS0"), [ACM0], "/dev/ttyS0"),
+        (ACM0, [], "/dev/ttyACM0"),
+    ],
+    ids=[
+        "same", "renamed", "bootloader", "name taken", "another", "two ports", "by id", "two alike", "gone", "no USB",
+        "nothing",
+    ],
+)  # fmt: skip
+def test_a_port_is_known_by_its_usb_device_and_not_by_its_name(monkeypatch, before, now, name):
+    monkeypatch.setattr(serial, "ports", lambda: tuple(now))
+    assert serial.follow(before) == name

@@ -17,34 +17,39 @@ ADAPTER = Port("/dev/ttyUSB0", "0403:6001", "A50285BI", "FT232R USB UART")
 OLD = Port("/dev/ttyS0", "", "", "ttyS0")
 
 
+def where(*arguments, **options) -> tuple[str | None, str]:
+    """Port and serial number of the probe that `locate` finds."""
+    return rig.locate(*arguments, **options)[:2]
+
+
 @pytest.fixture
 def nucleo() -> board.Board:
     return board.load("netduinoplus2").model_copy(update={"usb_ids": ("0483:374b",)})
 
 
 def test_the_only_port_with_the_boards_usb_id_is_taken(nucleo):
-    assert rig.locate(nucleo, Rig(), [OLD, ADAPTER, NUCLEO]) == Location("/dev/ttyACM0", "0670FF4855")
+    assert where(nucleo, Rig(), [OLD, ADAPTER, NUCLEO]) == ("/dev/ttyACM0", "0670FF4855")
 
 
 def test_a_named_port_is_taken_unseen(nucleo):
-    assert rig.locate(nucleo, Rig(), [NUCLEO, TWIN], port="/dev/ttyACM1") == Location("/dev/ttyACM1", "0671FF1234")
-    assert rig.locate(nucleo, Rig(), [], port="/dev/pts/7") == Location("/dev/pts/7", "")
-    assert rig.locate(nucleo, Rig(), [ADAPTER], port="/dev/ttyUSB0") == Location("/dev/ttyUSB0", ""), "no probe"
+    assert where(nucleo, Rig(), [NUCLEO, TWIN], port="/dev/ttyACM1") == ("/dev/ttyACM1", "0671FF1234")
+    assert where(nucleo, Rig(), [], port="/dev/pts/7") == ("/dev/pts/7", "")
+    assert where(nucleo, Rig(), [ADAPTER], port="/dev/ttyUSB0") == ("/dev/ttyUSB0", ""), "no probe"
 
 
 def test_one_of_two_equal_boards_is_told_by_its_serial_number(nucleo):
     bench = rig.add(rig.add(Rig(), nucleo, NUCLEO, name="left"), nucleo, TWIN, name="right")
     swapped = [NUCLEO._replace(device="/dev/ttyACM1"), TWIN._replace(device="/dev/ttyACM0")]
-    assert rig.locate(nucleo, bench, swapped, unit="left") == Location("/dev/ttyACM1", "0670FF4855")
-    assert rig.locate(nucleo, bench, swapped, unit="0671FF1234") == Location("/dev/ttyACM0", "0671FF1234")
+    assert where(nucleo, bench, swapped, unit="left") == ("/dev/ttyACM1", "0670FF4855")
+    assert where(nucleo, bench, swapped, unit="0671FF1234") == ("/dev/ttyACM0", "0671FF1234")
 
 
 def test_an_adapter_and_a_probe_of_its_own(nucleo):
     bench = rig.add(Rig(), nucleo, ADAPTER, probe="53FF6D06")
-    assert rig.locate(nucleo, bench, [NUCLEO, ADAPTER]) == Location("/dev/ttyUSB0", "53FF6D06")
+    assert where(nucleo, bench, [NUCLEO, ADAPTER]) == ("/dev/ttyUSB0", "53FF6D06")
     bench = rig.add(Rig(), nucleo, OLD)
     assert bench.unit[0].port == "/dev/ttyS0"
-    assert rig.locate(nucleo, bench, []) == Location("/dev/ttyS0", "")
+    assert where(nucleo, bench, []) == ("/dev/ttyS0", "")
 
 
 @pytest.mark.parametrize(
@@ -147,3 +152,12 @@ def test_candidates_are_the_boards_with_the_ports_usb_id():
         for usb_id in board.load(name).usb_ids:
             assert name in rig.candidates(NUCLEO._replace(usb_id=usb_id))
     assert rig.candidates(OLD) == ()
+
+
+def test_a_location_is_followed_to_its_ports_new_name(nucleo, monkeypatch):
+    found = rig.locate(nucleo, Rig(), [NUCLEO])
+    monkeypatch.setattr(rig.serial, "ports", lambda: (NUCLEO._replace(device="/dev/ttyACM1"), ADAPTER))
+    assert found.port_now() == "/dev/ttyACM1"
+    assert rig.locate(nucleo, Rig(), [NUCLEO], port="/dev/ttyACM0").port_now() == "/dev/ttyACM1"
+    assert Location("127.0.0.1:5555").port_now() == "127.0.0.1:5555"
+    assert Location(None).port_now() is None

@@ -3,11 +3,17 @@ Flashing tools are tested in test_runners.py and tests/emulated/test_bootloader.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
 
+from pipeline.config import board
 from pipeline.core.errors import DeviceError, ToolError
+from pipeline.core.nouns import DeviceInfo, Image
+from pipeline.device import session
+from pipeline.device.links import serial
+from pipeline.device.runners import avrdude
 from pipeline.device.session import IdentityError
 from pipeline.stages import flash
 
@@ -62,6 +68,47 @@ def test_firmware_that_ends_shows_its_last_words(host, tmp_path):
 
 def test_the_command_line_is_known_without_running_it(host, firmware):
     assert flash.commands(host.folder, host.board) == [[host.program]]
+
+
+class Bench:
+    """A board whose port is called ttyACM0 until it is flashed, and ttyACM1 from then on. opened: every try, in
+    order."""
+
+    BEFORE = serial.Port("/dev/ttyACM0", "2341:0043", "75439313", "Arduino Uno")
+
+    def __init__(self, monkeypatch, info) -> None:
+        self.now, self.opened, self._info = (self.BEFORE,), [], info
+        monkeypatch.setattr(serial, "ports", lambda: self.now)
+        monkeypatch.setattr(session, "connect", self.connect)
+        monkeypatch.setattr(flash, "_try_port", lambda board, port, may_be_away: None)
+        monkeypatch.setattr(flash.runners, "flash", self.flash)
+        monkeypatch.setattr(flash.time, "sleep", self.restart)
+
+    def flash(self, *_, **__) -> None:
+        self.now = ()
+
+    def restart(self, _: float) -> None:
+        self.now = (self.BEFORE._replace(device="/dev/ttyACM1"),)
+
+    @contextlib.contextmanager
+    def connect(self, board, folder, place):
+        self.opened.append(place)
+        if place not in [port.device for port in self.now]:
+            raise DeviceError(f"{place}: no such port")
+        yield self
+
+    def hello(self):
+        return self._info
+
+
+def test_a_port_that_comes_back_under_another_name_is_followed(monkeypatch, tmp_path):
+    uno = board.load("uno")
+    info = DeviceInfo("uno", "d" * 32, 2, 16_000_000, "cycles", 100, 64, 10, 2, 76, 128)
+    image = Image("", "d" * 32, "uno", "", (), *(0,) * 6, {}, {}, {})
+    bench = Bench(monkeypatch, info)
+    monkeypatch.setattr(flash.runners, "choose", lambda board, only, place: avrdude)
+    assert flash.flash(image, tmp_path, uno, place="/dev/ttyACM0") is info
+    assert bench.opened == ["/dev/ttyACM0", "/dev/ttyACM1"]
 
 
 @pytest.mark.emulator
