@@ -15,7 +15,7 @@ from tests.support import tiny
 
 def stored(name: str) -> QModel:
     """A network of the zoo."""
-    return store.load(zoo.FOLDER / name, QModel)
+    return store.load(zoo.shelf() / name, QModel)
 
 
 def every_kind(seed: int) -> QModel:
