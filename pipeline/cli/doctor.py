@@ -38,12 +38,16 @@ FEW = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked for. version: what was found, "" when it is missing; hint: what brings it."""
+    """One thing looked for."""
 
     name: str
+    """Of the program, package or data."""
     needed_by: str
+    """What needs it."""
     version: str
+    """What was found; "" when it is missing."""
     hint: str = ""
+    """What brings it."""
 
 
 def examine() -> dict[str, list[Finding]]:

@@ -15,10 +15,12 @@ _MOST_RX_BYTES = 0xFFFF
 
 @dataclass(frozen=True)
 class Buffers:
-    """rx_bytes: receive buffer, the host's credit; base_bytes: the base of DELTAs, 0 for none."""
+    """What the link takes of the RAM."""
 
     rx_bytes: int
+    """Receive buffer, the host's credit."""
     base_bytes: int
+    """The base of DELTAs, 0 for none."""
 
 
 def plan(board: Board, arena_bytes: int, input_bytes: int) -> Buffers:

@@ -36,16 +36,20 @@ _CALL_PARAMETERS = re.compile(r"_(params|quant|dims\d+)$")
 
 @dataclass(frozen=True)
 class Footprint:
-    """flash_bytes: what is written to flash, gaps and initial values included; ram_bytes: variables without the stack;
-    sections: bytes of every allocated section; symbols: bytes by name (equal names added up); tables: bytes of constant
-    tables by layer number."""
+    """What an image occupies."""
 
     flash_bytes: int
+    """What is written to flash, gaps and initial values included."""
     ram_bytes: int
+    """Variables without the stack."""
     stack_bytes: int
+    """Reserved stack."""
     sections: Mapping[str, int]
+    """Bytes of every allocated section, by its name."""
     symbols: Mapping[str, int]
+    """Bytes of functions and variables by name, equal names added up."""
     tables: Mapping[int, int]
+    """Bytes of constant tables by layer number."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ ALIGNMENT = 8
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """tensor_offsets: first byte of tensor t in the arena; scratch_offsets: of layer i's scratch, None without one."""
+    """Where everything lies in the arena."""
 
     tensor_offsets: tuple[int, ...]
+    """First byte of every tensor, by its number."""
     scratch_offsets: tuple[int | None, ...]
+    """First byte of every layer's scratch, by its number; None without one."""
     arena_bytes: int
+    """Size of the arena."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,11 @@ class Buffer:
     written before step 0 and the output is read after the last one."""
 
     size: int
+    """Bytes."""
     first: int
+    """Step that writes it first."""
     last: int
+    """Step that reads it last."""
 
     def overlaps(self, other: Buffer) -> bool:
         return self.first <= other.last and other.first <= self.last

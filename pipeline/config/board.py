@@ -23,71 +23,100 @@ Bytes = Annotated[int, Field(gt=0)]
 
 
 class Region(Strict):
-    """A memory region: first address and length in bytes."""
+    """A memory region."""
 
     origin: Annotated[int, Field(ge=0, lt=1 << 32)]
+    """First address, 32 bits."""
     length: Bytes
+    """Bytes."""
 
 
 class Memory(Strict):
-    """flash holds code and constants; ram holds data, the activation arena and the stack: at its bottom, or on AVR what
-    is left at its top, at least stack_bytes."""
+    """What the linker may use."""
 
     flash: Region
+    """Code and constants."""
     ram: Region
+    """Data, the activation arena and the stack."""
     stack_bytes: Annotated[int, Field(ge=256)] = 2048
+    """Reserved stack, at least 256: at the bottom of the RAM; on AVR at least this much must be left at its top."""
 
 
 class LinkConfig(Strict):
-    """How the host talks to the board. rx_buffer_bytes: receive buffer of the firmware, the sender's credit;
-    max_payload: largest frame payload; buffers: "sample" where the receive buffer shall hold the whole next sample and
-    one more be kept as the base of DELTAs, as far as the RAM allows (pipeline/buffers.py)."""
+    """How the host talks to the board."""
 
     kind: Literal["serial", "tcp", "pipe"]
+    """Module of device/links: "serial" port, "tcp" socket or "pipe" of a process."""
     baud: Annotated[int, Field(gt=0)] = 115200
+    """Bits per second of a serial port."""
     rx_buffer_bytes: Annotated[int, Field(ge=48, le=65535)] = 1024
+    """Receive buffer of the firmware, the sender's credit, 48 to 65535."""
     max_payload: Annotated[int, Field(ge=LARGEST_FIXED_REPLY, le=4096)] = 256
+    """Largest payload of a frame, bytes, up to 4096."""
     buffers: Literal["piece", "sample"] = "piece"
+    """ "sample" where the receive buffer shall hold the whole next sample, and one more sample be kept as the base of
+    DELTAs, as far as the RAM allows (codegen/buffers.py); else "piece"."""
 
 
 class Emulator(Strict):
-    """machine: QEMU machine; arguments: further command line; serial_index: which emulated UART is the link."""
+    """How the board is emulated."""
 
     machine: str
+    """Machine as QEMU calls it."""
     arguments: tuple[str, ...] = ()
+    """Further words of the command line."""
     serial_index: Annotated[int, Field(ge=0, le=7)] = 0
+    """Which emulated UART is the link, from 0."""
 
 
 class PlatformIO(Strict):
-    """The board in PlatformIO: its platform and board names, as in platformio.ini."""
+    """The board in PlatformIO, as platformio.ini writes it."""
 
     platform: Annotated[str, Field(pattern=r"^\S+$")]
+    """Name of the platform."""
     board: Annotated[str, Field(pattern=r"^\S+$")]
+    """Name of the board."""
 
 
 class Board(Strict):
-    """One board. port: folder under firmware/port; defines: constants of that port (C macros): pins, clock tree;
-    tick: what the port's counter counts; runner: preferred flashing tool, fallback_runners: further ones in order of
-    preference, flashing: their arguments; usb_ids: of the board's serial port; platformio: what PlatformIO calls it."""
+    """One board."""
 
     name: str
+    """Of its file, without .toml."""
     description: str
+    """One line for people."""
     mcu: str
+    """Part number of the microcontroller."""
     core: str
+    """Processor core, a key of cores.CORE_FLAGS."""
     port: str
+    """Folder under firmware/port."""
     clock_hz: Annotated[int, Field(ge=0)]
+    """Core clock in Hz; 0 where unknown."""
     tick: Literal["instructions", "cycles", "us"]
+    """What the port's counter counts."""
     tick_hz: Annotated[int, Field(ge=0)]
+    """Ticks per second; 0 where a tick has no fixed duration."""
     memory: Memory
+    """What the linker may use."""
     link: LinkConfig
+    """How the host talks to it."""
     runner: str
+    """Preferred flashing tool or emulator, a module of device/runners."""
     fallback_runners: tuple[str, ...] = ()
+    """Further ones, in order of preference."""
     flashing: Flashing = Flashing()
+    """What each flashing tool must know."""
     usb_ids: tuple[UsbId, ...] = ()
+    """Of the board's serial port."""
     platformio: PlatformIO | None = None
+    """What PlatformIO calls it; None where it does not know it."""
     emulator: Emulator | None = None
+    """How it is emulated; None for a board that is only real."""
     defines: dict[str, int | str] = Field(default_factory=dict)
+    """Constants of its port, C macros by name: pins, clock tree."""
     silicon_tested: bool = False
+    """Whether `make hil` has passed on a real one."""
 
     @field_validator("core")
     @classmethod

@@ -15,94 +15,122 @@ Word = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
 
 
 class Openocd(Strict):
-    """config: files of OpenOCD's script folders, in order (adapter before target); commands: further -c commands that
-    follow them."""
+    """OpenOCD."""
 
     config: Annotated[tuple[Word, ...], Field(min_length=1)]
+    """Files of its script folders, in order: adapter before target."""
     commands: tuple[str, ...] = ()
+    """Further -c commands, after the files."""
 
 
 class Pyocd(Strict):
-    """target: as in `pyocd list --targets`; pack: CMSIS pack file of a target that is not built in."""
+    """pyOCD."""
 
     target: Word
+    """As in `pyocd list --targets`."""
     pack: str = ""
+    """CMSIS pack file of a target that is not built in; "" for one that is."""
 
 
 class StFlash(Strict):
-    """connect_under_reset: hold the reset line while connecting, for firmware that disables the debug pins."""
+    """st-flash."""
 
     connect_under_reset: bool = False
+    """Hold the reset line while connecting, for firmware that disables the debug pins."""
 
 
 class Stm32flash(Strict):
-    """UART bootloader (AN3155). mode: data bits, parity, stop bits; gpio: sequence on the serial signals that enters
-    and leaves the bootloader, as in `stm32flash -h`; "" when a person sets BOOT0 and resets."""
+    """The UART bootloader (AN3155) through stm32flash."""
 
     baud: Baud = 115200
+    """Bits per second."""
     mode: Literal["8e1", "8n1"] = "8e1"
+    """Data bits, parity, stop bits."""
     gpio: str = ""
+    """Sequence on the serial signals that enters and leaves the bootloader, as in `stm32flash -h`; "" when a person
+    sets BOOT0 and resets."""
 
 
 class Stm32loader(Strict):
-    """UART bootloader (AN3155). family: as in `stm32loader --help`, for flash size and device id."""
+    """The UART bootloader (AN3155) through stm32loader."""
 
     family: Literal["F0", "F1", "F3", "F4", "F7", "H7", "L4", "L0", "G0", "NRG"]
+    """As in `stm32loader --help`, for flash size and device id."""
     baud: Baud = 115200
+    """Bits per second."""
     parity: Literal["even", "none"] = "even"
+    """Of the line."""
 
 
 class DfuUtil(Strict):
-    """usb_id: of the bootloader; alt: its interface for the flash; dfuse: whether it takes addresses (ST's DfuSe);
-    a plain DFU bootloader knows its own."""
+    """A USB bootloader through dfu-util."""
 
     usb_id: UsbId
+    """Of the bootloader."""
     alt: Annotated[int, Field(ge=0, le=255)] = 0
+    """Number of its interface for the flash."""
     dfuse: bool = True
+    """Whether it takes addresses (ST's DfuSe); a plain DFU bootloader knows its own."""
 
 
 class Bossac(Strict):
-    """SAM-BA bootloader. native_usb: the port is the MCU's own USB; offset: flash the bootloader keeps, bytes."""
+    """The SAM-BA bootloader through bossac."""
 
     native_usb: bool
+    """Whether the port is the MCU's own USB."""
     offset: Annotated[int, Field(ge=0)] = 0
+    """Bytes at the beginning of the flash that the bootloader keeps."""
 
 
 class Avrdude(Strict):
-    """part and programmer: as in avrdude's configuration; baud: of the bootloader."""
+    """An AVR bootloader through avrdude."""
 
     part: Word
+    """As in avrdude's configuration."""
     programmer: Word = "arduino"
+    """As in avrdude's configuration."""
     baud: Baud = 115200
+    """Bits per second of the bootloader."""
 
 
 class MassStorage(Strict):
-    """volume: label of the drive the board's debug adapter shows."""
+    """The drive that a board's debug adapter shows."""
 
     volume: Word
+    """Its label."""
 
 
 class ArduinoCli(Strict):
-    """fqbn: "package:architecture:board"; suffix: of the firmware file its core uploads."""
+    """arduino-cli."""
 
     fqbn: Annotated[str, Field(pattern=r"^[^\s:]+:[^\s:]+:[^\s]+$")]
+    """Fully qualified board name, "package:architecture:board[:options]"."""
     suffix: Literal["bin", "hex", "elf"] = "bin"
+    """Of the firmware file that the board's core uploads."""
 
 
 class Flashing(Strict):
-    """Arguments of the flashing tools, by runner. None: this tool cannot flash the board.
-
-    touch_1200_baud: the board enters its bootloader when its port is opened at 1200 baud and closed again.
-    """
+    """Arguments of the flashing tools, by runner. None: this tool cannot flash the board."""
 
     touch_1200_baud: bool = False
+    """Whether the board enters its bootloader when its port is opened at 1200 baud and closed again."""
     openocd: Openocd | None = None
+    """For a debug probe."""
     pyocd: Pyocd | None = None
+    """For a debug probe."""
     st_flash: StFlash = StFlash()
+    """For an ST-LINK."""
     stm32flash: Stm32flash = Stm32flash()
+    """For the UART bootloader."""
     stm32loader: Stm32loader | None = None
+    """For the UART bootloader."""
     dfu_util: DfuUtil | None = None
+    """For a USB bootloader."""
     bossac: Bossac | None = None
+    """For a SAM-BA bootloader."""
     avrdude: Avrdude | None = None
+    """For an AVR bootloader."""
     mass_storage: MassStorage | None = None
+    """For a drive."""
     arduino_cli: ArduinoCli | None = None
+    """For any board with an Arduino core."""

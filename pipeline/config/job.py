@@ -56,11 +56,14 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class DatasetConfig(Strict):
-    """name: a module of pipeline.datasets; limit_train / limit_test: use only the first so many samples."""
+    """Which samples."""
 
     name: Annotated[str, _registered("datasets", "dataset")]
+    """Module of datasets/."""
     limit_train: Positive | None = None
+    """Use only the first so many training samples; None for all."""
     limit_test: Positive | None = None
+    """Use only the first so many test samples; None for all."""
 
 
 class Trained(Strict):
@@ -75,46 +78,51 @@ class Trained(Strict):
 
 
 class ModelConfig(Trained):
-    """name: a module of pipeline.models; width: channel multiplier, in (0, 8].
-
-    weight_bits: 2: ternary; 1: binary, stored and computed as ternary codes -1 and 1 at 2 bits; 3, 4, 8: symmetric
-    integers; 32: float in training, 8 bits on the device (no quantizer trains them, so they would not survive fewer).
-    first_layer_bits, last_layer_bits: instead, for the first and the last weighted layer; layer_bits: for layers by
-    name, above all others. alpha: scale of an output channel, "auto": any number, "auto_po2": a power of two.
-    activation_bits: of every ReLU.
-    """
+    """Which network, and how its weights and activations are quantized."""
 
     FIRST = frozenset({"name", "weight_bits", "first_layer_bits", "last_layer_bits", "width"})
 
     name: Annotated[str, _registered("models", "model")]
+    """Module of models/."""
     weight_bits: WeightBits = 2
+    """1: binary, stored and computed as ternary codes -1 and 1 at 2 bits; 2: ternary; 3, 4, 8: symmetric integers; 32:
+    float in training, 8 bits on the device (no quantizer trains them, so they would not survive fewer)."""
     first_layer_bits: WeightBits | None = None
+    """Instead, for the first weighted layer."""
     last_layer_bits: WeightBits | None = None
+    """Instead, for the last weighted layer."""
     layer_bits: dict[str, WeightBits] = Field(default_factory=dict)
+    """Instead, for layers by name; overrides all others."""
     alpha: Literal["auto", "auto_po2"] = "auto"
+    """Scale of an output channel: "auto" any number, "auto_po2" a power of two."""
     activation_bits: Annotated[int, Field(ge=2, le=8)] = 8
+    """Of every ReLU, 2 to 8."""
     width: Annotated[float, Field(gt=0, le=8)] = 1.0
+    """Channel multiplier, in (0, 8]."""
 
 
 class AdversarialConfig(Strict):
-    """Adversarial training: every batch is attacked within eps (infinity norm, real input units) before its step.
-
-    method: "pgd": the loss of the attacked samples alone (Madry et al. 2018, arXiv 1706.06083); "fast_fgsm": the same
-    with one step from a random start (Wong, Rice, Kolter 2020, arXiv 2001.03994); "trades": the loss of the clean
-    samples plus beta KL(clean answer || attacked answer) (Zhang et al. 2019, arXiv 1901.08573). steps and step_size (in
-    units of eps): by default 7 of 0.25, for fast_fgsm 1 of 1.25. random_start: begin at a random point within eps.
-    share: of each batch that is attacked, the rest stays clean (Kurakin et al. 2017, arXiv 1611.01236). "n_fgsm": one
-    step of eps from uniform noise of `noise` eps, not clipped (de Jorge et al. 2022, arXiv 2202.01181).
-    """
+    """Adversarial training: every batch is attacked within eps (infinity norm, real input units) before its step."""
 
     method: Literal["pgd", "fast_fgsm", "n_fgsm", "trades"]
+    """ "pgd": the loss of the attacked samples alone (Madry et al. 2018, arXiv 1706.06083); "fast_fgsm": the same with
+    one step from a random start (Wong, Rice, Kolter 2020, arXiv 2001.03994); "n_fgsm": one step of eps from uniform
+    noise, not clipped (de Jorge et al. 2022, arXiv 2202.01181); "trades": the loss of the clean samples plus beta
+    KL(clean answer || attacked answer) (Zhang et al. 2019, arXiv 1901.08573)."""
     eps: Epsilon
+    """Largest change of an input element, real input units."""
     steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Gradient steps of the attack; None: 7, for the one-step methods 1."""
     step_size: Annotated[float, Field(gt=0, le=2)] | None = None
+    """Length of a step in units of eps, in (0, 2]; None: 0.25, for fast_fgsm 1.25."""
     random_start: bool = True
+    """Begin at a random point within eps."""
     noise: Annotated[float, Field(gt=0, le=8)] = 2.0
+    """Half-width of n_fgsm's noise in units of eps, in (0, 8]."""
     beta: Annotated[float, Field(gt=0, le=1000)] = 6.0
+    """Weight of the divergence in trades, in (0, 1000]."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of each batch that is attacked, in (0, 1]; the rest stays clean (Kurakin et al. 2017, arXiv 1611.01236)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> AdversarialConfig:
@@ -142,27 +150,7 @@ class AdversarialConfig(Strict):
 
 
 class TrainConfig(Trained):
-    """The recipe. initial: where the weights start: "random"; "mlperf_tiny": the reference model in TRITMCU_DATA; or an
-    earlier training, by the name of its run or by a folder, its weights going to the layers of the same name.
-
-    learning_rate, final_learning_rate: ends of a cosine over all steps; weight_decay: decoupled, of kernels only;
-    augment: vary samples as the data set says; ema: decay per step of the averaged weights that are validated and kept,
-    in [0, 1) (0: the weights themselves).
-    warmup: share of all steps in which the learning rate rises from 0 before its cosine falls: with a high
-    learning_rate, a one-cycle schedule (Smith, Topin 2018, arXiv 1708.07120).
-    stochastic: true stochastic quantization of ternary and binary weights, else deterministic; temperature: of its
-    noise (8 changes about 11 % of Gaussian weights), temperature_schedule: how it goes to final_temperature over all
-    steps.
-    jacobian_lambda: weight of the Jacobian regularization (0: off), of all or by block; jacobian: of what (see
-    pipeline.jacobian): the "logits", or every block with respect to the "block_input" or the "network_input";
-    jacobian_projections: random vectors a sample; jacobian_share: of the batch its estimate looks at.
-    adversarial: adversarial training. distill: a teacher, named as in initial: its answers at distill_temperature make
-    up distill_weight of the loss (Hinton et al. 2015, arXiv 1503.02531).
-    robust_samples: validation samples attacked after each epoch (PGD, 10 steps of eps / 4), robust_eps: their budget
-    (by default that of the adversarial training), robust_loss: what that attack maximises: "cross_entropy", which a
-    network of low confidence hides from, or the "margin" of the best wrong logit over the right one; best_by: which
-    epoch's weights are kept.
-    """
+    """The recipe."""
 
     FIRST = frozenset(
         {"initial", "epochs", "batch_size", "learning_rate", "final_learning_rate", "weight_decay", "stochastic",
@@ -170,30 +158,59 @@ class TrainConfig(Trained):
     )  # fmt: skip
 
     initial: Annotated[str, Field(min_length=1)] = "random"
+    """Where the weights start: "random"; "mlperf_tiny": the reference model in TRITMCU_DATA; or an earlier training, by
+    the name of its run or by a folder, its weights going to the layers of the same name."""
     epochs: Positive
+    """Passes over the training samples."""
     batch_size: Positive = 128
+    """Samples a step."""
     learning_rate: PositiveFloat = 1e-3
+    """Upper end of a cosine over all steps."""
     final_learning_rate: NonNegativeFloat = 1e-5
+    """Lower end of the cosine."""
     weight_decay: NonNegativeFloat = 0.0
+    """Decoupled, of kernels only."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all steps, in [0, 1), in which the learning rate rises from 0 before its cosine falls: with a high
+    learning_rate, a one-cycle schedule (Smith, Topin 2018, arXiv 1708.07120)."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of the averaged weights that are validated and kept, in [0, 1); 0: the weights themselves."""
     stochastic: bool = True
+    """True stochastic quantization of ternary and binary weights, else deterministic."""
     temperature: PositiveFloat = 8.0
+    """Of the stochastic quantization's noise, above 0: 8 changes about 11 % of Gaussian weights."""
     final_temperature: PositiveFloat | None = None
+    """Temperature at the last step; None with a constant one."""
     temperature_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the temperature goes to final_temperature over all steps."""
     jacobian_lambda: Strength = 0.0
+    """Weight of the Jacobian regularization, 0: off; of all blocks or by block name."""
     jacobian: Literal["logits", "block_input", "network_input"] = "logits"
+    """What is differentiated: the "logits" with respect to the input, or every block with respect to the "block_input"
+    or the "network_input" (training/jacobian.py)."""
     jacobian_projections: Annotated[int, Field(ge=1, le=64)] = 1
+    """Random vectors a sample, 1 to 64."""
     jacobian_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of the batch that the estimate looks at, in (0, 1]."""
     augment: bool = True
+    """Vary samples as the data set says."""
     adversarial: AdversarialConfig | None = None
+    """Adversarial training; None: none."""
     distill: Annotated[str, Field(min_length=1)] | None = None
+    """A teacher, named as in initial, without "random" (Hinton et al. 2015, arXiv 1503.02531); None: no teacher."""
     distill_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the teacher's answers in the loss, in (0, 1]."""
     distill_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    """Divides the logits of both before they are compared, in (0, 100]."""
     robust_samples: Annotated[int, Field(ge=0)] = 0
+    """Validation samples attacked after each epoch (PGD, 10 steps of eps / 4); 0: none."""
     robust_eps: Epsilon | None = None
+    """Their budget, real input units; None: that of the adversarial training."""
     robust_loss: Literal["cross_entropy", "margin"] = "cross_entropy"
+    """What that attack maximizes: "cross_entropy", which a network of low confidence hides from, or the "margin" of the
+    best wrong logit over the right one."""
     best_by: Literal["accuracy", "robust_accuracy"] = "accuracy"
+    """Which epoch's weights are kept: of the best validation accuracy, clean or robust."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
@@ -225,31 +242,37 @@ class TrainConfig(Trained):
 
 
 class AttackConfig(Strict):
-    """name: a module of pipeline.attacks; eps: one or more budgets in real input units; steps, step_size (in units of
-    eps), restarts: for iterative attacks; samples: attack only the first so many test samples."""
+    """One attack of the attack stage."""
 
     name: Annotated[str, _registered("attacks", "attack")]
+    """Module of attacks/."""
     eps: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
+    """One or more budgets, real input units."""
     norm: Literal["linf", "l2"] = "linf"
+    """Of the budget: largest element or Euclidean length."""
     steps: Annotated[int, Field(ge=1, le=10000)] = 20
+    """Of an iterative attack, 1 to 10000."""
     step_size: Annotated[float, Field(gt=0, le=2)] = 0.125
+    """In units of eps, in (0, 2]."""
     restarts: Annotated[int, Field(ge=1, le=100)] = 1
+    """Random starts of an iterative attack, 1 to 100."""
     samples: Positive | None = None
+    """Attack only the first so many test samples; None for all."""
 
 
 class LayerwiseConfig(Strict):
-    """Bits, clip and scale chosen layer by layer after training (pipeline.layerwise), for a network trained at more
-    bits.
-
-    method: "laq": the smallest Lipschitz bound; "quanos": by adversarial noise sensitivity; "uniform": all layers at
-    `bits`. eps: largest change of an input element the bound reckons with, real input units. budget: largest size of
-    the packed weights, in units of the all-ternary network's, at least 1 (laq and quanos).
-    """
+    """Bits, clip and scale chosen layer by layer after training (quantization/layerwise.py), for a network trained at
+    more bits."""
 
     method: Literal["laq", "quanos", "uniform"]
+    """ "laq": the smallest Lipschitz bound; "quanos": by adversarial noise sensitivity; "uniform": all layers at
+    `bits`."""
     eps: Epsilon = "8/255"
+    """Largest change of an input element that the bound reckons with, real input units."""
     budget: Annotated[float, Field(ge=1, le=4)] = 1.25
+    """Largest size of the packed weights, in units of the all-ternary network's, 1 to 4 (laq and quanos)."""
     bits: Literal[2, 3, 4, 8] = 2
+    """Of all layers (uniform)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> LayerwiseConfig:
@@ -260,30 +283,40 @@ class LayerwiseConfig(Strict):
 
 
 class FirmwareConfig(Strict):
-    """How ternary weights lie in flash. trits_per_byte: 4, which kernels read as they are, or 5 (1.6 bits a weight) for
-    the layers that can be expanded into RAM, before each runs, in an arena no larger than with 4. layer_trits_per_byte:
-    instead, for layers by name, whatever the arena grows to."""
+    """How ternary weights lie in flash."""
 
     trits_per_byte: Literal[4, 5] = 4
+    """4, which kernels read as they are, or 5 (1.6 bits a weight) for the layers that can be expanded into RAM, before
+    each runs, in an arena no larger than with 4."""
     layer_trits_per_byte: dict[str, Literal[4, 5]] = Field(default_factory=dict)
+    """Instead, for layers by name, however large the arena becomes."""
 
 
 class Job(Strict):
-    """One experiment. board: default board; seed: of every random draw; calibration: training samples that fix the
-    quantization of tensors the model leaves open; layerwise: how bits are chosen after training, if at all; firmware:
-    how the network is packed."""
+    """One experiment."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    """Of its run folder: lower-case letters, digits and underscores."""
     description: str = ""
+    """One line for people."""
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 1
+    """Of every random draw, below 2^31."""
     board: str = "netduinoplus2"
+    """Where it runs unless --board says otherwise."""
     dataset: DatasetConfig
+    """Which samples."""
     model: ModelConfig
+    """Which network."""
     train: TrainConfig
+    """How it is trained."""
     attacks: tuple[AttackConfig, ...] = ()
+    """What it is attacked with."""
     layerwise: LayerwiseConfig | None = None
+    """How bits are chosen after training; None: as trained."""
     firmware: FirmwareConfig = FirmwareConfig()
+    """How the network is packed."""
     calibration: Positive = 512
+    """Training samples that fix the quantization of tensors the model leaves open."""
 
 
 def eps_value(label: str) -> float:

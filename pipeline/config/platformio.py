@@ -44,7 +44,9 @@ class Origins(NamedTuple):
     """First addresses of flash and RAM."""
 
     flash: int
+    """Of what is programmed."""
     ram: int
+    """Of the variables."""
 
 
 ORIGINS = {
@@ -105,10 +107,15 @@ class Description(_Loose):
     """A PlatformIO board description, as far as it is used here."""
 
     name: Annotated[str, Field(min_length=1)]
+    """What people call the board."""
     vendor: str = ""
+    """Who makes it."""
     build: _Build
+    """MCU, clock, USB ids."""
     upload: _Upload
+    """Sizes and upload protocols."""
     debug: _Debug = _Debug()
+    """Debug probes and OpenOCD's files."""
 
     @property
     def mcu(self) -> str:

@@ -43,8 +43,11 @@ class Quantization:
     """real = (q - zero_point) * scale, q an integer of `bits` bits (two's complement, stored in int8)."""
 
     scale: float
+    """Real value of one lattice step, above 0."""
     zero_point: int
+    """The integer that stands for real 0, in [qmin, qmax]."""
     bits: int = 8
+    """Width of q, 2 to 8."""
 
     @property
     def qmin(self) -> int:
@@ -69,7 +72,9 @@ class TensorSpec:
     """One activation tensor without its batch axis: shape (h, w, c) or (features,), int8 with one quantization."""
 
     shape: tuple[int, ...]
+    """Extents without the batch axis, each at least 1."""
     quantization: Quantization
+    """One scale and zero point for the whole tensor."""
 
     @property
     def size_bytes(self) -> int:
@@ -79,12 +84,14 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Split:
-    """Samples of one split: x int8 (n, *shape) on the input lattice, y int64 (n,) class indices, index int64 (n,)
-    positions in the official split (so that a subset or an attacked copy can be traced back)."""
+    """Samples of one split."""
 
     x: Int8Array
+    """(n, *shape) samples on the input lattice."""
     y: NDArray[np.int64]
+    """(n,) class indices, 0 to classes - 1."""
     index: NDArray[np.int64]
+    """(n,) positions in the official split, so that a subset or an attacked copy can be traced back."""
 
     def __len__(self) -> int:
         return len(self.x)
@@ -96,22 +103,25 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Integer samples as the device receives them. Clean and adversarial data are the same kind of thing.
-
-    splits: "train", "validation", "test"; an adversarial Dataset has only "test".
-    input: shape and quantization of one sample; `augment`: how a trainer may vary it, a key of datasets/_augment.MODES.
-    parent: digest of the clean Dataset an adversarial one was made from, else ""; attack: its AttackInfo, else None.
-    keras_logits: float32 (n, classes) answers of the trained float model to the test split, where known.
-    """
+    """Integer samples as the device receives them. Clean and adversarial data are the same kind of thing."""
 
     name: Name
+    """Module of pipeline/datasets that made it."""
     input: TensorSpec
+    """Shape and quantization of one sample."""
     classes: tuple[Label, ...]
+    """Names of the classes, in the order of the logits."""
     splits: Mapping[Name, Split]
+    """ "train", "validation" and "test"; an adversarial Dataset has only "test"."""
     augment: Name = "none"
+    """How a trainer may vary a sample, a key of training.augment.MODES."""
     parent: str = ""
+    """Digest of the clean Dataset an adversarial one was made from; "" for a clean one."""
     attack: AttackInfo | None = None
+    """What made an adversarial Dataset; None for a clean one."""
     keras_logits: FloatArray | None = field(default=None, metadata={"digest": False})
+    """(n, classes) logits of the trained float network on the test split; None where unknown. Not part of the
+    digest."""
 
     @property
     def label(self) -> str:
@@ -125,15 +135,20 @@ class Dataset:
 
 @dataclass(frozen=True)
 class AttackInfo:
-    """What made an adversarial Dataset. eps is in real input units, eps_lsb = floor(eps / input scale) in lattice
-    steps: the largest change of any element as the device sees it. `params`: the attack's own settings."""
+    """What made an adversarial Dataset."""
 
     name: Name
+    """Module of pipeline/robustness/attacks."""
     norm: Name
+    """Of the budget: "linf" or "l2"."""
     eps: float
+    """Budget in real input units, above 0."""
     eps_label: Label
+    """The same as the job writes it, such as "8/255"."""
     eps_lsb: int
+    """floor(eps / input scale): the largest change of any element in lattice steps, as the device sees it."""
     params: Mapping[str, Any] = field(default_factory=dict)
+    """The attack's own settings, plain JSON values."""
 
 
 @dataclass(frozen=True)
@@ -149,63 +164,79 @@ class TrainedLayer:
     """
 
     name: Label
+    """Unique in its network."""
     kind: Name
+    """One of those above."""
     inputs: tuple[Label, ...]
+    """Names of the layers whose outputs it reads; "input" for the network's."""
     config: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by name, as listed above."""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Arrays by name, as listed above."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network without its framework: layers in topological order, the last one gives the logits (no softmax);
-    the input is called "input". ranges: (min, max) of every layer's output on the calibration samples.
-    history: one mapping per epoch (epoch, loss, accuracy, validation_accuracy, ...)."""
+    """A trained network without its framework."""
 
     name: Name
+    """Of the job that trained it."""
     input: TensorSpec
+    """Shape and quantization of a sample; layers call it "input"."""
     classes: tuple[Label, ...]
+    """Names of the classes, in the order of the logits."""
     layers: tuple[TrainedLayer, ...]
+    """In topological order; the last one gives the logits, without softmax."""
     ranges: Mapping[str, tuple[float, float]]
+    """(min, max) of every layer's real output on the calibration samples, by layer name."""
     history: tuple[Mapping[str, float], ...] = ()
+    """One mapping per epoch: epoch, loss, accuracy, validation_accuracy and what else the recipe measures."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What is recorded with the network: its job, accuracy, shares of the training time."""
 
 
 @dataclass(frozen=True)
 class QLayer:
-    """One integer layer. Tensors are numbered: 0 is the model input, layer i writes tensor i + 1.
-
-    kind: a module of pipeline.layers. inputs: tensor numbers. params: the kind's own settings (stride, padding,
-    activation_min...), ints and tuples of ints only. weights: int8 values as numbers, never packed, layout by kind;
-    weight_bits: 2 (ternary, values -1, 0, 1), 3, 4 or 8; bias: int32 (channels,) in accumulator units;
-    multiplier int32 and shift int8 (channels,): requantization, see docs/ARITHMETIC.md. None where a kind has none.
-    keras_name: the last trained layer this one stands for ("" if none), for the Keras/twin comparison.
-    """
+    """One integer layer. Tensors are numbered: 0 is the model input, layer i writes tensor i + 1."""
 
     name: Label
+    """Unique in its network."""
     kind: Name
+    """Module of pipeline/network/layers."""
     inputs: tuple[int, ...]
+    """Numbers of the tensors it reads, each smaller than its own."""
     output: TensorSpec
+    """Shape and quantization of what it writes."""
     params: Mapping[Name, Integers] = field(default_factory=dict)
+    """The kind's own settings (stride, padding, activation_min...): integers and tuples of integers only."""
     weights: Int8Array | None = None
+    """Values as numbers, never packed, layout by kind; None where a kind has none."""
     weight_bits: int = 8
+    """2 (ternary: -1, 0, 1), 3, 4 or 8."""
     bias: Int32Array | None = None
+    """(channels,) in accumulator units; None where a kind has none."""
     multiplier: Int32Array | None = None
+    """(channels,) of the requantization, see docs/ARITHMETIC.md; None where a kind has none."""
     shift: Int8Array | None = None
+    """(channels,) of the requantization, see docs/ARITHMETIC.md; None where a kind has none."""
     keras_name: Label = ""
+    """The last trained layer it stands for, for the comparison of Keras and twin; "" for none."""
 
 
 @dataclass(frozen=True)
 class QModel:
-    """The integer network: everything the device computes, nothing it does not.
-
-    metrics: free-form numbers recorded with the model (accuracy, epochs, ...), not part of the digest.
-    """
+    """The integer network: everything the device computes, nothing it does not."""
 
     name: Name
+    """Of the job it comes from."""
     input: TensorSpec
+    """Shape and quantization of a sample: tensor 0."""
     classes: tuple[Label, ...]
+    """Names of the classes, in the order of the logits."""
     layers: tuple[QLayer, ...]
+    """In the order they run; the last one writes the logits."""
     metrics: Mapping[str, Any] = field(default_factory=dict, metadata={"digest": False})
+    """Free-form values recorded with the network (accuracy, epochs, its job). Not part of the digest."""
 
     @property
     def output(self) -> TensorSpec:
@@ -225,47 +256,53 @@ class QModel:
 
 @dataclass(frozen=True)
 class Arg:
-    """One argument of a kernel call. kind: "ctx" (scratch context), "params" (C struct `ctype` with `fields`),
-    "dims" (nn_dims n, h, w, c in `fields`), "quant" (per-channel quantization built from tables), "input" (`index`-th
-    input tensor), "table" (constant array `name`), "output"."""
+    """One argument of a kernel call."""
 
     kind: str
+    """One of "ctx" (scratch context), "params" (a C struct), "dims" (nn_dims), "quant" (requantization per channel,
+    built from tables), "input" (a tensor), "table" (a constant array), "output"."""
     ctype: str = ""
+    """C type of the struct; only of "params"."""
     fields: Mapping[str, Any] = field(default_factory=dict)
+    """Members of the struct by name; of "dims" n, h, w, c."""
     name: str = ""
+    """Of the constant array; only of "table"."""
     index: int = 0
+    """Which of the layer's inputs, from 0; only of "input"."""
 
 
 @dataclass(frozen=True)
 class Trits:
-    """A table that lies in flash at 5 trits a byte and is expanded into scratch before the call (packing.pack_trits).
-
-    table: its name; groups: of packing.GROUP_BYTES bytes; threes: see nn_expand_trits; offset: in the scratch, bytes.
-    """
+    """A table that lies in flash at 5 trits a byte and is expanded into scratch before the call (codegen/trits.py)."""
 
     table: str
+    """Its name among the call's tables."""
     groups: int
+    """How many groups it has, each of codegen.trits.GROUP_BYTES bytes."""
     threes: int
+    """Bits of the fields whose 2 stands for 3, see nn_expand_trits."""
     offset: int
+    """First byte in the layer's scratch that it expands to."""
 
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One C call as data: what the templates print and what the twin binds through ctypes are the same thing.
-
-    function: C function; source: its file under firmware/nn; args: in C order; tables: constant arrays by name,
-    dtype uint8, int8, int16, uint32 or int32; scratch_bytes: of its memory in the arena, what "ctx" is told of and
-    behind it what trits expand to. in_place: index of the input the output may overwrite, or None. trits: the one table
-    that lies in flash so, or None.
-    """
+    """One C call as data: what the templates print and what the twin binds through ctypes are the same thing."""
 
     function: str
+    """C function."""
     source: str
+    """Its file under firmware/nn."""
     args: tuple[Arg, ...]
+    """In the order of the C prototype."""
     tables: Mapping[str, NDArray[Any]]
+    """Constant arrays by name, of dtype uint8, int8, int16, uint32 or int32."""
     scratch_bytes: int = 0
+    """Of its memory in the arena: the kernel's own scratch, then what trits expand to."""
     in_place: int | None = None
+    """Index of the input that the output may overwrite; None where it must not overwrite any."""
     trits: Trits | None = None
+    """The one table that lies in flash at 5 trits a byte; None where none does."""
 
     @property
     def context_bytes(self) -> int:
@@ -349,17 +386,29 @@ class DeviceInfo:
     """What a device says of itself in HELLO."""
 
     board: Name
+    """Name of the board the firmware was built for."""
     digest: str
+    """Digest of the Sources it was built from, 32 hexadecimal digits."""
     protocol: int
+    """Version of the serial protocol, wire.PROTOCOL."""
     tick_hz: int
+    """Ticks per second, 0 where a tick has no fixed duration."""
     tick_unit: Name
+    """What a tick is: "instructions", "cycles" or "us"."""
     arena_bytes: int
+    """Size of the activation arena."""
     input_bytes: int
+    """Of one sample."""
     output_bytes: int
+    """Of the logits: one byte a class."""
     layers: int
+    """How many the network has."""
     max_payload: int
+    """Largest payload of a frame, bytes."""
     rx_buffer_bytes: int
+    """Receive buffer: what the host may have on the way."""
     base_bytes: int = 0
+    """Room for the sample that others are sent as differences to; 0 for none."""
 
 
 QUIET_SAMPLES = 64
@@ -369,48 +418,66 @@ the link is part of their ticks."""
 
 @dataclass(frozen=True)
 class DatasetTrace:
-    """Answers to one Dataset (its test split): logits int8 (n, classes), ticks uint32 (n,), layer_ticks uint32
-    (n, layers); twin_logits: what the twin says to the same samples; dataset: its digest; label: Dataset.label;
-    index: official sample indices; mismatches: samples whose logits differ from the twin's."""
+    """Answers to the test split of one Dataset, n samples."""
 
     label: Label
+    """Dataset.label."""
     dataset: str
+    """Digest of the Dataset."""
     index: NDArray[np.int64]
+    """(n,) positions in the official split."""
     y: NDArray[np.int64]
+    """(n,) class indices."""
     logits: Int8Array
+    """(n, classes) as the device answered."""
     twin_logits: Int8Array
+    """(n, classes) what the twin says to the same samples."""
     ticks: NDArray[np.uint32]
+    """(n,) ticks of the whole inference."""
     layer_ticks: NDArray[np.uint32]
+    """(n, layers) ticks of every layer."""
     keras_logits: FloatArray | None = None
+    """(n, classes) logits of the trained float network; None where unknown."""
     attack: AttackInfo | None = None
+    """What made the samples; None for clean ones."""
 
 
 @dataclass(frozen=True)
 class LinkStats:
-    """Counters of one streaming run; bytes are on the wire, both directions, framing included; seconds wall clock;
-    resets: restarts of the device that were noticed (Session.stats); deltas: samples sent as differences to another.
-    """
+    """Counters of one streaming run."""
 
     bytes_sent: int = 0
+    """To the device, on the wire, framing included."""
     bytes_received: int = 0
+    """From the device, on the wire, framing included."""
     seconds: float = 0.0
+    """Wall clock of the run."""
     retries: int = 0
+    """Requests sent again."""
     crc_errors: int = 0
+    """Frames from the device with a wrong checksum."""
     device_crc_errors: int = 0
+    """Frames to the device with a wrong checksum, as it counted them."""
     reconnects: int = 0
+    """How often the link was opened again."""
     resets: int = 0
+    """Restarts of the device that were noticed."""
     deltas: int = 0
+    """Samples sent as differences to another."""
 
 
 @dataclass(frozen=True)
 class DeviceStats:
-    """Measured on the device after the run, bytes: deepest stack use, highest arena byte touched; canaries_ok: nothing
-    wrote outside the arena or the stack."""
+    """Measured on the device after the run."""
 
     stack_high_water_bytes: int
+    """Deepest use of the stack."""
     arena_touched_bytes: int
+    """Highest byte of the arena that was written, plus one."""
     canaries_ok: bool
+    """Whether nothing wrote outside the arena or the stack."""
     stack_size_bytes: int
+    """Reserved stack."""
 
 
 @dataclass(frozen=True)
@@ -418,9 +485,13 @@ class Trace:
     """Everything a device answered in one streaming run."""
 
     device: DeviceInfo
+    """What it said of itself."""
     datasets: tuple[DatasetTrace, ...]
+    """In the order of the request, clean samples first."""
     link: LinkStats
+    """Counters of the connection."""
     stats: DeviceStats
+    """Memory the device measured."""
 
 
 def with_metrics(model: QModel, **metrics: Any) -> QModel:
@@ -430,8 +501,9 @@ def with_metrics(model: QModel, **metrics: Any) -> QModel:
 
 @dataclass(frozen=True)
 class AttackResult:
-    """What the attack stage stores. datasets: the clean test samples, then every attacked copy, each with the logits of
-    the Keras model; agreement: of Keras and twin, per layer (agreement.agreement)."""
+    """What the attack stage stores."""
 
     datasets: tuple[Dataset, ...]
+    """The clean test samples, then every attacked copy, each with the logits of the Keras model."""
     agreement: Mapping[str, Mapping[str, float]]
+    """Differences of Keras and twin by layer (agreement.agreement)."""

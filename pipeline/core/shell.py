@@ -46,8 +46,12 @@ OTHER_SOURCES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Result:
+    """A program that has ended."""
+
     command: tuple[str, ...]
+    """Its command line."""
     returncode: int
+    """Its exit status, negative for a signal."""
     output: str
     """stdout and stderr together, as text."""
 

@@ -77,13 +77,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a request: fields and tail of its reply; or `error`: LOST, TIMEOUT or an error code's name, whose
-    detail is in fields["detail"]."""
+    """What became of a request."""
 
     request: Request
+    """The one it answers."""
     fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fixed fields of the reply by name; of an error code its detail."""
     tail: bytes = b""
+    """What follows the fixed fields."""
     error: str = ""
+    """ "" for a reply, else LOST, TIMEOUT or an error code's name."""
 
 
 Inbox = deque[Answer]

@@ -13,10 +13,12 @@ from pipeline.protocol import wire
 
 @dataclass(frozen=True)
 class Delta:
-    """values: int8 (elements,), added modulo 256 to the base; bits: the width that holds them all."""
+    """A sample as differences to its base."""
 
     values: Int8Array
+    """(elements,) added modulo 256 to the base."""
     bits: int
+    """The width that holds them all, one of wire.DELTA_BITS."""
 
     def piece(self, start: int, most_bytes: int) -> tuple[bytes, int]:
         """(tail of a DELTA that starts at element `start`, first element after it). The tail is never longer than

@@ -30,24 +30,34 @@ See it again with
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first layer whose output differs on one sample. label: Dataset.label; sample: index in the official split;
-    layer: its number from 0, name and kind; index: its first differing element; device, twin: the values there;
-    differing, elements: how many differ of how many; repeatable: whether a second run differed, too (if not, the layer
-    is the last one, whose difference was seen once); board, digest: the device."""
+    """The first layer whose output differs on one sample."""
 
     label: str
+    """Dataset.label."""
     sample: int
+    """Index in the official split."""
     layer: int
+    """Number of the layer, from 0."""
     name: str
+    """Of the layer."""
     kind: str
+    """Of the layer."""
     index: tuple[int, ...]
+    """The layer's first differing element."""
     device: int
+    """Value there on the device."""
     twin: int
+    """Value there in the twin."""
     differing: int
+    """How many elements of the layer differ."""
     elements: int
+    """How many elements the layer has."""
     repeatable: bool
+    """Whether a second run differed, too; if not, the layer is the last one, whose difference was seen once."""
     board: str
+    """Name of the device's board."""
     digest: str
+    """Of the firmware on it."""
 
     @property
     def description(self) -> str:
@@ -62,12 +72,16 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Case:
-    """A sample whose logits differ: x int8 of the input's shape, logits int8 (classes,) as the device answered."""
+    """A sample whose logits differ."""
 
     label: str
+    """Dataset.label."""
     sample: int
+    """Index in the official split."""
     x: Int8Array
+    """The sample, of the input's shape."""
     logits: Int8Array
+    """(classes,) as the device answered."""
 
 
 def record(

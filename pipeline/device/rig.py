@@ -58,14 +58,18 @@ SEGGER = "1366"
 
 
 class Unit(Strict):
-    """One board on the bench. serial_number: USB serial number of its serial port; port: its name, for a port without
-    one; probe: serial number of a debug probe that is another USB device than the port; name: what people call it."""
+    """One board on the bench."""
 
     board: str
+    """Name of its board file."""
     serial_number: str = ""
+    """USB serial number of its serial port; "" for a port without one."""
     port: str = ""
+    """Name of the serial port, for one without a serial number."""
     probe: str = ""
+    """Serial number of a debug probe that is another USB device than the port."""
     name: str = ""
+    """What people call it."""
 
     @model_validator(mode="after")
     def _can_be_found(self) -> Unit:
@@ -83,24 +87,31 @@ class Rig(Strict):
     """The units of a bench, as [[unit]] tables in rig.toml."""
 
     unit: tuple[Unit, ...] = ()
+    """In the order of the file."""
 
 
 class Probe(NamedTuple):
     """A debug probe or USB bootloader that is plugged in."""
 
     kind: str
+    """Such as ST-LINK/V2-1."""
     usb_id: str
+    """ "vendor:product" in lower-case hexadecimal."""
     serial_number: str
+    """USB serial number; "" for none."""
     description: str
+    """What the device calls itself."""
 
 
 class Location(NamedTuple):
-    """Where a unit is. port: None for an emulated board; serial_number: of its debug probe, "" when not known or not
-    needed; usb: the port as it was found, None for what is no serial port here."""
+    """Where a unit is."""
 
     port: str | None
+    """Serial port; None for an emulated board."""
     serial_number: str = ""
+    """Of its debug probe; "" when not known or not needed."""
     usb: Port | None = None
+    """The port as it was found; None for what is no serial port here."""
 
     def port_now(self) -> str | None:
         """The port's name now: a board may come back under another one after a restart (serial.follow)."""

@@ -61,11 +61,14 @@ class RefusedError(DeviceError):
 
 @dataclass(frozen=True)
 class Result:
-    """Output of the last layer that ran, int8 (elements,); ticks of the whole run; layer_ticks uint32 (layers run,)."""
+    """What one run of the network, or of its first layers, gave."""
 
     output: Int8Array
+    """(elements,) output of the last layer that ran."""
     ticks: int
+    """Of the whole run."""
     layer_ticks: NDArray[np.uint32]
+    """(layers run,) ticks of every layer."""
 
 
 class _Counters(NamedTuple):

@@ -71,8 +71,11 @@ class Graph:
     """The network in a file: one subgraph with one input and one output."""
 
     path: Path
+    """The file it was read from."""
     tensors: tuple[Tensor, ...]
+    """By their numbers in the file."""
     operations: tuple[Operation, ...]
+    """In the order they run."""
     input: int
     """Number of the input tensor."""
     output: int

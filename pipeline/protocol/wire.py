@@ -33,11 +33,14 @@ TICK_UNITS = ("instructions", "cycles", "us")
 
 @dataclass(frozen=True)
 class Field:
-    """One fixed-size field. ctype: u8, u16, u32, or bytesN / textN for N raw bytes (text is zero-padded ASCII)."""
+    """One fixed-size field."""
 
     name: str
+    """As in the C struct."""
     ctype: str
+    """u8, u16, u32, or bytesN / textN for N raw bytes (text is zero-padded ASCII)."""
     doc: str
+    """What docs/PROTOCOL.md says of it."""
 
     @property
     def size(self) -> int:
@@ -52,15 +55,22 @@ class Field:
 
 @dataclass(frozen=True)
 class Message:
-    """One request and its reply; a tail is what follows the fixed fields ("" for nothing)."""
+    """One request and its reply."""
 
     name: str
+    """Of the request, in capitals."""
     code: int
+    """Of the request, a byte; the reply's has the highest bit set."""
     doc: str
+    """What docs/PROTOCOL.md says of it."""
     request: tuple[Field, ...] = ()
+    """Fixed fields of the request."""
     reply: tuple[Field, ...] = ()
+    """Fixed fields of the reply."""
     request_tail: str = ""
+    """What follows the request's fixed fields; "" for nothing."""
     reply_tail: str = ""
+    """What follows the reply's fixed fields; "" for nothing."""
 
 
 _TICKET = Field("ticket", "u32", "number of this transfer, 1 or more, rising")
@@ -228,9 +238,14 @@ class FrameError(ValueError):
 
 @dataclass(frozen=True)
 class Frame:
+    """What one frame on the wire carries."""
+
     type: int
+    """Code of a message, of its reply, or of an error."""
     seq: int
+    """0 to 255; a reply has its request's."""
     payload: bytes
+    """Fixed fields, then the tail."""
 
 
 def encode(frame: Frame) -> bytes:

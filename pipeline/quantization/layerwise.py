@@ -30,27 +30,37 @@ TERNARY_ROUNDS = 5
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to quantize one layer: bits and clip (ternary has no clip: its scale is fitted), the resulting integers
-    and scales (TrainedLayer layout), bytes of the packed weights, and its share of the bound."""
+    """One way to quantize one layer."""
 
     bits: int
+    """Of a weight."""
     clip: float
+    """Share of a channel's largest weight that the outermost level stands for, in (0, 1]; ternary has none, its scale
+    is fitted."""
     codes: Int8Array
+    """The resulting integers, in the layout of TrainedLayer."""
     scale: Floats
+    """(channels,) real weight of one code."""
     size_bytes: int
+    """Of the packed weights."""
     share: Share
+    """Its part in the bound."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The table: a Setting per layer name, in layer order; bound: what it minimises, for the Euclidean budget eps;
-    steps: (total bytes, bound) after each step of the search."""
+    """What was chosen for a network."""
 
     method: str
+    """LayerwiseConfig.method."""
     eps: float
+    """Euclidean budget the bound was computed for, real input units."""
     settings: Mapping[str, Setting]
+    """By layer name, in layer order."""
     bound: float
+    """What the method minimizes."""
     steps: tuple[tuple[int, float], ...]
+    """(total bytes, bound) after each step of the search."""
 
     @property
     def size_bytes(self) -> int:

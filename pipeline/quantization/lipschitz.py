@@ -24,14 +24,18 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Operator:
-    """The linear part of a weighted layer. kernel: convolutions (kh, kw, in, out), dense (in, out), float64, all gains
-    included; shape: of its input without batch."""
+    """The linear part of a weighted layer."""
 
     kind: str
+    """Of the TrainedLayer."""
     kernel: Floats
+    """float64, all gains included: convolutions (kh, kw, in, out), dense (in, out)."""
     shape: tuple[int, ...]
+    """Of its input, without batch."""
     strides: tuple[int, int] = (1, 1)
+    """(rows, columns) of a convolution."""
     padding: str = "same"
+    """ "same" or "valid", of a convolution."""
 
     def apply(self, x: Floats) -> Floats:
         """The layer's linear map of x (*shape)."""
@@ -101,12 +105,14 @@ def operator_norm(operator: Operator, seed: int = 0) -> float:
 
 @dataclass(frozen=True)
 class Share:
-    """One weighted layer's part in the bound: its Lipschitz constant, the norm of its quantization error, and the mean
-    Euclidean norm of its input."""
+    """One weighted layer's part in the bound."""
 
     lipschitz: float
+    """Its Lipschitz constant, Euclidean norm."""
     error: float
+    """Norm of its quantization error."""
     input_norm: float
+    """Mean Euclidean norm of its input."""
 
 
 def bound(model: TrainedModel, shares: Mapping[str, Share], eps: float) -> float:

@@ -58,9 +58,10 @@ class Margin:
 
 @dataclass(frozen=True)
 class Difference:
-    """Logit of a target class minus the right one; targets int64 (n,), a class per sample."""
+    """Logit of a target class minus the right one."""
 
     targets: Labels
+    """(n,) a class per sample."""
 
     def __call__(self, logits: FloatArray, y: Labels) -> tuple[FloatArray, FloatArray]:
         rows = np.arange(len(y))
@@ -81,10 +82,11 @@ class DLR:
 
 @dataclass(frozen=True)
 class TargetedDLR:
-    """(z_t - z_y) / (z_1 - (z_3 + z_4) / 2), the ordinals by size (Croce, Hein 2020, arXiv 2003.01690, eq. 7). targets
-    int64 (n,), a class per sample. With three classes the third largest stands for the fourth."""
+    """(z_t - z_y) / (z_1 - (z_3 + z_4) / 2), the ordinals by size (Croce, Hein 2020, arXiv 2003.01690, eq. 7). With
+    three classes the third largest stands for the fourth."""
 
     targets: Labels
+    """(n,) a class per sample."""
 
     def __call__(self, logits: FloatArray, y: Labels) -> tuple[FloatArray, FloatArray]:
         order, last = _descending(logits), logits.shape[1] - 1

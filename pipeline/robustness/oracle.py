@@ -59,6 +59,7 @@ class TwinOracle:
     """A network's twin: its answers on this machine, without gradients."""
 
     model: QModel
+    """The network."""
 
     @property
     def input(self) -> TensorSpec:
@@ -81,7 +82,9 @@ class Transfer:
     """Gradients of one network, answers of another."""
 
     source: GradientOracle
+    """Whose gradients."""
     target: Oracle
+    """Whose answers."""
 
     @property
     def input(self) -> TensorSpec:

@@ -33,37 +33,55 @@ class Table:
     """A constant array as the templates see it."""
 
     name: str
+    """C identifier."""
     ctype: str
+    """C type of an element."""
     values: tuple[int, ...]
+    """Its elements."""
     size_bytes: int
+    """Of the whole array."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant struct; `initializer` is its text."""
+    """A constant struct as the templates see it."""
 
     name: str
+    """C identifier."""
     ctype: str
+    """C type."""
     initializer: str
+    """Text of its C initializer."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as the templates see it; function is "" for a renamed input. preparation: a statement that comes before
-    its call, or ""."""
+    """One layer as the templates see it."""
 
     symbol: str
+    """C identifier of its function."""
     comment: str
+    """Kind and shapes, for readers of model.c."""
     function: str
+    """C function of the kernel; "" for a renamed input."""
     arguments: tuple[str, ...]
+    """C expressions, in the order of the prototype."""
     tables: tuple[Table, ...]
+    """Its constant arrays."""
     constants: tuple[Constant, ...]
+    """Its constant structs."""
     scratch_offset: int
+    """First byte of its scratch in the arena."""
     scratch_bytes: int
+    """Of its scratch."""
     context_bytes: int
+    """What of the scratch is the kernel's own."""
     preparation: str
+    """A statement that comes before its call, or ""."""
     output_offset: int
+    """First byte of its output in the arena."""
     output_bytes: int
+    """Of its output."""
 
 
 def render(

@@ -155,7 +155,9 @@ class Blocks:
     """Layers of one network with the bit widths and the noise its job asks for."""
 
     config: ModelConfig
+    """Bits of weights and activations."""
     train: TrainConfig
+    """Noise of the weights."""
 
     def conv(
         self,

@@ -25,16 +25,21 @@ ROBUST_STEPS, ROBUST_STEP = 10, 0.25
 class Objective:
     """The loss of a recipe for one keras.Model that answers logits.
 
-    bounds: input range, real units; seed: keras SeedGenerator of every random draw but the weight noise; teacher: real
-    inputs -> logits, None without distillation. Real inputs x are (batch, *shape), labels y (batch,).
+    Real inputs x are (batch, *shape), labels y (batch,).
     """
 
     model: Any
+    """The keras.Model."""
     recipe: TrainConfig
+    """What the loss is made of."""
     bounds: tuple[float, float]
+    """Input range, real units."""
     seed: Any
+    """keras SeedGenerator of every random draw but the weight noise."""
     teacher: Callable[[Tensor], Tensor] | None = None
+    """Real inputs -> logits; None without distillation."""
     blocks: tuple[Segment, ...] = field(init=False, default=())
+    """Blocks whose Jacobians are penalized; none where only the logits' is, or none."""
 
     def __post_init__(self) -> None:
         if self.recipe.regularized and self.recipe.jacobian != "logits":

@@ -102,6 +102,7 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
     """
 
     bits: int
+    """Of a stored code."""
 
     def __init__(self, alpha: str = "auto", channel_axes: int = 1) -> None:
         if alpha not in ("auto", "auto_po2"):

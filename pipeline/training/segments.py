@@ -12,10 +12,12 @@ from pipeline.training.keras_backend import keras
 
 @dataclass(frozen=True)
 class Segment:
-    """One block; model: a keras.Model that shares the network's layers, from the block before it to its own output."""
+    """One block of a network."""
 
     name: str
+    """Of the block."""
     model: Any
+    """A keras.Model that shares the network's layers, from the block before it to its own output."""
 
 
 def segments(model: Any) -> tuple[Segment, ...]:

@@ -24,31 +24,40 @@ _TFLITE = "in Python: pipeline.core.store.save(FOLDER, pipeline.importers.tflite
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What is to be run, and where it is kept.
-
-    job: None for a stored model that does not know its job; model: run this one instead of training; folder: training,
-    data and network; device_folder: what depends on the board; limit: attack and stream only the first so many test
-    samples; resume: continue an earlier training of the same recipe; fresh: repeat stages that are up to date;
-    kernels, firmware: see select.calls; port, unit: of a real board (rig.find); runner: this one of the board's; words:
-    the command line after the verb, for hints. ConfigError: a runner the board does not have.
-    """
+    """What is to be run, and where it is kept. ConfigError: a runner the board does not have."""
 
     name: str
+    """Of the job or the stored model."""
     dataset: DatasetConfig
+    """Which samples are attacked and streamed."""
     board: Board
+    """Where the image runs."""
     folder: Path
+    """Training, data and network."""
     device_folder: Path
+    """What depends on the board."""
     job: Job | None = None
+    """None for a stored model that does not know its job."""
     model: QModel | None = None
+    """Run this one instead of training; None: train the job's."""
     limit: int | None = None
+    """Attack and stream only the first so many test samples; None for all."""
     resume: bool = False
+    """Continue an earlier training of the same recipe."""
     fresh: bool = False
+    """Repeat stages that are up to date."""
     kernels: select.Kernels = "auto"
+    """ "auto": the fastest the core can run; "reference": the portable ones (select.calls)."""
     firmware: FirmwareConfig = select.DEFAULT
+    """How the network is packed."""
     port: str | None = None
+    """Serial port of a real board; None: the rig's, or the emulator."""
     unit: str = ""
+    """Which unit of the rig, by name or serial number; "" when there is only one."""
     runner: str | None = None
+    """This one of the board's runners; None: the first that is installed."""
     words: str = ""
+    """The command line after the command's name, for hints."""
 
     def __post_init__(self) -> None:
         runners.check(self.board, self.runner)

@@ -20,40 +20,56 @@ NAMES = {1: "binary", 2: "ternary", 32: "8-bit after training"}
 
 
 class Accuracy(Strict):
-    """Share of right answers of the integer network on n test samples, with its 95 % Wilson interval."""
+    """How often the integer network answers rightly."""
 
     accuracy: float
+    """Share of right answers, 0 to 1."""
     interval: tuple[float, float]
+    """Its 95 % Wilson interval."""
     n: int
+    """How many test samples."""
 
 
 class Robust(Accuracy):
-    """The same under PGD of eps."""
+    """The same under PGD-20."""
 
     eps: str
+    """Budget in the infinity norm, real input units."""
 
 
 class Card(Strict):
-    """What is known of one network. method: its recipe in words; parameters: of the Keras model; weights_bytes: packed
-    weights, tables_bytes: with biases and requantization; clean: on the whole test split; robust: PGD-20 from a random
-    start, infinity norm, gradients of the Keras model; digest: of the QModel; retrain: the command, "" where no
-    ready-made job makes it; note: what else is to be known."""
+    """What is known of one network."""
 
     name: str
+    """Of its folder in zoo/."""
     description: str
+    """One line for people."""
     dataset: str
+    """What it was trained on."""
     model: str
+    """Module of models/."""
     method: str
+    """Its recipe in words."""
     seed: int
+    """Of its training."""
     epochs: int
+    """Of its training."""
     parameters: int
+    """Of the Keras model."""
     weights_bytes: int
+    """Of the packed weights."""
     tables_bytes: int
+    """The same with biases and requantization."""
     clean: Accuracy
+    """On the whole test split."""
     robust: tuple[Robust, ...]
+    """PGD-20 from a random start, infinity norm, gradients of the Keras model."""
     digest: str
+    """Of the QModel."""
     retrain: str
+    """The command that trains it again; "" where no ready-made job makes it."""
     note: str = ""
+    """What else is to be known."""
 
 
 def shelf() -> Path:

@@ -26,23 +26,30 @@ PIECE_COST, FLUSH_COST = 4, 10
 
 @dataclass(frozen=True)
 class Piece:
-    """Granules first to last - 1 of a kernel row; then: GO_ON or what follows, NN_DSP_... of nn_dsp.h."""
+    """Consecutive granules of a kernel row."""
 
     row: int
+    """Of the kernel, from 0."""
     first: int
+    """Number of its first granule in the row."""
     last: int
+    """Number of the granule after its last one."""
     then: int = GO_ON
+    """GO_ON, or what follows: an NN_DSP_... constant of nn_dsp.h."""
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How windows are read: a pixel is `granules` granules of `granule` inputs, the layer's channels and zeros.
-    gathered: it is the channels of all kernel rows, so that windows have a single row."""
+    """How windows are read."""
 
     granules: int
+    """Of a pixel: the layer's channels, then zeros."""
     granule: int
+    """Inputs in a granule."""
     pieces: tuple[Piece, ...]
+    """The kernel's rows, in the order they are read."""
     gathered: bool = False
+    """Whether a pixel holds the channels of all kernel rows, so that windows have a single row."""
 
     @property
     def intervals(self) -> int:
@@ -69,14 +76,19 @@ class WindowPlan:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The convolution as the C file sees it: columns that no window reads left out, and of a 1x1 convolution with
-    stride 1, which knows no neighbours, rows of any width; last_width: of the last one, 0 when it is as wide."""
+    """The convolution as the C file sees it: without the columns that no window reads; a 1x1 convolution with stride 1,
+    which knows no neighbors, has rows of any width."""
 
     input: tuple[int, int, int]
+    """Height, width, channels."""
     output: tuple[int, int, int]
+    """Height, width, channels."""
     column_step: int
+    """The C file sees every so many-th column of the input."""
     stride: int
+    """Columns, of those the C file sees, between neighboring windows."""
     last_width: int = 0
+    """Width of the last row, 0 when it is as wide as the others."""
 
     def columns(self, kernel_width: int) -> int:
         """Columns of an expanded row."""

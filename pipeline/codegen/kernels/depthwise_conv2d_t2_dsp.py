@@ -19,13 +19,16 @@ PLANE_BYTES = 4096
 
 @dataclass(frozen=True)
 class Strip:
-    """rows: input rows at a time; pitch: columns of each; row_words: of an expanded kernel row; fast: computed by
-    nn_dsp_pairs..., which expand no filter."""
+    """How a depthwise convolution is cut into strips."""
 
     rows: int
+    """Input rows held at a time."""
     pitch: int
+    """Columns of each row."""
     row_words: int
+    """32-bit words of an expanded kernel row."""
     fast: bool
+    """Whether the kernel that expands no filter computes it."""
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:

@@ -19,13 +19,16 @@ GONE = "check cable and power; when the port is back, the same command resumes"
 
 
 class Port(NamedTuple):
-    """A serial port of this machine. usb_id: "vendor:product" in lower-case hexadecimal and serial_number, both "" for
-    a port that is no USB device; description: what the device calls itself."""
+    """A serial port of this machine."""
 
     device: str
+    """Its name, such as /dev/ttyACM0."""
     usb_id: str
+    """ "vendor:product" in lower-case hexadecimal; "" for a port that is no USB device."""
     serial_number: str
+    """USB serial number; "" for none."""
     description: str
+    """What the device calls itself."""
 
 
 def ports() -> tuple[Port, ...]:

@@ -149,11 +149,14 @@ def _wait_for_bootloader(place: str | None, port: serial.Port | None) -> str | N
 
 
 class Failure(NamedTuple):
-    """What a tool says when it fails (a regular expression), what that means, and what to do about it."""
+    """A way in which a tool fails."""
 
     text: str
+    """What it says then, a regular expression."""
     meaning: str
+    """What that means."""
     remedy: str
+    """What to do about it."""
 
 
 CORRUPTED = "the flash holds something else than was written"
