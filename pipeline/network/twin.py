@@ -140,12 +140,21 @@ def _flatten(fields: Mapping[str, Any]) -> Iterator[int]:
             yield int(value)
 
 
-@lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL:
-    """The portable kernels as a shared library, built once per source state, compiler and CPU into the user's cache."""
+def host_library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> ctypes.CDLL:
+    """C sources, which may include the headers of firmware/nn, as a shared library for this machine: built once per
+    state of sources, headers, compiler and CPU into the user's cache."""
     folder = paths.shipped("firmware") / "nn"
-    sources = sorted(p for p in folder.glob("*.c") if "_dsp" not in p.stem and "_mve" not in p.stem)
     headers = [path.read_bytes() for path in sorted(folder.glob("*.h"))]
     cpu = Path("/proc/cpuinfo").read_text().split("\n\n")[0] if Path("/proc/cpuinfo").exists() else platform.processor()
     flags_of_cpu = [line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name"))]
-    return ctypes.CDLL(str(shell.compiled("libnn.so", sources, FLAGS, also=(headers, flags_of_cpu))))
+    options = (*FLAGS, f"-I{folder}", *flags)
+    return ctypes.CDLL(str(shell.compiled(name, sources, options, also=(headers, flags_of_cpu))))
+
+
+@lru_cache(maxsize=1)
+def _library() -> ctypes.CDLL:
+    """The portable kernels."""
+    folder = paths.shipped("firmware") / "nn"
+    return host_library(
+        "libnn.so", sorted(p for p in folder.glob("*.c") if "_dsp" not in p.stem and "_mve" not in p.stem)
+    )

@@ -1,0 +1,516 @@
+"""Layers of a network bound to compiled.c and to one thread's buffers."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.nouns import FloatArray, QLayer, TensorSpec
+from pipeline.network import arith, geometry, rescale, twin
+
+SOURCE = Path(__file__).with_name("compiled.c")
+FLAGS = ("-ffp-contract=fast",)
+"""A product and its sum may become one instruction: sums of integers stay exact."""
+EXACT = 1 << 24
+"""Integers below this are exact in float32."""
+LANES, GROUP = 8, 16
+"""Of compiled.c."""
+Margins = tuple[tuple[int, int], tuple[int, int]]
+Step = Callable[[int, int], object]
+"""step(samples, address of the layer's state of the first of them)."""
+
+
+class _Map(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_int32) for name in ("h", "w", "c", "pixel", "row", "image"))
+
+
+class Clamp(ctypes.Structure):
+    _fields_ = (
+        ("rounded", ctypes.c_int32),
+        *((name, ctypes.c_float) for name in ("low", "high", "pass_low", "pass_high")),
+    )
+
+
+class _Requant(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("gain", "bias", "multiplier", "shift"))
+
+
+class _Product(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weights", "from", "to", "row")),
+        *((name, ctypes.c_int32) for name in ("rows", "run", "channels", "wide")),
+    )
+
+
+class _Depthwise(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weights", "from", "to", "tap")),
+        *((name, ctypes.c_int32) for name in ("taps", "channels", "expand", "reduce")),
+    )
+
+
+class _Window(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("from", "first", "to")),
+        *((name, ctypes.c_int32) for name in ("channels", "most")),
+    )
+
+
+class _Rescale(ctypes.Structure):
+    _fields_ = (("multiplier", ctypes.c_int32), ("shift", ctypes.c_int32), ("factor", ctypes.c_float))
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Values of a tensor for one chunk, and derivatives by them in the same layout; zeros around them."""
+
+    values: FloatArray
+    """float32 (samples, top + h + bottom, left + w + right, c): lattice coordinates minus the zero point."""
+    slopes: FloatArray
+    """The same shape."""
+    shape: tuple[int, int, int]
+    """(h, w, c); of a vector (1, 1, c)."""
+    top: int
+    """Rows of zeros before the first."""
+    left: int
+    """Columns of zeros before the first."""
+
+    @staticmethod
+    def of(samples: int, shape: tuple[int, ...], margins: Iterable[Margins] = ()) -> Tensor:
+        """A tensor with room for all of the margins ((top, bottom), (left, right))."""
+        h, w, c = shape if len(shape) == 3 else (1, 1, int(np.prod(shape)))
+        sides = np.array([((0, 0), (0, 0)), *margins]).max(axis=0)
+        (top, bottom), (left, right) = sides.tolist()
+        values, slopes = (np.zeros((samples, top + h + bottom, left + w + right, c), np.float32) for _ in range(2))
+        return Tensor(values, slopes, (h, w, c), top, left)
+
+    @property
+    def strides(self) -> tuple[int, int, int]:
+        """Floats from one image, row and pixel to the next."""
+        _, rows, columns, c = self.values.shape
+        return rows * columns * c, columns * c, c
+
+    @property
+    def inside(self) -> slice | tuple[slice, ...]:
+        """Index of what is no margin."""
+        h, w, _ = self.shape
+        return slice(None), slice(self.top, self.top + h), slice(self.left, self.left + w)
+
+    def at(self, array: FloatArray, first: int = 0, channels: int | None = None) -> tuple[_Map, ctypes.c_void_p]:
+        """The map of values or slopes, or of a slice of their channels, and the address of its first element."""
+        (h, w, c), (image, row, pixel) = self.shape, self.strides
+        offset = self.top * row + self.left * pixel + first
+        return _Map(h, w, channels or c, pixel, row, image), ctypes.c_void_p(array.ctypes.data + 4 * offset)
+
+    def places(self, y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.int32]:
+        """int32 (samples * positions,): offsets of the pixels (y, x), which may lie in the margin."""
+        image, row, pixel = self.strides
+        images = np.arange(len(self.values))[:, None] * image
+        return np.asarray(images + ((y + self.top) * row + (x + self.left) * pixel).ravel(), np.int32).ravel()
+
+
+def _grid(h: int, w: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of every position of a map, in memory order."""
+    y, x = np.indices((h, w))
+    return y.ravel(), x.ravel()
+
+
+class Bound:
+    """A layer that reads these tensors. state_bytes: what its forward pass leaves, a sample, for its backward pass."""
+
+    def __init__(self, layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Tensor]) -> None:
+        self.layer, self.specs, self.inputs = layer, specs, inputs
+        self.state_bytes = layer.output.size_bytes
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        """The step that fills the output's values, and the layer's state."""
+        raise NotImplementedError
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        """Steps that bring the output's slopes to the inputs' slopes: written where `fresh`, else added."""
+        raise NotImplementedError
+
+
+class _Weighted(Bound):
+    """What conv2d, dense and depthwise_conv2d share. Subclasses say in which sums they consist."""
+
+    def __init__(self, layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Tensor]) -> None:
+        super().__init__(layer, specs, inputs)
+        assert layer.weights is not None and layer.bias is not None
+        assert layer.multiplier is not None and layer.shift is not None
+        self.source, self.weights = inputs[0], layer.weights
+        self.stride, self.padding = layer.params.get("stride", (1, 1)), layer.params.get("padding", (0, 0))
+        self.gain = rescale.gain(layer).astype(np.float32)
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return kernel(self.layer)
+
+    def requant(self) -> ctypes.Structure:
+        """The layer's requantization, padded to whole groups."""
+        layer, extra = self.layer, -len(self.gain) % GROUP
+        columns = {"gain": self.gain, "bias": layer.bias, "multiplier": layer.multiplier, "shift": layer.shift}
+        kinds = {"gain": np.float32}
+        padded = {k: np.pad(np.asarray(v), (0, extra)).astype(kinds.get(k, np.int32)) for k, v in columns.items()}
+        return _structure(_Requant, **padded)
+
+    def reads(self) -> NDArray[np.int32]:
+        """Offset of the first element of every window in the source."""
+        y, x = _grid(*geometry.outputs(self.layer))
+        return self.source.places(y * self.stride[0] - self.padding[0], x * self.stride[1] - self.padding[1])
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        axes = zip(self.source.shape[:2], self.kernel, self.stride, self.padding, strict=True)
+        rows, columns = (list(_phases(*axis)) for axis in axes)
+        reach = [_reach(axis, size) for axis, size in zip((rows, columns), geometry.outputs(self.layer), strict=True)]
+        self.sums = sums = Tensor.of(len(output.values), output.shape, [(reach[0], reach[1])])
+        channels = self.layer.output.shape[-1]
+        yield _step("pass", *output.at(output.slopes), self.gain, *sums.at(sums.values), 0, channels, state=True)
+        covered = all(len(phase.taps) for phase in (*rows, *columns))
+        if fresh[0] and not covered:
+            yield _clear(self.source)
+        add = int(not (fresh[0] and covered))
+        for row in rows:
+            for column in columns:
+                if len(row.taps) and len(column.taps) and len(row.places) and len(column.places):
+                    yield self.phase(row, column, sums, add)
+
+    def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
+        """The step of the input pixels that these rows and columns meet."""
+        raise NotImplementedError
+
+
+class Product(_Weighted):
+    """conv2d."""
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        outputs, _, kw, channels = self.weights.shape
+        zero, reads = self.specs[0].quantization.zero_point, self.reads()
+        most = int(np.abs(self.weights.astype(np.int64)).reshape(outputs, -1).sum(axis=1).max())
+        wide = most * max(127 - zero, 128 + zero) >= EXACT
+        weights = self.weights.reshape(outputs, -1).T
+        rows = np.arange(self.kernel[0]) * self.source.strides[1]
+        product = _product(weights, reads, output.places(*_grid(*output.shape[:2])), rows, kw * channels, wide)
+        ends = _addresses(self.source.values, output.values)
+        count = len(reads) // len(output.values)
+        return _step("product_forward", product, self.requant(), clamp, *ends, state=True, count=count)
+
+    def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
+        weights = self.weights[:, row.taps][:, :, column.taps].transpose(1, 2, 0, 3)
+        y, x = np.meshgrid(row.first, column.first, indexing="ij")
+        to = self.source.places(*np.meshgrid(row.places, column.places, indexing="ij"))
+        rows = np.arange(len(row.taps)) * sums.strides[1]
+        run = len(column.taps) * len(self.weights)
+        product = _product(weights.reshape(-1, weights.shape[-1]), sums.places(y, x), to, rows, run, False)
+        return _step("product_backward", product, *_addresses(sums.values, self.source.slopes), add, count=y.size)
+
+
+class Depthwise(_Weighted):
+    """depthwise_conv2d."""
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        kh, kw, channels = self.weights.shape
+        expand = channels // self.source.shape[2]
+        reads, taps = self.reads(), _taps(kh, kw, self.source)
+        to = output.places(*_grid(*output.shape[:2]))
+        bound = _depthwise(self.weights.reshape(kh * kw, channels), reads, to, taps, channels, expand, 1)
+        ends = _addresses(self.source.values, output.values)
+        count = len(reads) // len(output.values)
+        return _step("depthwise_forward", bound, self.requant(), clamp, *ends, state=True, count=count)
+
+    def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
+        weights = self.weights[row.taps][:, column.taps].reshape(-1, self.weights.shape[2])
+        y, x = np.meshgrid(row.first, column.first, indexing="ij")
+        to = self.source.places(*np.meshgrid(row.places, column.places, indexing="ij"))
+        taps = _taps(len(row.taps), len(column.taps), sums)
+        channels = self.source.shape[2]
+        reduce = self.weights.shape[2] // channels
+        bound = _depthwise(weights, sums.places(y, x), to, taps, channels, 1, reduce)
+        return _step("depthwise_backward", bound, *_addresses(sums.values, self.source.slopes), add, count=y.size)
+
+
+class Flatten(Bound):
+    """flatten."""
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        source = self.inputs[0]
+        return _copy(source.at(source.values), _as_map(output, source, output.values), 0)
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        source = self.inputs[0]
+        yield _copy(_as_map(output, source, output.slopes), source.at(source.slopes), int(not fresh[0]))
+
+
+class Dense(Bound):
+    """dense: its input as one vector, then a convolution of one pixel."""
+
+    def __init__(self, layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Tensor]) -> None:
+        super().__init__(layer, specs, inputs)
+        assert layer.weights is not None
+        self._vector = Tensor.of(len(inputs[0].values), (layer.weights.shape[1],))
+        pixel = replace(
+            layer, kind="conv2d", params={**_PIXEL, **layer.params}, weights=layer.weights[:, None, None, :]
+        )
+        self._flatten, self._product = Flatten(layer, specs, inputs), Product(pixel, specs, [self._vector])
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        first, second = self._flatten.forward(self._vector, clamp), self._product.forward(output, clamp)
+        return lambda samples, state: (first(samples, state), second(samples, state))
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        yield from self._product.backward(output, (True,))
+        yield from self._flatten.backward(self._vector, fresh)
+
+
+class Add(Bound):
+    """add."""
+
+    def _factors(self) -> list[float]:
+        """Of each input, down to the output."""
+        wide = rescale.factor(self.layer, "output") * (1 << arith.ADD_LEFT_SHIFT)
+        return [wide * rescale.factor(self.layer, name) for name in ("input1", "input2")]
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        p = self.layer.params
+        factors = (*self._factors(), 0.0)
+        rescales = (_Rescale * 3)(
+            *(
+                _Rescale(p[f"{t}_mult"], p[f"{t}_shift"], f)
+                for t, f in zip(("input1", "input2", "output"), factors, strict=True)
+            )
+        )
+        sources = [part for tensor in self.inputs for part in tensor.at(tensor.values)]
+        return _step("add_forward", *sources, rescales, clamp, *output.at(output.values), state=True)
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        channels = output.shape[2]
+        for tensor, factor, new in zip(self.inputs, self._factors(), fresh, strict=True):
+            factors = np.full(channels, factor, np.float32)
+            to = tensor.at(tensor.slopes)
+            yield _step("pass", *output.at(output.slopes), factors, *to, int(not new), channels, state=True)
+
+
+class Concatenate(Bound):
+    """concatenate."""
+
+    def _slices(self) -> Iterator[tuple[Tensor, int, float, str]]:
+        """(input, its first channel in the output, its factor, its name in params)."""
+        first = 0
+        for tensor, name in zip(self.inputs, ("input1", "input2"), strict=True):
+            factor = rescale.factor(self.layer, name) * (1 << arith.ADD_LEFT_SHIFT)
+            yield tensor, first, factor, name
+            first += tensor.shape[2]
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        p, steps = self.layer.params, []
+        for tensor, first, factor, name in self._slices():
+            own = _Rescale(p[f"{name}_mult"], p[f"{name}_shift"], factor)
+            to = output.at(output.values, first, tensor.shape[2])
+            source = tensor.at(tensor.values)
+            steps.append(
+                _step("concatenate_forward", *source, own, clamp, *to, output.shape[2], state=True, skip=first)
+            )
+        return lambda samples, state: [step(samples, state) for step in steps]
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        for (tensor, first, factor, _), new in zip(self._slices(), fresh, strict=True):
+            factors = np.full(tensor.shape[2], factor, np.float32)
+            source, to = output.at(output.slopes, first, tensor.shape[2]), tensor.at(tensor.slopes)
+            yield _step("pass", *source, factors, *to, int(not new), output.shape[2], state=True, skip=first)
+
+
+class _Pool(Bound):
+    """What the poolings share: windows as tables of the elements inside the input."""
+
+    def _window(self, output: Tensor) -> ctypes.Structure:
+        source = self.inputs[0]
+        (kh, kw), (h, w) = self.layer.params["pool"], source.shape[:2]
+        (sh, sw), (top, left) = self.layer.params["stride"], self.layer.params["padding"]
+        y, x = _grid(*output.shape[:2])
+        dy, dx = _grid(kh, kw)
+        rows, columns = y[:, None] * sh - top + dy, x[:, None] * sw - left + dx
+        inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+        samples = len(source.values)
+        places = source.places(rows, columns).reshape(samples, *inside.shape)
+        first = np.concatenate([[0], np.cumsum(np.tile(inside.sum(axis=1), samples))])
+        return _structure(
+            _Window,
+            **{"from": places[:, inside].ravel(), "first": first.astype(np.int32), "to": output.places(y, x)},
+            channels=source.shape[2],
+            most=kh * kw,
+        )
+
+    def _count(self, output: Tensor) -> int:
+        return output.shape[0] * output.shape[1]
+
+
+class Mean(_Pool):
+    """average_pool2d."""
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        zero, ends = self.specs[0].quantization.zero_point, _addresses(self.inputs[0].values, output.values)
+        window = self._window(output)
+        return _step("mean_forward", window, zero, clamp, *ends, state=True, count=self._count(output))
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        yield from _pool_backward("mean_backward", self.inputs[0], output, self._window(output), fresh)
+
+
+class Maximum(_Pool):
+    """max_pool2d."""
+
+    def __init__(self, layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Tensor]) -> None:
+        super().__init__(layer, specs, inputs)
+        self.state_bytes *= int(np.prod(layer.params["pool"]))
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        window, ends = self._window(output), _addresses(self.inputs[0].values, output.values)
+        return _step("maximum_forward", window, clamp, *ends, state=True, count=self._count(output))
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        yield from _pool_backward("maximum_backward", self.inputs[0], output, self._window(output), fresh)
+
+
+KINDS: Mapping[str, type[Bound]] = {
+    "add": Add,
+    "average_pool2d": Mean,
+    "concatenate": Concatenate,
+    "conv2d": Product,
+    "dense": Dense,
+    "depthwise_conv2d": Depthwise,
+    "flatten": Flatten,
+    "max_pool2d": Maximum,
+}
+"""By layer kind."""
+_PIXEL: Mapping[str, Any] = {"stride": (1, 1), "padding": (0, 0)}
+
+
+def _structure(kind: type[ctypes.Structure], **fields: Any) -> ctypes.Structure:
+    """A structure of these fields that keeps the arrays its pointers lead to."""
+    arrays = {k: np.ascontiguousarray(v) for k, v in fields.items() if isinstance(v, np.ndarray)}
+    made = kind(**fields | {k: v.ctypes.data for k, v in arrays.items()})
+    made.arrays = arrays
+    return made
+
+
+def _step(name: str, *fixed: Any, state: bool = False, count: int = 1, skip: int = 0) -> Step:
+    """A call of the function with these arguments, the state `skip` bytes on if it takes one, and samples * count."""
+    function = getattr(library(), name)
+    arguments = tuple(_argument(value) for value in fixed)
+
+    def stateless(samples: int, _: int, kept: object = fixed) -> None:
+        function(*arguments, samples * count)
+
+    def stateful(samples: int, address: int, kept: object = fixed) -> None:
+        function(*arguments, ctypes.c_void_p(address + skip), samples * count)
+
+    return stateful if state else stateless
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, ctypes.Structure | ctypes.Array):
+        return ctypes.byref(value)
+    return ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
+
+
+def _copy(source: tuple[_Map, ctypes.c_void_p], to: tuple[_Map, ctypes.c_void_p], add: int) -> Step:
+    """Writes or adds the elements of one map to another of its shape."""
+    return _step("pass", *source, np.ones(source[0].c, np.float32), *to, add, 0, None)
+
+
+def _as_map(vector: Tensor, shaped: Tensor, array: FloatArray) -> tuple[_Map, ctypes.c_void_p]:
+    """The vector's values or slopes as a map of the other's shape."""
+    h, w, c = shaped.shape
+    return _Map(h, w, c, c, w * c, vector.strides[0]), ctypes.c_void_p(array.ctypes.data)
+
+
+def _clear(tensor: Tensor) -> Step:
+    """Sets the tensor's slopes to 0."""
+    return lambda samples, state: tensor.slopes.fill(0)
+
+
+def _addresses(source: FloatArray, to: FloatArray) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
+    return ctypes.c_void_p(source.ctypes.data), ctypes.c_void_p(to.ctypes.data)
+
+
+def _product(
+    weights: NDArray[Any], reads: NDArray[Any], to: NDArray[Any], rows: NDArray[Any], run: int, wide: bool
+) -> ctypes.Structure:
+    """weights (rows * run, channels)."""
+    terms, channels = weights.shape
+    width = GROUP if channels > LANES else LANES
+    padded = np.pad(weights.astype(np.float32), ((0, 0), (0, -channels % width)))
+    grouped = padded.reshape(terms, -1, width).transpose(1, 0, 2)
+    tables = {"weights": grouped, "from": reads, "to": to, "row": rows.astype(np.int32)}
+    return _structure(_Product, **tables, rows=len(rows), run=run, channels=channels, wide=wide)
+
+
+def _depthwise(
+    weights: NDArray[Any], reads: NDArray[Any], to: NDArray[Any], taps: NDArray[Any], channels: int, *terms: int
+) -> ctypes.Structure:
+    """weights (taps, channels * reduce); terms: expand, reduce."""
+    tables = {"weights": weights.astype(np.float32), "from": reads, "to": to, "tap": taps.astype(np.int32)}
+    expand, reduce = terms
+    return _structure(_Depthwise, **tables, taps=len(taps), channels=channels, expand=expand, reduce=reduce)
+
+
+def _taps(kh: int, kw: int, source: Tensor) -> NDArray[np.int64]:
+    """Offset of every tap of a window."""
+    y, x = _grid(kh, kw)
+    return y * source.strides[1] + x * source.strides[2]
+
+
+def _pool_backward(
+    name: str, source: Tensor, output: Tensor, window: ctypes.Structure, fresh: Sequence[bool]
+) -> Iterator[Step]:
+    if fresh[0]:
+        yield _clear(source)
+    count = output.shape[0] * output.shape[1]
+    yield _step(name, window, *_addresses(output.slopes, source.slopes), state=True, count=count)
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """Along one axis, the input elements whose windows begin at the same residue of the stride."""
+
+    places: NDArray[np.int64]
+    """Of the elements."""
+    taps: NDArray[np.int64]
+    """Weights that meet them, in ascending order of the outputs they lead to."""
+    first: NDArray[np.int64]
+    """The first of these outputs, which may be none, for each element; the others follow it."""
+
+
+def _phases(size: int, kernel: int, stride: int, padding: int) -> Iterator[_Phase]:
+    for residue in range(stride):
+        places = np.arange((residue - padding) % stride, size, stride)
+        taps = np.arange(residue, kernel, stride)[::-1]
+        yield _Phase(places, taps, (places + padding - residue) // stride - len(taps) + 1)
+
+
+def _reach(phases: Sequence[_Phase], outputs: int) -> tuple[int, int]:
+    """How far the phases reach before the first output and beyond the last."""
+    used = [phase for phase in phases if len(phase.taps) and len(phase.places)]
+    before = max((-int(phase.first.min()) for phase in used), default=0)
+    beyond = max((int(phase.first.max()) + len(phase.taps) - outputs for phase in used), default=0)
+    return max(before, 0), max(beyond, 0)
+
+
+def kernel(layer: QLayer) -> tuple[int, int]:
+    """(h, w) of a convolution's filter."""
+    assert layer.weights is not None
+    h, w = layer.weights.shape[1:3] if layer.kind == "conv2d" else layer.weights.shape[:2]
+    return h, w
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL:
+    """compiled.c for this machine, built once into the user's cache."""
+    return twin.host_library("libsurrogate.so", [SOURCE], FLAGS)

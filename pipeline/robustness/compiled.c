@@ -1,0 +1,428 @@
+/* Layers forward and backward on the host, for attacks: the arithmetic of the device with sums in float32.
+ *
+ * A float holds an activation minus its zero point, or a derivative. Sums of integers below 2^24 are exact in float32,
+ * in any order; layers that may exceed that are summed in double. Rounding is nn_arith.h's. Tables of offsets (floats)
+ * say where things lie, so that no function here knows about strides, padding or samples; margins hold zeros.
+ * compiled.py calls these functions and fills the structures, which have the same fields there. */
+#include "nn_arith.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { LANES = 8, GROUP = 2 * LANES, POSITIONS = 6 };
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
+
+/* Shape of a tensor (or of a slice of its channels) and distances between neighbours, in floats. */
+typedef struct {
+    int32_t h, w, c, pixel, row, image;
+} map;
+
+/* What a layer's values become: clamped to [low, high]; gradients pass from pass_low to pass_high, both included. All
+ * relative to the zero point. rounded: as on the device, else in real arithmetic. */
+typedef struct {
+    int32_t rounded;
+    float low, high, pass_low, pass_high;
+} clamp;
+
+/* Per channel, padded to whole groups. */
+typedef struct {
+    const float *gain;
+    const int32_t *bias, *multiplier, *shift;
+} requant;
+
+/* Products of matrices: at each position, out[to + o] is the sum over rows and j < run of in[from + row + j] times a
+ * weight. weights: [groups of channels][rows][run][lanes], 8 lanes where there are at most 8 channels, else 16. */
+typedef struct {
+    const float *weights;
+    const int32_t *from, *to, *row;
+    int32_t rows, run, channels, wide;
+} product;
+
+/* The same for each channel by itself: out[to + o] is the sum over taps and over the `reduce` terms t of o of
+ * in[from + tap + t / expand] * weight[tap][t]. */
+typedef struct {
+    const float *weights;
+    const int32_t *from, *to, *tap;
+    int32_t taps, channels, expand, reduce;
+} depthwise;
+
+/* Windows: those of `position` are offsets first[position] to first[position + 1] of `from`. */
+typedef struct {
+    const int32_t *from, *first, *to;
+    int32_t channels, most;
+} window;
+
+static inline float clamped(float value, const clamp *k, uint8_t *keep) {
+    *keep = value >= k->pass_low && value <= k->pass_high;
+    const float above = value < k->low ? k->low : value;
+    return above > k->high ? k->high : above;
+}
+
+/* `lanes` sums, without the bias, of channels from `first` on become activations, as on the device. */
+static inline __attribute__((always_inline)) void finish(const int32_t *sums, const requant *q, const clamp *k,
+                                                         int first, int lanes, float *out, uint8_t *keep) {
+    for (int o = 0; o < lanes; o++) {
+        const int32_t sum = sums[o] + q->bias[first + o];
+        out[o] = clamped((float)nn_requantize(sum, q->multiplier[first + o], q->shift[first + o]), k, keep + o);
+    }
+}
+
+/* The same in real arithmetic. */
+static inline __attribute__((always_inline)) void finish_real(const float *sums, const requant *q, const clamp *k,
+                                                              int first, int lanes, float *out, uint8_t *keep) {
+    for (int o = 0; o < lanes; o++) {
+        out[o] = clamped((sums[o] + (float)q->bias[first + o]) * q->gain[first + o], k, keep + o);
+    }
+}
+
+static inline __attribute__((always_inline)) void accumulate(const product *p, const float *weights,
+                                                             const float *const from[POSITIONS], const int vectors,
+                                                             vec sums[POSITIONS][2]) {
+    for (int r = 0; r < p->rows; r++) {
+        const float *x[POSITIONS];
+#pragma GCC unroll 6
+        for (int k = 0; k < POSITIONS; k++) x[k] = from[k] + p->row[r];
+        for (int j = 0; j < p->run; j++, weights += vectors * LANES) {
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) {
+                const vec weight = *(const vec *)(weights + v * LANES);
+#pragma GCC unroll 6
+                for (int k = 0; k < POSITIONS; k++) sums[k][v] += x[k][j] * weight;
+            }
+        }
+    }
+}
+
+/* The sums of one group of channels at POSITIONS positions. */
+static inline __attribute__((always_inline)) void block(const product *p, const float *weights,
+                                                        const float *const from[POSITIONS], const int vectors,
+                                                        float out[POSITIONS][GROUP]) {
+    vec sums[POSITIONS][2] = {0};
+    accumulate(p, weights, from, vectors, sums);
+#pragma GCC unroll 6
+    for (int k = 0; k < POSITIONS; k++) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) *(vec *)(out[k] + v * LANES) = sums[k][v];
+    }
+}
+
+/* The same where sums are integers beyond 2^24: exact in double. */
+static void block_wide(const product *p, const float *weights, const float *const from[POSITIONS], int width,
+                       int32_t out[POSITIONS][GROUP]) {
+    for (int k = 0; k < POSITIONS; k++) {
+        double sums[GROUP] = {0};
+        const float *w = weights;
+        for (int r = 0; r < p->rows; r++) {
+            const float *x = from[k] + p->row[r];
+            for (int j = 0; j < p->run; j++, w += width) {
+                for (int o = 0; o < width; o++) sums[o] += (double)x[j] * (double)w[o];
+            }
+        }
+        for (int o = 0; o < width; o++) out[k][o] = (int32_t)sums[o];
+    }
+}
+
+/* Lanes of a group, which is 8 wide where there are no more channels, and how many of them are channels. */
+static int width_of(const product *p) {
+    return p->channels > LANES ? GROUP : LANES;
+}
+static int lanes_of(const product *p, int first) {
+    return nn_min(p->channels - first, width_of(p));
+}
+
+/* Where POSITIONS positions from `at` on read; beyond the last one, there again. */
+static void sources(const product *p, const float *in, int at, int positions, const float *from[POSITIONS]) {
+    for (int k = 0; k < POSITIONS; k++) from[k] = in + p->from[nn_min(at + k, positions - 1)];
+}
+
+static inline __attribute__((always_inline)) void forward_block(const product *p, const float *weights,
+                                                                const requant *q, const clamp *k, int first, int at,
+                                                                int count, const float *const from[POSITIONS],
+                                                                const int vectors, float *out, uint8_t *keep) {
+    const int lanes = lanes_of(p, first);
+    float sums[POSITIONS][GROUP];
+    int32_t whole[POSITIONS][GROUP];
+    if (p->wide && k->rounded) {
+        block_wide(p, weights, from, vectors * LANES, whole);
+    } else {
+        block(p, weights, from, vectors, sums);
+        for (int i = 0; i < count; i++) {
+            for (int o = 0; o < vectors * LANES; o++) whole[i][o] = (int32_t)sums[i][o];
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        float *const to = out + p->to[at + i] + first;
+        uint8_t *const pass = keep + (size_t)(at + i) * (size_t)p->channels + first;
+        if (!k->rounded) {
+            finish_real(sums[i], q, k, first, lanes, to, pass);
+        } else if (lanes == GROUP) {
+            finish(whole[i], q, k, first, GROUP, to, pass);
+        } else {
+            finish(whole[i], q, k, first, lanes, to, pass);
+        }
+    }
+}
+
+/* A weighted layer at the first `positions` positions. */
+void product_forward(const product *p, const requant *q, const clamp *k, const float *in, float *out, uint8_t *keep,
+                     int positions) {
+    const int width = width_of(p);
+    const float *weights = p->weights, *from[POSITIONS];
+    for (int first = 0; first < p->channels; first += width, weights += p->rows * p->run * width) {
+        for (int at = 0; at < positions; at += POSITIONS) {
+            const int count = nn_min(POSITIONS, positions - at);
+            sources(p, in, at, positions, from);
+            if (width == GROUP) {
+                forward_block(p, weights, q, k, first, at, count, from, 2, out, keep);
+            } else {
+                forward_block(p, weights, q, k, first, at, count, from, 1, out, keep);
+            }
+        }
+    }
+}
+
+/* out = sums, or out += sums. */
+void product_backward(const product *p, const float *in, float *out, int add, int positions) {
+    const int width = width_of(p);
+    const float *weights = p->weights, *from[POSITIONS];
+    float sums[POSITIONS][GROUP];
+    for (int first = 0; first < p->channels; first += width, weights += p->rows * p->run * width) {
+        const int lanes = lanes_of(p, first);
+        for (int at = 0; at < positions; at += POSITIONS) {
+            sources(p, in, at, positions, from);
+            if (width == GROUP) {
+                block(p, weights, from, 2, sums);
+            } else {
+                block(p, weights, from, 1, sums);
+            }
+            for (int i = 0; i < nn_min(POSITIONS, positions - at); i++) {
+                float *const to = out + p->to[at + i] + first;
+                for (int o = 0; o < lanes; o++) to[o] = add ? to[o] + sums[i][o] : sums[i][o];
+            }
+        }
+    }
+}
+
+/* Sums of `lanes` channels from `first` on at one position; in double, which is exact for any integers here. */
+static inline __attribute__((always_inline)) void depthwise_sums(const depthwise *p, const float *in, int first,
+                                                                 int lanes, double sums[GROUP]) {
+    const int terms = p->channels * p->reduce;
+    for (int o = 0; o < lanes; o++) sums[o] = 0;
+    for (int t = 0; t < p->taps; t++) {
+        const float *const w = p->weights + t * terms, *const x = in + p->tap[t];
+        if (p->expand == 1 && p->reduce == 1) {
+            for (int o = 0; o < lanes; o++) sums[o] += (double)x[first + o] * (double)w[first + o];
+            continue;
+        }
+        for (int o = 0; o < lanes; o++) {
+            for (int j = (first + o) * p->reduce; j < (first + o + 1) * p->reduce; j++) {
+                sums[o] += (double)x[j / p->expand] * (double)w[j];
+            }
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void depthwise_block(const depthwise *p, const requant *q, const clamp *k,
+                                                                  const float *in, int first, int lanes, float *out,
+                                                                  uint8_t *keep) {
+    double sums[GROUP];
+    depthwise_sums(p, in, first, lanes, sums);
+    if (k->rounded) {
+        int32_t whole[GROUP];
+        for (int o = 0; o < lanes; o++) whole[o] = (int32_t)sums[o];
+        finish(whole, q, k, first, lanes, out, keep);
+    } else {
+        float real[GROUP];
+        for (int o = 0; o < lanes; o++) real[o] = (float)sums[o];
+        finish_real(real, q, k, first, lanes, out, keep);
+    }
+}
+
+void depthwise_forward(const depthwise *p, const requant *q, const clamp *k, const float *in, float *out, uint8_t *keep,
+                       int positions) {
+    for (int at = 0; at < positions; at++, keep += p->channels) {
+        const float *const from = in + p->from[at];
+        float *const to = out + p->to[at];
+        int first = 0;
+        for (; first + GROUP <= p->channels; first += GROUP) {
+            depthwise_block(p, q, k, from, first, GROUP, to + first, keep + first);
+        }
+        if (first < p->channels) {
+            depthwise_block(p, q, k, from, first, p->channels - first, to + first, keep + first);
+        }
+    }
+}
+
+/* out = sums, or out += sums. */
+void depthwise_backward(const depthwise *p, const float *in, float *out, int add, int positions) {
+    double sums[GROUP];
+    for (int at = 0; at < positions; at++) {
+        for (int first = 0; first < p->channels; first += GROUP) {
+            const int lanes = nn_min(GROUP, p->channels - first);
+            float *const to = out + p->to[at] + first;
+            if (lanes == GROUP) {
+                depthwise_sums(p, in + p->from[at], first, GROUP, sums);
+            } else {
+                depthwise_sums(p, in + p->from[at], first, lanes, sums);
+            }
+            for (int o = 0; o < lanes; o++) to[o] = (float)(add ? (double)to[o] + sums[o] : sums[o]);
+        }
+    }
+}
+
+/* Offset of the pixel (x, y) of an image. */
+static size_t at(const map *m, int image, int y, int x) {
+    return (size_t)image * (size_t)m->image + (size_t)y * (size_t)m->row + (size_t)x * (size_t)m->pixel;
+}
+
+/* Lattice samples minus their zero point. */
+void load(const int8_t *samples, int zero_point, const map *to, float *out, int images) {
+    for (int image = 0; image < images; image++) {
+        for (int y = 0; y < to->h; y++) {
+            for (int x = 0; x < to->w; x++, samples += to->c) {
+                float *const o = out + at(to, image, y, x);
+                for (int c = 0; c < to->c; c++) o[c] = (float)(samples[c] - zero_point);
+            }
+        }
+    }
+}
+
+/* Activations as int8, the zero point added. */
+void store(const map *from, const float *in, int zero_point, int8_t *answers, int images) {
+    for (int image = 0; image < images; image++) {
+        for (int y = 0; y < from->h; y++) {
+            for (int x = 0; x < from->w; x++, answers += from->c) {
+                const float *const i = in + at(from, image, y, x);
+                for (int c = 0; c < from->c; c++) answers[c] = (int8_t)((int)i[c] + zero_point);
+            }
+        }
+    }
+}
+
+/* out = in * factor[channel], or out += that, where `keep` says so; keep: NULL, or a byte an element, `skip` bytes from
+ * one pixel to the next. Both maps have the same shape. */
+void pass(const map *from, const float *in, const float *factor, const map *to, float *out, int add, int skip,
+          const uint8_t *keep, int images) {
+    for (int image = 0; image < images; image++) {
+        for (int y = 0; y < from->h; y++) {
+            for (int x = 0; x < from->w; x++) {
+                const float *const i = in + at(from, image, y, x);
+                float *const o = out + at(to, image, y, x);
+                for (int c = 0; c < from->c; c++) {
+                    const float part = keep == NULL || keep[c] ? i[c] * factor[c] : 0.0F;
+                    o[c] = add ? o[c] + part : part;
+                }
+                if (keep != NULL) keep += skip;
+            }
+        }
+    }
+}
+
+/* How an input of add or concatenate gets a common scale: requantized after widening by 20 bits. */
+typedef struct {
+    int32_t multiplier, shift;
+    float factor;
+} rescale;
+
+static inline int32_t rescaled(float x, const rescale *r) {
+    return nn_requantize((int32_t)x * ((int32_t)1 << NN_ADD_LEFT_SHIFT), r->multiplier, r->shift);
+}
+
+/* rescales: of both inputs and of their sum; the factors of the inputs are those of the whole path. */
+void add_forward(const map *from1, const float *in1, const map *from2, const float *in2, const rescale *rescales,
+                 const clamp *k, const map *to, float *out, uint8_t *keep, int images) {
+    const rescale r1 = rescales[0], r2 = rescales[1], sum = rescales[2];
+    for (int image = 0; image < images; image++) {
+        for (int y = 0; y < to->h; y++) {
+            for (int x = 0; x < to->w; x++, keep += to->c) {
+                const float *const a = in1 + at(from1, image, y, x), *const b = in2 + at(from2, image, y, x);
+                float *const o = out + at(to, image, y, x);
+                for (int c = 0; c < to->c && k->rounded; c++) {
+                    const int32_t wide = rescaled(a[c], &r1) + rescaled(b[c], &r2);
+                    o[c] = clamped((float)nn_requantize(wide, sum.multiplier, sum.shift), k, keep + c);
+                }
+                for (int c = 0; c < to->c && !k->rounded; c++) {
+                    o[c] = clamped(a[c] * r1.factor + b[c] * r2.factor, k, keep + c);
+                }
+            }
+        }
+    }
+}
+
+/* One input of a concatenation; to, out, keep: of its slice of channels, whose pixels lie `skip` bytes apart in keep.
+ */
+void concatenate_forward(const map *from, const float *in, const rescale *r, const clamp *k, const map *to, float *out,
+                         int skip, uint8_t *keep, int images) {
+    for (int image = 0; image < images; image++) {
+        for (int y = 0; y < to->h; y++) {
+            for (int x = 0; x < to->w; x++, keep += skip) {
+                const float *const i = in + at(from, image, y, x);
+                float *const o = out + at(to, image, y, x);
+                for (int c = 0; c < to->c; c++) {
+                    const float value = k->rounded ? (float)rescaled(i[c], r) : i[c] * r->factor;
+                    o[c] = clamped(value, k, keep + c);
+                }
+            }
+        }
+    }
+}
+
+/* Means of windows. */
+void mean_forward(const window *p, int zero_point, const clamp *k, const float *in, float *out, uint8_t *keep,
+                  int positions) {
+    for (int at = 0; at < positions; at++) {
+        const int first = p->first[at], count = p->first[at + 1] - first;
+        float *const o = out + p->to[at];
+        for (int c = 0; c < p->channels; c++) o[c] = 0;
+        for (int t = 0; t < count; t++) {
+            for (int c = 0; c < p->channels; c++) o[c] += in[p->from[first + t] + c];
+        }
+        for (int c = 0; c < p->channels; c++, keep++) {
+            const int32_t total = (int32_t)o[c] + count * zero_point;
+            const int32_t mean = nn_rounded_mean(total, count) - zero_point;
+            o[c] = clamped(k->rounded ? (float)mean : o[c] / (float)count, k, keep);
+        }
+    }
+}
+
+/* in: derivatives by the means, in the layout of the means; out: added to. */
+void mean_backward(const window *p, const float *in, float *out, const uint8_t *keep, int positions) {
+    for (int at = 0; at < positions; at++, keep += p->channels) {
+        const int first = p->first[at], count = p->first[at + 1] - first;
+        const float *const i = in + p->to[at], share = 1.0F / (float)count;
+        for (int t = 0; t < count; t++) {
+            float *const o = out + p->from[first + t];
+            for (int c = 0; c < p->channels; c++) o[c] += keep[c] ? i[c] * share : 0.0F;
+        }
+    }
+}
+
+/* Maxima of windows. keep: `most` bytes an element, 1 where an element of the window is its maximum and the clamp
+ * passes. */
+void maximum_forward(const window *p, const clamp *k, const float *in, float *out, uint8_t *keep, int positions) {
+    for (int at = 0; at < positions; at++) {
+        const int first = p->first[at], count = p->first[at + 1] - first;
+        for (int c = 0; c < p->channels; c++, keep += p->most) {
+            float best = -INFINITY;
+            uint8_t passes;
+            for (int t = 0; t < count; t++) best = fmaxf(best, in[p->from[first + t] + c]);
+            out[p->to[at] + c] = clamped(best, k, &passes);
+            for (int t = 0; t < count; t++) keep[t] = passes && in[p->from[first + t] + c] == best;
+        }
+    }
+}
+
+/* out: added to, in equal parts for all maxima of a window. */
+void maximum_backward(const window *p, const float *in, float *out, const uint8_t *keep, int positions) {
+    for (int at = 0; at < positions; at++) {
+        const int first = p->first[at], count = p->first[at + 1] - first;
+        for (int c = 0; c < p->channels; c++, keep += p->most) {
+            int ties = 0;
+            for (int t = 0; t < count; t++) ties += keep[t];
+            const float share = in[p->to[at] + c] / (float)nn_max(ties, 1);
+            for (int t = 0; t < count; t++) out[p->from[first + t] + c] += keep[t] ? share : 0.0F;
+        }
+    }
+}
