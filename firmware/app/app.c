@@ -91,7 +91,7 @@ static void forget_base(void) {
 
 /* Not inlined: else the bytes become instructions, and the size of the code depends on them. */
 __attribute__((noinline)) static uint8_t digest_byte(size_t i) {
-    static const FLASH uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
+    static const NN_FLASH uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
     return digest[i];
 }
 

@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-#include "flash.h"
+#include "nn_flash.h"
 
 enum { COBS_LONGEST_BLOCK = 254, DELIMITER = 0 };
 
@@ -10,7 +10,7 @@ static_assert(sizeof(frame) == FRAME_HEADER_BYTES + BOARD_MAX_PAYLOAD + FRAME_CR
 
 uint32_t frame_crc32(const uint8_t *data, size_t size) {
     /* Four bits at a time: table[i] is the CRC register after shifting out nibble i. */
-    static const FLASH uint32_t table[16] = {
+    static const NN_FLASH uint32_t table[16] = {
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
     };

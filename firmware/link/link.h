@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "flash.h"
+#include "nn_flash.h"
 
 /* What a handler decided: an error (`code` not 0, with its detail), or a reply of `length` payload bytes. */
 typedef struct {
@@ -41,7 +41,7 @@ typedef struct {
     uint8_t fixed; /* bytes of the request's fixed fields */
     uint8_t tail;  /* 1: more bytes may follow them */
     link_answer (*handle)(uint8_t *payload, size_t length);
-} FLASH link_handler;
+} NN_FLASH link_handler;
 
 /* Waits for one valid frame and answers it. Damaged frames are counted and dropped: the host repeats. */
 void link_serve(const link_handler *handlers, size_t count);

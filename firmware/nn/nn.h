@@ -6,7 +6,11 @@
  * Extents, positions, counters and everything of a tensor's range are int: with 16 bits, as on AVR, they hold all that
  * fits such a memory. Accumulators, biases and multipliers are int32.
  * Params, dims, quantization, filters and biases are constants: they lie in flash (nn_flash.h).
- * Suffix: weights s8 = int8, s4, s3 = packed signed 4 and 3 bit, t2 = ternary at 2 bits.
+ *
+ * A kernel is named after its operation, its weights (s8 = int8, s4, s3 = packed signed 4 and 3 bits, t2 = ternary at 2
+ * bits; none where there are no weights) and its family: nn_conv2d_t2 is the reference, nn_conv2d_t2_dsp the same for
+ * cores with DSP instructions. The family is the folder that holds its file: reference/ (portable), swar/ (32-bit cores
+ * without SIMD instructions), dsp/ (Armv7E-M DSP extension), mve/ (Armv8.1-M vector extension).
  */
 #ifndef NN_H
 #define NN_H
@@ -108,83 +112,51 @@ typedef struct {
     nn_tile before;
 } NN_FLASH nn_pad_params;
 
-/* Scratch of the packed kernels (t2, s3, s4), and of s8 where weights are not loadable (nn_loadable): one filter,
- * filter h * w * c bytes. */
-void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output);
-void nn_convolve_s3(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output);
-void nn_convolve_s4(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output);
-void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output);
+/* The kernels. One function type for each operation, so that a kernel is one word here. What `filter` points to is the
+ * kernel's own layout: int8 weights (s8), fields of nn_decode (t2, s3, s4), or what the file of an optimised kernel
+ * says. Where weights are packed or not loadable (nn_loadable), reference kernels decode them into their scratch, one
+ * filter at a time: h * w * c bytes of the filter's dims. */
+typedef void nn_conv2d_kernel(const nn_context *ctx, const nn_conv_params *params,
+                              const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                              const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                              const nn_dims *output_dims, int8_t *output);
+nn_conv2d_kernel nn_conv2d_t2, nn_conv2d_s3, nn_conv2d_s4, nn_conv2d_s8;
 
-/* Scratch, as above: all filters, filter h * w * c bytes. */
-void nn_depthwise_conv_t2(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output);
-void nn_depthwise_conv_s3(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output);
-void nn_depthwise_conv_s4(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output);
-void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output);
+typedef void nn_depthwise_conv2d_kernel(const nn_context *ctx, const nn_dw_conv_params *params,
+                                        const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
+                                        const int8_t *input, const nn_dims *filter_dims, const NN_FLASH void *filter,
+                                        const NN_FLASH int32_t *bias, const nn_dims *output_dims, int8_t *output);
+nn_depthwise_conv2d_kernel nn_depthwise_conv2d_t2, nn_depthwise_conv2d_s3, nn_depthwise_conv2d_s4,
+    nn_depthwise_conv2d_s8;
 
-/* Requantization per output feature, unlike CMSIS-NN's per-tensor dense layer. Scratch, as above: one row, filter c
- * bytes. */
-void nn_fully_connected_t2(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
-                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                           int8_t *output);
-void nn_fully_connected_s3(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
-                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                           int8_t *output);
-void nn_fully_connected_s4(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
-                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                           int8_t *output);
-void nn_fully_connected_s8(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
-                           const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                           const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                           int8_t *output);
-
-/* output may be input1 or input2. */
-void nn_elementwise_add_s8(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
-                           int8_t *output);
+/* Requantization per output feature, unlike CMSIS-NN's per-tensor dense layer; filter_dims->c is the number of input
+ * features. */
+typedef void nn_dense_kernel(const nn_context *ctx, const nn_fc_params *params,
+                             const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                             const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                             const nn_dims *output_dims, int8_t *output);
+nn_dense_kernel nn_dense_t2, nn_dense_s3, nn_dense_s4, nn_dense_s8;
 
 /* Padding never counts: an average divides by the elements inside the input, a maximum ignores the rest. */
-void nn_max_pool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
-                    const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
-void nn_avgpool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
-                   const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
+typedef void nn_pool2d_kernel(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
+                              const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
+nn_pool2d_kernel nn_max_pool2d, nn_average_pool2d;
+
+/* output may be input1 or input2. */
+void nn_add(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
+            int8_t *output);
 
 /* Mean over height and width, to another quantization: as TensorFlow Lite's reference. */
-void nn_mean_s8(const nn_mean_params *params, const nn_dims *input_dims, const int8_t *input, int8_t *output);
+void nn_mean2d(const nn_mean_params *params, const nn_dims *input_dims, const int8_t *input, int8_t *output);
 
 /* The input inside a larger map. */
-void nn_pad_s8(const nn_pad_params *params, const nn_dims *input_dims, const int8_t *input, const nn_dims *output_dims,
-               int8_t *output);
+void nn_pad2d(const nn_pad_params *params, const nn_dims *input_dims, const int8_t *input, const nn_dims *output_dims,
+              int8_t *output);
 
 /* Two tensors of equal height and width, channels of input1 first. Both inputs are widened by NN_ADD_LEFT_SHIFT and
  * rescaled to the output's quantization. */
-void nn_concatenate_s8(const nn_concat_params *params, const nn_dims *input1_dims, const int8_t *input1,
-                       const nn_dims *input2_dims, const int8_t *input2, int8_t *output);
+void nn_concatenate(const nn_concat_params *params, const nn_dims *input1_dims, const int8_t *input1,
+                    const nn_dims *input2_dims, const int8_t *input2, int8_t *output);
 
 /* Layout of packed weights: fields of `bits` bits (2 to 8), two's complement, one after another from the low bits of
  * the first byte on; each output channel (dense, convolution) or the whole filter (depthwise) starts on a byte. A

@@ -1,7 +1,8 @@
 /* What a board port provides. One port is linked; nothing above this header knows which.
  *
- * To write a port: implement everything below except port_on_fault(). A Cortex-M port shares port/cortexm (start-up,
- * fault entry, stack measurement, cycle counter) and brings a header mcu.h for it.
+ * To write a port: implement everything below except port_on_fault(). A port in a folder below port/cortexm shares what
+ * lies there (start-up, fault entry, stack measurement, cycle counter) and brings a header mcu.h for it.
+ * docs/PORTING.md is the checklist.
  */
 #ifndef PORT_H
 #define PORT_H

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Literal
 
 from pipeline.codegen import planner, trits
 from pipeline.config.board import Board
+from pipeline.config.cores import kernel_families
 from pipeline.config.job import FirmwareConfig
-from pipeline.core import registry
+from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import KernelCall, QLayer, QModel, TensorSpec, Trits
 
 Kernels = Literal["auto", "reference"]
-FAMILIES = ("mve", "dsp", "swar")
-"""Core families of optimised kernels, the fastest first: the ending of a module's name in pipeline/kernels."""
 FILTER = "filter"
 """The table that holds a layer's weights, in every kernel."""
 DEFAULT = FirmwareConfig()
@@ -97,16 +97,20 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Ke
 
 def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> KernelCall | None:
     """The call of the fastest family that serves the layer on the core, None when none does."""
-    for name in sorted(registry.names("kernels"), key=_rank):
-        family = registry.load("kernels", name)
-        if not family.serves(layer, specs, core):
-            call: KernelCall = family.call(layer, specs)
-            return call
+    for family in kernel_families(core):
+        for name in _of_family(family):
+            module = registry.load("kernels", name)
+            if not module.serves(layer, specs):
+                call: KernelCall = module.call(layer, specs)
+                return call
     return None
 
 
-def _rank(module: str) -> int:
-    return FAMILIES.index(module.rpartition("_")[2])
+@cache
+def _of_family(family: str) -> tuple[str, ...]:
+    """The optimised kernels whose C files lie in this folder of firmware/nn."""
+    folder = paths.shipped("firmware") / "nn" / family
+    return tuple(name for name in registry.names("kernels") if (folder / f"nn_{name}.c").is_file())
 
 
 def _with_weight_buffer(call: KernelCall) -> KernelCall:

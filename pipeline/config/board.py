@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.cores import AVR_CORES, CORE_FLAGS, CORES_WITH_DSP
+from pipeline.config.cores import AVR_CORES, CORE_FLAGS
 from pipeline.config.flashing import Flashing, UsbId
-from pipeline.core import registry, schema
+from pipeline.core import paths, registry, schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.registry import unknown
 from pipeline.core.schema import Strict
@@ -90,7 +90,7 @@ class Board(Strict):
     core: str
     """Processor core, a key of cores.CORE_FLAGS."""
     port: str
-    """Folder under firmware/port."""
+    """Innermost folder of its port under firmware/port: the files of all folders around it belong to the port too."""
     clock_hz: Annotated[int, Field(ge=0)]
     """Core clock in Hz; 0 where unknown."""
     tick: Literal["instructions", "cycles", "us"]
@@ -124,6 +124,13 @@ class Board(Strict):
         if core not in CORE_FLAGS:
             raise ValueError("; ".join(unknown("core", core, CORE_FLAGS)))
         return core
+
+    @field_validator("port")
+    @classmethod
+    def _known_port(cls, port: str) -> str:
+        if port not in ports():
+            raise ValueError("; ".join(unknown("port", port, ports())))
+        return port
 
     @model_validator(mode="after")
     def _credit_holds_a_frame(self) -> Board:
@@ -168,16 +175,6 @@ class Board(Strict):
         return ("cmake", "ninja", "gcc" if self.is_host else "arm-none-eabi-gcc")
 
     @property
-    def has_dsp(self) -> bool:
-        """Whether the core has the Armv7E-M DSP instructions."""
-        return self.core in CORES_WITH_DSP
-
-    @property
-    def has_mve(self) -> bool:
-        """Whether the core has the M-profile vector extension (Helium)."""
-        return self.core == "cortex-m55"
-
-    @property
     def is_avr(self) -> bool:
         """Whether the MCU is an AVR: 16-bit int, constants in an address space of their own."""
         return self.core in AVR_CORES
@@ -195,6 +192,14 @@ class Board(Strict):
     @property
     def is_host(self) -> bool:
         return self.core == "host"
+
+
+def ports() -> tuple[str, ...]:
+    """What a board's `port` may be, sorted: the folders under firmware/port that hold no further one."""
+    root = paths.shipped("firmware") / "port"
+    folders = [folder for folder in root.rglob("*") if folder.is_dir()]
+    around = {parent for folder in folders for parent in folder.parents}
+    return tuple(sorted(folder.relative_to(root).as_posix() for folder in folders if folder not in around))
 
 
 def names() -> tuple[str, ...]:

@@ -17,8 +17,18 @@ CORE_FLAGS = {
 }
 """GCC flags per core; the keys are what a board's `core` may be."""
 
-
 AVR_CORES = frozenset(core for core in CORE_FLAGS if core.startswith("atmega"))
 
+_KERNEL_FAMILIES = {
+    "mve": frozenset({"cortex-m55"}),
+    "dsp": frozenset({"cortex-m4f", "cortex-m7", "cortex-m7d", "cortex-m33f", "cortex-m55"}),
+    "swar": frozenset(CORE_FLAGS) - AVR_CORES,
+    "reference": frozenset(CORE_FLAGS),
+}
+"""Folders of firmware/nn, the fastest first, and the cores that execute their kernels: mve has the M-profile vector
+extension (Helium), dsp the DSP instructions of Armv7E-M, swar registers of 32 bits or more."""
 
-CORES_WITH_DSP = frozenset({"cortex-m4f", "cortex-m7", "cortex-m7d", "cortex-m33f", "cortex-m55"})
+
+def kernel_families(core: str) -> tuple[str, ...]:
+    """Folders of firmware/nn whose kernels the core executes, the fastest first; the last one is "reference"."""
+    return tuple(family for family, cores in _KERNEL_FAMILIES.items() if core in cores)

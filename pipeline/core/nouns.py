@@ -291,8 +291,6 @@ class KernelCall:
 
     function: str
     """C function."""
-    source: str
-    """Its file under firmware/nn."""
     args: tuple[Arg, ...]
     """In the order of the C prototype."""
     tables: Mapping[str, NDArray[Any]]

@@ -126,12 +126,11 @@ def requant_tables(layer: QLayer) -> dict[str, NDArray[Any]]:
     return {"bias": layer.bias, "multiplier": layer.multiplier, "shift": layer.shift}
 
 
-def pool(function: str, source: str, layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+def pool(function: str, layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     """The call of a pooling kernel."""
     h, w = layer.params["pool"]
     return KernelCall(
         function=function,
-        source=source,
         args=(
             params(
                 "nn_pool_params",

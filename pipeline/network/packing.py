@@ -1,5 +1,5 @@
 """Signed integers of a few bits as bytes: weights, 2 bits for -1, 0 and 1, or 1.6, and the differences of a DELTA. The
-C sides are firmware/nn/nn_decode.c, nn_trits.c and firmware/app/app.c."""
+C sides are firmware/nn/reference/nn_decode.c, nn_expand_trits.c and firmware/app/app.c."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ import numpy as np
 from pipeline.core import paths, registry, shell
 from pipeline.core.nouns import Arg, Int8Array, KernelCall, Progress, QLayer, QModel, TensorSpec, no_progress
 
+PORTABLE = ("reference", "swar")
+"""Folders of firmware/nn that any compiler for 32 bits or more takes."""
 FLAGS = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
 Chooser = Callable[[QLayer, Sequence[TensorSpec]], KernelCall | None]
 CHUNK = 64
@@ -143,18 +145,20 @@ def _flatten(fields: Mapping[str, Any]) -> Iterator[int]:
 def host_library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> ctypes.CDLL:
     """C sources, which may include the headers of firmware/nn, as a shared library for this machine: built once per
     state of sources, headers, compiler and CPU into the user's cache."""
-    folder = paths.shipped("firmware") / "nn"
-    headers = [path.read_bytes() for path in sorted(folder.glob("*.h"))]
+    folders = _portable_folders()
+    headers = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.h"))]
     cpu = Path("/proc/cpuinfo").read_text().split("\n\n")[0] if Path("/proc/cpuinfo").exists() else platform.processor()
     flags_of_cpu = [line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name"))]
-    options = (*FLAGS, f"-I{folder}", *flags)
+    options = (*FLAGS, *(f"-I{folder}" for folder in folders), *flags)
     return ctypes.CDLL(str(shell.compiled(name, sources, options, also=(headers, flags_of_cpu))))
 
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
     """The portable kernels."""
-    folder = paths.shipped("firmware") / "nn"
-    return host_library(
-        "libnn.so", sorted(p for p in folder.glob("*.c") if "_dsp" not in p.stem and "_mve" not in p.stem)
-    )
+    return host_library("libnn.so", [path for folder in _portable_folders() for path in sorted(folder.glob("*.c"))])
+
+
+def _portable_folders() -> list[Path]:
+    kernels = paths.shipped("firmware") / "nn"
+    return [kernels, *(kernels / family for family in PORTABLE)]

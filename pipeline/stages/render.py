@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.codegen import buffers, planner, select
 from pipeline.config.board import Board
+from pipeline.config.cores import kernel_families
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import paths, templates
 from pipeline.core.digest import digest_of
@@ -22,10 +23,6 @@ C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "
            "uint32": "uint32_t"}  # fmt: skip
 MAIN = PurePosixPath("app/main.c")
 """Arduino cores have their own."""
-REFERENCE_BASE = frozenset({"nn.h", "nn_arith.h", "nn_flash.h", "nn_decode.c"})
-"""What the reference kernels share; an AVR project holds these and the kernels its model calls, nothing else."""
-CORE_KERNELS = {"_dsp": "dsp", "_mve": "mve"}
-"""Suffix of a kernel file that only some cores can compile, and the board feature it needs."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +92,6 @@ def render(
     plan = planner.plan(model, calls)
     layers = [_layer(model, i, call, plan) for i, call in enumerate(calls)]
     files = dict(_firmware_files(board))
-    if board.is_avr:
-        called = {f"nn/{name}" for name in REFERENCE_BASE | {call.source for call in calls if call}}
-        files = {path: text for path, text in files.items() if path in called or not path.startswith("nn/")}
     context = {
         "board": board,
         "buffers": buffers.plan(board, plan.arena_bytes, model.input.size_bytes),
@@ -108,7 +102,7 @@ def render(
         "wire": wire,
         "sources": ["generated/model.c", *_compiled(files, "app/", "link/", "port/")],
         "kernel_sources": _compiled(files, "nn/"),
-        "port_folders": sorted({str(PurePosixPath(f).parent) for f in files if f.startswith("port/")} - {"port"}),
+        "folders": sorted({str(PurePosixPath(f).parent) for f in files if f.startswith(("nn/", "port/"))}),
         "headers": sorted(PurePosixPath(f).name for f in files if f.startswith("nn/") and f.endswith(".h")),
     }
     environment = templates.environment()
@@ -156,14 +150,12 @@ def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
 
 
 def _belongs(path: PurePosixPath, board: Board) -> bool:
-    if path.parts[0] == "port" and len(path.parts) > 2:
-        # stm32 holds what stm32f4 and stm32h7 share.
-        bare_metal = not (board.is_host or board.is_arduino)
-        return board.port.startswith(path.parts[1]) or (path.parts[1] == "cortexm" and bare_metal)
-    if path == MAIN:
-        return not board.is_arduino
-    needs = [feature for suffix, feature in CORE_KERNELS.items() if path.stem.endswith(suffix)]
-    return all(getattr(board, f"has_{feature}") for feature in needs)
+    """Of a port the innermost folder and all around it, of the kernels those that the core executes."""
+    if path.parts[0] == "port":
+        return PurePosixPath("port", board.port).is_relative_to(path.parent)
+    if path.parts[0] == "nn" and len(path.parts) > 2:
+        return path.parts[1] in kernel_families(board.core)
+    return path != MAIN or not board.is_arduino
 
 
 def _symbol(index: int, name: str) -> str:

@@ -23,7 +23,7 @@ from tests.support import tiny
 
 pytestmark = pytest.mark.toolchain
 MODEL = tiny.qmodel()
-REAL = [n for n in board.names() if board.load(n).port.startswith("stm32") and board.load(n).runner != "qemu"]
+REAL = [n for n in board.names() if board.load(n).port.startswith("cortexm/stm32/") and board.load(n).runner != "qemu"]
 """Boards with an STM32 that no emulator installed here knows."""
 
 
@@ -175,13 +175,18 @@ def test_reaches_its_top_speed(name: str, firmware: Builder) -> None:
 
 
 FAULTS = {
-    "stm32f4": ("HSE", "PLL", SWITCH),
-    "stm32f7": ("HSE", "PLL", "over-drive", "over-drive switch", SWITCH),
-    "stm32h7": ("supply", "supply level", "HSE", "PLL", SWITCH),
-    "stm32l4": ("HSI", "PLL", SWITCH),
+    "cortexm/stm32/f/f4": ("HSE", "PLL", SWITCH),
+    "cortexm/stm32/f/f7": ("HSE", "PLL", "over-drive", "over-drive switch", SWITCH),
+    "cortexm/stm32/h7": ("supply", "supply level", "HSE", "PLL", SWITCH),
+    "cortexm/stm32/l4": ("HSI", "PLL", SWITCH),
 }
-INTERNAL_HZ = {"stm32f4": 16_000_000, "stm32f7": 16_000_000, "stm32h7": 64_000_000, "stm32l4": 16_000_000}
-INTERNAL_UART_HZ = {**INTERNAL_HZ, "stm32h7": 32_000_000}
+INTERNAL_HZ = {
+    "cortexm/stm32/f/f4": 16_000_000,
+    "cortexm/stm32/f/f7": 16_000_000,
+    "cortexm/stm32/h7": 64_000_000,
+    "cortexm/stm32/l4": 16_000_000,
+}
+INTERNAL_UART_HZ = {**INTERNAL_HZ, "cortexm/stm32/h7": 32_000_000}
 CASES = [(name, part) for name in REAL for part in FAULTS[board.load(name).port]]
 CASES += [("nucleo-f446re", "over-drive"), ("nucleo-f446re", "over-drive switch")]
 
@@ -256,10 +261,10 @@ def test_resets_when_asked_and_tells_why_it_started(name: str, firmware: Builder
 
 
 RESET_FLAGS = {
-    "stm32f4": (F_RCC + 0x74, 24),
-    "stm32f7": (F_RCC + 0x74, 24),
-    "stm32h7": (H_RCC + 0xD0, 16),
-    "stm32l4": (L_RCC + 0x94, 23),
+    "cortexm/stm32/f/f4": (F_RCC + 0x74, 24),
+    "cortexm/stm32/f/f7": (F_RCC + 0x74, 24),
+    "cortexm/stm32/h7": (H_RCC + 0xD0, 16),
+    "cortexm/stm32/l4": (L_RCC + 0x94, 23),
 }
 """Register of the reset flags and its bit RMVF."""
 

@@ -36,7 +36,7 @@ static_assert(0 + 384 <= MODEL_ARENA_BYTES, "output of layer0_stem");
 
 static void layer0_stem(int8_t *arena) {
     const nn_context ctx = {0, 0};
-    nn_convolve_s8(&ctx, &layer0_stem_params, &layer0_stem_quant, &layer0_stem_dims2, arena + 384, &layer0_stem_dims3, layer0_stem_filter, layer0_stem_bias, &layer0_stem_dims4, arena + 0);
+    nn_conv2d_s8(&ctx, &layer0_stem_params, &layer0_stem_quant, &layer0_stem_dims2, arena + 384, &layer0_stem_dims3, layer0_stem_filter, layer0_stem_bias, &layer0_stem_dims4, arena + 0);
 }
 
 /* conv2d, 8x8x6 -> 8x8x6 */
@@ -71,7 +71,7 @@ static_assert(768 + 54 <= MODEL_ARENA_BYTES, "scratch of layer1_main");
 
 static void layer1_main(int8_t *arena) {
     const nn_context ctx = {arena + 768, 54};
-    nn_convolve_t2(&ctx, &layer1_main_params, &layer1_main_quant, &layer1_main_dims2, arena + 0, &layer1_main_dims3, layer1_main_filter, layer1_main_bias, &layer1_main_dims4, arena + 384);
+    nn_conv2d_t2(&ctx, &layer1_main_params, &layer1_main_quant, &layer1_main_dims2, arena + 0, &layer1_main_dims3, layer1_main_filter, layer1_main_bias, &layer1_main_dims4, arena + 384);
 }
 
 /* depthwise_conv2d, 8x8x6 -> 8x8x6 */
@@ -101,7 +101,7 @@ static_assert(1152 + 54 <= MODEL_ARENA_BYTES, "scratch of layer2_dw");
 
 static void layer2_dw(int8_t *arena) {
     const nn_context ctx = {arena + 1152, 54};
-    nn_depthwise_conv_t2(&ctx, &layer2_dw_params, &layer2_dw_quant, &layer2_dw_dims2, arena + 0, &layer2_dw_dims3, layer2_dw_filter, layer2_dw_bias, &layer2_dw_dims4, arena + 768);
+    nn_depthwise_conv2d_t2(&ctx, &layer2_dw_params, &layer2_dw_quant, &layer2_dw_dims2, arena + 0, &layer2_dw_dims3, layer2_dw_filter, layer2_dw_bias, &layer2_dw_dims4, arena + 768);
 }
 
 /* add, 8x8x6 + 8x8x6 -> 8x8x6 */
@@ -110,7 +110,7 @@ static const nn_dims layer3_both_dims1 = {.n = 1, .h = 8, .w = 8, .c = 6};
 static_assert(384 + 384 <= MODEL_ARENA_BYTES, "output of layer3_both");
 
 static void layer3_both(int8_t *arena) {
-    nn_elementwise_add_s8(&layer3_both_params, &layer3_both_dims1, arena + 384, arena + 768, arena + 384);
+    nn_add(&layer3_both_params, &layer3_both_dims1, arena + 384, arena + 768, arena + 384);
 }
 
 /* max_pool2d, 8x8x6 -> 4x4x6 */
@@ -121,7 +121,7 @@ static const nn_dims layer4_pooled_dims3 = {.n = 1, .h = 4, .w = 4, .c = 6};
 static_assert(0 + 96 <= MODEL_ARENA_BYTES, "output of layer4_pooled");
 
 static void layer4_pooled(int8_t *arena) {
-    nn_max_pool_s8(&layer4_pooled_params, &layer4_pooled_dims1, arena + 384, &layer4_pooled_dims2, &layer4_pooled_dims3, arena + 0);
+    nn_max_pool2d(&layer4_pooled_params, &layer4_pooled_dims1, arena + 384, &layer4_pooled_dims2, &layer4_pooled_dims3, arena + 0);
 }
 
 /* conv2d, 4x4x6 -> 2x2x9 */
@@ -152,7 +152,7 @@ static_assert(136 + 6 <= MODEL_ARENA_BYTES, "scratch of layer5_pw");
 
 static void layer5_pw(int8_t *arena) {
     const nn_context ctx = {arena + 136, 6};
-    nn_convolve_t2(&ctx, &layer5_pw_params, &layer5_pw_quant, &layer5_pw_dims2, arena + 0, &layer5_pw_dims3, layer5_pw_filter, layer5_pw_bias, &layer5_pw_dims4, arena + 96);
+    nn_conv2d_t2(&ctx, &layer5_pw_params, &layer5_pw_quant, &layer5_pw_dims2, arena + 0, &layer5_pw_dims3, layer5_pw_filter, layer5_pw_bias, &layer5_pw_dims4, arena + 96);
 }
 
 /* average_pool2d, 2x2x9 -> 2x2x9 */
@@ -163,7 +163,7 @@ static const nn_dims layer6_mean_dims3 = {.n = 1, .h = 2, .w = 2, .c = 9};
 static_assert(0 + 36 <= MODEL_ARENA_BYTES, "output of layer6_mean");
 
 static void layer6_mean(int8_t *arena) {
-    nn_avgpool_s8(&layer6_mean_params, &layer6_mean_dims1, arena + 96, &layer6_mean_dims2, &layer6_mean_dims3, arena + 0);
+    nn_average_pool2d(&layer6_mean_params, &layer6_mean_dims1, arena + 96, &layer6_mean_dims2, &layer6_mean_dims3, arena + 0);
 }
 
 /* flatten, 2x2x9 -> 36 */
@@ -205,7 +205,7 @@ static_assert(40 + 36 <= MODEL_ARENA_BYTES, "scratch of layer8_logits");
 
 static void layer8_logits(int8_t *arena) {
     const nn_context ctx = {arena + 40, 36};
-    nn_fully_connected_t2(&ctx, &layer8_logits_params, &layer8_logits_quant, &layer8_logits_dims2, arena + 0, &layer8_logits_dims3, layer8_logits_filter, layer8_logits_bias, &layer8_logits_dims4, arena + 80);
+    nn_dense_t2(&ctx, &layer8_logits_params, &layer8_logits_quant, &layer8_logits_dims2, arena + 0, &layer8_logits_dims3, layer8_logits_filter, layer8_logits_bias, &layer8_logits_dims4, arena + 80);
 }
 
 const model_layer model_layers[MODEL_LAYERS] = {

@@ -1,8 +1,10 @@
-"""Optimised kernel families, one module each, named by operation and core family. A module has
+"""Optimised kernels, one module each, <operation>[_<weights>]_<family>. One stem everywhere: the module `conv2d_t2_dsp`
+packs for the C function `nn_conv2d_t2_dsp` in firmware/nn/dsp/nn_conv2d_t2_dsp.c. That folder is the kernel's family:
+which cores execute it, and which family goes first, says config/cores.py. A module has
 
-serves(layer, specs, core) -> "" when it computes this layer on this core bit for bit as the layer's reference kernel
-    does, else the reason why not (one clause, for a person)
+serves(layer, specs) -> "" when the kernel computes this layer bit for bit as the layer's reference kernel does, else
+    the reason why not (one clause, for a person)
 call(layer, specs) -> KernelCall with its tables packed; only for a layer it serves
 
-where specs are the TensorSpecs of the layer's inputs and core is a key of board.CORE_FLAGS. pipeline/select.py chooses.
+where specs are the TensorSpecs of the layer's inputs. codegen/select.py chooses.
 """

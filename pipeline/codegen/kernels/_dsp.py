@@ -1,5 +1,5 @@
 """What the kernels for cores with the DSP extension share: the layers they compute, the packing of their weights and
-the proof that no packed field overflows. C side: firmware/nn/nn_dsp.h, nn_block_dsp.S."""
+the proof that no packed field overflows. C side: firmware/nn/dsp/nn_dsp.h, nn_conv2d_t2_dsp_core.S."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.codegen.kernels import _ternary
-from pipeline.config.cores import CORES_WITH_DSP
 from pipeline.core.nouns import QLayer, TensorSpec
 
 CHANNELS = 4
@@ -28,14 +27,9 @@ LOWEST_SHIFT = -22
 Integers = NDArray[np.int64]
 
 
-def core_objection(core: str) -> str:
-    """Why no kernel of this family runs on the core, "" when they do."""
-    return "" if core in CORES_WITH_DSP else f"{core} has no DSP instructions"
-
-
-def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
-    """Why the kernel of `kind` does not compute the layer on this core, "" when it does."""
-    reason = core_objection(core) or _ternary.objection(layer, kind, spec)
+def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
+    """Why the kernel of `kind` does not compute the layer, "" when it does."""
+    reason = _ternary.objection(layer, kind, spec)
     if reason:
         return reason
     assert layer.shift is not None
@@ -88,7 +82,7 @@ def expanded(weights: Integers) -> Integers:
 
 def pack(weights: Integers) -> NDArray[np.uint32]:
     """uint32 (blocks, words): weights (channels, inputs) of one piece, CHANNELS channels a block, WORD inputs a word;
-    layout: firmware/nn/nn_conv2d_dsp.c. Missing channels are 0; behind the last input all slots are 0."""
+    layout: firmware/nn/dsp/nn_conv2d_t2_dsp.c. Missing channels are 0; behind the last input all slots are 0."""
     channels, count = weights.shape
     padded = np.pad(weights, ((0, -channels % CHANNELS), (0, 0)))
     fields = np.stack([padded[0::2] + 1, padded[1::2] & 3], axis=1)  # pair, first or second, input

@@ -1,4 +1,4 @@
-"""What the vector kernels share: the core they want and their filters. C side: firmware/nn/nn_mve.h."""
+"""How the vector kernels want their filters. C side: firmware/nn/mve/nn_mve.h."""
 
 from __future__ import annotations
 
@@ -8,18 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.codegen.kernels import _ternary
-from pipeline.core.nouns import QLayer, TensorSpec
-
 LANES, ROWS = 16, 4
 """Weights a row, rows a vector of filter."""
-
-
-def objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
-    """Why the vector kernel of `kind` does not compute the layer on this core, "" when it does."""
-    if core != "cortex-m55":
-        return f"{core} has no vector extension"
-    return _ternary.objection(layer, kind, spec)
 
 
 def filled(tables: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

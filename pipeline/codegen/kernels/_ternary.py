@@ -25,13 +25,6 @@ def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
     return ""
 
 
-def swar_objection(layer: QLayer, kind: str, spec: TensorSpec, core: str) -> str:
-    """As `objection`, of a kernel that any 32-bit Cortex-M runs."""
-    if not core.startswith("cortex-m"):
-        return f"it wants the 32-bit registers of a Cortex-M, not {core}"
-    return objection(layer, kind, spec)
-
-
 def depthwise_objection(layer: QLayer, spec: TensorSpec, most_taps: int) -> str:
     """Why a kernel with one output channel an input channel, which sums at most so many taps, does not compute the
     layer, "" when it does."""

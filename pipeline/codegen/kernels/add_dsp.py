@@ -1,4 +1,4 @@
-"""Element-wise sum for cores with the DSP extension: firmware/nn/nn_add_dsp.c."""
+"""Element-wise sum for cores with the DSP extension: firmware/nn/dsp/nn_add_dsp.c."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ TABLE_BYTES = 4 * 256
 """Of each input."""
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    reason = _dsp.core_objection(core) or ("" if layer.kind == "add" else "it computes add layers")
-    if reason:
-        return reason
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    if layer.kind != "add":
+        return "it computes add layers"
     if not _dsp.LOWEST_SHIFT <= layer.params["output_shift"] < 0:
         return f"the output's shift is {layer.params['output_shift']}, not {_dsp.LOWEST_SHIFT} to -1"
     return "" if _largest(layer, specs) < 1 << 30 else "sums reach 2^30"
@@ -25,8 +24,7 @@ def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
-        function="nn_elementwise_add_s8_dsp",
-        source="nn_add_dsp.c",
+        function="nn_add_dsp",
         args=(calls.CTX, *calls.add_args(layer, specs)),
         tables={},
         scratch_bytes=2 * TABLE_BYTES,

@@ -1,4 +1,4 @@
-"""Ternary convolution for cores with the DSP extension: firmware/nn/nn_conv2d_dsp.c."""
+"""Ternary convolution for cores with the DSP extension: firmware/nn/dsp/nn_conv2d_t2_dsp.c."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ class Geometry:
         return (self.output[1] - 1) * self.stride + kernel_width
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    reason = _dsp.objection(layer, "conv2d", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    reason = _dsp.objection(layer, "conv2d", specs[0])
     if reason:
         return reason
     if not _dsp.second_channels_fit(_ternary.rows(layer)):
@@ -116,8 +116,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     variant = _dsp.requantization(layer)
     same = layer.output.shape == specs[0].shape
     return KernelCall(
-        function="nn_convolve_t2_dsp",
-        source="nn_conv2d_dsp.c",
+        function="nn_conv2d_t2_dsp",
         args=(
             calls.CTX,
             calls.params(

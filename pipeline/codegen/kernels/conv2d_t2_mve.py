@@ -1,4 +1,4 @@
-"""Ternary convolution for the M-profile vector extension: firmware/nn/nn_conv2d_mve.c."""
+"""Ternary convolution for the M-profile vector extension: firmware/nn/mve/nn_conv2d_t2_mve.c."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ WEIGHT_BYTES = 9216
 """As many filters are decoded at a time as fit, at least those of CHANNELS: windows are gathered once for each time."""
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    return _mve.objection(layer, "conv2d", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    return _ternary.objection(layer, "conv2d", specs[0])
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
@@ -25,8 +25,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     steps = -(-kh * kw * ic // _mve.LANES)
     block = CHANNELS * min(-(-oc // CHANNELS), max(1, WEIGHT_BYTES // (CHANNELS * steps * _mve.LANES)))
     return KernelCall(
-        function="nn_convolve_t2_mve",
-        source="nn_conv2d_mve.c",
+        function="nn_conv2d_t2_mve",
         args=calls.weighted_args(
             calls.params(
                 "nn_mve_conv_params",

@@ -1,4 +1,4 @@
-"""Ternary convolution for 32-bit cores without SIMD instructions: firmware/nn/nn_conv2d_swar.c."""
+"""Ternary convolution for 32-bit cores without SIMD instructions: firmware/nn/swar/nn_conv2d_t2_swar.c."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ INPUT_BYTES = 2560
 """All kernel rows are gathered at once when their inputs for PIXELS pixels take no more: fewer half-empty words."""
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    return _ternary.swar_objection(layer, "conv2d", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    return _ternary.objection(layer, "conv2d", specs[0])
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
@@ -30,8 +30,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     oc, kh, kw, ic = layer.weights.shape
     together = rows_together(kh, kw, ic)
     return KernelCall(
-        function="nn_convolve_t2_swar",
-        source="nn_conv2d_swar.c",
+        function="nn_conv2d_t2_swar",
         args=calls.weighted_args(
             calls.params(
                 "nn_swar_conv_params",

@@ -1,4 +1,4 @@
-"""Ternary dense layer for cores with the DSP extension: firmware/nn/nn_dense_dsp.c."""
+"""Ternary dense layer for cores with the DSP extension: firmware/nn/dsp/nn_dense_t2_dsp.c."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ STEP, BLOCK = 8, 8
 LONGEST = _dsp.MAX_INPUTS // STEP * STEP
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    return _dsp.objection(layer, "dense", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    return _dsp.objection(layer, "dense", specs[0])
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
@@ -28,8 +28,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     length = interval(rows)
     filled = features + -features % STEP
     return KernelCall(
-        function="nn_fully_connected_t2_dsp",
-        source="nn_dense_dsp.c",
+        function="nn_dense_t2_dsp",
         args=(
             calls.CTX,
             calls.params(

@@ -1,4 +1,4 @@
-"""Ternary dense layer for the M-profile vector extension: firmware/nn/nn_dense_mve.c."""
+"""Ternary dense layer for the M-profile vector extension: firmware/nn/mve/nn_dense_t2_mve.c."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    return _mve.objection(layer, "dense", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    return _ternary.objection(layer, "dense", specs[0])
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     return KernelCall(
-        function="nn_fully_connected_t2_mve",
-        source="nn_dense_mve.c",
+        function="nn_dense_t2_mve",
         args=calls.fc_args(layer, specs[0]),
         tables={
             "filter": _mve.pack(_ternary.rows(layer)),

@@ -1,4 +1,4 @@
-"""Ternary dense layer for 32-bit cores without SIMD instructions: firmware/nn/nn_dense_swar.c."""
+"""Ternary dense layer for 32-bit cores without SIMD instructions: firmware/nn/swar/nn_dense_t2_swar.c."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PAIRS, STEP, SLOTS = 3, 8, 8
 CHUNK = 255 // STEP * STEP
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    return _ternary.swar_objection(layer, "dense", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    return _ternary.objection(layer, "dense", specs[0])
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
@@ -25,8 +25,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     features = layer.weights.shape[1]
     return KernelCall(
-        function="nn_fully_connected_t2_swar",
-        source="nn_dense_swar.c",
+        function="nn_dense_t2_swar",
         args=calls.fc_args(layer, specs[0]),
         tables={"filter": pack(_ternary.rows(layer)), **_ternary.requant_tables(layer, specs[0])},
         scratch_bytes=4 * -(-features // CHUNK),

@@ -1,4 +1,4 @@
-"""Ternary depthwise convolution for cores with the DSP extension: firmware/nn/nn_depthwise_conv2d_dsp.c."""
+"""Ternary depthwise convolution for cores with the DSP extension: firmware/nn/dsp/nn_depthwise_conv2d_t2_dsp.c."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Strip:
     """Whether the kernel that expands no filter computes it."""
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    reason = _dsp.objection(layer, "depthwise_conv2d", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    reason = _dsp.objection(layer, "depthwise_conv2d", specs[0])
     return reason or _ternary.depthwise_objection(layer, specs[0], MAX_TAPS)
 
 
@@ -43,8 +43,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     s = strip(layer)
     scratch = _dsp.CHANNELS * (2 * s.rows * s.pitch + (0 if s.fast else 4 * kh * s.row_words))
     return KernelCall(
-        function="nn_depthwise_conv_t2_dsp",
-        source="nn_depthwise_conv2d_dsp.c",
+        function="nn_depthwise_conv2d_t2_dsp",
         args=(
             calls.CTX,
             calls.params(

@@ -1,4 +1,4 @@
-"""Ternary depthwise convolution for the M-profile vector extension: firmware/nn/nn_depthwise_conv2d_mve.c."""
+"""Ternary depthwise convolution for the M-profile vector extension: nn_depthwise_conv2d_t2_mve.c."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MAX_TAPS = 255
 POINTER_BYTES = 4
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    reason = _mve.objection(layer, "depthwise_conv2d", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    reason = _ternary.objection(layer, "depthwise_conv2d", specs[0])
     return reason or _ternary.depthwise_objection(layer, specs[0], MAX_TAPS)
 
 
@@ -28,8 +28,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     kh, kw, oc = layer.weights.shape
     filter_ = pack(layer.weights)
     return KernelCall(
-        function="nn_depthwise_conv_t2_mve",
-        source="nn_depthwise_conv2d_mve.c",
+        function="nn_depthwise_conv2d_t2_mve",
         args=calls.weighted_args(
             calls.params("nn_dw_conv_params", **calls.conv_fields(layer, specs[0], ch_mult=1)),
             layer,

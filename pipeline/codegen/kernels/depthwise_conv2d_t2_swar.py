@@ -1,4 +1,4 @@
-"""Ternary depthwise convolution for 32-bit cores without SIMD instructions: firmware/nn/nn_depthwise_conv2d_swar.c."""
+"""Ternary depthwise convolution for 32-bit cores without SIMD instructions: nn_depthwise_conv2d_t2_swar.c."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MAX_TAPS = 255
 """Inputs that a field of 16 bits surely sums."""
 
 
-def serves(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> str:
-    reason = _ternary.swar_objection(layer, "depthwise_conv2d", specs[0], core)
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    reason = _ternary.objection(layer, "depthwise_conv2d", specs[0])
     if reason:
         return reason
     taps = _ternary.rows(layer).shape[1]
@@ -29,8 +29,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     multiplier = oc // specs[0].shape[2]
     same = multiplier == 1 and layer.output.shape == specs[0].shape
     return KernelCall(
-        function="nn_depthwise_conv_t2_swar",
-        source="nn_depthwise_conv2d_swar.c",
+        function="nn_depthwise_conv2d_t2_swar",
         args=calls.weighted_args(
             calls.params("nn_dw_conv_params", **calls.conv_fields(layer, specs[0], ch_mult=multiplier)),
             layer,

@@ -1,4 +1,4 @@
-"""Layer kinds, one module each; the portable C kernel of kind K is firmware/nn/nn_K.c. A module has
+"""Layer kinds, one module each; the portable C kernel of kind K is firmware/nn/reference/nn_K.c. A module has
 
 reference(layer, specs, inputs) -> int8 (n, *output shape): the NumPy specification; inputs: int8 (n, *shape) each
 kernel(layer, specs) -> KernelCall of the portable reference kernel, or None when the layer only renames its input

@@ -36,4 +36,4 @@ def gradient(
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
-    return KernelCall("nn_elementwise_add_s8", "nn_add.c", calls.add_args(layer, specs), tables={}, in_place=0)
+    return KernelCall("nn_add", calls.add_args(layer, specs), tables={}, in_place=0)

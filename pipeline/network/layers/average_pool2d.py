@@ -46,4 +46,4 @@ def _count(layer: QLayer, spec: TensorSpec) -> NDArray[np.int64]:
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
-    return calls.pool("nn_avgpool_s8", "nn_average_pool2d.c", layer, specs)
+    return calls.pool("nn_average_pool2d", layer, specs)

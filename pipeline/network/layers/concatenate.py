@@ -42,8 +42,7 @@ def gradient(
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     p = layer.params
     return KernelCall(
-        function="nn_concatenate_s8",
-        source="nn_concatenate.c",
+        function="nn_concatenate",
         args=(
             calls.params(
                 "nn_concat_params",

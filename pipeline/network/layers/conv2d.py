@@ -46,8 +46,7 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     rows = layer.weights.reshape(oc, -1)
     return KernelCall(
-        function=f"nn_convolve_{packing.SUFFIX[layer.weight_bits]}",
-        source="nn_conv2d.c",
+        function=f"nn_conv2d_{packing.SUFFIX[layer.weight_bits]}",
         args=calls.weighted_args(
             calls.params(
                 "nn_conv_params",

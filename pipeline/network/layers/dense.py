@@ -40,8 +40,7 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     features = layer.weights.shape[1]
     packing.require_range(layer)
     return KernelCall(
-        function=f"nn_fully_connected_{packing.SUFFIX[layer.weight_bits]}",
-        source="nn_dense.c",
+        function=f"nn_dense_{packing.SUFFIX[layer.weight_bits]}",
         args=calls.fc_args(layer, specs[0]),
         tables={"filter": packing.pack(layer.weights, layer.weight_bits), **calls.requant_tables(layer)},
         scratch_bytes=0 if layer.weight_bits == 8 else features,

@@ -51,8 +51,7 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     taps = layer.weights.reshape(1, -1)
     return KernelCall(
-        function=f"nn_depthwise_conv_{packing.SUFFIX[layer.weight_bits]}",
-        source="nn_depthwise_conv2d.c",
+        function=f"nn_depthwise_conv2d_{packing.SUFFIX[layer.weight_bits]}",
         args=calls.weighted_args(
             calls.params("nn_dw_conv_params", **calls.conv_fields(layer, specs[0], ch_mult=oc // specs[0].shape[2])),
             layer,

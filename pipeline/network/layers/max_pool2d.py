@@ -43,4 +43,4 @@ def _view(layer: QLayer, x: NDArray[Any]) -> NDArray[Any]:
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
-    return calls.pool("nn_max_pool_s8", "nn_max_pool2d.c", layer, specs)
+    return calls.pool("nn_max_pool2d", layer, specs)

@@ -27,8 +27,7 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     p = layer.params
     return KernelCall(
-        function="nn_mean_s8",
-        source="nn_mean2d.c",
+        function="nn_mean2d",
         args=(
             calls.params(
                 "nn_mean_params",

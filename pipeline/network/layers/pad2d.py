@@ -22,8 +22,7 @@ def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8A
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     return KernelCall(
-        function="nn_pad_s8",
-        source="nn_pad2d.c",
+        function="nn_pad2d",
         args=(
             calls.params(
                 "nn_pad_params",

@@ -1,4 +1,4 @@
-"""Field-packed weights: the arithmetic of firmware/nn/nn_block_dsp.S in Python, with the worst inputs there are."""
+"""Field-packed weights: the arithmetic of nn_conv2d_t2_dsp_core.S in Python, with the worst inputs there are."""
 
 from __future__ import annotations
 
@@ -116,26 +116,25 @@ def test_plans_cover_every_window_once_and_every_interval_fits(
     assert finishes == [False] * (len(plan.pieces) - 1) + [True]
 
 
-def test_a_core_without_dsp_and_a_shift_too_far_are_refused_with_the_reason() -> None:
+def test_a_shift_too_far_is_refused_with_the_reason() -> None:
     layer = single.layer(Geometry("conv2d", (5, 5, 8), 8, (3, 3)), np.random.default_rng(0))
     spec = TensorSpec((5, 5, 8), Quantization(1.0, 0))
-    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
-    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m3") == "cortex-m3 has no DSP instructions"
+    assert conv2d_t2_dsp.serves(layer, [spec]) == ""
     layer.shift[2] = 1
-    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    assert conv2d_t2_dsp.serves(layer, [spec]) == ""
     layer.shift[2] = -23
-    assert "to the right by at most 22, not 23" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")
+    assert "to the right by at most 22, not 23" in conv2d_t2_dsp.serves(layer, [spec])
 
 
 def test_a_second_channel_whose_sum_leaves_its_field_is_refused() -> None:
     """No flush moves it to a total: what is in place b has 18 bits for the whole window."""
     spec = TensorSpec((3, 3, 256), Quantization(1.0, 0))
     layer = single.layer(Geometry("conv2d", spec.shape, 2, (3, 3)), np.random.default_rng(0), 0.3)
-    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    assert conv2d_t2_dsp.serves(layer, [spec]) == ""
     layer.weights[0] = 1
-    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    assert conv2d_t2_dsp.serves(layer, [spec]) == ""
     layer.weights[1] = 0
     layer.weights.reshape(2, -1)[1, :1023] = -1
-    assert conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f") == ""
+    assert conv2d_t2_dsp.serves(layer, [spec]) == ""
     layer.weights.reshape(2, -1)[1, :1024] = -1
-    assert "more than 18 bits" in conv2d_t2_dsp.serves(layer, [spec], "cortex-m4f")
+    assert "more than 18 bits" in conv2d_t2_dsp.serves(layer, [spec])

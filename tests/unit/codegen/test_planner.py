@@ -64,7 +64,7 @@ def test_tiny_network() -> None:
 def chain(sizes: list[int], in_place: list[bool]) -> tuple[QModel, list[KernelCall | None]]:
     layers = tuple(QLayer(f"l{i}", "x", (i,), TensorSpec((s,), Q)) for i, s in enumerate(sizes[1:]))
     model = QModel("chain", TensorSpec((sizes[0],), Q), ("a",), layers)
-    calls = [KernelCall("f", "f.c", (), {}, 0, 0 if flag else None) for flag in in_place]
+    calls = [KernelCall("f", (), {}, 0, 0 if flag else None) for flag in in_place]
     return model, list(calls)
 
 
@@ -81,7 +81,7 @@ def test_a_chain_without_in_place_needs_the_largest_pair() -> None:
 def test_an_input_that_is_read_later_is_not_overwritten() -> None:
     spec = TensorSpec((32,), Q)
     layers = (QLayer("a", "x", (0,), spec), QLayer("b", "x", (0, 1), spec))
-    calls = [KernelCall("f", "f.c", (), {}, 0, 0), KernelCall("f", "f.c", (), {}, 0, None)]
+    calls = [KernelCall("f", (), {}, 0, 0), KernelCall("f", (), {}, 0, None)]
     assert check(QModel("m", spec, ("c",), layers), calls).arena_bytes == 96
 
 
@@ -92,7 +92,7 @@ def test_random_graphs_never_overlap(nodes: list[tuple[int, bool, int]], data: s
     for i, (size, in_place, scratch) in enumerate(nodes):
         inputs = tuple(data.draw(st.lists(st.integers(0, i), min_size=1, max_size=2, unique=True)))
         layers.append(QLayer(f"l{i}", "x", inputs, TensorSpec((size,), Q)))
-        calls.append(KernelCall("f", "f.c", (), {}, scratch, 0 if in_place else None))
+        calls.append(KernelCall("f", (), {}, scratch, 0 if in_place else None))
     check(QModel("random", TensorSpec((100,), Q), ("a",), tuple(layers)), calls)
 
 

@@ -5,12 +5,15 @@ import pytest
 from bench import networks
 from pipeline.codegen import planner, select
 from pipeline.config import board
+from pipeline.config.cores import CORE_FLAGS, kernel_families
 from pipeline.config.job import FirmwareConfig
+from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import KernelCall
 from tests.support import tiny, unpacking
 
 M4 = board.load("netduinoplus2")
+NN = paths.shipped("firmware") / "nn"
 FIVE = FirmwareConfig(trits_per_byte=5)
 
 
@@ -61,10 +64,51 @@ def test_an_unknown_layer_is_refused_with_the_nearest() -> None:
 
 def test_only_ternary_weights_can_be_kept_so() -> None:
     model = tiny.qmodel()
-    with pytest.raises(UnsupportedError, match="layer 'stem': no 8-bit weights of nn_convolve_s8 at 5 trits a byte"):
+    with pytest.raises(UnsupportedError, match="layer 'stem': no 8-bit weights of nn_conv2d_s8 at 5 trits a byte"):
         select.calls(model, M4, firmware=FirmwareConfig(layer_trits_per_byte={"stem": 5}))
 
 
 def test_an_avr_has_no_room_to_expand() -> None:
     with pytest.raises(UnsupportedError, match="board 'uno': no weights at 5 trits a byte"):
         select.calls(tiny.qmodel(), board.load("uno"), firmware=FIVE)
+
+
+def test_a_kernel_has_one_stem_in_python_and_c() -> None:
+    """Every optimised C kernel, in the folder of a family, has its module, and every module its C file."""
+    families = [folder.name for folder in NN.iterdir() if folder.is_dir() and folder.name != "reference"]
+    shared = {f"nn_{family}.c" for family in families}
+    found = [path for family in families for path in (NN / family).glob("nn_*.c") if path.name not in shared]
+    assert sorted(path.stem for path in found) == sorted(f"nn_{name}" for name in registry.names("kernels"))
+    for path in found:
+        assert f"\nvoid {path.stem}(" in path.read_text()
+        assert path.stem.endswith(f"_{path.parent.name}")
+
+
+def test_every_called_function_has_the_stem_of_its_file() -> None:
+    """On every core, of networks with every kind of layer: nn_conv2d_t2_dsp is in nn_conv2d_t2_dsp.c."""
+    stems = {path.stem for path in NN.rglob("nn_*.c")}
+    boards = [chosen for name in board.names() if not (chosen := board.load(name)).is_arduino]
+    for model in (networks.resnet8(), networks.dscnn(), tiny.qmodel()):
+        for chosen in boards:
+            for call in filter(None, select.calls(model, chosen)):
+                of_weights = call.function.rpartition("_")[0]  # the reference kernels of all weights share a file
+                assert call.function in stems or of_weights in stems, call.function
+
+
+@pytest.mark.parametrize(
+    ("core", "families"),
+    [
+        ("host", ("swar", "reference")),
+        ("cortex-m0", ("swar", "reference")),
+        ("cortex-m4f", ("dsp", "swar", "reference")),
+        ("cortex-m55", ("mve", "dsp", "swar", "reference")),
+        ("atmega328p", ("reference",)),
+    ],
+)
+def test_families_of_a_core_the_fastest_first(core: str, families: tuple[str, ...]) -> None:
+    assert kernel_families(core) == families
+
+
+def test_every_folder_of_kernels_has_cores_that_execute_it() -> None:
+    folders = {path.name for path in NN.iterdir() if path.is_dir()}
+    assert folders == {family for core in CORE_FLAGS for family in kernel_families(core)}

@@ -4,6 +4,7 @@ serves every message as pipeline/wire.py says, counts instructions exactly and r
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from pipeline.codegen import buffers
 from pipeline.config import board
 from pipeline.config.board import Board
 from pipeline.core import paths, registry, shell
+from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Sources
 from pipeline.device.links import Link
 from pipeline.network import packing, twin
@@ -167,13 +169,31 @@ def device(built: Built) -> Iterator[Device]:
 @pytest.mark.parametrize("name", board.names())
 def test_description_has_no_gaps(name: str) -> None:
     b = board.load(name)
-    assert (paths.RESOURCES / "firmware" / "port" / b.port).is_dir()
+    assert b.port in board.ports()
     assert b.runner in registry.names("runners")
     assert b.link.kind in registry.names("links")
     assert (b.emulator is not None) == (b.runner in {"qemu", "simavr"})
     assert (b.tick_hz == 0) == (b.tick == "instructions")
     assert len(b.name) <= 32, "the field of HELLO"
     assert not (b.silicon_tested and b.emulator), "an emulator is no silicon"
+
+
+def test_ports_are_the_innermost_folders() -> None:
+    known = board.ports()
+    assert {"host", "arduino", "cortexm/mps2", "cortexm/stm32/f/f4", "cortexm/stm32/h7"} <= set(known)
+    assert not {"cortexm", "cortexm/stm32", "cortexm/stm32/f"} & set(known)
+
+
+@pytest.mark.parametrize(
+    "port", ["stm32f4", "cortexm/stm32", "cortexm/stm32/f/f9", "../firmware/port/host", "", "/host"]
+)
+def test_an_unknown_port_is_refused_with_what_there_is(port: str, tmp_path: Path) -> None:
+    text = (paths.RESOURCES / "boards" / "netduinoplus2.toml").read_text()
+    file = tmp_path / "netduinoplus2.toml"
+    file.write_text(text.replace('port = "cortexm/stm32/f/f4"', f'port = "{port}"'))
+    with pytest.raises(ConfigError, match=re.escape(f"unknown port {port!r}")) as caught:
+        board.load(str(file))
+    assert "cortexm/stm32/f/f4" in f"{caught.value} {caught.value.hint}"
 
 
 @pytest.mark.toolchain

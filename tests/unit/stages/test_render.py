@@ -82,3 +82,27 @@ def test_a_layer_without_a_kernel_is_refused_by_name() -> None:
     layers = (replace(model.layers[0], weight_bits=5), *model.layers[1:])
     with pytest.raises(UnsupportedError, match=r"'stem'.* 5-bit"):
         render.render(replace(model, layers=layers), board.load("host"))
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "kernels"),
+    [
+        ("netduinoplus2", ("cortexm", "cortexm/stm32", "cortexm/stm32/f", "cortexm/stm32/f/f4"), ("dsp", "swar")),
+        ("nucleo-h743zi2", ("cortexm", "cortexm/stm32", "cortexm/stm32/h7"), ("dsp", "swar")),
+        ("mps2-an385", ("cortexm", "cortexm/mps2"), ("swar",)),
+        ("mps3-an547", ("cortexm", "cortexm/mps2"), ("dsp", "mve", "swar")),
+        ("host", ("host",), ("swar",)),
+        ("uno", ("arduino",), ()),
+        ("nano33ble", ("arduino",), ("dsp", "swar")),
+    ],
+)
+def test_a_project_takes_its_port_with_all_folders_around_it_and_the_kernels_of_its_core(
+    name: str, port: tuple[str, ...], kernels: tuple[str, ...]
+) -> None:
+    files = render.render(tiny.qmodel(), board.load(name)).files
+    folders = {path.rpartition("/")[0] for path in files}
+    assert {f for f in folders if f.startswith("port")} == {"port", *(f"port/{folder}" for folder in port)}
+    assert {f for f in folders if f.startswith("nn")} == {"nn", "nn/reference", *(f"nn/{family}" for family in kernels)}
+    for folder in sorted(folders & {f"port/{p}" for p in port}):
+        hand_written = (path for path in (paths.shipped("firmware") / folder).iterdir() if path.is_file())
+        assert {f"{folder}/{path.name}" for path in hand_written} <= set(files)

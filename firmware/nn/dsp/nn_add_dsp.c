@@ -22,8 +22,8 @@ static inline void add(const int32_t *table1, const int32_t *table2, const uint8
     while (to < end) *to++ = nn_dsp_output(table1[*x++] + table2[*y++], &q, true);
 }
 
-void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims,
-                               const int8_t *input1, const int8_t *input2, int8_t *output) {
+void nn_add_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims, const int8_t *input1,
+                const int8_t *input2, int8_t *output) {
     int32_t *const table1 = ctx->buf, *const table2 = table1 + VALUES;
     tabulate(table1, params->input1_offset, params->input1_mult, params->input1_shift);
     tabulate(table2, params->input2_offset, params->input2_mult, params->input2_shift);

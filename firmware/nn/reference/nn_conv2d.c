@@ -46,13 +46,14 @@ static void channel(const nn_conv_params *params, const nn_per_channel_quant_par
     }
 }
 
-void nn_convolve_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output) {
+void nn_conv2d_s8(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                  const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                  const NN_FLASH void *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                  int8_t *output) {
+    const NN_FLASH int8_t *next = filter;
     const int taps = filter_dims->h * filter_dims->w * filter_dims->c;
-    for (int oc = 0; oc < output_dims->c; oc++, filter += taps) {
-        const int8_t *weights = nn_loadable(filter, taps, ctx->buf);
+    for (int oc = 0; oc < output_dims->c; oc++, next += taps) {
+        const int8_t *weights = nn_loadable(next, taps, ctx->buf);
         channel(params, quant, input_dims, input, filter_dims, weights, bias[oc], output_dims, oc, output);
     }
 }
@@ -70,23 +71,23 @@ static void packed(int bits, const nn_context *ctx, const nn_conv_params *params
     }
 }
 
-void nn_convolve_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output) {
+void nn_conv2d_t2(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                  const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                  const NN_FLASH void *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                  int8_t *output) {
     packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
-void nn_convolve_s3(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output) {
+void nn_conv2d_s3(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                  const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                  const NN_FLASH void *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                  int8_t *output) {
     packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
-void nn_convolve_s4(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
-                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
-                    const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
-                    int8_t *output) {
+void nn_conv2d_s4(const nn_context *ctx, const nn_conv_params *params, const nn_per_channel_quant_params *quant,
+                  const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                  const NN_FLASH void *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                  int8_t *output) {
     packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

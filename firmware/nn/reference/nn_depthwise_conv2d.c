@@ -37,10 +37,10 @@ static int weights_of(const nn_dims *filter) {
     return filter->h * filter->w * filter->c;
 }
 
-void nn_depthwise_conv_s8(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH int8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output) {
+void nn_depthwise_conv2d_s8(const nn_context *ctx, const nn_dw_conv_params *params,
+                            const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                            const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                            const nn_dims *output_dims, int8_t *output) {
     const int8_t *weights = nn_loadable(filter, weights_of(filter_dims), ctx->buf);
     map(params, quant, input_dims, input, filter_dims, weights, bias, output_dims, output);
 }
@@ -54,23 +54,23 @@ static void packed(int bits, const nn_context *ctx, const nn_dw_conv_params *par
     map(params, quant, input_dims, input, filter_dims, ctx->buf, bias, output_dims, output);
 }
 
-void nn_depthwise_conv_t2(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output) {
+void nn_depthwise_conv2d_t2(const nn_context *ctx, const nn_dw_conv_params *params,
+                            const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                            const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                            const nn_dims *output_dims, int8_t *output) {
     packed(2, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
-void nn_depthwise_conv_s3(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output) {
+void nn_depthwise_conv2d_s3(const nn_context *ctx, const nn_dw_conv_params *params,
+                            const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                            const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                            const nn_dims *output_dims, int8_t *output) {
     packed(3, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }
 
-void nn_depthwise_conv_s4(const nn_context *ctx, const nn_dw_conv_params *params,
-                          const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                          const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                          const nn_dims *output_dims, int8_t *output) {
+void nn_depthwise_conv2d_s4(const nn_context *ctx, const nn_dw_conv_params *params,
+                            const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                            const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                            const nn_dims *output_dims, int8_t *output) {
     packed(4, ctx, params, quant, input_dims, input, filter_dims, filter, bias, output_dims, output);
 }

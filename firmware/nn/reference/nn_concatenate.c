@@ -18,8 +18,8 @@ static int8_t *put(const nn_concat_params *params, rescale r, const int8_t *inpu
     return output;
 }
 
-void nn_concatenate_s8(const nn_concat_params *params, const nn_dims *input1_dims, const int8_t *input1,
-                       const nn_dims *input2_dims, const int8_t *input2, int8_t *output) {
+void nn_concatenate(const nn_concat_params *params, const nn_dims *input1_dims, const int8_t *input1,
+                    const nn_dims *input2_dims, const int8_t *input2, int8_t *output) {
     const rescale r1 = {params->input1_offset, params->input1_mult, params->input1_shift};
     const rescale r2 = {params->input2_offset, params->input2_mult, params->input2_shift};
     for (int pixel = 0; pixel < input1_dims->h * input1_dims->w; pixel++) {

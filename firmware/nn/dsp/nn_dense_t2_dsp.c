@@ -4,7 +4,7 @@
  * each the sums go into totals, before a packed field can overflow.
  *
  * Filter: for every eight outputs (at the end four, where no more are left): per four inputs a word of the first four
- * and one of the others, see nn_conv2d_dsp.c; of four inputs in the order 0, 2, 1, 3 but for the last, incomplete
+ * and one of the others, see nn_conv2d_t2_dsp.c; of four inputs in the order 0, 2, 1, 3 but for the last, incomplete
  * four. Filled-up inputs have code 0. */
 #include <stddef.h>
 
@@ -13,7 +13,7 @@
 
 enum { STEP = 8 };
 
-static_assert(sizeof(nn_dsp_features) == 24 && offsetof(nn_dsp_features, x) == 8, "as in nn_products_dsp.S");
+static_assert(sizeof(nn_dsp_features) == 24 && offsetof(nn_dsp_features, x) == 8, "as in nn_dense_t2_dsp_core.S");
 
 /* Expands the input; returns its inputs, filled up. totals: running, behind every interval. */
 static int32_t expand(const int8_t *x, int32_t features, int32_t interval, int16_t *to, uint16_t *totals) {
@@ -35,9 +35,9 @@ static int32_t expand(const int8_t *x, int32_t features, int32_t interval, int16
     return done;
 }
 
-void nn_fully_connected_t2_dsp(const nn_context *ctx, const nn_dsp_fc_params *params, const nn_dims *input_dims,
-                               const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter,
-                               const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
+void nn_dense_t2_dsp(const nn_context *ctx, const nn_dsp_fc_params *params, const nn_dims *input_dims,
+                     const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
+                     const nn_dims *output_dims, int8_t *output) {
     (void)input_dims;
     nn_dsp_features x = {.write = params->write, .x = ctx->buf, .offset = 2 * params->fc.output_offset + 1};
     const int32_t features = filter_dims->c;

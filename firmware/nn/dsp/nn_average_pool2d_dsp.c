@@ -65,8 +65,8 @@ static void pool(const window *w, const nn_activation *limits, int8_t *output) {
     }
 }
 
-void nn_avgpool_s8_dsp(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
-                       const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output) {
+void nn_average_pool2d_dsp(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
+                           const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output) {
     window w = {.pixel = input_dims->c, .row = input_dims->w * input_dims->c};
     for (int32_t y = 0; y < output_dims->h; y++) {
         const int32_t top = y * params->stride.h - params->padding.h, y0 = nn_max(0, top);

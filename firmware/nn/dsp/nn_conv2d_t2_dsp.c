@@ -1,4 +1,5 @@
-/* Ternary convolution for cores with the DSP extension: the rows of the input around the sums of nn_block_dsp.S.
+/* Ternary convolution for cores with the DSP extension: the rows of the input around the sums of
+ * nn_conv2d_t2_dsp_core.S.
  *
  * Input rows are expanded once to 16 bits, into a ring of as many rows as the kernel has; that is why the output may
  * overwrite the input. Behind every row lie the running totals of its granules, modulo 2^16: the difference of two is
@@ -17,8 +18,8 @@
 #include "nn_arith.h"
 #include "nn_dsp.h"
 
-static_assert(offsetof(nn_dsp_block, records) == 12, "as in nn_block_dsp.S");
-static_assert(sizeof(nn_dsp_interval) == 8 && sizeof(nn_dsp_piece) == 16, "as in nn_block_dsp.S");
+static_assert(offsetof(nn_dsp_block, records) == 12, "as in nn_conv2d_t2_dsp_core.S");
+static_assert(sizeof(nn_dsp_interval) == 8 && sizeof(nn_dsp_piece) == 16, "as in nn_conv2d_t2_dsp_core.S");
 
 /* The ring of expanded rows. */
 typedef struct nn_dsp_ring {
@@ -299,9 +300,9 @@ static void compute_row(convolution *c, const uint32_t *filter, int8_t *output) 
     }
 }
 
-void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
-                        const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
-                        const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
+void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
+                      const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
+                      const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     const nn_conv_params *conv = &params->conv;
     const int32_t column_stride = conv->stride.w / params->column_step;
     convolution c = {.params = params, .plan = plan, .height = params->gather ? 1 : filter_dims->h};

@@ -54,22 +54,15 @@ typedef struct {
 } nn_mve_conv_params;
 
 /* Bias: of inputs as they are, folded. Scratch: see pipeline/kernels/conv2d_t2_mve.py. */
-void nn_convolve_t2_mve(const nn_context *ctx, const nn_mve_conv_params *params,
-                        const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                        const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
-                        const nn_dims *output_dims, int8_t *output);
+void nn_conv2d_t2_mve(const nn_context *ctx, const nn_mve_conv_params *params, const nn_per_channel_quant_params *quant,
+                      const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                      const int32_t *bias, const nn_dims *output_dims, int8_t *output);
 
 /* Bias: of inputs as they are, folded. params->ch_mult is 1; at most NN_MVE_TAPS taps. */
 #define NN_MVE_TAPS 255 /* 255 * 128 < 2^15 */
-void nn_depthwise_conv_t2_mve(const nn_context *ctx, const nn_dw_conv_params *params,
-                              const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                              const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
-                              const nn_dims *output_dims, int8_t *output);
+nn_depthwise_conv2d_kernel nn_depthwise_conv2d_t2_mve;
 
 /* Bias: of inputs as they are, folded. */
-void nn_fully_connected_t2_mve(const nn_context *ctx, const nn_fc_params *params,
-                               const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                               const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
-                               const nn_dims *output_dims, int8_t *output);
+nn_dense_kernel nn_dense_t2_mve;
 
 #endif

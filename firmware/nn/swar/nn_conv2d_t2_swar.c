@@ -241,10 +241,10 @@ static workspace workspace_in(const nn_context *ctx, const nn_swar_conv_params *
     return work;
 }
 
-void nn_convolve_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
-                         const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                         const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
-                         const nn_dims *output_dims, int8_t *output) {
+void nn_conv2d_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
+                       const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                       const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
+                       const nn_dims *output_dims, int8_t *output) {
     const workspace work = workspace_in(ctx, params, input_dims, filter_dims, nn_min(BLOCK, output_dims->c));
     const int32_t pixels = output_dims->h * output_dims->w;
     block b = {.count = pixels, .step = nn_min(NN_SWAR_FIELDS, nn_max(0, pixels - NN_SWAR_FIELDS))};

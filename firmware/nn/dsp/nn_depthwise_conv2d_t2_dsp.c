@@ -16,8 +16,8 @@
 
 enum { CHANNELS = 4 };
 
-static_assert(offsetof(nn_dsp_pairs_of_rows, filter) == 44, "as in nn_pairs_dsp.S");
-static_assert(sizeof(nn_dsp_split) == 20, "as in nn_pairs_dsp.S");
+static_assert(offsetof(nn_dsp_pairs_of_rows, filter) == 44, "as in nn_depthwise_conv2d_t2_dsp_core.S");
+static_assert(sizeof(nn_dsp_split) == 20, "as in nn_depthwise_conv2d_t2_dsp_core.S");
 
 /* A strip under way. */
 typedef struct {
@@ -172,9 +172,9 @@ static void convolve(strip *s, const int8_t *input, const uint8_t *filter, const
     }
 }
 
-void nn_depthwise_conv_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_params *params, const nn_dims *input_dims,
-                              const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                              const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
+void nn_depthwise_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_params *params, const nn_dims *input_dims,
+                                const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                                const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     strip s = {.params = params, .in = input_dims, .out = output_dims, .plane = ctx->buf};
     s.plane_size = params->rows * params->pitch;
     s.height = filter_dims->h;

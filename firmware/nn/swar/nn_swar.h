@@ -52,28 +52,22 @@ int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc);
 void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, int8_t *output);
 
 /* `rows`: kernel rows whose inputs are packed together, filter_dims->h or 1. Filter: words of NN_SWAR_CONV_TERMS
- * weights, see nn_conv2d_swar.c. */
+ * weights, see nn_conv2d_t2_swar.c. */
 typedef struct {
     nn_conv_params conv;
     int32_t rows;
 } NN_FLASH nn_swar_conv_params;
 
-void nn_convolve_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
-                         const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                         const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
-                         const nn_dims *output_dims, int8_t *output);
+void nn_conv2d_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
+                       const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                       const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
+                       const nn_dims *output_dims, int8_t *output);
 
-/* Filter: 2 bits a weight, see nn_depthwise_conv2d_swar.c. output may be input where both have one shape and
+/* Filter: 2 bits a weight, see nn_depthwise_conv2d_t2_swar.c. output may be input where both have one shape and
  * params->ch_mult is 1. */
-void nn_depthwise_conv_t2_swar(const nn_context *ctx, const nn_dw_conv_params *params,
-                               const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                               const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                               const nn_dims *output_dims, int8_t *output);
+nn_depthwise_conv2d_kernel nn_depthwise_conv2d_t2_swar;
 
-/* Filter: two outputs a word, see nn_dense_swar.c. Scratch: 4 bytes for every NN_SWAR_TERMS / 8 * 8 features. */
-void nn_fully_connected_t2_swar(const nn_context *ctx, const nn_fc_params *params,
-                                const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
-                                const int8_t *input, const nn_dims *filter_dims, const NN_FLASH uint32_t *filter,
-                                const NN_FLASH int32_t *bias, const nn_dims *output_dims, int8_t *output);
+/* Filter: two outputs a word, see nn_dense_t2_swar.c. Scratch: 4 bytes for every NN_SWAR_TERMS / 8 * 8 features. */
+nn_dense_kernel nn_dense_t2_swar;
 
 #endif

@@ -53,11 +53,12 @@ static int32_t sum(const int8_t *x, int32_t count) {
     return total;
 }
 
-void nn_fully_connected_t2_swar(const nn_context *ctx, const nn_fc_params *params,
-                                const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
-                                const int8_t *input, const nn_dims *filter_dims, const NN_FLASH uint32_t *filter,
-                                const NN_FLASH int32_t *bias, const nn_dims *output_dims, int8_t *output) {
+void nn_dense_t2_swar(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                      const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                      const NN_FLASH void *filter, const NN_FLASH int32_t *bias, const nn_dims *output_dims,
+                      int8_t *output) {
     (void)input_dims;
+    const NN_FLASH uint32_t *words = filter;
     int32_t *sums = ctx->buf; /* per chunk */
     const int32_t features = filter_dims->c;
     nn_swar_channel channel = {.output_offset = params->output_offset, .activation = params->activation};
@@ -65,7 +66,7 @@ void nn_fully_connected_t2_swar(const nn_context *ctx, const nn_fc_params *param
     for (int32_t first = 0; first < output_dims->c; first += BLOCK) {
         int32_t totals[BLOCK] = {0};
         for (int32_t k = 0; k < features; k += CHUNK) {
-            filter = add_chunk(totals, input + k, nn_min(CHUNK, features - k), sums[k / CHUNK], filter);
+            words = add_chunk(totals, input + k, nn_min(CHUNK, features - k), sums[k / CHUNK], words);
         }
         for (int32_t o = first; o < nn_min(first + BLOCK, output_dims->c); o++) {
             channel.bias = bias[o];

@@ -168,18 +168,19 @@ static void convolve_channel(const nn_dw_conv_params *params, const nn_dims *fil
     nn_swar_finish(c, &all, output);
 }
 
-void nn_depthwise_conv_t2_swar(const nn_context *ctx, const nn_dw_conv_params *params,
-                               const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                               const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,
-                               const nn_dims *output_dims, int8_t *output) {
+void nn_depthwise_conv2d_t2_swar(const nn_context *ctx, const nn_dw_conv_params *params,
+                                 const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
+                                 const int8_t *input, const nn_dims *filter_dims, const NN_FLASH void *filter,
+                                 const NN_FLASH int32_t *bias, const nn_dims *output_dims, int8_t *output) {
     const workspace work = workspace_in(ctx, params, input_dims, filter_dims, output_dims);
     const int32_t filter_bytes = (filter_dims->h * filter_dims->w + 3) / 4;
     nn_swar_channel c = {.output_offset = params->output_offset, .activation = params->activation};
-    for (int32_t oc = 0; oc < output_dims->c; oc++, filter += filter_bytes) {
+    const NN_FLASH uint8_t *codes = filter;
+    for (int32_t oc = 0; oc < output_dims->c; oc++, codes += filter_bytes) {
         if (oc % params->ch_mult == 0) lay_plane(params, input_dims, input + oc / params->ch_mult, &work);
         c.bias = bias[oc];
         c.multiplier = quant->multiplier[oc];
         c.shift = quant->shift[oc];
-        convolve_channel(params, filter_dims, filter, &c, output_dims, &work, output + oc);
+        convolve_channel(params, filter_dims, codes, &c, output_dims, &work, output + oc);
     }
 }

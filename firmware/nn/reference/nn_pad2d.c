@@ -3,8 +3,8 @@
 
 #include "nn.h"
 
-void nn_pad_s8(const nn_pad_params *params, const nn_dims *input_dims, const int8_t *input, const nn_dims *output_dims,
-               int8_t *output) {
+void nn_pad2d(const nn_pad_params *params, const nn_dims *input_dims, const int8_t *input, const nn_dims *output_dims,
+              int8_t *output) {
     const int row = output_dims->w * output_dims->c, run = input_dims->w * input_dims->c;
     memset(output, params->value, (size_t)output_dims->h * (size_t)row);
     output += params->before.h * row + params->before.w * output_dims->c;

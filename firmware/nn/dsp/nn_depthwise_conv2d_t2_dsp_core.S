@@ -1,5 +1,5 @@
 /* Depthwise convolution with a 3x3 filter and stride 1, two output pixels an instruction: the inner loops of
- * nn_depthwise_conv2d_dsp.c, which says how inputs and filters are laid out.
+ * nn_depthwise_conv2d_t2_dsp.c, which says how inputs and filters are laid out.
  *
  * void nn_dsp_pairs...(const nn_dsp_pairs *p): up to six neighbouring outputs of every row of one channel.
  *     ..._zero  the shift is 0, which does not round

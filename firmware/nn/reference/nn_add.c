@@ -6,8 +6,8 @@ static int32_t rescaled(int8_t x, int offset, int32_t mult, int shift) {
     return nn_requantize((x + offset) * ((int32_t)1 << NN_ADD_LEFT_SHIFT), mult, shift);
 }
 
-void nn_elementwise_add_s8(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
-                           int8_t *output) {
+void nn_add(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
+            int8_t *output) {
     const int count = dims->h * dims->w * dims->c;
     for (int i = 0; i < count; i++) {
         const int32_t a = rescaled(input1[i], params->input1_offset, params->input1_mult, params->input1_shift);

@@ -19,16 +19,16 @@ static inline int32x4_t dot(const int8_t *x, int32_t count, const uint8_t *filte
     return (int32x4_t){a, b, c, d};
 }
 
-void nn_fully_connected_t2_mve(const nn_context *ctx, const nn_fc_params *params,
-                               const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                               const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
-                               const nn_dims *output_dims, int8_t *output) {
+void nn_dense_t2_mve(const nn_context *ctx, const nn_fc_params *params, const nn_per_channel_quant_params *quant,
+                     const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const void *filter,
+                     const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
     (void)ctx;
     (void)input_dims;
     const int32_t features = filter_dims->c, row_bytes = (features + LANES - 1) / LANES * LANES;
-    for (int32_t o = 0; o < output_dims->c; o += ROWS, filter += row_bytes) {
+    const uint8_t *vectors = filter;
+    for (int32_t o = 0; o < output_dims->c; o += ROWS, vectors += row_bytes) {
         const nn_mve_channels c = nn_mve_channels_at(quant, bias, o);
-        const int32x4_t acc = dot(input, features, filter);
+        const int32x4_t acc = dot(input, features, vectors);
         vstrbq_p_s32(output + o, nn_mve_outputs(acc, &c, params->output_offset, params->activation),
                      vctp32q((uint32_t)(output_dims->c - o)));
     }

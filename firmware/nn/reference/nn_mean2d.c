@@ -2,7 +2,7 @@
 #include "nn.h"
 #include "nn_arith.h"
 
-void nn_mean_s8(const nn_mean_params *params, const nn_dims *input_dims, const int8_t *input, int8_t *output) {
+void nn_mean2d(const nn_mean_params *params, const nn_dims *input_dims, const int8_t *input, int8_t *output) {
     const int pixels = input_dims->h * input_dims->w;
     for (int c = 0; c < input_dims->c; c++) {
         const int8_t *x = input + c;

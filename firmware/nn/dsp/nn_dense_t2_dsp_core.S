@@ -1,4 +1,4 @@
-/* Ternary dense layer by field-packed SMLAD, see nn_block_dsp.S: what follows the expansion of nn_dense_dsp.c.
+/* Ternary dense layer by field-packed SMLAD, see nn_conv2d_t2_dsp_core.S: what follows the expansion of nn_dense_t2_dsp.c.
  *
  * void nn_dsp_dense(const nn_dsp_features *x, const uint32_t *filter, const int32_t *quant, int8_t *output,
  *                   int32_t outputs)

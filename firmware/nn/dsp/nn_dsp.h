@@ -1,4 +1,4 @@
-/* Ternary kernels for cores with the DSP extension (Cortex-M4, M7, M33): see nn_block_dsp.S for the idea.
+/* Ternary kernels for cores with the DSP extension (Cortex-M4, M7, M33): see nn_conv2d_t2_dsp_core.S for the idea.
  *
  * Biases are folded and doubled: 2 (bias - input zero point * sum of the channel's weights). The kernels sum inputs as
  * they are and pad with the zero point. Doubled accumulators fit 32 bits, also shifted to the left; shifts to the right
@@ -35,7 +35,7 @@
 #include "nn.h"
 #include "nn_arith.h"
 
-/* Code of nn_block_dsp.S, which is no C function: records name what is executed next. */
+/* Code of nn_conv2d_t2_dsp_core.S, which is no C function: records name what is executed next. */
 typedef void nn_dsp_code(void);
 
 /* Of two pixels at any distance, and of three whose inputs are so many bytes apart. */
@@ -158,10 +158,10 @@ typedef struct nn_dsp_conv_params {
     nn_dsp_code *write2, *write3;
 } nn_dsp_conv_params;
 
-/* Filter: see nn_conv2d_dsp.c. output may be input where both have one shape. */
-void nn_convolve_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
-                        const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
-                        const int32_t *quant, const nn_dims *output_dims, int8_t *output);
+/* Filter: see nn_conv2d_t2_dsp.c. output may be input where both have one shape. */
+void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
+                      const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
+                      const int32_t *quant, const nn_dims *output_dims, int8_t *output);
 
 /* Up to six neighbouring outputs of every row of one channel with a 3x3 filter and stride 1. */
 typedef struct {
@@ -205,11 +205,11 @@ typedef struct {
 /* So many rows of four channels from x on to 16 bits, channel by channel. */
 void nn_dsp_planes(const int8_t *x, int16_t *plane, int32_t rows, const nn_dsp_split *split);
 
-/* Filter: see nn_depthwise_conv2d_dsp.c. As many output channels as input channels; output may be input where both have
- * one shape. */
-void nn_depthwise_conv_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_params *params, const nn_dims *input_dims,
-                              const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
-                              const int32_t *quant, const nn_dims *output_dims, int8_t *output);
+/* Filter: see nn_depthwise_conv2d_t2_dsp.c. As many output channels as input channels; output may be input where both
+ * have one shape. */
+void nn_depthwise_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_params *params, const nn_dims *input_dims,
+                                const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                                const int32_t *quant, const nn_dims *output_dims, int8_t *output);
 
 /* Outputs of a dense layer: of shifts to the right; of any. */
 nn_dsp_code nn_dsp_dense_right, nn_dsp_dense_any;
@@ -234,17 +234,16 @@ typedef struct {
     nn_dsp_code *write;
 } nn_dsp_fc_params;
 
-/* Filter: see nn_dense_dsp.c. */
-void nn_fully_connected_t2_dsp(const nn_context *ctx, const nn_dsp_fc_params *params, const nn_dims *input_dims,
-                               const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter,
-                               const int32_t *quant, const nn_dims *output_dims, int8_t *output);
+/* Filter: see nn_dense_t2_dsp.c. */
+void nn_dense_t2_dsp(const nn_context *ctx, const nn_dsp_fc_params *params, const nn_dims *input_dims,
+                     const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
+                     const nn_dims *output_dims, int8_t *output);
 
 /* Scratch: 2048 bytes. output may be input1 or input2. */
-void nn_elementwise_add_s8_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims,
-                               const int8_t *input1, const int8_t *input2, int8_t *output);
+void nn_add_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims, const int8_t *input1,
+                const int8_t *input2, int8_t *output);
 
-void nn_avgpool_s8_dsp(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
-                       const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output);
+nn_pool2d_kernel nn_average_pool2d_dsp;
 
 #endif
 

@@ -109,10 +109,9 @@ static void finish(const nn_conv_params *params, const nn_per_channel_quant_para
     }
 }
 
-void nn_convolve_t2_mve(const nn_context *ctx, const nn_mve_conv_params *params,
-                        const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                        const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
-                        const nn_dims *output_dims, int8_t *output) {
+void nn_conv2d_t2_mve(const nn_context *ctx, const nn_mve_conv_params *params, const nn_per_channel_quant_params *quant,
+                      const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
+                      const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
     const int32_t steps = (filter_dims->h * filter_dims->w * input_dims->c + LANES - 1) / LANES;
     const int32_t pixels = output_dims->h * output_dims->w, all = output_dims->c, pitch = (steps + 1) * LANES;
     int8_t *inputs = ctx->buf, *weights = inputs + PIXELS * pitch;

@@ -2,8 +2,8 @@
 #include "nn.h"
 #include "nn_arith.h"
 
-void nn_avgpool_s8(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
-                   const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output) {
+void nn_average_pool2d(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
+                       const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output) {
     const int channels = input_dims->c;
     for (int y = 0; y < output_dims->h; y++) {
         for (int x = 0; x < output_dims->w; x++) {

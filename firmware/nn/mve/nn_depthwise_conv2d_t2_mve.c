@@ -64,10 +64,10 @@ static void finish(const nn_dw_conv_params *params, const nn_per_channel_quant_p
     }
 }
 
-void nn_depthwise_conv_t2_mve(const nn_context *ctx, const nn_dw_conv_params *params,
-                              const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
-                              const nn_dims *filter_dims, const uint8_t *filter, const int32_t *bias,
-                              const nn_dims *output_dims, int8_t *output) {
+void nn_depthwise_conv2d_t2_mve(const nn_context *ctx, const nn_dw_conv_params *params,
+                                const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
+                                const int8_t *input, const nn_dims *filter_dims, const void *filter,
+                                const int32_t *bias, const nn_dims *output_dims, int8_t *output) {
     const int32_t channels = output_dims->c, step = (channels + LANES - 1) / LANES * LANES;
     const int32_t taps = filter_dims->h * filter_dims->w;
     const workspace work = workspace_in(ctx, params, taps, step, filter);
