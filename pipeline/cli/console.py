@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Literal
 
 from pipeline.core import text
 
 PLAIN_INTERVAL_S = 10.0
 """Between two progress lines where standard error is no terminal."""
 STAGE_COLUMN = 8
+BETWEEN = 2
+"""Characters a table takes for each column besides its width."""
 FILE_COLUMNS = 1000
 """Width of a table that goes into a file or a pipe."""
 
@@ -119,17 +122,53 @@ def display() -> PlainDisplay | BarDisplay:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Prints a table to standard output. right: numbers of the columns that are aligned to the right."""
+    """Prints a table to standard output. right: numbers of the columns that hold figures.
+
+    Where the terminal is too narrow, text wraps between words; where that is not enough, the last columns are left out,
+    and named. The first column, the names, and figures are never cut or wrapped.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    available = table_width()
+    cells = [[name, *(row[i] for row in rows)] for i, name in enumerate(columns)]
+    widths = fit(cells, available, {0, *right})
     drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
-    for number, name in enumerate(columns):
-        drawn.add_column(name, justify="right" if number in right else "left", no_wrap=not sys.stdout.isatty())
+    drawn.padding = (0, 1, 0, 0)
+    for number, width in enumerate(widths):
+        justify: Literal["left", "right"] = "right" if number in right else "left"
+        drawn.add_column(columns[number], justify=justify, width=width)
     for row in rows:
-        drawn.add_row(*row)
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else FILE_COLUMNS).print(drawn)
+        drawn.add_row(*row[: len(widths)])
+    needed = max(available, sum(widths) + BETWEEN * len(widths))
+    Console(highlight=False, markup=False, width=needed).print(drawn)
+    if len(widths) < len(columns):
+        stdout(f"left out, the terminal is too narrow: {', '.join(columns[len(widths) :])}")
+
+
+def table_width() -> int:
+    """Columns a table may take: those of the terminal; many where standard output is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else FILE_COLUMNS
+
+
+def fit(columns: Sequence[Sequence[str]], available: int, unbroken: Collection[int]) -> list[int]:
+    """Widths of the first columns of a table, as many as fit into `available` characters, at least one. columns: the
+    cells of each, its heading first. Columns in `unbroken` have room for their longest cell, others at least for their
+    longest word; what is left goes to those that lack least."""
+    whole = [max(map(len, cells)) for cells in columns]
+    words = [[len(word) for cell in cells for word in cell.split()] for cells in columns]
+    least = [whole[i] if i in unbroken else max(words[i], default=0) for i in range(len(columns))]
+    count = len(columns)
+    while count > 1 and sum(least[:count]) + BETWEEN * count > available:
+        count -= 1
+    spare = available - sum(least[:count]) - BETWEEN * count
+    widths = least[:count]
+    for i in sorted(range(count), key=lambda i: whole[i] - least[i]):
+        more = max(0, min(spare, whole[i] - least[i]))
+        widths[i] += more
+        spare -= more
+    return widths
 
 
 def summary(report: Mapping[str, Any]) -> None:

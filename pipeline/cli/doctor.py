@@ -1,4 +1,4 @@
-"""What this machine has of what the boards and stages need. Looks, changes nothing."""
+"""What this machine has of what the boards and stages need. Changes nothing."""
 
 from __future__ import annotations
 
@@ -8,27 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
+from pipeline.cli import packages
+from pipeline.cli.packages import Package
 from pipeline.config import board
 from pipeline.config.board import Board
 from pipeline.core import paths, registry, shell
 from pipeline.core.errors import ToolError
 
-PACKAGES = {
-    "numpy": "every stage",
-    "pydantic": "job and board files",
-    "jinja2": "render, report",
-    "pyserial": "flash, stream",
-    "cobs": "flash, stream",
-    "pyelftools": "build",
-    "rich": "progress bars and tables",
-    "tensorflow": "train, attack",
-    "keras": "train, attack",
-    "qkeras-v3": "train",
-    "scikit-learn": "the digits data set",
-    "adversarial-robustness-toolbox": "attack",
-    "matplotlib": "report",
-}
-"""Distribution and who needs it."""
 PYTHON = ((3, 11), (3, 13))
 """Oldest and newest Python everything was tried with."""
 VERSION_TIMEOUT_S = 10.0
@@ -52,7 +38,7 @@ class Finding:
 
 def examine() -> dict[str, list[Finding]]:
     """Findings by group: "python", "programs" and "data". Only missing things carry a hint."""
-    return {"programs": _programs(), "python": [_python(), *map(_package, PACKAGES)], "data": [_data()]}
+    return {"programs": _programs(), "python": [_python(), *map(_package, packages.PACKAGES)], "data": [_data()]}
 
 
 def missing(findings: dict[str, list[Finding]]) -> list[Finding]:
@@ -99,14 +85,14 @@ def _first_line(lines: Iterable[str]) -> str:
 def _python() -> Finding:
     oldest, newest = PYTHON
     version = platform.python_version() if oldest <= sys.version_info[:2] <= newest else ""
-    return Finding("python", "everything", version, "" if version else "make setup, with Python 3.11 to 3.13")
+    return Finding("python", "everything", version, "" if version else "install Python 3.11, 3.12 or 3.13")
 
 
-def _package(name: str) -> Finding:
+def _package(package: Package) -> Finding:
     try:
-        return Finding(name, PACKAGES[name], metadata.version(name))
+        return Finding(package.name, package.needed_by, metadata.version(package.name))
     except metadata.PackageNotFoundError:
-        return Finding(name, PACKAGES[name], "", "make setup")
+        return Finding(package.name, package.needed_by, "", package.install())
 
 
 def _data() -> Finding:
@@ -114,6 +100,6 @@ def _data() -> Finding:
     if folder is None:
         return Finding(paths.DATA_VARIABLE, needed_by, "not set; data sets come from the user's cache")
     if not folder.is_dir():
-        return Finding(paths.DATA_VARIABLE, needed_by, "", f"{folder} is no folder; set it to one")
+        return Finding(paths.DATA_VARIABLE, needed_by, "", f"{folder} is not a folder; set it to one")
     content = ", ".join(sorted(path.name for path in folder.iterdir())) or "empty"
     return Finding(paths.DATA_VARIABLE, needed_by, f"{folder}: {content}")

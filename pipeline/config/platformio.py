@@ -133,7 +133,7 @@ def import_board(path: Path, *, name: str = "", folder: Path = FOLDER) -> Path:
     if target.exists():
         raise ConfigError(f"{target}: exists", "give the new board another --name, or delete the file")
     if folder == FOLDER and name in boards.names():
-        raise ConfigError(f"{target}: there is a board {name!r} elsewhere", "give the new board another --name")
+        raise ConfigError(f"board {name!r} exists elsewhere", "give the new board another --name")
     table = convert(described, name)
     schema.validate(Board, table, str(path))
     store.write_text(target, to_toml(table, f"From PlatformIO's {path.name}. Not tried on silicon."))

@@ -19,15 +19,20 @@ FORMATS: Mapping[str, str] = {
 """What can be written, by its name on the command line."""
 
 
+def check(folder: Path, form: str) -> None:
+    """ConfigError when the folder is not new or empty, or the format is unknown."""
+    if form not in FORMATS:
+        raise ConfigError(*registry.unknown("format", form, FORMATS))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and is not empty", "name a new folder with --output")
+
+
 def export(sources: Sources, board: Board, model: str, folder: Path, form: str = "cmake") -> str:
     """The command that builds what `folder` holds afterwards, run in it; model: name of the network.
 
     ConfigError when the folder is not new or empty, the format is unknown or the board has no place in it.
     """
-    if form not in FORMATS:
-        raise ConfigError(*registry.unknown("format", form, FORMATS))
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder}: exists and is not empty", "name a new folder")
+    check(folder, form)
     writers = {"cmake": _cmake, "arduino": _arduino, "platformio": _platformio}
     files, command = writers[form](sources, board, model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,15 @@ class RunPlan:
     """Which unit of the rig, by name or serial number; "" when there is only one."""
     runner: str | None = None
     """This one of the board's runners; None: the first that is installed."""
-    words: str = ""
-    """The command line after the command's name, for hints."""
+    cli_args: Mapping[str, str] = field(default_factory=dict)
+    """By stage: what follows the name of its command so that it works on this run, for hints."""
 
     def __post_init__(self) -> None:
         runners.check(self.board, self.runner)
+
+    def command(self, stage: str) -> str:
+        """The command line of a stage of this run."""
+        return f"tritmcu {stage} {self.cli_args.get(stage, '')}".rstrip()
 
     def moved_to(self, folder: Path) -> RunPlan:
         """The same, everything kept in `folder`."""

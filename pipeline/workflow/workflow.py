@@ -334,7 +334,7 @@ class Workflow:
             return value
         if stage not in self._allowed:
             state = "is of another job, data set or version" if folder.exists() else "does not exist"
-            raise ConfigError(f"{folder}: {state}", f"run this first: tritmcu {stage} {self.plan.words}".rstrip())
+            raise ConfigError(f"{folder}: {state}", f"run this first: {self.plan.command(stage)}")
         return self._timed(stage, lambda: store.create(folder, key, make), about)
 
     def _timed(self, stage: str, work: Callable[[], T], about: Callable[[T], str]) -> T:

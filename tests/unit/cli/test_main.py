@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.config import board
-from pipeline.core import store
+from pipeline.core import paths, store
 from tests.support import tiny
 
 
@@ -49,15 +49,22 @@ def refused(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["run", "jobs/digit.toml"], "unknown job file 'jobs/digit.toml'; did you mean 'jobs/digits.toml'?", "jobs/"),
         (["run", "digitz"], "unknown job 'digitz'; did you mean 'digits'?", "digits"),
         (["run", "--board", "netduino"], "unknown board 'netduino'; did you mean 'netduinoplus2'?", "host"),
-        (["run", "--limit", "0"], "argument --limit: '0' is no whole number above 0", "tritmcu run --help"),
+        (["run", "--limit", "0"], "argument --limit: '0' is not a positive integer", "tritmcu run --help"),
         (["run", "--epochs", "three"], "argument --epochs: 'three'", "tritmcu run --help"),
         (["run", "--seed", "-1"], "argument --seed", "tritmcu run --help"),
-        (["run", "--bord", "host"], "unrecognized arguments: --bord", "--help"),
+        (["run", "--bord", "host"], "run: unrecognized arguments: --bord", "tritmcu run --help"),
+        (["train", "--port", "x"], "train: unrecognized arguments: --port", "tritmcu train --help"),
+        (["run", "--model", "digits_stq_jr", "--epochs", "3"], "--epochs: a stored network is not trained", "--model"),
+        (["run", "digits", "--dataset", "cifar10"], "--dataset cifar10: only for --model", ""),
+        (["export", "--format", "make"], "unknown format 'make'", "cmake"),
         (["run", "digits", "--model", "x"], "only one of them", ""),
         (["run", "--model", "nowhere"], "unknown stored network 'nowhere'", "known: "),
         (["build"], "runs/digits/trained: does not exist", "tritmcu train"),
-        (["build", "--board", "host"], "runs/digits/trained: does not exist", "tritmcu train --board host"),
-        (["export"], "required: --output", "tritmcu export --help"),
+        (
+            ["build", "--board", "host", "--epochs", "3"],
+            "runs/digits/trained: does not exist",
+            "tritmcu train --epochs 3",
+        ),
         ([], "required: COMMAND", "tritmcu --help"),
     ],
 )
@@ -69,10 +76,64 @@ def test_a_wrong_command_line_is_one_line_and_a_hint(tritmcu, tmp_path, words, s
 
 
 def test_every_command_has_help(tritmcu):
-    for verb in {**main.RUN_COMMANDS, **main.LISTINGS}:
+    for verb in main.COMMANDS:
         done = tritmcu(verb, "--help")
         assert done.returncode == 0
         assert f"usage: tritmcu {verb}" in done.stdout
+
+
+def test_a_stage_offers_the_options_it_uses(tritmcu):
+    """What a stage does not use, it does not offer: a board is nothing to training, a port nothing to a report."""
+    unused = {
+        "train": ("--port", "--board", "--model", "--limit", "--json", "--kernels"),
+        "attack": ("--port", "--board", "--model", "--resume"),
+        "build": ("--port", "--limit", "--resume", "--dry-run"),
+        "stream": ("--runner", "--resume"),
+        "report": ("--port", "--runner", "--resume"),
+        "run": ("--dry-run", "--output"),
+    }
+    for name, absent in unused.items():
+        flags = {option.flag for option in main.COMMANDS[name].OPTIONS}
+        assert flags.isdisjoint(absent), name
+        assert "job" in flags
+
+
+def test_hints_repeat_what_selects_the_run_in_the_words_of_the_other_command():
+    words = ["stream", "digits", "--board", "uno", "--seed", "7", "--limit", "9", "--run-dir", "my run", "--fresh"]
+    given = main.parse(words).cli_args
+    assert given["train"] == "digits --seed 7 --run-dir 'my run'"
+    assert given["build"] == "digits --seed 7 --board uno --run-dir 'my run'"
+    assert given["attack"] == "digits --seed 7 --run-dir 'my run' --limit 9"
+
+
+def test_the_help_of_tritmcu_lists_every_command_under_a_heading_within_80_columns(tritmcu):
+    done = tritmcu("--help", env={"COLUMNS": "80"})
+    lines = done.stdout.splitlines()
+    for name, command in main.COMMANDS.items():
+        assert any(line.startswith(f"  {name} ") and line.endswith(command.HELP) for line in lines), name
+    assert "one stage of it:" in lines
+
+
+def test_an_exported_network_goes_into_a_folder_of_its_own_name(tritmcu, tmp_path):
+    done = tritmcu("export", "--model", "digits_stq_jr", "--board", "host")
+    assert done.stdout.startswith("cd digits_stq_jr-host-cmake && cmake ")
+    assert (tmp_path / "digits_stq_jr-host-cmake" / "CMakeLists.txt").exists()
+    error, hint = refused(tritmcu("export", "--model", "digits_stq_jr", "--board", "host"))
+    assert "digits_stq_jr-host-cmake: exists and is not empty" in error
+    assert "--output" in hint
+
+
+def test_a_missing_package_is_named_with_what_installs_it(tritmcu, tmp_path):
+    (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError('No module', name='sklearn.datasets')")
+    (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('No module', name='tensorflow')")
+    path = os.pathsep.join([str(tmp_path), str(paths.RESOURCES)])
+    error, hint = refused(tritmcu("run", "--model", "digits_stq_jr", "--board", "host", env={"PYTHONPATH": path}))
+    assert "scikit-learn is not installed" in error
+    assert hint
+    (tmp_path / "sklearn.py").unlink()
+    error, hint = refused(tritmcu("train", "digits", env={"PYTHONPATH": path}))
+    assert "the Python package tensorflow is not installed" in error
+    assert hint == "make setup"
 
 
 def test_boards_lists_every_board(tritmcu):
@@ -97,7 +158,7 @@ def test_doctor_names_what_is_missing_and_what_brings_it(tritmcu, tmp_path):
 def test_doctor_says_when_the_data_folder_is_none(tritmcu):
     done = tritmcu("doctor", env={"TRITMCU_DATA": "/nowhere"})
     assert done.returncode == 1
-    assert "TRITMCU_DATA is missing: /nowhere is no folder" in done.stdout
+    assert "TRITMCU_DATA is missing: /nowhere is not a folder" in done.stdout
 
 
 def test_a_model_that_does_not_know_its_data_needs_to_be_told(tritmcu, tmp_path):

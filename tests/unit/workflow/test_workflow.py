@@ -95,7 +95,7 @@ def test_another_network_builds_anew(stored, tmp_path):
 
 
 def test_each_stage_works_from_what_the_one_before_stored(stored, tmp_path):
-    plan = make_plan(stored, tmp_path, words="--model q")
+    plan = make_plan(stored, tmp_path)
     for stage in ("render", "build", "flash", "stream"):
         recorder = Recorder()
         Workflow(plan, recorder, (stage,)).make(stage)
@@ -104,7 +104,7 @@ def test_each_stage_works_from_what_the_one_before_stored(stored, tmp_path):
 
 
 def test_a_stage_whose_input_is_missing_names_the_command(stored, tmp_path):
-    plan = make_plan(stored, tmp_path, words="--model q --board host")
+    plan = make_plan(stored, tmp_path, cli_args={"render": "--model q --board host"})
     with pytest.raises(ConfigError) as caught:
         Workflow(plan, Recorder(), ("build",)).build()
     assert "sources: does not exist" in str(caught.value)
@@ -154,7 +154,7 @@ def test_a_stored_network_whose_layers_do_not_fit_is_refused(tmp_path, change):
 
 
 def test_reference_kernels_are_rendered_when_asked_for(stored, tmp_path):
-    options = {"limit": 5, "words": ""}
+    options = {"limit": 5}
     calls = []
     for kernels in ("auto", "reference"):
         plan = plan_model(stored, "digits", "mps2-an385", tmp_path, kernels=kernels, **options)

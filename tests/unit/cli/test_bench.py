@@ -1,4 +1,4 @@
-"""The commands of a person with a board in hand: rig, board import, flash --dry-run."""
+"""The commands of a person with a board in hand: rig, import, flash --dry-run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import board
 from pipeline.core import paths, store
 from pipeline.device import rig
 from tests.support import tiny
@@ -106,13 +105,42 @@ def test_dry_run_prints_what_would_be_run(tritmcu: Command, tmp_path: Path) -> N
     assert done.returncode == 2
 
 
-def test_board_import_says_what_to_do_next(tritmcu: Command, tmp_path: Path) -> None:
+def test_an_imported_board_is_a_file_of_ones_own(tritmcu: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps(NUCLEO))
+    done = tritmcu("import", "mine.json")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "boards/mine.toml: written; next: tritmcu export --format arduino --board mine\n"
+    assert "mine" in [entry["name"] for entry in json.loads(tritmcu("boards", "--json").stdout)]
+    again = tritmcu("import", "mine.json")
+    assert again.returncode == 2
+    assert "error: boards/mine.toml: exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "hints"),
+    [
+        (["uno.json", "--name", "netduinoplus2"], "board 'netduinoplus2' exists elsewhere", "--name"),
+        (["bad.json"], "bad.json: key 'name' is missing", ""),
+        (["net.tflite"], "net.tflite: cannot import a file of kind '.tflite'", "supported: .json"),
+        (["net.KERAS"], "net.KERAS: cannot import a file of kind '.keras'", "supported: .json"),
+        (["net"], "net: cannot import a file of kind ''", "supported: .json"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_by_name(
+    tritmcu: Command, tmp_path: Path, words: list[str], says: str, hints: str
+) -> None:
     (tmp_path / "uno.json").write_text(json.dumps(NUCLEO))
-    done = tritmcu("board", "import", "uno.json", "--name", "netduinoplus2")
-    assert done.returncode == 2
-    assert "exists" in done.stderr
     (tmp_path / "bad.json").write_text("{}")
-    done = tritmcu("board", "import", "bad.json")
+    done = tritmcu("import", *words)
     assert done.returncode == 2
-    assert "error: bad.json: key 'name' is missing" in done.stderr
-    assert "bad" not in board.names()
+    error, *rest = done.stderr.splitlines()
+    assert error.startswith(f"error: {says}")
+    assert hints in "".join(rest)
+    assert not (tmp_path / "boards").exists()
+
+
+@pytest.mark.parametrize("option", ["--name", "--probe", "--port"])
+def test_what_would_only_be_noted_is_refused_without_add(tritmcu: Command, option: str) -> None:
+    done = tritmcu("rig", option, "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: {option}: only with --add" in done.stderr

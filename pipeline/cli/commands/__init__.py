@@ -1,0 +1,23 @@
+"""The commands of `tritmcu`, in the order and under the headings of its help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.cli.command import Command
+from pipeline.cli.commands.boards import Boards
+from pipeline.cli.commands.doctor import Doctor
+from pipeline.cli.commands.export import Export
+from pipeline.cli.commands.imports import Import
+from pipeline.cli.commands.reproduce import Reproduce
+from pipeline.cli.commands.rig import Rig
+from pipeline.cli.commands.run import Run
+from pipeline.cli.commands.stages import Attack, Build, Flash, Lower, Render, Report, Stream, Train
+from pipeline.cli.commands.zoo import Zoo
+
+GROUPS: Mapping[str, tuple[Command, ...]] = {
+    "a whole experiment": (Run(), Export()),
+    "one stage of it": (Train(), Lower(), Attack(), Render(), Build(), Flash(), Stream(), Report()),
+    "boards and networks": (Boards(), Zoo(), Import()),
+    "this machine and what is connected to it": (Doctor(), Rig(), Reproduce()),
+}

@@ -1,0 +1,40 @@
+"""`tritmcu export`: the firmware project for other tools."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from pipeline.cli import options
+from pipeline.cli.command import Command, Option
+
+OUTPUT = Option(
+    "--output", "new or empty folder; by default NAME-BOARD-FORMAT", {"type": Path, "metavar": "DIR"}, options.WHERE
+)
+FORMAT = Option(
+    "--format",
+    "cmake (as it is built here, the default), arduino (library and sketch) or platformio",
+    {"metavar": "FORMAT", "default": "cmake"},
+    options.HOW,
+)
+
+
+class Export(Command):
+    """Trains and renders first what is missing."""
+
+    NAME = "export"
+    HELP = "write the firmware as a project for CMake, the Arduino tools or PlatformIO"
+    OPTIONS = (*options.FIRMWARE, OUTPUT, FORMAT, options.RESUME, options.FRESH)
+
+    def invoke(self, arguments: argparse.Namespace) -> int:
+        from pipeline.cli import console, runs
+        from pipeline.stages import export
+
+        plan, form = runs.plan(arguments), arguments.format
+        folder = arguments.output or Path(f"{plan.name}-{plan.board.name}-{form}")
+        export.check(folder, form)
+        sources, model = runs.make(plan, "render", "lower")
+        command = export.export(sources, plan.board, model.name, folder, form)
+        console.stdout(f"cd {shlex.quote(str(folder))} && {command}")
+        return 0

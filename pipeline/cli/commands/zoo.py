@@ -1,0 +1,35 @@
+"""`tritmcu zoo`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from pipeline.cli import options
+from pipeline.cli.command import Command
+
+
+class Zoo(Command):
+    """What its cards say."""
+
+    NAME = "zoo"
+    HELP = "list the trained networks that ship with tritmcu"
+    OPTIONS = (options.JSON,)
+
+    def invoke(self, arguments: argparse.Namespace) -> int:
+        from pipeline.cli import console
+        from pipeline.core import text
+        from pipeline.workflow import zoo
+
+        if arguments.json:
+            console.stdout(json.dumps(zoo.listing(), indent=1))
+            return 0
+        columns = ("name", "clean", "95 % interval", "robust", "bytes", "data set", "method")
+        rows = []
+        for card in map(zoo.card, zoo.names()):
+            low, high = (text.percent(share) for share in card.clean.interval)
+            clean, size = text.percent(card.clean.accuracy), text.count(card.tables_bytes)
+            robust = ", ".join(f"{text.percent(point.accuracy)} at {point.eps}" for point in card.robust[-1:])
+            rows.append((card.name, clean, f"{low} to {high}", robust or "–", size, card.dataset, card.method))
+        console.table("", columns, rows, right=range(1, 5))
+        return 0

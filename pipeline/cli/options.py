@@ -1,0 +1,82 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli.command import Option
+
+
+def positive(value: str) -> int:
+    """The positive integer in decimal digits."""
+    number = int(value) if value.isascii() and value.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a positive integer")
+    return number
+
+
+def seed(value: str) -> int:
+    """The integer in [0, 2^31) in decimal digits."""
+    if not (value.isascii() and value.isdigit() and int(value) < 1 << 31):
+        raise argparse.ArgumentTypeError(f"{value!r} is not an integer from 0 up to below 2^31")
+    return int(value)
+
+
+WHAT, WHERE, HOW = "what to run", "where", "how"
+"""Headings."""
+
+JOB = Option("job", "job file, or name of a job in jobs/; by default digits", {"nargs": "?", "metavar": "JOB"}, WHAT)
+MODEL = Option(
+    "--model",
+    "network of the zoo, or folder of a stored one, instead of a job",
+    {"type": Path, "metavar": "NETWORK"},
+    WHAT,
+)
+DATASET = Option("--dataset", "data set for a --model that does not name its own", {"metavar": "NAME"}, WHAT)
+EPOCHS = Option("--epochs", "train for N epochs instead of the job's", {"type": positive, "metavar": "N"}, WHAT)
+SEED = Option("--seed", "seed of every random draw, instead of the job's", {"type": seed, "metavar": "N"}, WHAT)
+LIMIT = Option("--limit", "use only the first N test samples", {"type": positive, "metavar": "N"}, WHAT)
+
+BOARD = Option("--board", "board instead of the job's; `tritmcu boards` lists them", {"metavar": "NAME"}, WHERE)
+PORT = Option(
+    "--port",
+    "serial port of a real board; by default the one in rig.toml, or the only one",
+    {"metavar": "PORT"},
+    WHERE,
+)
+UNIT = Option(
+    "--unit",
+    "which of several boards in rig.toml: its name or USB serial number",
+    {"metavar": "NAME", "default": ""},
+    WHERE,
+)
+RUNNER = Option("--runner", "flash with this one of the board's tools", {"metavar": "TOOL"}, WHERE)
+RUN_DIR = Option("--run-dir", "keep everything in DIR instead of runs/NAME", {"type": Path, "metavar": "DIR"}, WHERE)
+
+KERNELS = Option(
+    "--kernels",
+    "the fastest for the core (auto, the default), or the portable ones",
+    {"choices": ("auto", "reference"), "default": "auto"},
+    HOW,
+)
+TRITS = Option(
+    "--trits-per-byte",
+    "ternary weights per byte of flash, instead of the job's; 5 only where the arena has room to expand them",
+    {"type": int, "choices": (4, 5)},
+    HOW,
+)
+RESUME = Option(
+    "--resume",
+    "continue an earlier training of the same recipe, also one of fewer epochs",
+    {"action": "store_true"},
+    HOW,
+    selects=False,
+)
+FRESH = Option("--fresh", "repeat what is up to date", {"action": "store_true"}, HOW, selects=False)
+JSON = Option("--json", "print JSON and nothing else to standard output", {"action": "store_true"}, selects=False)
+
+TRAINING = (JOB, EPOCHS, SEED, RUN_DIR)
+"""Which training is meant."""
+FIRMWARE = (JOB, MODEL, DATASET, EPOCHS, SEED, BOARD, RUN_DIR, KERNELS, TRITS)
+"""Which firmware is meant."""

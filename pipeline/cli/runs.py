@@ -1,0 +1,79 @@
+"""From parsed arguments to a RunPlan, and from a plan to what a stage makes: where commands meet the workflow."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.cli import console, options
+from pipeline.config import board as boards
+from pipeline.config import job as jobs
+from pipeline.config.job import FirmwareConfig, Job
+from pipeline.core.errors import ConfigError
+from pipeline.stages import STAGES
+from pipeline.workflow import workflow, zoo
+from pipeline.workflow.plan import RunPlan, plan_job, plan_model
+from pipeline.workflow.workflow import Workflow
+
+RUNS = Path("runs")
+MAIN_JOB = "digits"
+PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "cli_args")
+"""Arguments that a RunPlan takes as they are."""
+JOBS_ONLY = (options.EPOCHS, options.SEED, options.RESUME)
+"""Options of a training, which a stored network no longer needs."""
+
+
+def plan(arguments: argparse.Namespace) -> RunPlan:
+    """What the arguments mean. An option the command does not have is at its default. ConfigError: options that
+    contradict each other, an unknown job, board, network or data set."""
+    given = {name: getattr(arguments, name) for name in PLANNED if hasattr(arguments, name)}
+    model, board = getattr(arguments, "model", None), getattr(arguments, "board", None)
+    if model is None:
+        if options.DATASET.given(arguments):
+            raise ConfigError(f"--dataset {arguments.dataset}: only for --model; a job names its own data set")
+        job = _job(arguments)
+        planned = plan_job(job, boards.load(board or job.board), RUNS, **given)
+    else:
+        _check_stored(arguments)
+        planned = plan_model(zoo.find(model), arguments.dataset, board, RUNS, **given)
+    if (trits := getattr(arguments, "trits_per_byte", None)) is not None:
+        planned = replace(planned, firmware=FirmwareConfig(trits_per_byte=trits))
+    return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
+
+
+def _check_stored(arguments: argparse.Namespace) -> None:
+    """ConfigError unless everything given beside --model has a meaning there."""
+    if arguments.job:
+        raise ConfigError(f"{arguments.job} and --model {arguments.model}: only one of them can be run")
+    for option in JOBS_ONLY:
+        if option.given(arguments):
+            raise ConfigError(f"{option.flag}: a stored network is not trained", f"leave out {option.flag} or --model")
+
+
+def _job(arguments: argparse.Namespace) -> Job:
+    job = jobs.load(jobs.find(arguments.job or MAIN_JOB))
+    if arguments.epochs is not None:
+        job = job.model_copy(update={"train": job.train.model_copy(update={"epochs": arguments.epochs})})
+    return job if arguments.seed is None else job.model_copy(update={"seed": arguments.seed})
+
+
+def make(planned: RunPlan, *stages: str, allowed: Iterable[str] = STAGES) -> list[Any]:
+    """What each of these stages makes, progress drawn; only the stages in `allowed` may work."""
+    with closing(console.display()) as display:
+        work = Workflow(planned, display, allowed)
+        return [work.make(stage) for stage in stages]
+
+
+def make_one(planned: RunPlan, stage: str) -> Any:
+    """What the stage makes; of the others only those of seconds may work."""
+    return make(planned, stage, allowed=(*workflow.QUICK, stage))[0]
+
+
+def flash_commands(planned: RunPlan) -> list[list[str]]:
+    """The command lines that flashing would run."""
+    with closing(console.display()) as display:
+        return Workflow(planned, display, (*workflow.QUICK, "flash")).flash_commands()
