@@ -54,8 +54,9 @@ zoo-add: setup ## an entry of the zoo from a finished run (RUN=runs/NAME)
 ablation: setup ## train and attack what is missing of bench/ablation.toml (hours; goes on where it stopped)
 	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m bench.ablation
 
-results: setup ## docs/RESULTS.md from the zoo's cards, the stored ablation and bench-train's figures
+results: setup ## docs/RESULTS.md and the tables of README.md and docs/BOARDS.md from what is stored
 	$(BIN)/python -m bench.results
+	$(BIN)/python -m bench.front
 
 clean: ## delete what was built (build, dist, caches); runs and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -214,9 +214,9 @@ def tables(results: Mapping[str, Any]) -> str:
     return "\n\n".join(
         (
             f"![Instructions per multiply-accumulate](images/{PICTURE.name})",
-            _markdown(head, rows),
-            _markdown(("network", "core", "instructions", "portable kernels", "CMSIS-NN s8", "times fewer"), totals),
-            _markdown(("bytes on the Cortex-M4", *results["networks"]), _size_cells(results["networks"])),
+            markdown(head, rows),
+            markdown(("network", "core", "instructions", "portable kernels", "CMSIS-NN s8", "times fewer"), totals),
+            markdown(("bytes on the Cortex-M4", *results["networks"]), _size_cells(results["networks"])),
             f"Compiled by {results['compiler']}. CMSIS-NN: {recorded()['conditions']}",
         )
     )
@@ -245,7 +245,7 @@ def _theirs(row: Row) -> tuple[str, str]:
     return (_count(theirs), _ratio(theirs, row["instructions"]))
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,4 +1,4 @@
-"""The documents say what is: report.json's keys, the README's board table, links between the documents."""
+"""The documents say what is: report.json's keys, generated tables, links between the documents."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import board
+from bench import front
 from pipeline.core import paths
 from pipeline.stages import report
 from tests.unit.stages.test_report import inputs as inputs  # noqa: PLC0414  the fixture
@@ -58,24 +58,14 @@ def test_the_format_number_is_the_documented_one():
     assert f"number of this format: {report.FORMAT}." in (paths.RESOURCES / "docs" / "REPORT.md").read_text()
 
 
-def board_table() -> list[str]:
-    """The README's board table as the board files have it."""
-    lines = ["| board | MCU | core | flash | RAM | runs | tried on silicon |", "|---|---|---|---|---|---|---|"]
-    for name in board.names():
-        b = board.load(name)
-        runs = "on this computer" if b.is_host else "emulated here" if b.emulator else "built here"
-        runs = runs if b.build_programs else "exported"
-        memory = [f"{region.length // 1024} KiB" for region in (b.memory.flash, b.memory.ram)]
-        tried = "–" if b.is_host else "yes" if b.silicon_tested else "no"
-        cells = [f"`{name}`", b.mcu, b.core, *(["–", "–"] if b.is_host else memory), runs, tried]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+@pytest.mark.parametrize("path", sorted({path for path, _, _ in front.TABLES}), ids=lambda path: path.name)
+def test_generated_tables_are_current(path):
+    assert path.read_text() == front.updated(path), "run make results"
 
 
-def test_the_board_table_of_the_readme_is_current():
-    text = (paths.RESOURCES / "README.md").read_text()
-    between = text.split("<!-- boards -->")[1].split("<!-- /boards -->")[0].strip().splitlines()
-    assert between == board_table(), "replace it with:\n" + "\n".join(board_table())
+@pytest.mark.parametrize(("path", "marker"), [(path, marker) for path, marker, _ in front.TABLES])
+def test_generated_tables_have_their_place(path, marker):
+    assert path.read_text().count(f"<!-- {marker} -->") == path.read_text().count(f"<!-- /{marker} -->") == 1
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
