@@ -13,7 +13,7 @@ from pipeline.config.flashing import Flashing, UsbId
 from pipeline.core import paths, registry, schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.registry import unknown
-from pipeline.core.schema import Strict
+from pipeline.core.schema import Label, Name, RelativePath, Strict
 from pipeline.protocol import wire
 
 LARGEST_FIXED_REPLY = max(sum(field.size for field in message.reply) for message in wire.MESSAGES)
@@ -58,38 +58,46 @@ class LinkConfig(Strict):
     DELTAs, as far as the RAM allows (codegen/buffers.py); else "piece"."""
 
 
+Macro = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Expression = Annotated[str, Field(pattern=r"^[A-Za-z0-9_ (),+*/%|&<>~-]+$", max_length=200)]
+"""C text of a constant: no quotes, braces, semicolons or comments."""
+
+
 class Emulator(Strict):
     """How the board is emulated."""
 
-    machine: str
+    machine: Label
     """Machine as QEMU calls it."""
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[Label, ...] = ()
     """Further words of the command line."""
     serial_index: Annotated[int, Field(ge=0, le=7)] = 0
     """Which emulated UART is the link, from 0."""
 
 
+PlatformIOName = Annotated[str, Field(pattern=r"^[A-Za-z0-9@^~<>=.,:/_#+-]+$", max_length=200)]
+
+
 class PlatformIO(Strict):
     """The board in PlatformIO, as platformio.ini writes it."""
 
-    platform: Annotated[str, Field(pattern=r"^\S+$")]
+    platform: PlatformIOName
     """Name of the platform."""
-    board: Annotated[str, Field(pattern=r"^\S+$")]
+    board: PlatformIOName
     """Name of the board."""
 
 
 class Board(Strict):
     """One board."""
 
-    name: str
+    name: Name
     """Of its file, without .toml."""
-    description: str
+    description: Label
     """One line for people."""
-    mcu: str
+    mcu: Label
     """Part number of the microcontroller."""
-    core: str
+    core: Name
     """Processor core, a key of cores.CORE_FLAGS."""
-    port: str
+    port: RelativePath
     """Innermost folder of its port under firmware/port: the files of all folders around it belong to the port too."""
     clock_hz: Annotated[int, Field(ge=0)]
     """Core clock in Hz; 0 where unknown."""
@@ -101,9 +109,9 @@ class Board(Strict):
     """What the linker may use."""
     link: LinkConfig
     """How the host talks to it."""
-    runner: str
+    runner: Name
     """Preferred flashing tool or emulator, a module of device/runners."""
-    fallback_runners: tuple[str, ...] = ()
+    fallback_runners: tuple[Name, ...] = ()
     """Further ones, in order of preference."""
     flashing: Flashing = Flashing()
     """What each flashing tool must know."""
@@ -113,7 +121,7 @@ class Board(Strict):
     """What PlatformIO calls it; None where it does not know it."""
     emulator: Emulator | None = None
     """How it is emulated; None for a board that is only real."""
-    defines: dict[str, int | str] = Field(default_factory=dict)
+    defines: dict[Macro, int | Expression] = Field(default_factory=dict)
     """Constants of its port, C macros by name: pins, clock tree."""
     silicon_tested: bool = False
     """Whether `make hil` has passed on a real one."""

@@ -6,20 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.schema import Strict
+from pipeline.core.schema import Label, RelativePath, Strict, Word
 
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")]
 """vendor:product, lower-case hexadecimal."""
 Baud = Annotated[int, Field(ge=1200, le=4_000_000)]
-Word = Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
 
 
 class Openocd(Strict):
     """OpenOCD."""
 
-    config: Annotated[tuple[Word, ...], Field(min_length=1)]
+    config: Annotated[tuple[RelativePath, ...], Field(min_length=1)]
     """Files of its script folders, in order: adapter before target."""
-    commands: tuple[str, ...] = ()
+    commands: tuple[Label, ...] = ()
     """Further -c commands, after the files."""
 
 
@@ -28,7 +27,7 @@ class Pyocd(Strict):
 
     target: Word
     """As in `pyocd list --targets`."""
-    pack: str = ""
+    pack: Label = ""
     """CMSIS pack file of a target that is not built in; "" for one that is."""
 
 
@@ -46,7 +45,7 @@ class Stm32flash(Strict):
     """Bits per second."""
     mode: Literal["8e1", "8n1"] = "8e1"
     """Data bits, parity, stop bits."""
-    gpio: str = ""
+    gpio: Label = ""
     """Sequence on the serial signals that enters and leaves the bootloader, as in `stm32flash -h`; "" when a person
     sets BOOT0 and resets."""
 
@@ -103,7 +102,7 @@ class MassStorage(Strict):
 class ArduinoCli(Strict):
     """arduino-cli."""
 
-    fqbn: Annotated[str, Field(pattern=r"^[^\s:]+:[^\s:]+:[^\s]+$")]
+    fqbn: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+){2}(:[A-Za-z0-9_.,=-]+)?$")]
     """Fully qualified board name, "package:architecture:board[:options]"."""
     suffix: Literal["bin", "hex", "elf"] = "bin"
     """Of the firmware file that the board's core uploads."""

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.core import paths, registry, schema
 from pipeline.core.errors import ConfigError
-from pipeline.core.schema import Strict
+from pipeline.core.names import LONGEST_NAME
+from pipeline.core.schema import Label, Name, Strict
 
 
 def _registered(package: str, what: str) -> AfterValidator:
@@ -91,7 +92,7 @@ class ModelConfig(Trained):
     """Instead, for the first weighted layer."""
     last_layer_bits: WeightBits | None = None
     """Instead, for the last weighted layer."""
-    layer_bits: dict[str, WeightBits] = Field(default_factory=dict)
+    layer_bits: dict[Label, WeightBits] = Field(default_factory=dict)
     """Instead, for layers by name; overrides all others."""
     alpha: Literal["auto", "auto_po2"] = "auto"
     """Scale of an output channel: "auto" any number, "auto_po2" a power of two."""
@@ -288,20 +289,20 @@ class FirmwareConfig(Strict):
     trits_per_byte: Literal[4, 5] = 4
     """4, which kernels read as they are, or 5 (1.6 bits a weight) for the layers that can be expanded into RAM, before
     each runs, in an arena no larger than with 4."""
-    layer_trits_per_byte: dict[str, Literal[4, 5]] = Field(default_factory=dict)
+    layer_trits_per_byte: dict[Label, Literal[4, 5]] = Field(default_factory=dict)
     """Instead, for layers by name, however large the arena becomes."""
 
 
 class Job(Strict):
     """One experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=LONGEST_NAME)]
     """Of its run folder: lower-case letters, digits and underscores."""
-    description: str = ""
+    description: Label = ""
     """One line for people."""
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 1
     """Of every random draw, below 2^31."""
-    board: str = "netduinoplus2"
+    board: Name = "netduinoplus2"
     """Where it runs unless --board says otherwise."""
     dataset: DatasetConfig
     """Which samples."""

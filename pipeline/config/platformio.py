@@ -136,18 +136,13 @@ def import_board(path: Path, *, name: str = "", folder: Path = FOLDER) -> Path:
         raise ConfigError(f"board {name!r} exists elsewhere", "give the new board another --name")
     table = convert(described, name)
     schema.validate(Board, table, str(path))
-    store.write_text(target, to_toml(table, f"From PlatformIO's {path.name}. Not tried on silicon."))
+    store.write_text(target, to_toml(table, f"From PlatformIO's {path.name!a}. Not tried on silicon."))
     return target
 
 
 def read(path: Path) -> Description:
     """The description in the file. ConfigError when it cannot be read or lacks something."""
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON: {error}") from error
+    data = schema.parse_json(schema.read_text(path), path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: not a board description", "a JSON file of PlatformIO's boards folders is needed")
     return schema.validate(Description, data, str(path))

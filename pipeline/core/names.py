@@ -44,6 +44,8 @@ RELATIVE_PATH = Spelling(
     "a relative path with slashes that stays in its folder",
 )
 """Of the files of a project."""
+WORD = Spelling(re.compile(r"[^\s-]\S*"), LONGEST_LABEL, f"a word that does not start with -, at most {LONGEST_LABEL}")
+"""Of what another tool calls something: an argument of its own on a command line, never an option."""
 
 Name = Annotated[str, NAME]
 Label = Annotated[str, LABEL]

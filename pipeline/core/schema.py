@@ -7,17 +7,34 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
+from pipeline.core import names
 from pipeline.core.errors import ConfigError
 
 
 class Strict(BaseModel):
-    """Frozen; unknown keys are refused; no silent type coercion beyond int -> float."""
+    """Frozen; unknown keys are refused; no type coercion beyond int -> float and list -> tuple."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        """TOML and JSON have lists only."""
+        return {key: _frozen(value) for key, value in data.items()} if isinstance(data, dict) else data
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+Name = Annotated[str, AfterValidator(names.NAME)]
+Label = Annotated[str, AfterValidator(names.LABEL)]
+RelativePath = Annotated[str, AfterValidator(names.RELATIVE_PATH)]
+Word = Annotated[str, AfterValidator(names.WORD)]
 
 
 Model = TypeVar("Model", bound=Strict)

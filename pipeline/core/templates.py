@@ -2,19 +2,82 @@
 
 from __future__ import annotations
 
+import re
+
 import jinja2
 
 from pipeline.core import paths
 
 
 def environment() -> jinja2.Environment:
-    """Templates by file name. An undefined name is an error, tags leave no blank lines; filter `rows`."""
+    """Templates by file name. An undefined name is an error, tags leave no blank lines.
+
+    Filters: `rows`; and for every text that a person, a file or another tool named, where it is printed: `c_string`,
+    `c_comment`, `line` (comments and values that end with their line), `cmake` (inside a quoted argument), `code`
+    (between backquotes) and `cell` (of a Markdown table).
+    """
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.shipped("templates")), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    made.filters["rows"] = rows
+    made.filters.update(FILTERS)
     return made
+
+
+def line(text: object) -> str:
+    r"""The text in printable ASCII, so one line; other characters as Python escapes.
+
+    >>> print(line("a\nb\x7f"))
+    a\nb\x7f
+    """
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def c_comment(text: object) -> str:
+    """The text for a C comment, or a linker script's: one line that does not end the comment or begin another.
+
+    >>> print(c_comment("a */ b /* c"))
+    a * / b / * c
+    """
+    return re.sub(r"(?<=\*)/|(?<=/)\*", lambda found: f" {found[0]}", line(text)).replace("??", "? ?")
+
+
+def c_string(text: object) -> str:
+    r"""A C string literal of the text's UTF-8 bytes.
+
+    >>> print(c_string('a"b?'))
+    "a\"b\?"
+    """
+    plain = {ord(c): c for c in map(chr, range(32, 127))} | {ord(c): f"\\{c}" for c in '"\\?'}
+    return '"' + "".join(plain.get(byte, f"\\{byte:03o}") for byte in str(text).encode(errors="backslashreplace")) + '"'
+
+
+def cmake(text: object) -> str:
+    r"""The text inside a quoted argument of CMake.
+
+    >>> print(cmake('${x} "y"'))
+    \${x} \"y\"
+    """
+    return re.sub(r'[\\"$;]', lambda found: f"\\{found[0]}", line(text))
+
+
+def code(text: object) -> str:
+    """The text between backquotes in Markdown.
+
+    >>> code("a`b")
+    "a'b"
+    """
+    return line(text).replace("`", "'")
+
+
+def cell(text: object) -> str:
+    """The text in a cell of a Markdown table: one line that adds no cell and no tag; other alphabets stay.
+
+    >>> cell("a|b<c>é")
+    'a/b&lt;c>é'
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return shown.replace("|", "/").replace("<", "&lt;").replace("`", "'")
 
 
 def rows(values: tuple[int, ...], per_row: int = 16) -> list[str]:
@@ -24,3 +87,15 @@ def rows(values: tuple[int, ...], per_row: int = 16) -> list[str]:
     ['1, -2,', '3,']
     """
     return [", ".join(map(str, values[i : i + per_row])) + "," for i in range(0, len(values), per_row)]
+
+
+FILTERS = {
+    "rows": rows,
+    "line": line,
+    "c_comment": c_comment,
+    "c_string": c_string,
+    "cmake": cmake,
+    "code": code,
+    "cell": cell,
+}
+"""By their names in templates."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.analysis import figures
 from pipeline.analysis.statistics import wilson
 from pipeline.config.board import Board
-from pipeline.core import paths, registry, store, text
+from pipeline.core import paths, registry, store, templates, text
 from pipeline.core.nouns import QUIET_SAMPLES, Dataset, DatasetTrace, Image, QModel, Sources, Trace
 
 FORMAT = 1
@@ -322,5 +322,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(templates.FILTERS)
     environment.filters.update(percent=text.percent, count=text.count, compact=text.compact, size=text.size)
     return environment

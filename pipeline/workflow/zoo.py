@@ -5,14 +5,13 @@ A card is written by `python -m bench.zoo add`, never by hand; README.md beside 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.job import RANDOM, REFERENCE, Job, TrainConfig
 from pipeline.core import paths, registry, schema, text
 from pipeline.core.errors import ConfigError
-from pipeline.core.schema import Strict
+from pipeline.core.schema import Label, Name, Strict
 
 CARD = "card.json"
 NAMES = {1: "binary", 2: "ternary", 32: "8-bit after training"}
@@ -40,15 +39,15 @@ class Robust(Accuracy):
 class Card(Strict):
     """What is known of one network."""
 
-    name: str
+    name: Name
     """Of its folder in zoo/."""
-    description: str
+    description: Label
     """One line for people."""
-    dataset: str
+    dataset: Label
     """What it was trained on."""
-    model: str
+    model: Label
     """Module of models/."""
-    method: str
+    method: Label
     """Its recipe in words."""
     seed: int
     """Of its training."""
@@ -66,7 +65,7 @@ class Card(Strict):
     """PGD-20 from a random start, infinity norm, gradients of the Keras model."""
     digest: str
     """Of the QModel."""
-    retrain: str
+    retrain: Label
     """The command that trains it again; "" where no ready-made job makes it."""
     note: str = ""
     """What else is to be known."""
@@ -85,12 +84,9 @@ def names() -> tuple[str, ...]:
 def card(name: str) -> Card:
     """The card of one network. ConfigError when it is missing or damaged."""
     path = shelf() / name / CARD
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(*registry.unknown("network of the zoo", name, names())) from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: damaged ({error})", "restore it from the repository") from error
+    if not path.exists():
+        raise ConfigError(*registry.unknown("network of the zoo", name, names()))
+    content = schema.parse_json(schema.read_text(path), path)
     return schema.validate(Card, content, str(path))
 
 

@@ -145,3 +145,64 @@ def test_a_wrong_board_file_is_refused(tmp_path, old, new, says):
         board.load(str(path))
     assert says in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../../x", ".x", "a/b", 'a"b', "a\\nb", "a\x7f", "x" * 65, "", "-x"])
+def test_a_board_name_that_is_no_name_is_refused(name):
+    table = schema.read_toml(paths.RESOURCES / "boards" / "host.toml") | {"name": name}
+    with pytest.raises(ConfigError, match=r"key 'name' = .*must be letters, digits"):
+        schema.validate(board.Board, table, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("", "mcu", "STM32\n#define X"),
+        ("", "description", "a\x1b[2J"),
+        ("defines", "X\n", 1),
+        ("defines", "X", '1\n#include "/etc/passwd"'),
+        ("defines", "X", "1; int f(void)"),
+        ("emulator", "machine", "x\ny"),
+    ],
+)
+def test_texts_of_a_board_that_would_become_code_are_refused(table, key, value):
+    content = schema.read_toml(paths.RESOURCES / "boards" / "netduinoplus2.toml")
+    (content[table] if table else content)[key] = value
+    with pytest.raises(ConfigError):
+        schema.validate(board.Board, content, "x.toml")
+
+
+@pytest.mark.parametrize("path", ["../../evil.cfg", "/etc/x.cfg", "board/x}; exec evil; {.cfg", "board/a b.cfg"])
+def test_an_openocd_script_is_one_of_its_own(path):
+    content = schema.read_toml(paths.RESOURCES / "boards" / "netduinoplus2.toml")
+    content["runner"], content["flashing"] = "openocd", {"openocd": {"config": [path]}}
+    with pytest.raises(ConfigError, match="relative path"):
+        schema.validate(board.Board, content, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("batch_size = ", 'batch_size = "64" # ', "batch_size"),
+        ("epochs = ", "epochs = true # ", "epochs"),
+        ("epochs = ", "epochs = 2.0 # ", "epochs"),
+        ("seed = ", f"seed = {'9' * 5000} # ", "not valid TOML: Exceeds the limit"),
+        ("seed = ", f"seed = {'[' * 100_000} # ", "nested too deeply"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(tmp_path, old, new, says):
+    text = (paths.RESOURCES / "jobs" / "digits.toml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "job.toml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=says) as caught:
+        job.load(tmp_path / "job.toml")
+    assert "sys.set_int" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_accepted_and_utf_16_is_named(tmp_path):
+    text = (paths.RESOURCES / "jobs" / "digits.toml").read_text(encoding="utf-8")
+    (tmp_path / "job.toml").write_text(text, encoding="utf-8-sig")
+    assert job.load(tmp_path / "job.toml").name == "digits"
+    (tmp_path / "job.toml").write_text(text, encoding="utf-16")
+    with pytest.raises(ConfigError, match="is UTF-16"):
+        job.load(tmp_path / "job.toml")
