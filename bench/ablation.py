@@ -114,7 +114,7 @@ def load() -> Table:
 
 def stored() -> list[dict[str, Any]]:
     """The runs that are stored, as plain JSON values."""
-    return list(json.loads(STORED.read_text())["runs"]) if STORED.exists() else []
+    return list(json.loads(STORED.read_text(encoding="utf-8"))["runs"]) if STORED.exists() else []
 
 
 def wanted(table: Table) -> Iterator[Run]:

@@ -58,7 +58,7 @@ TABLES = ((README, "figures", figures), (BOARDS, "boards", board_table))
 
 def updated(path: Path) -> str:
     """The text of a file with its generated tables as they must be."""
-    content = path.read_text()
+    content = path.read_text(encoding="utf-8")
     for place, marker, table in TABLES:
         if place == path:
             before, _, rest = content.partition(f"<!-- {marker} -->")

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 @functools.cache
 def recorded() -> dict[str, Any]:
     """{conditions: text, instructions: {core: {shape: number}}, bytes: {core: {network: {key: number}}}}."""
-    return dict(json.loads(RECORDED.read_text()))
+    return dict(json.loads(RECORDED.read_text(encoding="utf-8")))
 
 
 def with_recorded(found: dict[str, Any]) -> dict[str, Any]:
@@ -97,14 +97,14 @@ def _by_core(results: Mapping[str, Any]) -> dict[str, Any]:
 
 def read() -> dict[str, Any]:
     """The content of kernels.json."""
-    return dict(json.loads(RESULTS.read_text()))
+    return dict(json.loads(RESULTS.read_text(encoding="utf-8")))
 
 
 def write(results: dict[str, Any]) -> None:
     """Stores the results, and what docs/KERNELS.md shows of them."""
     store.write_text(RESULTS, json.dumps(results, indent=1) + "\n")
     store.write_text(PICTURE, picture(results))
-    document = DOCUMENT.read_text()
+    document = DOCUMENT.read_text(encoding="utf-8")
     if BEGIN not in document:
         document += f"\n## Figures\n\n{BEGIN}\n{END}\n"
     before, _, rest = document.partition(BEGIN)

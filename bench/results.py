@@ -197,7 +197,7 @@ def _change(row: Measured, other: Measured, study: Study, found: dict[str, list[
 
 
 def _cost() -> Iterator[str]:
-    found = json.loads(COST.read_text())
+    found = json.loads(COST.read_text(encoding="utf-8"))
     parts = found["shares"]
     yield "## What a training step costs\n"
     yield (

@@ -65,7 +65,7 @@ def main() -> None:
         },
         "shares": shares(runs["plain"], *plain),
     }
-    COST.write_text(json.dumps(result, indent=1) + "\n")
+    COST.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(table(result))
 
 

@@ -178,3 +178,22 @@ def test_help_answers_at_once():
 def test_help_loads_nothing_heavy():
     loaded = loaded_modules("import pipeline.cli.main; pipeline.cli.main.parser()")
     assert loaded & {"numpy", "pydantic", "rich", "jinja2", "serial"} == set()
+
+
+def opens_text(node: ast.Call) -> bool:
+    """Whether the call reads or writes text and does not say in which encoding."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+    if any(word.arg == "encoding" for word in node.keywords):
+        return False
+    if name == "open":
+        return not any(isinstance(arg, ast.Constant) and "b" in str(arg.value) for arg in node.args)
+    return name == "read_text" or (name == "write_text" and ast.unparse(node.func) != "store.write_text")
+
+
+@EACH_FILE
+def test_text_files_have_an_encoding(path):
+    """Else a report dies under another locale."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) not in {"schema.read_text", "os.open", "wave.open"}:
+            own = place(path) in {"core/schema.py", "core/store.py"} and isinstance(node.func, ast.Name)
+            assert own or not opens_text(node), f"{place(path)}:{node.lineno} names no encoding"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
+import os
 import shlex
 import signal
 import sys
@@ -33,6 +35,10 @@ FILE_SYSTEM = {
     errno.ENOTDIR: "remove the file that is in the way, or choose another place with --run-dir",
     errno.EEXIST: "remove the file that is in the way, or choose another place with --run-dir",
     errno.EISDIR: "name a file, not a folder",
+    errno.EFBIG: "raise the limit on the size of files, ulimit -f",
+    errno.ENOENT: "make it, or change to a folder that exists",
+    errno.ELOOP: "remove the link that leads to itself",
+    errno.ENAMETOOLONG: "choose a shorter name, --run-dir",
 }
 """What a person can do about errors of the file system; others are ours."""
 
@@ -40,6 +46,7 @@ FILE_SYSTEM = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 something is missing (doctor), 2 an expected failure, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _print_anything()
     try:
         arguments = parse(sys.argv[1:] if argv is None else list(argv))
         return COMMANDS[arguments.command].invoke(arguments)
@@ -50,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package is None:
             raise
         return _failed(f"the Python package {package.name} is not installed", package.install())
+    except BrokenPipeError:
+        return _reader_left()
     except OSError as error:
         if error.errno not in FILE_SYSTEM:
             raise
@@ -58,6 +67,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return INTERRUPTED
+
+
+def _print_anything() -> None:
+    """Makes the standard streams print what their encoding lacks as Python escapes, and stand for closed ones."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _reader_left() -> int:
+    """The exit code where nobody reads standard output any more, as of a shell's `| head`."""
+    # What is still buffered would fail once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return EXPECTED_FAILURE
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
@@ -74,7 +100,8 @@ def _failed(message: str, hint: str) -> int:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    line = " ".join(message.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class _Parser(argparse.ArgumentParser):

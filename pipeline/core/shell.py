@@ -101,6 +101,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            encoding="utf-8",
             errors="replace",
         )
     except subprocess.TimeoutExpired as error:
@@ -193,7 +194,7 @@ class Process:
 
     def log_tail(self, lines: int = 5) -> str:
         """Last lines the child wrote, joined by " | "."""
-        return " | ".join(self.log.read_text(errors="replace").strip().splitlines()[-lines:])
+        return " | ".join(self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:])
 
     def close(self) -> None:
         """Ends the child: SIGTERM, after 2 s SIGKILL. Safe to call twice."""

@@ -110,7 +110,7 @@ def _divided_test_set(folder: Path) -> list[Clip]:
     path = folder / SPLIT_FILE
     labels = {**{word: i for i, word in enumerate(WORDS)}, "_silence_": SILENCE, "_unknown_": UNKNOWN}
     clips = []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
             name, split = row.get("path") or "", row.get("split") or ""
             directory = name.split("/")[0]
@@ -128,7 +128,7 @@ def _full_archive(folder: Path) -> list[Clip]:
     for split, name in (("validation", "validation_list.txt"), ("test", "testing_list.txt")):
         if not (folder / name).is_file():
             raise ConfigError(f"{folder / name}: missing", "unpack the official archive again")
-        listed.update(dict.fromkeys((folder / name).read_text().split(), split))
+        listed.update(dict.fromkeys((folder / name).read_text(encoding="utf-8").split(), split))
     clips = []
     for path in sorted(folder.glob("*/*.wav")):
         word, name = path.parent.name, f"{path.parent.name}/{path.name}"

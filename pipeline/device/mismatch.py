@@ -104,7 +104,7 @@ def record(
         store.save(path / "qmodel", qmodel, qmodel.digest)
         shutil.copy(image_folder / "firmware.elf", path)
         text = _README.format(description=mismatch.description, digest=image.digest, folder=folder)
-        (path / "README.md").write_text(text)
+        (path / "README.md").write_text(text, encoding="utf-8")
         return mismatch
 
     return store.create(folder, image.digest, write)

@@ -181,7 +181,7 @@ def probes(root: Path = USB_DEVICES) -> tuple[Probe, ...]:
 
 def _attribute(folder: Path, name: str) -> str:
     try:
-        return (folder / name).read_text(errors="replace").strip()
+        return (folder / name).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 

@@ -147,7 +147,8 @@ def host_library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) 
     state of sources, headers, compiler and CPU into the user's cache."""
     folders = _portable_folders()
     headers = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.h"))]
-    cpu = Path("/proc/cpuinfo").read_text().split("\n\n")[0] if Path("/proc/cpuinfo").exists() else platform.processor()
+    info = Path("/proc/cpuinfo")
+    cpu = info.read_text(encoding="utf-8").split("\n\n")[0] if info.exists() else platform.processor()
     flags_of_cpu = [line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name"))]
     options = (*FLAGS, *(f"-I{folder}" for folder in folders), *flags)
     return ctypes.CDLL(str(shell.compiled(name, sources, options, also=(headers, flags_of_cpu))))

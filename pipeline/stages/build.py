@@ -127,7 +127,7 @@ def _write(files: Mapping[str, str], project: Path) -> None:
     for name, text in files.items():
         path = project / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def _configure(project: Path, board: Board, sanitize: bool) -> None:
@@ -174,7 +174,7 @@ def _does_not_fit(region: str, overflow_bytes: int, sources: Sources, board: Boa
 
 def _flags(build_folder: Path) -> tuple[str, ...]:
     """Compiler flags of the application, without files, folders and path maps."""
-    commands = json.loads((build_folder / "compile_commands.json").read_text())
+    commands = json.loads((build_folder / "compile_commands.json").read_text(encoding="utf-8"))
     command = next(c["command"] for c in commands if c["file"].endswith("app/app.c"))
     words = shlex.split(command)[1:]
     of_this_folder = ("-I", "-ffile-prefix-map", "-fdebug-prefix-map")

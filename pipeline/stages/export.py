@@ -39,7 +39,7 @@ def export(sources: Sources, board: Board, model: str, folder: Path, form: str =
     def write(path: Path) -> None:
         for name, text in files.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(text)
+            (path / name).write_text(text, encoding="utf-8")
 
     store.write_folder(folder, write)
     return command

@@ -146,7 +146,7 @@ def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
     for path in sorted(root.rglob("*")):
         relative = PurePosixPath(path.relative_to(root).as_posix())
         if path.suffix in {".c", ".cpp", ".h", ".S"} and _belongs(relative, board):
-            yield str(relative), path.read_text()
+            yield str(relative), path.read_text(encoding="utf-8")
 
 
 def _belongs(path: PurePosixPath, board: Board) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.config.job import Job, eps_value
 from pipeline.core import store
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.nouns import Dataset, QModel, TensorSpec
@@ -35,6 +38,43 @@ def check_layers(model: QModel, folder: Path) -> None:
     except Exception as error:
         why = str(error) or type(error).__name__
         raise ConfigError(f"{folder}: damaged QModel, its layers do not fit together ({why})", store.REPAIR) from error
+
+
+def check_job(job: Job, dataset: Dataset) -> None:
+    """ConfigError that names a setting of the job which the data set cannot mean: an eps beyond the input range, more
+    samples than there are."""
+    q = dataset.input.quantization
+    span = (q.qmax - q.qmin) * q.scale
+    for key, label in _budgets(job):
+        if eps_value(label) > span:
+            whole = Fraction(label).denominator == 1 and Fraction(label) / 255 <= span
+            meant = f'did you mean "{label}/255"?' if whole else "eps is in the units of the input, not in its steps"
+            raise ConfigError(f"{key} = {label}: more than the whole range of an input, {span:.6g}", meant)
+    for key, wanted, split in _wanted_samples(job):
+        present = len(dataset.splits[split]) if split in dataset.splits else wanted
+        if wanted > present:
+            what = f"data set {dataset.name!r} has {present} samples for {split}"
+            raise ConfigError(f"{key} = {wanted}: {what}", f"at most {present}, or leave it out for all of them")
+
+
+def _budgets(job: Job) -> Iterator[tuple[str, str]]:
+    for number, attack in enumerate(job.attacks):
+        yield from ((f"attacks.{number}.eps", label) for label in attack.eps)
+    if job.train.adversarial is not None:
+        yield "train.adversarial.eps", job.train.adversarial.eps
+    if job.train.robust_eps is not None:
+        yield "train.robust_eps", job.train.robust_eps
+    if job.layerwise is not None:
+        yield "layerwise.eps", job.layerwise.eps
+
+
+def _wanted_samples(job: Job) -> Iterator[tuple[str, int, str]]:
+    """(key, number, split) of every setting that says how many samples are used."""
+    for number, attack in enumerate(job.attacks):
+        yield f"attacks.{number}.samples", attack.samples or 0, "test"
+    yield "dataset.limit_test", job.dataset.limit_test or 0, "test"
+    yield "dataset.limit_train", job.dataset.limit_train or 0, "train"
+    yield "train.robust_samples", job.train.robust_samples, "validation"
 
 
 def check_match(model: QModel, dataset: Dataset) -> None:

@@ -21,7 +21,7 @@ class _WithoutImports(ast.NodeTransformer):
 def plug_in(package: str, name: str) -> str:
     """Digest of a plug-in's code. Comments, layout and imports do not count: hours of training must not depend on where
     a helper lives."""
-    tree = _WithoutImports().visit(ast.parse(registry.path(package, name).read_text()))
+    tree = _WithoutImports().visit(ast.parse(registry.path(package, name).read_text(encoding="utf-8")))
     return digest_of(ast.dump(tree))
 
 

@@ -102,6 +102,8 @@ class Workflow:
         cache = shell.cache_folder() / "data"
         loaded: Dataset = module.load(paths.data_folder(), cache=cache, progress=self._display.progress)
         checks.check_samples(loaded)
+        if self.plan.job is not None and self.plan.model is None:
+            checks.check_job(self.plan.job, loaded)
         if self.plan.model is not None:
             checks.check_match(self.plan.model, loaded)
         return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].take(limit)})
@@ -354,4 +356,4 @@ def _unknown_job(plan: RunPlan) -> dict[str, Any]:
 def _was_broken_off(folder: Path, key: str) -> bool:
     """Whether the training folder holds an unfinished training of this very key."""
     mark = folder / UNFINISHED
-    return mark.exists() and mark.read_text() == key
+    return mark.exists() and mark.read_text(encoding="utf-8") == key

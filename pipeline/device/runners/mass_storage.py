@@ -39,7 +39,7 @@ def verify(board: Board, result: Result) -> None:
     judge(result, PROOF, FAILURES)
     report = Path(result.command[2].removeprefix("of=")).with_name(REPORT)
     if report.exists():
-        reason = " ".join(report.read_text(errors="replace").split())
+        reason = " ".join(report.read_text(encoding="utf-8", errors="replace").split())
         raise DeviceError(
             f"{report}: the adapter could not flash the MCU: {reason}", "plug the board in again; run again"
         )
@@ -52,7 +52,7 @@ def _drive(volume: str, serial_number: str) -> Path:
     if link is None or not link.exists():
         raise DeviceError(f"{what}: not plugged in", "tritmcu rig lists what is there")
     device = str(link.resolve())
-    for line in MOUNTS.read_text().splitlines():
+    for line in MOUNTS.read_text(encoding="utf-8").splitlines():
         source, folder = line.split()[:2]
         if source == device:
             return Path(folder.replace("\\040", " "))

@@ -75,7 +75,7 @@ def _keep_on_one_cpu(process: Process) -> None:
 def _wait_until_listening(process: Process) -> str:
     """The "HOST:PORT" QEMU reports on its log."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not (found := _LISTENING.search(process.log.read_text(errors="replace"))):
+    while not (found := _LISTENING.search(process.log.read_text(encoding="utf-8", errors="replace"))):
         if process.wait(timeout_s=0.01) is not None:
             raise ToolError(
                 f"{PROGRAM} ended with exit code {process.returncode()}: {process.log_tail()}",

@@ -66,7 +66,7 @@ def _simulator() -> Path:
 def _wait_for_terminal(process: Process) -> str:
     """The path the simulator reports on its log."""
     deadline_s = time.monotonic() + START_TIMEOUT_S
-    while not (found := _TERMINAL.search(process.log.read_text(errors="replace"))):
+    while not (found := _TERMINAL.search(process.log.read_text(encoding="utf-8", errors="replace"))):
         if process.wait(timeout_s=0.01) is not None:
             raise ToolError(
                 f"simavr ended with exit code {process.returncode()}: {process.log_tail()}", "tritmcu doctor"
