@@ -378,6 +378,55 @@ class Maximum(_Pool):
         yield from _pool_backward("maximum_backward", self.inputs[0], output, self._window(output), fresh)
 
 
+class MeanTo(Bound):
+    """mean2d: a depthwise convolution of ones over the whole map; every element gets the same slope."""
+
+    def __init__(self, layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Tensor]) -> None:
+        super().__init__(layer, specs, inputs)
+        h, w, c = inputs[0].shape
+        parameters = {
+            "multiplier": np.full(c, layer.params["multiplier"], np.int32),
+            "shift": np.full(c, layer.params["shift"], np.int8),
+        }
+        ones = replace(
+            layer,
+            kind="depthwise_conv2d",
+            params={**layer.params, **_PIXEL},
+            weights=np.ones((h, w, c), np.int8),
+            bias=np.zeros(c, np.int32),
+            **parameters,
+        )
+        self._sum = Depthwise(ones, specs, inputs)
+        self._shares = Tensor.of(len(inputs[0].values), (c,))
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        return self._sum.forward(output, clamp)
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        shares, source, (h, w, c) = self._shares, self.inputs[0], self.inputs[0].shape
+        to = shares.at(shares.slopes)
+        yield _step("pass", *output.at(output.slopes), self._sum.gain, *to, 0, c, state=True)
+        yield _copy((_Map(h, w, c, 0, 0, c), to[1]), source.at(source.slopes), int(not fresh[0]))
+
+
+class Pad(Bound):
+    """pad2d: a copy into a larger map, whose edge stays zero."""
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        source = self.inputs[0]
+        return _copy(source.at(source.values), self._inner(output, output.values), 0)
+
+    def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
+        source = self.inputs[0]
+        yield _copy(self._inner(output, output.slopes), source.at(source.slopes), int(not fresh[0]))
+
+    def _inner(self, output: Tensor, array: FloatArray) -> tuple[_Map, ctypes.c_void_p]:
+        """The part of the output that is not edge."""
+        (h, w, c), (top, left), (image, row, pixel) = self.inputs[0].shape, self.layer.params["before"], output.strides
+        first = (output.top + top) * row + (output.left + left) * pixel
+        return _Map(h, w, c, pixel, row, image), ctypes.c_void_p(array.ctypes.data + 4 * first)
+
+
 KINDS: Mapping[str, type[Bound]] = {
     "add": Add,
     "average_pool2d": Mean,
@@ -387,6 +436,8 @@ KINDS: Mapping[str, type[Bound]] = {
     "depthwise_conv2d": Depthwise,
     "flatten": Flatten,
     "max_pool2d": Maximum,
+    "mean2d": MeanTo,
+    "pad2d": Pad,
 }
 """By layer kind."""
 _PIXEL: Mapping[str, Any] = {"stride": (1, 1), "padding": (0, 0)}

@@ -60,21 +60,43 @@ static inline float clamped(float value, const clamp *k, uint8_t *keep) {
     return above > k->high ? k->high : above;
 }
 
+/* `lanes` values become activations: in steps that the compiler turns into vectors where lanes is a constant. */
+static inline __attribute__((always_inline)) void settle(const float *restrict values, const clamp *k, int lanes,
+                                                         float *restrict out, uint8_t *restrict keep) {
+    const float low = k->low, high = k->high, pass_low = k->pass_low, pass_high = k->pass_high;
+    int32_t passes[GROUP];
+    for (int o = 0; o < lanes; o++) {
+        const float value = values[o], above = value < low ? low : value;
+        passes[o] = (value >= pass_low) & (value <= pass_high);
+        out[o] = above > high ? high : above;
+    }
+    for (int o = 0; o < lanes; o++) keep[o] = (uint8_t)passes[o];
+}
+
+static inline __attribute__((always_inline)) void requantize(const int32_t *restrict sums,
+                                                             const int32_t *restrict multiplier,
+                                                             const int32_t *restrict shift, int lanes,
+                                                             int32_t *restrict out) {
+    for (int o = 0; o < lanes; o++) out[o] = nn_requantize(sums[o], multiplier[o], shift[o]);
+}
+
 /* `lanes` sums, without the bias, of channels from `first` on become activations, as on the device. */
 static inline __attribute__((always_inline)) void finish(const int32_t *sums, const requant *q, const clamp *k,
                                                          int first, int lanes, float *out, uint8_t *keep) {
-    for (int o = 0; o < lanes; o++) {
-        const int32_t sum = sums[o] + q->bias[first + o];
-        out[o] = clamped((float)nn_requantize(sum, q->multiplier[first + o], q->shift[first + o]), k, keep + o);
-    }
+    int32_t whole[GROUP], scaled[GROUP];
+    float values[GROUP];
+    for (int o = 0; o < lanes; o++) whole[o] = sums[o] + q->bias[first + o];
+    requantize(whole, q->multiplier + first, q->shift + first, lanes, scaled);
+    for (int o = 0; o < lanes; o++) values[o] = (float)scaled[o];
+    settle(values, k, lanes, out, keep);
 }
 
 /* The same in real arithmetic. */
 static inline __attribute__((always_inline)) void finish_real(const float *sums, const requant *q, const clamp *k,
                                                               int first, int lanes, float *out, uint8_t *keep) {
-    for (int o = 0; o < lanes; o++) {
-        out[o] = clamped((sums[o] + (float)q->bias[first + o]) * q->gain[first + o], k, keep + o);
-    }
+    float values[GROUP];
+    for (int o = 0; o < lanes; o++) values[o] = (sums[o] + (float)q->bias[first + o]) * q->gain[first + o];
+    settle(values, k, lanes, out, keep);
 }
 
 static inline __attribute__((always_inline)) void accumulate(const product *p, const float *weights,
@@ -85,11 +107,11 @@ static inline __attribute__((always_inline)) void accumulate(const product *p, c
 #pragma GCC unroll 6
         for (int k = 0; k < POSITIONS; k++) x[k] = from[k] + p->row[r];
         for (int j = 0; j < p->run; j++, weights += vectors * LANES) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++) {
-                const vec weight = *(const vec *)(weights + v * LANES);
+            const vec first = *(const vec *)weights, second = vectors == 2 ? *(const vec *)(weights + LANES) : first;
 #pragma GCC unroll 6
-                for (int k = 0; k < POSITIONS; k++) sums[k][v] += x[k][j] * weight;
+            for (int k = 0; k < POSITIONS; k++) {
+                sums[k][0] += x[k][j] * first;
+                if (vectors == 2) sums[k][1] += x[k][j] * second;
             }
         }
     }
@@ -330,22 +352,36 @@ static inline int32_t rescaled(float x, const rescale *r) {
     return nn_requantize((int32_t)x * ((int32_t)1 << NN_ADD_LEFT_SHIFT), r->multiplier, r->shift);
 }
 
-/* rescales: of both inputs and of their sum; the factors of the inputs are those of the whole path. */
+/* `lanes` elements of a sum; rescales: of both inputs and of their sum, one after the other. */
+static inline __attribute__((always_inline)) void add_lanes(const float *a, const float *b, const rescale *rescales,
+                                                            const clamp *k, int lanes, float *out, uint8_t *keep) {
+    float values[GROUP];
+    if (k->rounded) {
+        int32_t first[GROUP], second[GROUP], sum[GROUP];
+        for (int o = 0; o < lanes; o++) first[o] = rescaled(a[o], rescales);
+        for (int o = 0; o < lanes; o++) second[o] = rescaled(b[o], rescales + 1);
+        const int32_t multiplier = rescales[2].multiplier, shift = rescales[2].shift;
+        for (int o = 0; o < lanes; o++) sum[o] = nn_requantize(first[o] + second[o], multiplier, shift);
+        for (int o = 0; o < lanes; o++) values[o] = (float)sum[o];
+    } else {
+        const float factor1 = rescales[0].factor, factor2 = rescales[1].factor;
+        for (int o = 0; o < lanes; o++) values[o] = a[o] * factor1 + b[o] * factor2;
+    }
+    settle(values, k, lanes, out, keep);
+}
+
+/* The factors of the inputs are those of the whole path. */
 void add_forward(const map *from1, const float *in1, const map *from2, const float *in2, const rescale *rescales,
                  const clamp *k, const map *to, float *out, uint8_t *keep, int images) {
-    const rescale r1 = rescales[0], r2 = rescales[1], sum = rescales[2];
+    const rescale local[3] = {rescales[0], rescales[1], rescales[2]};
     for (int image = 0; image < images; image++) {
         for (int y = 0; y < to->h; y++) {
             for (int x = 0; x < to->w; x++, keep += to->c) {
                 const float *const a = in1 + at(from1, image, y, x), *const b = in2 + at(from2, image, y, x);
                 float *const o = out + at(to, image, y, x);
-                for (int c = 0; c < to->c && k->rounded; c++) {
-                    const int32_t wide = rescaled(a[c], &r1) + rescaled(b[c], &r2);
-                    o[c] = clamped((float)nn_requantize(wide, sum.multiplier, sum.shift), k, keep + c);
-                }
-                for (int c = 0; c < to->c && !k->rounded; c++) {
-                    o[c] = clamped(a[c] * r1.factor + b[c] * r2.factor, k, keep + c);
-                }
+                int c = 0;
+                for (; c + GROUP <= to->c; c += GROUP) add_lanes(a + c, b + c, local, k, GROUP, o + c, keep + c);
+                if (c < to->c) add_lanes(a + c, b + c, local, k, to->c - c, o + c, keep + c);
             }
         }
     }

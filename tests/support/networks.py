@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from pipeline.core import store
-from pipeline.core.nouns import QModel
+from pipeline.core.nouns import QLayer, QModel, Quantization, TensorSpec
+from pipeline.network import arith
 from pipeline.stages import lower
 from pipeline.workflow import zoo
 from tests.support import tiny
@@ -19,8 +21,8 @@ def stored(name: str) -> QModel:
 
 
 def every_kind(seed: int) -> QModel:
-    """A random network with every layer kind, 4 logits out: odd sizes, strides beyond kernels, padded pooling of both
-    kinds, depthwise with a multiplier, a tensor read three times, and one added to itself."""
+    """A random network with every layer kind of trained networks, 4 logits out: odd sizes, strides beyond kernels,
+    padded pooling of both kinds, depthwise with a multiplier, a tensor read three times, and one added to itself."""
     random = np.random.default_rng(seed)
     b = tiny.Builder((int(random.integers(7, 12)), int(random.integers(7, 12)), 3), seed)
     bits = [int(random.choice([2, 3, 4, 8])) for _ in range(5)]
@@ -36,6 +38,31 @@ def every_kind(seed: int) -> QModel:
     rows, columns = _positions(b.input.shape)
     b.weighted("logits", "dense", flat, (rows * columns * 6, 4), bits[4])
     return lower.lower(b.model("every kind"))
+
+
+def imported(seed: int) -> QModel:
+    """A random network with the kinds that only importers make: an edge of zeros first, a mean to its own scale."""
+    random = np.random.default_rng(seed)
+    b = tiny.Builder((int(random.integers(6, 9)), int(random.integers(6, 9)), 2), seed)
+    stem = b.activation(b.weighted("stem", "conv2d", "input", (3, 3, 2, 5), 8, (2, 2), "valid"))
+    mean = b.add("mean", "global_average_pool2d", [stem])
+    b.weighted("logits", "dense", mean, (5, 4), 8)
+    model = lower.lower(b.model("imported"))
+    inner = TensorSpec((b.input.shape[0] - 3, b.input.shape[1] - 1, 2), model.input.quantization)
+    pad = QLayer("pad", "pad2d", (0,), model.input, {"before": (1, 0), "after": (2, 1)})
+    moved = [replace(layer, inputs=tuple(t + 1 for t in layer.inputs)) for layer in model.layers]
+    return replace(model, input=inner, layers=(pad, *map(_mean_to, moved, map(model.input_specs, model.layers))))
+
+
+def _mean_to(layer: QLayer, specs: Sequence[TensorSpec]) -> QLayer:
+    """A global mean as mean2d, to three quarters of its scale and another zero point; any other layer as it is."""
+    if layer.kind != "average_pool2d":
+        return layer
+    before, count = specs[0].quantization, int(np.prod(specs[0].shape[:2]))
+    output = TensorSpec(layer.output.shape, Quantization(0.75 * before.scale, 3))
+    multiplier, shift = arith.quantize_multiplier(1 / (0.75 * count))
+    params = {"multiplier": multiplier, "shift": shift, "activation": (-100, 90)}
+    return replace(layer, kind="mean2d", output=output, params=params)
 
 
 def unclamped(model: QModel) -> QModel:

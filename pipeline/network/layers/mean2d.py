@@ -6,8 +6,10 @@ params: multiplier, shift (they divide by the count too), activation (min, max).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
 from pipeline.network import arith, calls, rescale
@@ -18,10 +20,22 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
 
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
-    p = layer.params
+    return rescale.clamped(layer, values(layer, specs, inputs, True))
+
+
+def values(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], rounded: bool) -> NDArray[Any]:
+    multiplier, shift = layer.params["multiplier"], layer.params["shift"]
     total = rescale.centred(inputs[0], specs[0]).sum(axis=(1, 2))
-    q = arith.requantize(total, p["multiplier"], p["shift"]) + layer.output.quantization.zero_point
-    return arith.clamp(q, *p["activation"]).astype(np.int8).reshape(len(total), *layer.output.shape)
+    q = arith.requantize(total, multiplier, shift) if rounded else total * arith.factor(multiplier, shift)
+    return np.asarray((q + layer.output.quantization.zero_point).reshape(len(total), *layer.output.shape))
+
+
+def gradient(
+    layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[NDArray[Any]], upstream: NDArray[Any]
+) -> list[NDArray[Any]]:
+    n, _, _, c = shape = inputs[0].shape
+    share = upstream * arith.factor(layer.params["multiplier"], layer.params["shift"])
+    return [np.broadcast_to(share.reshape(n, 1, 1, c), shape)]
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:

@@ -10,17 +10,18 @@ import pytest
 from pipeline.core import registry
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.network import twin
-from pipeline.robustness import straight_through
+from pipeline.robustness import bound, straight_through
 from tests.support import networks, tiny
 
 KINDS = registry.names("layers")
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_gradient_is_the_slope_of_the_network_without_rounding(seed):
+@pytest.mark.parametrize("make", [networks.every_kind, networks.imported])
+def test_the_gradient_is_the_slope_of_the_network_without_rounding(make, seed):
     """Without rounding and clamps a network is piecewise linear (maximum pooling), so a difference quotient over a step
     that changes no maximum is the derivative up to the rounding of float64."""
-    model = networks.unclamped(networks.every_kind(seed))
+    model = networks.unclamped(make(seed))
     random = np.random.default_rng(seed)
     x = random.uniform(-128, 127, (2, *model.input.shape))
     slope = random.normal(size=(2, len(model.classes)))
@@ -56,10 +57,15 @@ def test_backward_stops_at_the_limits_of_the_variant(variant):
     assert np.array_equal(found, by_hand) == (variant == "identity")
 
 
+def test_the_networks_here_have_every_layer_kind():
+    models = networks.every_kind(0), networks.imported(0)
+    assert {layer.kind for model in models for layer in model.layers} == set(KINDS) == set(bound.KINDS)
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_the_forward_pass_is_the_twin(seed):
-    model = networks.every_kind(seed)
-    assert {layer.kind for layer in model.layers} == set(KINDS)
+@pytest.mark.parametrize("make", [networks.every_kind, networks.imported])
+def test_the_forward_pass_is_the_twin(make, seed):
+    model = make(seed)
     x = tiny.samples(model, 5)
     tape = straight_through.forward(model, x)
     for ours, theirs in zip(tape.tensors[1:], twin.trace(model, x), strict=True):

@@ -14,7 +14,7 @@ from pipeline.robustness.surrogate import Surrogate
 from pipeline.workflow import zoo
 from tests.support import networks, tiny
 
-SEEDS = range(8)
+NETWORKS = [(make, seed) for make in (networks.every_kind, networks.imported) for seed in range(8)]
 
 
 def samples(model, n):
@@ -31,18 +31,18 @@ def test_all_logits_of_every_zoo_network_are_the_twins(name):
     assert np.array_equal(Surrogate(model).logits(x), twin.run(model, x))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_all_logits_of_random_networks_are_the_twins(seed):
-    model = networks.every_kind(seed)
+@pytest.mark.parametrize(("make", "seed"), NETWORKS)
+def test_all_logits_of_random_networks_are_the_twins(make, seed):
+    model = make(seed)
     x = samples(model, 70)
     assert np.array_equal(Surrogate(model).logits(x), twin.run(model, x))
     assert np.array_equal(TwinOracle(model).logits(x), twin.run(model, x))
 
 
 @pytest.mark.parametrize("variant", straight_through.VARIANTS)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_gradients_are_those_of_the_specification(seed, variant):
-    model = networks.every_kind(seed)
+@pytest.mark.parametrize(("make", "seed"), NETWORKS)
+def test_gradients_are_those_of_the_specification(make, seed, variant):
+    model = make(seed)
     check(model, samples(model, 70), variant)
 
 
