@@ -323,18 +323,37 @@ void store(const map *from, const float *in, int zero_point, int8_t *answers, in
     }
 }
 
+static inline __attribute__((always_inline)) void pass_lanes(const float *restrict in, const float *restrict factor,
+                                                             const uint8_t *restrict keep, int lanes, int add,
+                                                             float *restrict out) {
+    float parts[GROUP];
+    for (int o = 0; o < lanes; o++) parts[o] = in[o] * factor[o];
+    if (keep != NULL) {
+        for (int o = 0; o < lanes; o++) parts[o] = keep[o] != 0 ? parts[o] : 0.0F;
+    }
+    if (add) {
+        for (int o = 0; o < lanes; o++) out[o] += parts[o];
+    } else {
+        for (int o = 0; o < lanes; o++) out[o] = parts[o];
+    }
+}
+
 /* out = in * factor[channel], or out += that, where `keep` says so; keep: NULL, or a byte an element, `skip` bytes from
  * one pixel to the next. Both maps have the same shape. */
 void pass(const map *from, const float *in, const float *factor, const map *to, float *out, int add, int skip,
           const uint8_t *keep, int images) {
+    const int channels = from->c;
     for (int image = 0; image < images; image++) {
         for (int y = 0; y < from->h; y++) {
             for (int x = 0; x < from->w; x++) {
                 const float *const i = in + at(from, image, y, x);
                 float *const o = out + at(to, image, y, x);
-                for (int c = 0; c < from->c; c++) {
-                    const float part = keep == NULL || keep[c] ? i[c] * factor[c] : 0.0F;
-                    o[c] = add ? o[c] + part : part;
+                int c = 0;
+                for (; c + GROUP <= channels; c += GROUP) {
+                    pass_lanes(i + c, factor + c, keep == NULL ? NULL : keep + c, GROUP, add, o + c);
+                }
+                if (c < channels) {
+                    pass_lanes(i + c, factor + c, keep == NULL ? NULL : keep + c, channels - c, add, o + c);
                 }
                 if (keep != NULL) keep += skip;
             }
