@@ -131,7 +131,7 @@ def perform(run: Run, results: Sequence[Mapping[str, Any]], display: Any) -> dic
     plan = plan_job(job, board.load("host"), RUNS).moved_to(RUNS / training(job)[:16])
     made = Workflow(plan, display, ("train", "lower"))
     numbers = robustness.measure(
-        *(made.lower(), made.keras_folder(), made.load_data(), job, run.study.eps, run.study.samples),
+        *(made.lower(), made.load_data(), run.study.eps, job.seed, run.study.samples),
         progress=display.progress,
     )
     seconds = round(time.monotonic() - began, 1)

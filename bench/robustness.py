@@ -3,43 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from pipeline.analysis import statistics
 from pipeline.codegen import select
-from pipeline.config.job import AttackConfig, Job
+from pipeline.config.job import AttackConfig
 from pipeline.core import registry
 from pipeline.core.nouns import Dataset, Progress, QModel, no_progress
 from pipeline.network import twin
+from pipeline.robustness.surrogate import Surrogate
 from pipeline.stages import attack
 
 STEPS, STEP_SIZE = 20, 0.125
 """PGD-20 from a random start, infinity norm; a step is an eighth of eps."""
+SUITE = "quick"
+"""Whose worst case stands beside PGD-20, at the largest eps."""
 
 
 def measure(
     qmodel: QModel,
-    keras_folder: Path,
     dataset: Dataset,
-    job: Job,
     eps: Sequence[str],
+    seed: int,
     samples: int | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Plain JSON values: `clean` over the whole test split and `robust`, one entry per eps over its first `samples`,
-    each accuracy with its 95 % Wilson interval and n; `weights_bytes` of the packed weights, `tables_bytes` with
-    biases and requantization.
+    """Plain JSON values: `clean` over the whole test split and `robust`, one entry per eps over `samples` of it drawn
+    evenly from all classes, each accuracy with its 95 % Wilson interval and n; `weights_bytes` of the packed weights,
+    `tables_bytes` with biases and requantization.
 
-    The twin answers; gradients are those of the Keras model in keras_folder, whose weights qmodel has.
+    The integer network is attacked, by the gradients of its own integers, and its answers are counted: every sample
+    that it answers rightly when clean is attacked.
     """
     config = AttackConfig(name="pgd", eps=tuple(eps), steps=STEPS, step_size=STEP_SIZE, samples=samples)
-    limited = job.model_copy(update={"attacks": (config,)})
-    clean, *attacked = attack.attack(limited, keras_folder, dataset, progress=progress)
-    robust = [{"eps": d.attack.eps_label, **_accuracy(qmodel, d, progress)} for d in attacked if d.attack]
-    return {"clean": _accuracy(qmodel, clean, progress), "robust": robust, **sizes(qmodel)}
+    clean = replace(dataset, splits={"test": dataset.splits["test"]})
+    datasets, _ = attack.attack(lambda _: Surrogate(qmodel), clean, (config,), seed, progress=progress)
+    robust = [{"eps": d.attack.eps_label, **_accuracy(qmodel, d, progress)} for d in datasets if d.attack]
+    worst = worst_case(qmodel, clean, eps[-1], seed, samples, progress)
+    return {"clean": _accuracy(qmodel, clean, progress), "robust": robust, "worst": [worst], **sizes(qmodel)}
+
+
+def worst_case(
+    qmodel: QModel, clean: Dataset, eps: str, seed: int, samples: int | None, progress: Progress
+) -> dict[str, Any]:
+    """What SUITE leaves at one eps: every attack in turn on the samples that those before it did not fool."""
+    config = AttackConfig(name=SUITE, eps=(eps,), samples=samples)
+    oracle_for = attack.oracles(qmodel, lambda _: qmodel)
+    (_, attacked), _ = attack.attack(oracle_for, clean, (config,), seed, progress=progress)
+    return {"suite": SUITE, "eps": eps, **_accuracy(qmodel, attacked, progress)}
 
 
 def sizes(qmodel: QModel) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Entries of the zoo from finished runs: measured here, nothing typed.
 
     python -m bench.zoo add runs/NAME [--name NAME] [--note TEXT]    # or make zoo-add RUN=runs/NAME
+    python -m bench.zoo measure NAME                                 # the accuracies again, of the stored network
 
 Clean accuracy on the whole test split; PGD-20 at the eps of the job's own PGD, else 1, 2, 4 and 8/255.
 """
@@ -15,14 +16,11 @@ from typing import Any
 
 from bench import robustness
 from pipeline.cli import console
-from pipeline.config import board
 from pipeline.config import job as jobs
 from pipeline.config.job import Job
 from pipeline.core import paths, registry, schema, shell, store
 from pipeline.core.nouns import Dataset, QModel, TrainedModel
 from pipeline.workflow import zoo
-from pipeline.workflow.plan import plan_job
-from pipeline.workflow.workflow import Workflow
 
 EPS = ("1/255", "2/255", "4/255", "8/255")
 SAMPLES, WHOLE = 1000, 2000
@@ -35,17 +33,29 @@ def add(run: Path, name: str = "", note: str = "", display: Any = None) -> zoo.C
     """The card of the new entry zoo/<name> made from a run folder. ConfigError: something is not there."""
     qmodel = store.load(run / "qmodel", QModel)
     job = schema.validate(Job, dict(qmodel.metrics["job"]), f"{run}: job")
-    made = Workflow(plan_job(job, board.load("host"), run.parent).moved_to(run), display, ())
     trained = store.load(run / "trained", TrainedModel)
     data = whole(job)
     eps = next((attack.eps for attack in job.attacks if attack.name == "pgd"), EPS)
     samples = None if len(data.splits["test"]) <= WHOLE else SAMPLES
-    numbers = robustness.measure(qmodel, made.keras_folder(), data, job, eps, samples, display.progress)
+    numbers = robustness.measure(qmodel, data, eps, job.seed, samples, display.progress)
     card = schema.validate(
         zoo.Card, {**describe(job, qmodel, trained, name or job.name, note), **numbers}, f"{run}: card"
     )
     write(card, qmodel)
     return card
+
+
+def measure(name: str, display: Any = None) -> zoo.Card:
+    """The card of an entry with its accuracies measured again: the network alone is enough."""
+    card, qmodel = zoo.card(name), store.load(zoo.find(Path(name)), QModel)
+    job = schema.validate(Job, dict(qmodel.metrics["job"]), f"zoo/{name}: job")
+    data = whole(job)
+    samples = None if len(data.splits["test"]) <= WHOLE else SAMPLES
+    eps = tuple(point.eps for point in card.robust)
+    numbers = robustness.measure(qmodel, data, eps, job.seed, samples, display.progress)
+    fresh = schema.validate(zoo.Card, {**card.model_dump(), **numbers}, f"zoo/{name}: card")
+    write(fresh, qmodel)
+    return fresh
 
 
 def whole(job: Job) -> Dataset:
@@ -95,14 +105,17 @@ def write(card: zoo.Card, qmodel: QModel) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Make an entry of the zoo from a finished run folder.")
-    parser.add_argument("action", choices=("add",))
-    parser.add_argument("run", type=Path, help="folder of the run: runs/NAME")
+    parser = argparse.ArgumentParser(description="Make an entry of the zoo from a finished run, or measure it again.")
+    parser.add_argument("action", choices=("add", "measure"))
+    parser.add_argument("run", type=Path, help="folder of the run, runs/NAME; to measure, the name of the entry")
     parser.add_argument("--name", default="", help="of the entry; by default the job's")
     parser.add_argument("--note", default="", help="a sentence for the card")
     arguments = parser.parse_args()
     with closing(console.display()) as display:
-        card = add(arguments.run, arguments.name, arguments.note, display)
+        if arguments.action == "measure":
+            card = measure(str(arguments.run), display)
+        else:
+            card = add(arguments.run, arguments.name, arguments.note, display)
     console.stdout(json.dumps(card.model_dump(mode="json"), indent=1))
 
 

@@ -98,7 +98,13 @@ def _by_attack(accuracy: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]
     curves: dict[str, list[Mapping[str, Any]]] = {}
     for point in sorted(accuracy["attacks"], key=lambda p: float(p["eps"])):
         curves.setdefault(f"{point['name'].upper()} {_norm(point['norm'])}", []).append(point)
-    return {name: [{**accuracy["clean"], "eps_lsb": 0}, *points] for name, points in curves.items()}
+    return {name: [_start(points[0]), *points] for name, points in curves.items()}
+
+
+def _start(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a curve begins: the clean answers to the very samples that were attacked."""
+    clean = point["clean"]
+    return {"eps_lsb": 0, "device": clean["device"], "device_interval": clean["interval"], "keras": None, "twin": None}
 
 
 def _norm(norm: str) -> str:

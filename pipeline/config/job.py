@@ -62,9 +62,9 @@ class DatasetConfig(Strict):
     name: Annotated[str, _registered("datasets", "dataset")]
     """Module of datasets/."""
     limit_train: Positive | None = None
-    """Use only the first so many training samples; None for all."""
+    """Use only so many training samples, drawn evenly from all classes; None for all."""
     limit_test: Positive | None = None
-    """Use only the first so many test samples; None for all."""
+    """Use only so many test samples, drawn evenly from all classes; None for all."""
 
 
 class Trained(Strict):
@@ -242,23 +242,65 @@ class TrainConfig(Trained):
         return self.robust_eps or (self.adversarial.eps if self.adversarial else None)
 
 
-class AttackConfig(Strict):
-    """One attack of the attack stage."""
+SUITES = ("quick", "strict")
+"""Names of suites, which stand for several attacks (robustness/suites.py)."""
 
-    name: Annotated[str, _registered("attacks", "attack")]
-    """Module of attacks/."""
+
+def _attack(name: str) -> str:
+    known = (*registry.names("attacks"), *SUITES)
+    if name not in known:
+        raise ValueError("; ".join(registry.unknown("attack", name, known)))
+    return name
+
+
+class AttackConfig(Strict):
+    """One attack, or a suite of them, at one or more budgets. Which of the other keys an attack uses its module says in
+    SETTINGS; a key that it does not use is refused."""
+
+    name: Annotated[str, AfterValidator(_attack)]
+    """A module of pipeline/robustness/attacks, or a suite: "quick" or "strict"."""
     eps: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
-    """One or more budgets, real input units."""
+    """Budgets, each attacked by itself, in `unit`."""
     norm: Literal["linf", "l2"] = "linf"
-    """Of the budget: largest element or Euclidean length."""
-    steps: Annotated[int, Field(ge=1, le=10000)] = 20
-    """Of an iterative attack, 1 to 10000."""
-    step_size: Annotated[float, Field(gt=0, le=2)] = 0.125
-    """In units of eps, in (0, 2]."""
-    restarts: Annotated[int, Field(ge=1, le=100)] = 1
-    """Random starts of an iterative attack, 1 to 100."""
+    """Of the budget: largest change of an element, or Euclidean length of the change."""
+    unit: Literal["real", "sigma"] = "real"
+    """Of eps: real input units, or standard deviations of each input element over the training split."""
     samples: Positive | None = None
-    """Attack only the first so many test samples; None for all."""
+    """Attack only so many test samples, drawn evenly from all classes; all by default."""
+    steps: Annotated[int, Field(ge=1, le=10000)] = 20
+    """Of an iterative attack."""
+    step_size: Annotated[float, Field(gt=0, le=2)] = 0.125
+    """Length of a step in units of eps."""
+    restarts: Annotated[int, Field(ge=1, le=100)] = 1
+    """Random starts, each for the samples that the ones before it did not fool."""
+    momentum: Annotated[float, Field(ge=0, lt=10)] = 0.0
+    """Share of the last step's direction that stays in the next one."""
+    loss: Literal["cross_entropy", "scaled", "margin", "dlr"] = "cross_entropy"
+    """What the attack maximizes (robustness/losses.py); "scaled": the cross-entropy of ten times the logits."""
+    targets: Annotated[int, Field(ge=1, le=1000)] = 9
+    """Classes that a targeted attack tries, the likeliest wrong ones first; no more than there are."""
+    queries: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Largest number of answers that a black-box attack asks for, per sample."""
+    backward: Literal["clip", "relu", "identity", "smooth"] = "clip"
+    """How gradients pass rounding and clamping (robustness/surrogate.py); "clip" is the one that finds most."""
+    source: Annotated[str, Field(min_length=1)] | None = None
+    """Of a transfer attack: the network whose gradients it follows, by its name in the zoo or its folder."""
+
+    @model_validator(mode="after")
+    def _used_settings(self) -> AttackConfig:
+        used = {"name", "eps", "norm", "unit", "samples", *attack_settings(self.name)}
+        for key in sorted(self.model_fields_set - used):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: {self.name!r} does not use it; it uses {', '.join(sorted(used))}")
+        if "source" in used and self.source is None:
+            raise ValueError(f"source: {self.name!r} needs the network whose gradients it follows")
+        return self
+
+
+def attack_settings(name: str) -> tuple[str, ...]:
+    """The keys of AttackConfig that an attack uses besides those of every attack; none for a suite, which sets its
+    own."""
+    return () if name in SUITES else tuple(registry.load("attacks", name).SETTINGS)
 
 
 class LayerwiseConfig(Strict):

@@ -98,7 +98,27 @@ class Split:
 
     def take(self, n: int | None) -> Split:
         """The first n samples (all of them when n is None)."""
-        return self if n is None else Split(self.x[:n], self.y[:n], self.index[:n])
+        return self if n is None else self.at(np.arange(min(n, len(self))))
+
+    def at(self, rows: NDArray[np.int64]) -> Split:
+        """The samples at these places."""
+        return Split(self.x[rows], self.y[rows], self.index[rows])
+
+    def subset(self, n: int | None, seed: int) -> Split:
+        """n samples drawn evenly from all classes (all of them when n is None or larger), in the order of the split.
+
+        Within a class the order is random by `seed`; classes take turns by the share of them that is drawn. So with the
+        same seed a smaller subset is part of a larger one, and sorting by class changes nothing.
+        """
+        if n is None or n >= len(self):
+            return self
+        random = np.random.default_rng(seed).random(len(self))
+        place = np.empty(len(self))
+        for label in np.unique(self.y):
+            rows = np.flatnonzero(self.y == label)
+            place[rows[np.argsort(random[rows])]] = (np.arange(len(rows)) + 0.5) / len(rows)
+        chosen = np.lexsort((random, place))[:n]
+        return self.at(np.sort(chosen))
 
 
 @dataclass(frozen=True)
@@ -119,9 +139,9 @@ class Dataset:
     """Digest of the clean Dataset an adversarial one was made from; "" for a clean one."""
     attack: AttackInfo | None = None
     """What made an adversarial Dataset; None for a clean one."""
-    keras_logits: FloatArray | None = field(default=None, metadata={"digest": False})
-    """(n, classes) logits of the trained float network on the test split; None where unknown. Not part of the
-    digest."""
+    spread: FloatArray | None = field(default=None, metadata={"digest": False})
+    """float32 (*shape): standard deviation of each input element over the training split, real units: the unit "sigma"
+    of eps; None where the data set does not state it. Not part of the digest."""
 
     @property
     def label(self) -> str:
@@ -434,8 +454,6 @@ class DatasetTrace:
     """(n,) ticks of the whole inference."""
     layer_ticks: NDArray[np.uint32]
     """(n, layers) ticks of every layer."""
-    keras_logits: FloatArray | None = None
-    """(n, classes) logits of the trained float network; None where unknown."""
     attack: AttackInfo | None = None
     """What made the samples; None for clean ones."""
 
@@ -498,10 +516,42 @@ def with_metrics(model: QModel, **metrics: Any) -> QModel:
 
 
 @dataclass(frozen=True)
+class AttackOutcome:
+    """What one attack of a campaign did, sample by sample. All arrays (n,) are in the order of the campaign's samples:
+    those that were not attacked, since the clean answer is wrong or an earlier attack fooled them, hold zeros."""
+
+    label: str
+    """Dataset.label of the campaign."""
+    attack: str
+    """Module of pipeline/robustness/attacks."""
+    params: Mapping[str, Any]
+    """The attack's own settings."""
+    attacked: NDArray[np.bool_]
+    """Given to the attack: answered rightly when clean, and not fooled by an attack before it."""
+    fooled: NDArray[np.bool_]
+    """Answered wrongly at a lattice point inside the budget."""
+    queries: NDArray[np.int64]
+    """Answers asked for."""
+    gradients: NDArray[np.int64]
+    """Gradients asked for."""
+    zero_gradients: NDArray[np.int64]
+    """Gradients that were zero in every element: many of them say that the attack was blind."""
+    smallest: NDArray[np.float64]
+    """Share of the budget that the smallest change known to fool the sample uses; above 1 outside the budget, inf
+    where none is known."""
+    seconds: float
+    """Wall clock of the whole attack."""
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """What the attack stage stores."""
 
     datasets: tuple[Dataset, ...]
-    """The clean test samples, then every attacked copy, each with the logits of the Keras model."""
+    """The clean test samples, then the attacked copies of every campaign."""
+    outcomes: tuple[AttackOutcome, ...]
+    """Of every attack, campaign by campaign."""
     agreement: Mapping[str, Mapping[str, float]]
-    """Differences of Keras and twin by layer (agreement.agreement)."""
+    """Of Keras and the integer network, per layer (analysis/agreement.py); empty without a Keras model."""
+    keras: Mapping[str, FloatArray]
+    """float32 (n, classes): what Keras answers to the datasets, by their labels; empty without a Keras model."""

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.nouns import FloatArray
+from pipeline.core.nouns import FloatArray, Int8Array
 
 Labels = NDArray[np.int64]
 TINY = 1e-12
@@ -109,6 +109,12 @@ def best_wrong(logits: NDArray[np.generic], y: Labels) -> Labels:
     others = np.array(logits, dtype=np.float64)
     others[rows, y] = -np.inf
     return np.asarray(others.argmax(axis=1), np.int64)
+
+
+def margins(answers: Int8Array, y: Labels) -> Labels:
+    """int64 (n,): the right integer logit minus the best wrong one."""
+    at = np.arange(len(y))
+    return np.asarray(answers[at, y].astype(np.int64) - answers[at, best_wrong(answers, y)], np.int64)
 
 
 def targets(logits: NDArray[np.generic], y: Labels, rank: int) -> Labels:

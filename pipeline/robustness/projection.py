@@ -1,32 +1,37 @@
-"""Onto the input lattice, inside a ball: what an attack may hand to the device."""
+"""Onto the input lattice, inside a ball: what an attack may hand to the device. All in lattice coordinates."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.nouns import FloatArray, Int8Array, Quantization
+from pipeline.core.nouns import Int8Array, Quantization
 
 SLACK = 1e-6
 """Relative: 8/255 is eight lattice steps of 1/255, whatever floating point says."""
 
 
-def project_linf(q: Int8Array, clean: Int8Array, steps: int) -> Int8Array:
-    """int8 q with every element moved to within `steps` of its clean value."""
-    wide = clean.astype(np.int16)
-    return np.clip(q, np.maximum(wide - steps, -128), np.minimum(wide + steps, 127)).astype(np.int8)
+def project_linf(
+    z: NDArray[Any], clean: Int8Array, reach: NDArray[np.float64] | int, quantization: Quantization
+) -> Int8Array:
+    """int8 like clean: z rounded (halves to even), every element moved to within `reach` steps of its clean value and
+    into the input range. reach: whole numbers, of each element (*shape) or of all."""
+    wide = clean.astype(np.int32)
+    reach = np.asarray(reach, np.int32)
+    low, high = np.maximum(wide - reach, quantization.qmin), np.minimum(wide + reach, quantization.qmax)
+    return np.asarray(np.clip(np.rint(z), low, high), np.int8)
 
 
-def project_l2(x: FloatArray, clean: Int8Array, eps: float, quantization: Quantization) -> Int8Array:
-    """int8 lattice points near real x (n, *shape) with ||q - clean||_2 * scale <= eps for every sample.
+def project_l2(z: NDArray[Any], clean: Int8Array, radius: float, quantization: Quantization) -> Int8Array:
+    """int8 lattice points near z (n, *shape) with ||q - clean||_2 <= radius, in steps, for every sample.
 
-    x, first pulled onto the ball, is rounded; where that leaves the ball, roundings away from `clean` are taken back,
-    those that gained most first: with all of them taken back no element is farther away than in x.
+    z, first pulled onto the ball, is rounded; where that leaves the ball, roundings away from `clean` are taken back,
+    those that gained most first: with all of them taken back no element is farther away than in z.
     """
-    radius = eps / quantization.scale
     base = clean.reshape(len(clean), -1).astype(np.float64)
-    real = x.reshape(base.shape).astype(np.float64) / quantization.scale + quantization.zero_point
-    delta = np.clip(real, quantization.qmin, quantization.qmax) - base
+    delta = np.clip(z.reshape(base.shape).astype(np.float64), quantization.qmin, quantization.qmax) - base
     delta *= np.minimum(1.0, radius / np.maximum(np.linalg.norm(delta, axis=1, keepdims=True), 1e-12))
     steps = _rounded_inside(delta, radius * (1 + SLACK))
     return np.asarray(base + steps, np.int8).reshape(clean.shape)

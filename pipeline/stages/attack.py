@@ -1,147 +1,96 @@
-"""The attack stage: clean Dataset -> clean and adversarial Datasets, each with the Keras model's logits.
+"""The attack stage: clean test samples and a network -> adversarial copies of them, and what every attack did.
 
-An attack works on real numbers; what counts is what the device can receive. So every outcome is put onto the input
-lattice inside the eps-ball first, and success is measured on that.
+The network is attacked as it is deployed: an attack sees the answers of the integers, and gradients of the integers
+(robustness/surrogate.py). What counts is what the device can receive: lattice points inside the budget.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.config.job import AttackConfig, Job, eps_value
+from pipeline.config.job import AttackConfig
 from pipeline.core import registry
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import AttackInfo, Dataset, FloatArray, Int8Array, Progress, Quantization, Split, no_progress
+from pipeline.core.nouns import AttackOutcome, Dataset, FloatArray, Progress, QModel, no_progress
+from pipeline.network import twin
 from pipeline.quantization import layerwise
-from pipeline.robustness.attacks import _art
-from pipeline.robustness.projection import SLACK, project_l2, project_linf
-from pipeline.training import keras_model
+from pipeline.robustness import campaign
+from pipeline.robustness.oracle import Oracle, Transfer, TwinOracle
+from pipeline.robustness.surrogate import Surrogate
 
-BATCH = 128
-ONE_STEP = ("fgsm",)
-"""Attacks that know no steps and no random starts."""
 SENSITIVITY_SAMPLES = 128
+"""Training samples whose attacked copies tell how sensitive every layer is."""
 
 
 def attack(
-    job: Job, trained_folder: Path, dataset: Dataset, *, progress: Progress = no_progress
-) -> tuple[Dataset, ...]:
-    """The clean test split, then one adversarial Dataset per attack and eps of the job; each has only the split "test".
+    oracle_for: campaign.OracleFor,
+    dataset: Dataset,
+    attacks: Sequence[AttackConfig],
+    seed: int,
+    *,
+    progress: Progress = no_progress,
+) -> tuple[tuple[Dataset, ...], tuple[AttackOutcome, ...]]:
+    """(the clean test split, then one adversarial Dataset per entry and eps; the outcome of every attack). oracle_for:
+    who answers an attack with these settings, see `oracles`. ConfigError, before any work: an eps, norm or oracle that
+    an attack cannot work with."""
+    clean = replace(dataset, splits={"test": dataset.splits["test"]})
+    planned = campaign.campaigns(attacks, clean)
+    datasets, outcomes = [clean], list[AttackOutcome]()
+    for item in planned:
+        attacked, done = campaign.run(item, clean, oracle_for, seed, progress)
+        datasets.append(attacked)
+        outcomes.extend(done)
+    return tuple(datasets), tuple(outcomes)
 
-    trained_folder: holds model.keras. Misclassified samples are left as they are; every other one becomes its
-    adversarial copy, successful or not. ConfigError: an eps smaller than one lattice step.
-    """
-    budgets = [_Budget.of(config, label, dataset, i) for i, config in enumerate(job.attacks) for label in config.eps]
-    model = keras_model.load(trained_folder)
-    run = keras_model.inference(model)
-    test = dataset.splits["test"].take(job.dataset.limit_test)
-    logits = keras_model.predict(run, test.x, dataset.input.quantization, progress=progress)
-    clean = replace(dataset, splits={"test": test}, keras_logits=logits)
-    if not budgets:
-        return (clean,)
-    total = sum(len(budget.samples(test)) for budget in budgets)
-    attacker = _Attacker(clean, run, _art.classifier(model, dataset), job.seed, total, progress)
-    return (clean, *(attacker.run(budget) for budget in budgets))
+
+def check(dataset: Dataset, attacks: Sequence[AttackConfig]) -> None:
+    """ConfigError for an attack that cannot be: its eps, norm or setting, before any work."""
+    campaign.campaigns(attacks, dataset)
+
+
+def oracles(model: QModel, source: Callable[[str], QModel]) -> campaign.OracleFor:
+    """Who answers the attacks on an integer network: white-box ones its surrogate, transfer attacks the twin with the
+    gradients of another network, black-box ones the twin alone. source: the network of that name."""
+    made: dict[tuple[str, str], Oracle] = {}
+
+    def oracle(config: AttackConfig) -> Oracle:
+        key = (config.backward, config.source or "")
+        if key not in made:
+            made[key] = _oracle(model, config, source)
+        return made[key]
+
+    return oracle
+
+
+def _oracle(model: QModel, config: AttackConfig, source: Callable[[str], QModel]) -> Oracle:
+    if config.source is not None:
+        other = source(config.source)
+        if other.input != model.input or len(other.classes) != len(model.classes):
+            raise ConfigError(
+                f"attacks.source = {config.source!r}: takes other samples or knows other classes than {model.name!r}",
+                "name a network for the same data set",
+            )
+        return Transfer(Surrogate(other), TwinOracle(model))
+    if registry.load("attacks", config.name).NEEDS == "gradients":
+        return Surrogate(model, config.backward)
+    return TwinOracle(model)
 
 
 def noise_sensitivity(
-    job: Job, eps: str, trained_folder: Path, dataset: Dataset, *, progress: Progress = no_progress
+    model: QModel, eps: str, dataset: Dataset, seed: int, *, progress: Progress = no_progress
 ) -> dict[str, float]:
-    """Adversarial noise sensitivity of every layer of the Keras model with weights, by name (layerwise.quanos): FGSM of
-    eps on the first training samples."""
+    """Adversarial noise sensitivity of every layer with weights, by name (layerwise.noise_sensitivity): FGSM of eps on
+    some training samples."""
     config = AttackConfig(name="fgsm", eps=(eps,))
-    samples = replace(dataset, splits={"test": dataset.splits["train"].take(SENSITIVITY_SAMPLES)})
-    clean, attacked = attack(job.model_copy(update={"attacks": (config,)}), trained_folder, samples, progress=progress)
-    model, quantization = keras_model.load(trained_folder), dataset.input.quantization
-    names = [layer.name for layer in model.layers if hasattr(layer, "get_quantizers")]
-    outputs = [keras_model.layer_outputs(model, d.splits["test"].x, quantization, names) for d in (clean, attacked)]
-    return layerwise.noise_sensitivity(*outputs)
+    samples = replace(dataset, splits={"test": dataset.splits["train"].subset(SENSITIVITY_SAMPLES, seed)})
+    datasets, _ = attack(lambda _: Surrogate(model), samples, (config,), seed, progress=progress)
+    clean, attacked = (_weighted_outputs(model, d) for d in datasets)
+    return layerwise.noise_sensitivity(clean, attacked)
 
 
-@dataclass(frozen=True)
-class _Budget:
-    """One attack at one eps. steps: largest change of an element in lattice steps; eps: largest norm, real units."""
-
-    config: AttackConfig
-    label: str
-    eps: float
-    steps: int
-
-    @staticmethod
-    def of(config: AttackConfig, label: str, dataset: Dataset, place: int) -> _Budget:
-        scale = dataset.input.quantization.scale
-        eps = eps_value(label)
-        steps = math.floor(eps / scale * (1 + SLACK))
-        if steps < 1:
-            raise ConfigError(
-                f"attacks.{place}.eps = {label}: smaller than one step of the input lattice of {dataset.name}",
-                f"the smallest useful eps is {scale:.6g}",
-            )
-        return _Budget(config, label, steps * scale if config.norm == "linf" else eps, steps)
-
-    def samples(self, test: Split) -> Split:
-        """Those this attack works on."""
-        return test.take(self.config.samples)
-
-    def info(self) -> AttackInfo:
-        """What the adversarial Dataset says of its making."""
-        params = self.config.model_dump(
-            include=set() if self.config.name in ONE_STEP else {"steps", "step_size", "restarts"}
-        )
-        return AttackInfo(self.config.name, self.config.norm, eps_value(self.label), self.label, self.steps, params)
-
-    def project(self, x: FloatArray, clean: Int8Array, quantization: Quantization) -> Int8Array:
-        """The lattice point near the real x (n, *shape) inside the ball of this budget around `clean`."""
-        if self.config.norm == "linf":
-            return project_linf(quantization.quantize(x), clean, self.steps)
-        return project_l2(x, clean, self.eps, quantization)
-
-
-@dataclass
-class _Attacker:
-    """Runs budgets against one model; `done` of `total` samples are behind it."""
-
-    clean: Dataset
-    model: Callable[[Any], Any]
-    classifier: Any
-    seed: int
-    total: int
-    progress: Progress
-    done: int = 0
-
-    def run(self, budget: _Budget) -> Dataset:
-        """The adversarial Dataset of one budget."""
-        split, quantization = budget.samples(self.clean.splits["test"]), self.clean.input.quantization
-        assert self.clean.keras_logits is not None
-        hit = np.flatnonzero(self.clean.keras_logits[: len(split)].argmax(axis=1) == split.y)
-        x = split.x.copy()
-        fooled = 0
-        for start in range(0, len(hit), BATCH):
-            index = hit[start : start + BATCH]
-            x[index] = self._batch(budget, split.x[index], split.y[index], self.seed + start)
-            fooled += int(
-                np.sum(keras_model.predict(self.model, x[index], quantization).argmax(axis=1) != split.y[index])
-            )
-            info = f"{budget.config.name} eps {budget.label}: {fooled} of {start + len(index)} fooled"
-            self.progress("attack", self.done + int(index[-1]) + 1, self.total, info)
-        self.done += len(split)
-        return replace(
-            self.clean,
-            splits={"test": replace(split, x=x)},
-            parent=self.clean.digest,
-            attack=budget.info(),
-            keras_logits=keras_model.predict(self.model, x, quantization),
-        )
-
-    def _batch(self, budget: _Budget, x: Int8Array, y: NDArray[np.int64], seed: int) -> Int8Array:
-        """Adversarial copies of x on the lattice, inside the budget."""
-        module, quantization = registry.load("attacks", budget.config.name), self.clean.input.quantization
-        real = module.run(self.classifier, quantization.dequantize(x), y, budget.config, budget.eps, seed)
-        return budget.project(np.asarray(real, dtype=np.float32), x, quantization)
+def _weighted_outputs(model: QModel, dataset: Dataset) -> Mapping[str, FloatArray]:
+    """Real outputs of the layers with weights, by name."""
+    traced = twin.trace(model, dataset.splits["test"].x)
+    pairs = zip(model.layers, traced, strict=True)
+    return {layer.name: layer.output.quantization.dequantize(out) for layer, out in pairs if layer.weights is not None}

@@ -18,7 +18,17 @@ from pipeline.analysis import figures
 from pipeline.analysis.statistics import wilson
 from pipeline.config.board import Board
 from pipeline.core import paths, registry, store, templates, text
-from pipeline.core.nouns import QUIET_SAMPLES, Dataset, DatasetTrace, Image, QModel, Sources, Trace
+from pipeline.core.nouns import (
+    QUIET_SAMPLES,
+    AttackOutcome,
+    Dataset,
+    DatasetTrace,
+    FloatArray,
+    Image,
+    QModel,
+    Sources,
+    Trace,
+)
 
 FORMAT = 1
 """Of report.json; changes when a key changes its meaning or goes away."""
@@ -52,6 +62,10 @@ class ReportInputs:
     """Of the training, one mapping per epoch."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Of the stages that ran, by name."""
+    outcomes: Sequence[AttackOutcome] = ()
+    """What every attack did."""
+    keras: Mapping[str, FloatArray] = field(default_factory=dict)
+    """Keras's own logits, by the label of the data set; of none where the network has no Keras model."""
 
 
 def report(inputs: ReportInputs, folder: Path) -> Numbers:
@@ -76,9 +90,10 @@ def summarize(inputs: ReportInputs) -> Numbers:
         "dataset": _dataset(inputs),
         "digests": _digests(inputs),
         "accuracy": {
-            "clean": _accuracy(clean),
+            "clean": _accuracy(clean, inputs),
             "attacks": [_attack(attacked, clean, inputs) for attacked in inputs.trace.datasets[1:]],
         },
+        "robustness": _robustness(inputs),
         "agreement": _agreement(inputs),
         "layerwise": inputs.qmodel.metrics.get("layerwise"),
         "confusion": _confusion(clean, len(inputs.qmodel.classes)).tolist(),
@@ -134,14 +149,14 @@ def _digests(inputs: ReportInputs) -> Numbers:
     }
 
 
-def _answers(trace: DatasetTrace) -> dict[str, NDArray[np.int64]]:
+def _answers(trace: DatasetTrace, inputs: ReportInputs) -> dict[str, NDArray[np.int64]]:
     """Predicted class per sample of keras (where known), twin and device; a tie goes to the lower class."""
-    logits = {"keras": trace.keras_logits, "twin": trace.twin_logits, "device": trace.logits}
+    logits = {"keras": inputs.keras.get(trace.label), "twin": trace.twin_logits, "device": trace.logits}
     return {who: np.argmax(values, axis=1) for who, values in logits.items() if values is not None}
 
 
-def _accuracy(trace: DatasetTrace) -> Numbers:
-    shares = {who: float(np.mean(answers == trace.y)) for who, answers in _answers(trace).items()}
+def _accuracy(trace: DatasetTrace, inputs: ReportInputs) -> Numbers:
+    shares = {who: float(np.mean(answers == trace.y)) for who, answers in _answers(trace, inputs).items()}
     hits = int(np.sum(np.argmax(trace.logits, axis=1) == trace.y))
     return {
         "keras": shares.get("keras"),
@@ -162,10 +177,40 @@ def _attack(attacked: DatasetTrace, clean: DatasetTrace, inputs: ReportInputs) -
         "eps_label": info.eps_label,
         "eps_lsb": info.eps_lsb,
         "params": dict(info.params),
-        **_accuracy(attacked),
+        **_accuracy(attacked, inputs),
+        "clean": _same_samples(attacked, clean),
         "success": _success(attacked, clean),
         "change_lsb": _largest_change(attacked, inputs.datasets),
     }
+
+
+def _same_samples(attacked: DatasetTrace, clean: DatasetTrace) -> Numbers:
+    """Clean accuracy of the device on the samples that were attacked: where their curve begins."""
+    rows = np.isin(clean.index, attacked.index)
+    hits, n = int(np.sum(np.argmax(clean.logits[rows], axis=1) == clean.y[rows])), int(rows.sum())
+    return {"device": hits / n if n else None, "interval": list(wilson(hits, n)), "n": n}
+
+
+def _robustness(inputs: ReportInputs) -> list[Numbers]:
+    """One entry per attack of every campaign, in turn."""
+    return [
+        {
+            "label": outcome.label,
+            "attack": outcome.attack,
+            "params": dict(outcome.params),
+            "attacked": int(outcome.attacked.sum()),
+            "fooled": int(outcome.fooled.sum()),
+            "queries": int(outcome.queries.sum()),
+            "gradients": int(outcome.gradients.sum()),
+            "zero_gradient_share": _share(outcome.zero_gradients.sum(), outcome.gradients.sum()),
+            "seconds": outcome.seconds,
+        }
+        for outcome in inputs.outcomes
+    ]
+
+
+def _share(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None
 
 
 def _success(attacked: DatasetTrace, clean: DatasetTrace) -> Numbers:
@@ -189,7 +234,7 @@ def _largest_change(attacked: DatasetTrace, datasets: Sequence[Dataset]) -> int 
 def _agreement(inputs: ReportInputs) -> Numbers:
     traces = inputs.trace.datasets
     wrong = [np.any(t.logits != t.twin_logits, axis=1) for t in traces]
-    clean = _answers(traces[0])
+    clean = _answers(traces[0], inputs)
     return {
         "device_twin_mismatches": int(sum(w.sum() for w in wrong)),
         "samples": sum(len(w) for w in wrong),

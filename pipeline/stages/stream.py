@@ -230,7 +230,6 @@ class _DatasetRun:
 
     def trace(self) -> DatasetTrace:
         """All answers; valid once done == total."""
-        keras = self._dataset.keras_logits
         return DatasetTrace(
             label=self._dataset.label,
             dataset=self._digest,
@@ -240,7 +239,6 @@ class _DatasetRun:
             twin_logits=self._twin_logits,
             ticks=self._ticks,
             layer_ticks=self._layer_ticks,
-            keras_logits=None if keras is None else keras[: self.total],
             attack=self._dataset.attack,
         )
 

@@ -32,7 +32,7 @@ def train(
     ConfigError: the loss is no longer finite (the last good checkpoint is kept), a checkpoint of another job.
     """
     recipe = job.train if epochs is None else job.train.model_copy(update={"epochs": epochs})
-    run = Run(job, recipe, _limited(dataset, job.dataset.limit_train), folder / CHECKPOINTS / CHECKPOINT)
+    run = Run(job, recipe, _limited(dataset, job.dataset.limit_train, job.seed), folder / CHECKPOINTS / CHECKPOINT)
     if resume:
         run.restore()
     run.train(progress)
@@ -42,5 +42,5 @@ def train(
     return replace(trained, name=job.name, history=run.done.history, metrics=run.metrics())
 
 
-def _limited(dataset: Dataset, samples: int | None) -> Dataset:
-    return replace(dataset, splits={**dataset.splits, "train": dataset.splits["train"].take(samples)})
+def _limited(dataset: Dataset, samples: int | None, seed: int) -> Dataset:
+    return replace(dataset, splits={**dataset.splits, "train": dataset.splits["train"].subset(samples, seed)})

@@ -234,7 +234,7 @@ class Run:
             "validation_accuracy": float(np.mean(logits.argmax(axis=1) == split.y)),
             "validation_loss": float(ops.mean(entropy)),
         }
-        few = split.take(self.recipe.robust_samples)
+        few = split.subset(self.recipe.robust_samples, self.job.seed)
         if len(few):
             parts = range(0, len(few), keras_model.BATCH)
             kept = [

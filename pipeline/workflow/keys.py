@@ -25,6 +25,13 @@ def plug_in(package: str, name: str) -> str:
     return digest_of(ast.dump(tree))
 
 
+def package(name: str) -> str:
+    """Digest of the code of a package, its plug-ins too, as `plug_in` takes it."""
+    files = sorted((paths.PACKAGE / name).rglob("*.py"))
+    trees = [_WithoutImports().visit(ast.parse(path.read_text(encoding="utf-8"))) for path in files]
+    return digest_of([ast.dump(tree) for tree in trees])
+
+
 def code() -> str:
     """Digest of all code that can decide what is lowered and rendered; the same in a checkout and installed."""
     trees = (

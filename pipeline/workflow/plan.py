@@ -10,13 +10,16 @@ from typing import Any
 from pipeline.codegen import select
 from pipeline.config import board as boards
 from pipeline.config.board import Board
-from pipeline.config.job import DatasetConfig, FirmwareConfig, Job
+from pipeline.config.job import AttackConfig, DatasetConfig, FirmwareConfig, Job
 from pipeline.core import schema, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel, TrainedModel
 from pipeline.device import runners
 from pipeline.stages import lower
-from pipeline.workflow import checks
+from pipeline.workflow import checks, zoo
+
+DEFAULT_SEED = 1
+"""Of a stored network that does not know its job."""
 
 _KERAS = 'name it model.keras (.h5: save it so with Keras), and its folder in "initial" of [train] in a job'
 _TFLITE = "in Python: pipeline.core.store.save(FOLDER, pipeline.importers.tflite.import_model(FILE, NAME, CLASSES), '')"
@@ -41,7 +44,7 @@ class RunPlan:
     model: QModel | None = None
     """Run this one instead of training; None: train the job's."""
     limit: int | None = None
-    """Attack and stream only the first so many test samples; None for all."""
+    """Attack and stream only so many test samples, drawn evenly from all classes; None for all."""
     resume: bool = False
     """Continue an earlier training of the same recipe."""
     fresh: bool = False
@@ -58,6 +61,18 @@ class RunPlan:
     """This one of the board's runners; None: the first that is installed."""
     cli_args: Mapping[str, str] = field(default_factory=dict)
     """By stage: what follows the name of its command so that it works on this run, for hints."""
+    attacks: tuple[AttackConfig, ...] = ()
+    """What the network is attacked with."""
+
+    @property
+    def seed(self) -> int:
+        """Of every random draw: the job's."""
+        return self.job.seed if self.job else DEFAULT_SEED
+
+    @staticmethod
+    def load_network(name: str) -> QModel:
+        """Another stored network, by its name in the zoo or its folder."""
+        return load_network(zoo.find(Path(name)))
 
     def __post_init__(self) -> None:
         runners.check(self.board, self.runner)
@@ -76,12 +91,13 @@ def plan_job(job: Job, board: Board, runs: Path, **options: Any) -> RunPlan:
     runs/<name>-<board>."""
     folder = runs / job.name
     device_folder = folder if board.name == job.board else runs / f"{job.name}-{board.name}"
-    return RunPlan(job.name, job.dataset, board, folder, device_folder, job, firmware=job.firmware, **options)
+    given = {"firmware": job.firmware, "attacks": job.attacks, **options}
+    return RunPlan(job.name, job.dataset, board, folder, device_folder, job, **given)
 
 
 def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: Path, **options: Any) -> RunPlan:
     """A stored TrainedModel or QModel in runs/<name>-<board>. dataset, board_name: instead of what its job says."""
-    model = _load_model(stored)
+    model = load_network(stored)
     description = model.metrics.get("job")
     job = schema.validate(Job, dict(description), f"{stored}: job") if description else None
     if dataset is not None:
@@ -93,7 +109,8 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
     board = boards.load(board_name or (job.board if job else Job.model_fields["board"].default))
     folder = runs / f"{model.name}-{board.name}"
     packed = job.firmware if job else select.DEFAULT
-    return RunPlan(model.name, data, board, folder, folder, job, model, firmware=packed, **options)
+    given = {"firmware": packed, "attacks": job.attacks if job else (), **options}
+    return RunPlan(model.name, data, board, folder, folder, job, model, **given)
 
 
 FOREIGN_NETWORKS: Mapping[str, tuple[str, str]] = {
@@ -105,7 +122,8 @@ FOREIGN_NETWORKS: Mapping[str, tuple[str, str]] = {
 """What files of other tools are, and what can be done with them, by suffix."""
 
 
-def _load_model(folder: Path) -> QModel:
+def load_network(folder: Path) -> QModel:
+    """The integer network that a folder holds, as it is or lowered. ConfigError: something else."""
     if folder.is_file():
         what, instead = FOREIGN_NETWORKS.get(folder.suffix.lower(), ("a file", "name the folder of a stored network"))
         raise ConfigError(f"--model {folder}: is {what}, not the folder of a stored network", instead)

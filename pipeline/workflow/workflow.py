@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.analysis import agreement
-from pipeline.config.job import AttackConfig, Job, LayerwiseConfig, earlier
+from pipeline.config.job import Job, LayerwiseConfig, earlier
 from pipeline.core import paths, registry, shell, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError
@@ -24,6 +24,7 @@ from pipeline.core.nouns import (
     AttackResult,
     Dataset,
     DeviceInfo,
+    FloatArray,
     Image,
     QModel,
     Sources,
@@ -43,8 +44,6 @@ QUICK = ("lower", "render", "build")
 concerns the board are done only when asked for."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
-CHOSEN = "chosen"
-"""Folder of the trained network with the weights that [layerwise] chose."""
 NORM_SAMPLES = 128
 """Training samples whose mean layer norms the choice of [layerwise] reckons with."""
 AGREEMENT_SAMPLES = 64
@@ -106,7 +105,7 @@ class Workflow:
             checks.check_job(self.plan.job, loaded)
         if self.plan.model is not None:
             checks.check_match(self.plan.model, loaded)
-        return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].take(limit)})
+        return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].subset(limit, self.plan.seed)})
 
     @_once
     def train(self) -> TrainedModel:
@@ -138,72 +137,73 @@ class Workflow:
                 return with_metrics(lower.lower(trained), **description)
             choice = self._choice(job.layerwise)
             chosen = layerwise.apply(trained, choice)
-            store.save(self.plan.folder / CHOSEN, chosen, key)
             return with_metrics(lower.lower(chosen), **description, layerwise=layerwise.summary(trained, choice))
 
         settings = [job.layerwise.model_dump()] if job.layerwise else []
         key = digest_of(self._train_key, keys.code(), *settings)
         return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, notes.network)
 
-    def keras_folder(self) -> Path:
-        """Where the Keras model lies whose weights the integer network has: in `train`, or with [layerwise] its copy in
-        `chosen`, made here if need be."""
-        folder = self.plan.folder / ("train" if self._job("attack").layerwise is None else CHOSEN)
-        if folder.name == CHOSEN:
-            from pipeline.training import keras_model
-
-            if not (folder / keras_model.FILE).exists():
-                model = keras_model.load(self.plan.folder / "train")
-                keras_model.save(keras_model.with_weights(model, store.load(folder, TrainedModel)), folder)
-        return folder
-
     def _choice(self, config: LayerwiseConfig) -> layerwise.Choice:
         """The settings of the trained network's layers that the job's [layerwise] asks for."""
-        job, progress = self._job("lower"), self._display.progress
-        norms = agreement.input_norms(lower.lower(self.train()), self.load_data().splits["train"].take(NORM_SAMPLES).x)
+        progress, seed = self._display.progress, self.plan.seed
+        whole, data = lower.lower(self.train()), self.load_data()
+        norms = agreement.input_norms(whole, data.splits["train"].subset(NORM_SAMPLES, seed).x)
         sensitivity: Mapping[str, float] = {}
         if config.method == "quanos":
             from pipeline.stages import attack
 
-            folder = self.plan.folder / "train"
-            sensitivity = attack.noise_sensitivity(job, config.eps, folder, self.load_data(), progress=progress)
+            sensitivity = attack.noise_sensitivity(whole, config.eps, data, seed, progress=progress)
         return layerwise.choose(self.train(), config, norms, sensitivity, progress)
 
     def _clean(self) -> Dataset:
         """The clean test samples that are streamed; no other split."""
         dataset = self.load_data()
-        return replace(dataset, splits={"test": dataset.splits["test"].take(self.plan.limit)})
+        return replace(dataset, splits={"test": dataset.splits["test"].subset(self.plan.limit, self.plan.seed)})
 
     @_once
     def attack(self) -> AttackResult:
-        """What is streamed: the clean test samples, then every attacked copy; a stored model's are not attacked."""
-        clean = self._clean()
-        if self.plan.model is not None:
-            return AttackResult((clean,), {})
-        job, qmodel = self._job("attack"), self.lower()
-        attacks = tuple(config.model_copy(update={"samples": self._samples(config)}) for config in job.attacks)
+        """What is streamed, the clean test samples and then every attacked copy, and what the attacks did."""
+        from pipeline.stages import attack
+
+        qmodel, clean, attacks = self.lower(), self._clean(), self.plan.attacks
+        if not attacks and self.plan.model is not None:
+            return AttackResult((clean,), (), {}, {})
+        attack.check(clean, attacks)
 
         def make(_: Path) -> AttackResult:
-            from pipeline.stages import attack
-            from pipeline.training import keras_model
+            oracles = attack.oracles(qmodel, self.plan.load_network)
+            progress = self._display.progress
+            datasets, outcomes = attack.attack(oracles, clean, attacks, self.plan.seed, progress=progress)
+            agreeing, answers = self._keras(qmodel, datasets)
+            return AttackResult(datasets, outcomes, agreeing, answers)
 
-            limited, folder = job.model_copy(update={"attacks": attacks}), self.keras_folder()
-            datasets = attack.attack(limited, folder, clean, progress=self._display.progress)
-            x, names = clean.splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
-            outputs = keras_model.layer_outputs(
-                keras_model.load(folder), x, qmodel.input.quantization, filter(None, names)
-            )
-            return AttackResult(datasets, agreement.agreement(qmodel, x, outputs))
-
+        sources = [self.plan.load_network(config.source).digest for config in attacks if config.source]
         key = digest_of(
-            *(self._train_key, qmodel.digest, job.dataset.limit_test, self.plan.limit),
-            [[config.model_dump(), keys.plug_in("attacks", config.name)] for config in attacks],
+            *(qmodel.digest, clean.digest, self.plan.seed, sources, keys.package("robustness")),
+            [config.model_dump() for config in attacks],
+            *([self._train_key] if self.plan.model is None else []),
         )
         return self._stage("attack", self.plan.folder / "data", AttackResult, key, make, notes.attacks)
 
-    def _samples(self, config: AttackConfig) -> int | None:
-        limits = [limit for limit in (config.samples, self.plan.limit) if limit is not None]
-        return min(limits, default=None)
+    def _keras(
+        self, qmodel: QModel, datasets: Sequence[Dataset]
+    ) -> tuple[dict[str, dict[str, float]], dict[str, FloatArray]]:
+        """(agreement of the layers, Keras's own answers by the label of the data) where the network's weights are
+        those of a Keras model; else nothing."""
+        job = self.plan.job
+        if self.plan.model is not None or job is None or job.layerwise is not None:
+            return {}, {}
+        from pipeline.training import keras_model
+
+        model, quantization = keras_model.load(self.plan.folder / "train"), qmodel.input.quantization
+        x, names = datasets[0].splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
+        outputs = keras_model.layer_outputs(model, x, quantization, filter(None, names))
+        run, progress = keras_model.inference(model), self._display.progress
+        answers = {
+            data.label: keras_model.predict(run, data.splits["test"].x, quantization, progress=progress)
+            for data in datasets
+        }
+        return agreement.agreement(qmodel, x, outputs), answers
 
     @_once
     def render(self) -> Sources:
@@ -278,6 +278,8 @@ class Workflow:
             trace=trace,
             datasets=self.attack().datasets,
             agreement=self.attack().agreement,
+            outcomes=self.attack().outcomes,
+            keras=self.attack().keras,
             history=() if plan.model is not None else self.train().history,
             seconds=self._seconds,
         )
@@ -315,13 +317,21 @@ class Workflow:
         return self.plan.job
 
     @property
+    def _training_data(self) -> str:
+        """Digest of what a training sees: content, not the name of the data set or the code that read it."""
+        data = self.load_data()
+        return digest_of(
+            data.input, data.classes, data.augment, *(data.splits[name] for name in ("train", "validation"))
+        )
+
+    @property
     def _train_key(self) -> str:
         job = self._job("train")
         return digest_of(
             *(job.seed, job.calibration, job.dataset.model_dump(exclude={"limit_test"})),
             *(job.model.identity(), job.train.identity()),
             *(digest_of(path.read_bytes()) for path in earlier(job.train)),
-            *(keys.plug_in("datasets", job.dataset.name), keys.plug_in("models", job.model.name)),
+            *(self._training_data, keys.plug_in("models", job.model.name)),
         )
 
     def _stage(

@@ -18,6 +18,18 @@ NAMES = {1: "binary", 2: "ternary", 32: "8-bit after training"}
 """Words for weight bits; N-bit where there is none."""
 
 
+MEASURED = (
+    "Answers of the integer network, bit for bit those of a board; 95 % Wilson intervals. PGD: infinity norm, 20 steps "
+    "of eps / 8 from a random start, gradients of the stored integers. Every sample that the network answers rightly "
+    "is attacked, every input lies on the lattice that the board receives."
+)
+MEASURED_BEFORE = (
+    "Answers of the integer network, bit for bit those of a board; 95 % Wilson intervals. PGD: infinity norm, 20 steps "
+    "of eps / 8 from a random start, gradients of the Keras model, every input on the lattice the board receives."
+)
+"""What a card without a worst case rests on."""
+
+
 class Accuracy(Strict):
     """How often the integer network answers rightly."""
 
@@ -34,6 +46,13 @@ class Robust(Accuracy):
 
     eps: str
     """Budget in the infinity norm, real input units."""
+
+
+class Worst(Robust):
+    """The same under every attack of a suite (robustness/suites.py): the worst case of each sample."""
+
+    suite: str
+    """Its name."""
 
 
 class Card(Strict):
@@ -62,7 +81,9 @@ class Card(Strict):
     clean: Accuracy
     """On the whole test split."""
     robust: tuple[Robust, ...]
-    """PGD-20 from a random start, infinity norm, gradients of the Keras model."""
+    """PGD-20 from a random start, infinity norm, gradients of the stored integers."""
+    worst: tuple[Worst, ...] = ()
+    """What a whole suite of attacks leaves; empty on cards that were measured by the gradients of the Keras model."""
     digest: str
     """Of the QModel."""
     retrain: Label
@@ -147,6 +168,7 @@ def page(known: Card) -> str:
     """The card as Markdown."""
     size = f"{text.size(known.weights_bytes)} packed weights, {text.size(known.tables_bytes)} with all tables"
     rows = [("clean", known.clean), *((f"PGD-20, eps {point.eps}", point) for point in known.robust)]
+    rows += [(f"worst case of suite {point.suite}, eps {point.eps}", point) for point in known.worst]
     lines = [
         f"# {known.name}",
         "",
@@ -157,9 +179,7 @@ def page(known: Card) -> str:
         "",
         *accuracy_table(rows),
         "",
-        "Answers of the integer network, bit for bit those of a board; 95 % Wilson intervals. PGD: infinity norm, 20 "
-        "steps of eps / 8 from a random start, gradients of the Keras model, every input on the lattice the board "
-        "receives.",
+        MEASURED if known.worst else MEASURED_BEFORE,
         *(["", known.note] if known.note else []),
         "",
         f"    tritmcu run --model {known.name} --board netduinoplus2",

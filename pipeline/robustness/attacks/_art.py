@@ -1,43 +1,150 @@
-"""What every attack of the Adversarial Robustness Toolbox (ART) needs here. The only door to ART beside the attacks."""
+"""The door to the Adversarial Robustness Toolbox (ART): a Trial as one of its classifiers, a sample at a time.
+
+ART sees inputs in [0, 1] over the whole lattice, whatever the data set, so that its defaults fit; the trial rounds what
+it asks about to the lattice, and records what it finds.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.core.nouns import Dataset
-from pipeline.training.keras_backend import compiled, keras
+from pipeline.core.errors import ToolError
+from pipeline.robustness.losses import CrossEntropy
+from pipeline.robustness.trial import Rows, Trial
 
-NORMS: Mapping[str, Any] = {"linf": np.inf, "l2": 2}
+
+class _Fooled(Exception):  # noqa: N818  leaves ART once the sample is fooled
+    """Ends an attack that need not go on."""
 
 
-def classifier(model: Any, dataset: Dataset) -> Any:
-    """ART's view of a keras.Model that answers logits: cross-entropy on logits, inputs bounded by the lattice.
+def run_each(trial: Trial, make: Callable[[Any], Any], *, minimal: bool) -> None:
+    """Runs make(classifier).generate on every sample that is left. minimal: the attack looks for the smallest change,
+    so it goes on after the sample is fooled."""
+    for row in trial.rows.tolist():
+        generator = trial.generators(np.array([row]))[0]
+        with _seeded(int(generator.integers(1 << 31))):
+            view = _classifier(trial, row, stop=not minimal)
+            x = view.to_unit(trial.x[[row]])
+            try:
+                outcome = make(view).generate(x, _one_hot(trial.y[[row]], trial.classes))
+                trial.ask(view.to_lattice(outcome), np.array([row]), free=True)
+                trial.ask(view.to_lattice(outcome), np.array([row]))
+            except _Fooled:
+                continue
 
-    The model goes in as one graph with a fixed signature: several times faster than the bare model.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ART names the frameworks it does not find
-        from art.estimators.classification import TensorFlowV2Classifier
 
-    forward = compiled(lambda x: model(x, training=False), ((None, *dataset.input.shape), "float32"))
-    quantization = dataset.input.quantization
-    bounds = quantization.dequantize(np.array([quantization.qmin, quantization.qmax]))
-    return TensorFlowV2Classifier(
-        model=lambda x, training=False: forward(x),
-        nb_classes=len(dataset.classes),
-        input_shape=dataset.input.shape,
-        loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
-        clip_values=(float(bounds[0]), float(bounds[1])),
-    )
+def _one_hot(y: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    return np.eye(classes, dtype=np.float32)[y]
+
+
+def _classifier(trial: Trial, row: int, stop: bool) -> Any:
+    """An ART estimator that answers for one sample of the trial."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ART names the frameworks it does not find
+            from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin
+            from art.estimators.estimator import BaseEstimator, LossGradientsMixin, NeuralNetworkMixin
+    except ImportError as error:
+        raise ToolError(
+            "this attack needs the package adversarial-robustness-toolbox", 'pip install "tritmcu[attack]"'
+        ) from error
+
+    class View(ClassGradientsMixin, ClassifierMixin, LossGradientsMixin, NeuralNetworkMixin, BaseEstimator):  # type: ignore[misc]
+        """See _View, which does the work."""
+
+        estimator_params = (*BaseEstimator.estimator_params, *ClassifierMixin.estimator_params)
+
+        def __init__(self) -> None:
+            super().__init__(model=None, clip_values=(0.0, 1.0), channels_first=False)
+            self.inner = _View(trial, row, stop)
+            self.nb_classes = trial.classes
+            self.to_unit, self.to_lattice = self.inner.to_unit, self.inner.to_lattice
+
+        input_shape = property(lambda self: trial.x.shape[1:])
+
+        def predict(self, x: Any, **_: Any) -> Any:
+            return self.inner.predict(x)
+
+        def loss_gradient(self, x: Any, y: Any, **_: Any) -> Any:
+            return self.inner.loss_gradient(x)
+
+        def class_gradient(self, x: Any, label: Any = None, **_: Any) -> Any:
+            return self.inner.class_gradient(x, label)
+
+        def fit(self, *_: Any, **__: Any) -> None:
+            raise NotImplementedError
+
+        def get_activations(self, *_: Any, **__: Any) -> Any:
+            raise NotImplementedError
+
+    return View()
+
+
+class _View:
+    """What ART asks for, for one sample."""
+
+    def __init__(self, trial: Trial, row: int, stop: bool) -> None:
+        self.trial, self.row, self.stop = trial, row, stop
+        q = trial.budget.quantization
+        self.low, self.span = q.qmin, q.qmax - q.qmin
+
+    def to_unit(self, q: NDArray[Any]) -> NDArray[np.float32]:
+        return ((q.astype(np.float32) - self.low) / self.span).astype(np.float32)
+
+    def predict(self, x: Any) -> NDArray[np.float32]:
+        """Real logits (n, classes) of the integer answers."""
+        rows = self._rows(x)
+        answers = self.trial.ask(self.to_lattice(x), rows, free=True)
+        self._leave()
+        return (answers.astype(np.float32)) * np.float32(self.trial.oracle.logit_scale)
+
+    def loss_gradient(self, x: Any) -> NDArray[np.float32]:
+        found = self.trial.gradient(self.to_lattice(x), self._rows(x), CrossEntropy(), free=True)
+        self._leave()
+        return found.gradient * np.float32(self.span)
+
+    def class_gradient(self, x: Any, label: Any) -> NDArray[np.float32]:
+        """(n, classes, *shape), or (n, 1, *shape) of one class each, of the logits."""
+        wanted = range(self.trial.classes) if label is None else [int(np.ravel(label)[0])]
+        z, rows = self.to_lattice(x), self._rows(x)
+        parts = []
+        for number in wanted:
+            target = _Logit(number)
+            parts.append(self.trial.gradient(z, rows, target, free=True).gradient)
+        self._leave()
+        return np.stack(parts, axis=1) * np.float32(self.span)
+
+    def to_lattice(self, x: Any) -> NDArray[np.float64]:
+        return np.asarray(x, np.float64) * self.span + self.low
+
+    def _rows(self, x: Any) -> Rows:
+        return np.full(len(x), self.row, np.int64)
+
+    def _leave(self) -> None:
+        if self.stop and self.trial.fooled[self.row]:
+            raise _Fooled
+
+
+class _Logit:
+    """The logit of one class."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, logits: Any, y: Any) -> tuple[Any, Any]:
+        slope = np.zeros_like(logits)
+        slope[:, self.number] = 1.0
+        return logits[:, self.number], slope
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[None]:
     """ART draws from NumPy's global generator: inside, it is seeded; afterwards it is as it was before."""
     state = np.random.get_state()
     np.random.seed(seed)

@@ -1,22 +1,19 @@
-"""FGSM, the fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): one step of size eps."""
+"""FGSM, the fast gradient sign method (Goodfellow et al. 2015, arXiv 1412.6572): one step of eps, nothing random."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.config.job import AttackConfig
-from pipeline.core.nouns import FloatArray
-from pipeline.robustness.attacks._art import NORMS
+from pipeline.robustness.attacks._steps import ascent
+from pipeline.robustness.losses import LOSSES
+from pipeline.robustness.trial import Trial
+
+NEEDS = "gradients"
+SETTINGS = ("loss", "backward")
+NORMS = ("linf", "l2")
 
 
-def run(
-    classifier: Any, x: FloatArray, y: NDArray[np.int64], config: AttackConfig, eps: float, seed: int
-) -> FloatArray:
-    """Adversarial copies of x (n, *shape) within eps of it in the norm of the config; nothing random."""
-    from art.attacks.evasion import FastGradientMethod
-
-    attack = FastGradientMethod(classifier, norm=NORMS[config.norm], eps=eps, batch_size=len(x))
-    return np.asarray(attack.generate(x, y), dtype=np.float32)
+def run(trial: Trial, config: AttackConfig) -> None:
+    rows = trial.rows
+    z = trial.x[rows].astype("float32")
+    found = trial.gradient(z, rows, LOSSES[config.loss])
+    trial.ask(trial.clip(z + ascent(found.gradient, trial.budget), rows), rows)

@@ -16,6 +16,7 @@ from pipeline.config import board
 from pipeline.config.job import LayerwiseConfig
 from pipeline.core.nouns import (
     AttackInfo,
+    AttackOutcome,
     Dataset,
     DatasetTrace,
     DeviceInfo,
@@ -43,9 +44,8 @@ def dataset_and_trace(model, x, y, attack=None) -> tuple[Dataset, DatasetTrace]:
     logits = twin.run(model, x)
     per_layer = np.tile(np.arange(1, len(model.layers) + 1, dtype=np.uint32), (len(x), 1))
     ticks = per_layer.sum(axis=1, dtype=np.uint32) + np.arange(len(x), dtype=np.uint32)
-    keras = logits.astype(np.float32) / 8
     return dataset, DatasetTrace(
-        dataset.label, dataset.digest, index, y, logits, logits.copy(), ticks, per_layer, keras, attack
+        dataset.label, dataset.digest, index, y, logits, logits.copy(), ticks, per_layer, attack
     )
 
 
@@ -55,6 +55,13 @@ def choice() -> dict[str, Any]:
     norms = agreement.input_norms(lower.lower(trained), tiny.samples(tiny.qmodel(), 4))
     config = LayerwiseConfig(method="laq", budget=2.0)
     return layerwise.summary(trained, layerwise.choose(trained, config, norms, {}))
+
+
+def outcome(label: str) -> AttackOutcome:
+    """An attack that was given all samples but the first and fooled them all."""
+    given = np.arange(SAMPLES) > 0
+    counts = [given * 20, given * 10, given * np.arange(SAMPLES) // SAMPLES]
+    return AttackOutcome(label, "pgd", {"steps": 10}, given, given, *counts, np.ones(SAMPLES), 2.5)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +98,8 @@ def inputs() -> ReportInputs:
             {"epoch": i, "loss": 1 / i, "accuracy": 1 - 1 / i, "validation_accuracy": 0.5} for i in range(1, 5)
         ],
         seconds={"train": 1.5},
+        keras={t.label: t.logits.astype(np.float32) / 8 for t in (clean_trace, idle_trace)},
+        outcomes=(outcome(strong.label),),
     )  # fmt: skip
 
 
@@ -113,6 +122,18 @@ def test_attack_success_counts_only_samples_that_were_right_before(numbers):
     assert (strong["success"]["rate"], strong["success"]["n"]) == (1.0, 39)
     assert strong["change_lsb"] == 5
     assert strong["eps_lsb"] == 8
+
+
+def test_a_curve_begins_with_the_samples_that_were_attacked(numbers):
+    _, strong = numbers["accuracy"]["attacks"]
+    assert strong["clean"]["device"] == 39 / 40
+    assert strong["clean"]["n"] == SAMPLES
+
+
+def test_every_attack_says_what_it_did(numbers):
+    (entry,) = numbers["robustness"]
+    assert (entry["attacked"], entry["fooled"], entry["queries"], entry["gradients"]) == (39, 39, 780, 390)
+    assert entry["zero_gradient_share"] == 0.0
 
 
 def test_a_differing_logit_is_one_mismatching_sample(inputs, numbers):
@@ -243,9 +264,10 @@ def test_html_is_well_formed_and_loads_nothing_from_outside(inputs, tmp_path):
 
 
 def test_a_report_without_attacks_training_and_keras(inputs, tmp_path):
-    bare = dataclasses.replace(inputs.trace.datasets[0], keras_logits=None)
-    trace = dataclasses.replace(inputs.trace, datasets=(bare,))
-    few = dataclasses.replace(inputs, trace=trace, datasets=inputs.datasets[:1], agreement={}, history=())
+    trace = dataclasses.replace(inputs.trace, datasets=inputs.trace.datasets[:1])
+    few = dataclasses.replace(
+        inputs, trace=trace, datasets=inputs.datasets[:1], agreement={}, history=(), keras={}, outcomes=()
+    )
     few = dataclasses.replace(few, qmodel=tiny.qmodel())
     numbers = report.report(few, tmp_path)
     assert numbers["accuracy"]["attacks"] == []

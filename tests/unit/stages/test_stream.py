@@ -34,8 +34,7 @@ def dataset(model: QModel, n: int, seed: int = 1, attack: AttackInfo | None = No
     """n samples with labels and official indices that are no ranges, so that a mix-up shows."""
     numbers = np.arange(n)
     split = Split(tiny.samples(model, n, seed), (numbers * 7) % 10, 1000 - numbers)
-    logits = np.random.default_rng(seed).normal(size=(n, 10)).astype(np.float32)
-    return Dataset("tiny", model.input, model.classes, {"test": split}, attack=attack, keras_logits=logits)
+    return Dataset("tiny", model.input, model.classes, {"test": split}, attack=attack)
 
 
 FGSM = AttackInfo("fgsm", "linf", 8 / 255, "8/255", 8)
@@ -81,7 +80,6 @@ def test_clean_and_adversarial_samples(host, tmp_path):
         assert np.array_equal(part.twin_logits, part.logits)
         assert np.array_equal(part.y, split.y)
         assert np.array_equal(part.index, split.index)
-        assert np.array_equal(part.keras_logits, data.keras_logits)
         assert part.dataset == data.digest
         assert np.array_equal(part.ticks, part.layer_ticks.sum(axis=1))
         assert part.layer_ticks.shape == (len(split), len(host.qmodel.layers))
@@ -103,7 +101,6 @@ def test_a_limit_takes_the_first_samples(host, tmp_path):
     part = run(host, [data], tmp_path, limit=20).datasets[0]
     assert part.logits.shape == (20, 10)
     assert np.array_equal(part.index, data.splits["test"].index[:20])
-    assert part.keras_logits.shape == (20, 10)
 
 
 def test_ctrl_c_keeps_the_answers_and_leaves_no_process(host, tmp_path, monkeypatch):
@@ -135,7 +132,7 @@ def near(clean: Dataset, lsb: int, n: int) -> Dataset:
     noise = np.random.default_rng(lsb).integers(-lsb, lsb + 1, split.x.shape)
     moved = replace(split, x=np.clip(split.x + noise, -128, 127).astype(np.int8))
     info = replace(FGSM, eps_label=f"{lsb}/255", eps_lsb=lsb)
-    return replace(clean, splits={"test": moved}, attack=info, keras_logits=clean.keras_logits[:n])
+    return replace(clean, splits={"test": moved}, attack=info)
 
 
 def test_versions_of_a_sample_go_together_and_continue_where_they_stopped(keeper, tmp_path, monkeypatch):

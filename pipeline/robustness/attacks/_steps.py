@@ -1,0 +1,25 @@
+"""Steps of gradient attacks, in both norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.nouns import FloatArray
+from pipeline.robustness.budget import Budget
+
+
+def columns(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    """values (n,) shaped to be multiplied with `like` (n, *shape)."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def ascent(gradient: FloatArray, budget: Budget) -> FloatArray:
+    """float32 like gradient: the longest step uphill inside the budget: radius times the sign of the gradient, or for
+    l2 times the gradient at unit length."""
+    if budget.norm == "linf":
+        return np.asarray(np.sign(gradient) * budget.radius, np.float32)
+    size = np.linalg.norm(gradient.reshape(len(gradient), -1).astype(np.float64), axis=1)
+    return np.asarray(gradient / columns(np.maximum(size, 1e-30), gradient) * budget.radius, np.float32)

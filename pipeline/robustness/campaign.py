@@ -1,0 +1,167 @@
+"""Campaigns: the attacks of one entry of a job at one eps, in turn, on one network.
+
+What is scored decides what is attacked: the samples that the network itself, integer for integer, answers rightly. An
+attack after the first one of a suite gets those that are left.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.job import SUITES, AttackConfig, attack_settings
+from pipeline.core import registry
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import AttackOutcome, Dataset, Int8Array, Progress, Split, no_progress
+from pipeline.robustness import suites
+from pipeline.robustness.budget import Budget
+from pipeline.robustness.oracle import Oracle
+from pipeline.robustness.trial import Trial
+
+BATCH = 50
+"""Samples one thread attacks at a time. What is found does not depend on it: all randomness is per sample."""
+OracleFor = Callable[[AttackConfig], Oracle]
+"""The oracle that an attack with these settings asks."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One entry of a job's attacks at one eps."""
+
+    config: AttackConfig
+    """The entry: an attack or a suite."""
+    budget: Budget
+    """Of every attack of it."""
+
+    @property
+    def attacks(self) -> tuple[AttackConfig, ...]:
+        """In turn; each gets the samples that those before it did not fool."""
+        return suites.expand(self.config)
+
+    @property
+    def params(self) -> dict[str, object]:
+        """Settings, as AttackInfo stores them: an attack's own; of a suite, those of all its attacks by their place."""
+        if self.config.name not in SUITES:
+            return settings(self.config)
+        return {str(place): {"name": a.name, **settings(a)} for place, a in enumerate(self.attacks)}
+
+
+def settings(config: AttackConfig) -> dict[str, object]:
+    """The settings that an attack uses, by name."""
+    return config.model_dump(include=set(attack_settings(config.name)))
+
+
+def campaigns(configs: Sequence[AttackConfig], dataset: Dataset) -> tuple[Campaign, ...]:
+    """Every entry at every eps. ConfigError names the entry whose eps or norm cannot be, before any work."""
+    made = []
+    for place, config in enumerate(configs):
+        for part in suites.expand(config):
+            norms = registry.load("attacks", part.name).NORMS
+            if config.norm not in norms:
+                raise ConfigError(
+                    f"attacks.{place}.norm = {config.norm}: {part.name!r} works in {' and '.join(norms)}",
+                    f'use norm = "{norms[0]}", or another attack',
+                )
+        for label in config.eps:
+            made.append(Campaign(config, Budget.of(config, label, dataset, f"attacks.{place}.eps")))
+    return tuple(made)
+
+
+def run(
+    campaign: Campaign, clean: Dataset, oracle_for: OracleFor, seed: int, progress: Progress = no_progress
+) -> tuple[Dataset, tuple[AttackOutcome, ...]]:
+    """(the attacked copies of the campaign's samples, what each attack did). Samples that the oracle answers wrongly
+    when clean stay as they are; every other one becomes the point that fooled it, or came nearest to it."""
+    split = clean.splits["test"].subset(campaign.config.samples, seed)
+    run = _Run(campaign, split, oracle_for, seed, progress)
+    outcomes = run.all()
+    info = campaign.budget.info(campaign.config.name, campaign.params)
+    attacked = replace(clean, splits={"test": replace(split, x=run.x)}, parent=clean.digest, attack=info)
+    return attacked, tuple(replace(outcome, label=attacked.label) for outcome in outcomes)
+
+
+@dataclass
+class _Run:
+    """One campaign on its samples."""
+
+    campaign: Campaign
+    split: Split
+    oracle_for: OracleFor
+    seed: int
+    progress: Progress
+    x: Int8Array = field(init=False)
+    """The copies so far."""
+    left: NDArray[np.bool_] = field(init=False)
+    """Samples that are still answered rightly."""
+    margin: NDArray[np.float64] = field(init=False)
+    """Of x, see Trial.margin."""
+
+    def all(self) -> list[AttackOutcome]:
+        """Every attack in turn."""
+        oracle = self.oracle_for(self.campaign.attacks[0])
+        self.x = self.split.x.copy()
+        self.left = oracle.logits(self.split.x).argmax(axis=1) == self.split.y
+        self.margin = np.full(len(self.split), np.inf)
+        return [self._attack(place, config) for place, config in enumerate(self.campaign.attacks)]
+
+    def _attack(self, place: int, config: AttackConfig) -> AttackOutcome:
+        started, rows = time.monotonic(), np.flatnonzero(self.left)
+        outcome = _blank(config, self.left)
+        for part, trial in self._trials(place, config, rows):
+            for name in ("fooled", "queries", "gradients", "zero_gradients", "smallest"):
+                getattr(outcome, name)[part] = getattr(trial, name)
+            nearer = part[trial.margin < self.margin[part]]
+            self.x[nearer] = trial.best[trial.margin < self.margin[part]]
+            self.margin[part] = np.minimum(self.margin[part], trial.margin)
+        self.left &= ~outcome.fooled
+        return replace(outcome, seconds=time.monotonic() - started)
+
+    def _trials(
+        self, place: int, config: AttackConfig, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], Trial]]:
+        """(rows, finished trial) of every batch, as they finish."""
+        parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        done = fooled = 0
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            futures: dict[Future[Trial], NDArray[np.int64]] = {
+                pool.submit(self._trial, config, part): part for part in parts
+            }
+            try:
+                for future in as_completed(futures):
+                    trial = future.result()
+                    done, fooled = done + len(trial.x), fooled + int(trial.fooled.sum())
+                    name = f"{self.campaign.config.name} {place + 1}: " if len(self.campaign.attacks) > 1 else ""
+                    info = f"{name}{config.name} eps {self.campaign.budget.label}: {fooled} of {done} fooled"
+                    self.progress("attack", done, len(rows), info)
+                    yield futures[future], trial
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _trial(self, config: AttackConfig, part: NDArray[np.int64]) -> Trial:
+        split = self.split.at(part)
+        trial = Trial(self.oracle_for(config), split.x, split.y, self.campaign.budget, split.index, self.seed)
+        registry.load("attacks", config.name).run(trial, config)
+        return trial
+
+
+def _blank(config: AttackConfig, attacked: NDArray[np.bool_]) -> AttackOutcome:
+    n = len(attacked)
+    return AttackOutcome(
+        label="",
+        attack=config.name,
+        params=settings(config),
+        attacked=attacked.copy(),
+        fooled=np.zeros(n, bool),
+        queries=np.zeros(n, np.int64),
+        gradients=np.zeros(n, np.int64),
+        zero_gradients=np.zeros(n, np.int64),
+        smallest=np.full(n, np.inf),
+        seconds=0.0,
+    )
