@@ -384,17 +384,14 @@ class MeanTo(Bound):
     def __init__(self, layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Tensor]) -> None:
         super().__init__(layer, specs, inputs)
         h, w, c = inputs[0].shape
-        parameters = {
-            "multiplier": np.full(c, layer.params["multiplier"], np.int32),
-            "shift": np.full(c, layer.params["shift"], np.int8),
-        }
         ones = replace(
             layer,
             kind="depthwise_conv2d",
             params={**layer.params, **_PIXEL},
             weights=np.ones((h, w, c), np.int8),
             bias=np.zeros(c, np.int32),
-            **parameters,
+            multiplier=np.full(c, layer.params["multiplier"], np.int32),
+            shift=np.full(c, layer.params["shift"], np.int8),
         )
         self._sum = Depthwise(ones, specs, inputs)
         self._shares = Tensor.of(len(inputs[0].values), (c,))
