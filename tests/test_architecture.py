@@ -130,6 +130,13 @@ def test_one_door_per_heavy_library(path):
 
 
 @EACH_FILE
+def test_only_paths_knows_where_files_lie(path):
+    """A module that finds files from its own place would find none in a wheel."""
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    assert "__file__" not in names or place(path) == "core/paths.py"
+
+
+@EACH_FILE
 def test_only_the_command_line_prints_and_exits(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):

@@ -112,11 +112,18 @@ def done(process: subprocess.CompletedProcess[str]) -> str:
     return process.stdout
 
 
+def without_training(folder: Path) -> str:
+    """PYTHONPATH under which none of TRAINING can be imported."""
+    (folder / "absent").mkdir()
+    (folder / "absent" / "sitecustomize.py").write_text(ABSENT)
+    return str(folder / "absent")
+
+
 def test_a_wheel_holds_the_resources_and_nothing_of_earlier_builds(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    wanted = {f"pipeline/resources/{name}" for name in ("boards/uno.toml", "jobs/digits.toml", "templates/model.c.j2")}
-    wanted |= {"pipeline/py.typed", "pipeline/device/runners/simavr.c"}
-    assert wanted <= names
+    package = {p.relative_to(paths.PACKAGE.parent).as_posix() for p in paths.PACKAGE.rglob("*") if p.is_file()}
+    assert {name for name in package if "__pycache__" not in name} <= names
+    assert "pipeline/py.typed" in names
     for name in ("boards", "firmware", "jobs", "templates", "zoo"):
         shipped = paths.shipped(name)
         there = {f"pipeline/resources/{name}/{p.relative_to(shipped)}" for p in shipped.rglob("*") if p.is_file()}
@@ -142,11 +149,10 @@ def test_without_a_training_framework_a_network_is_built_flashed_streamed_and_re
     (tmp_path / "boards").mkdir()
     mine = (paths.shipped("boards") / "host.toml").read_text().replace('name = "host"', 'name = "mine"')
     (tmp_path / "boards" / "mine.toml").write_text(mine)
-    (tmp_path / "absent").mkdir()
-    (tmp_path / "absent" / "sitecustomize.py").write_text(ABSENT)
+    absent = without_training(tmp_path)
     run, limit = ("--model", "digits_stq_jr", "--dataset", "noise", "--board", "mine"), ("--limit", "12")
     for words in (("build", *run), ("flash", *run), ("stream", *run, *limit), ("report", *run, *limit)):
-        done(installed.tritmcu(tmp_path, *words, PYTHONPATH=str(tmp_path / "absent")))
+        done(installed.tritmcu(tmp_path, *words, PYTHONPATH=absent))
     report = json.loads((tmp_path / "runs" / "digits_stq_jr-mine" / "report.json").read_text())
     assert report["accuracy"]["clean"]["n"] == 12
     assert report["agreement"]["device_twin_mismatches"] == 0

@@ -1,4 +1,4 @@
-"""Board: what a board is, as data (boards/<name>.toml). Which unit hangs on which port is a rig's business."""
+"""Board: what a board is, as data (boards/<name>.toml). Which unit is connected to which port is a rig's business."""
 
 from __future__ import annotations
 

@@ -380,7 +380,7 @@ def stored_training(name: str) -> Path:
         for path in (folder / "train" / KERAS_FILE, folder / KERAS_FILE):
             if path.is_file():
                 return path
-    what = f"train: {name!r} is no earlier training, no {KERAS_FILE} in it, in runs/{name} or in zoo/{name}"
+    what = f"train: {name!r} is not an earlier training: no {KERAS_FILE} in it, in runs/{name} or in zoo/{name}"
     raise ConfigError(what, f'train it first, or name "{RANDOM}", "{REFERENCE}" or another folder')
 
 

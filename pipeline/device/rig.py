@@ -1,4 +1,4 @@
-"""The rig: which unit of which board hangs on which port. Private to one bench: rig.toml, which git ignores.
+"""The rig: which unit of which board is connected to which port. Private to one bench: rig.toml, which git ignores.
 
 A unit is known by its USB serial number, so that it is found again whatever its port is called today.
 """
@@ -132,7 +132,7 @@ def load(path: Path = FILE) -> Rig:
 
 def save(rig: Rig, path: Path = FILE) -> None:
     """Writes the file, whole or not at all."""
-    text = ["# Which unit hangs on which port; `tritmcu rig` lists what is there."]
+    text = ["# Which unit is connected to which port; `tritmcu rig` lists what is there."]
     for unit in rig.unit:
         text.append("\n[[unit]]")
         # A JSON string is a TOML string.

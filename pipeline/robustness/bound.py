@@ -6,16 +6,16 @@ import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import paths
 from pipeline.core.nouns import FloatArray, QLayer, TensorSpec
 from pipeline.network import arith, geometry, rescale, twin
 
-SOURCE = Path(__file__).with_name("compiled.c")
+SOURCE = paths.PACKAGE / "robustness" / "compiled.c"
 FLAGS = ("-ffp-contract=fast",)
 """A product and its sum may become one instruction: sums of integers stay exact."""
 EXACT = 1 << 24
