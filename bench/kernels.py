@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def bench(
     core: str, models: Sequence[QModel], library: Library | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """What the models cost on a core: {layers: [...], networks: {core: {name: ...}}}, rows as in kernels.json. Trained
-    networks are for the Cortex-M4 alone. library: the core's CMSIS-NN."""
+    """What the models cost on a core: {layers: [...], networks: {core: {name: ...}}}, rows as in kernels.json. The
+    zoo's networks are for the Cortex-M4 alone. library: the core's CMSIS-NN."""
     models = [model for model in models if core == M4 or model.name in PORTED]
     layers: list[dict[str, Any]] = []
     totals: dict[str, dict[str, Any]] = {}
@@ -129,8 +129,7 @@ def _cores(asked: Sequence[str] | None) -> list[str]:
 
 def _models(only: str) -> list[QModel]:
     """Networks that hold a layer whose name has `only` in it."""
-    models = [networks.resnet8(), networks.dscnn(), networks.dense512()]
-    models += networks.trained(models)
+    models = [networks.resnet8(), networks.dscnn(), networks.dense512(), *networks.stored()]
     wanted = [model for model in models if any(only in f"{model.name}/{layer.name}" for layer in model.layers)]
     if not wanted:
         raise ConfigError(*unknown("layer or network", only, [model.name for model in models]))

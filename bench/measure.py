@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,8 @@ def shape(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
     window = f" {_times(layer.weights.shape[kernel])}" if kernel and layer.weights is not None else ""
     stride = max(layer.params.get("stride", (1, 1))) if kernel else 1
     step = f" s{stride}" if stride > 1 else ""
-    return f"{layer.kind}{window}{step} {_times(specs[0].shape)} -> {_times(layer.output.shape)}"
+    taken = (prod(specs[0].shape),) if layer.kind == "dense" else specs[0].shape  # as one vector, whatever came before
+    return f"{layer.kind}{window}{step} {_times(taken)} -> {_times(layer.output.shape)}"
 
 
 def _times(sizes: Sequence[int]) -> str:

@@ -127,16 +127,16 @@ def dense512() -> QModel:
     return b.model("dense512")
 
 
-def trained(models: Sequence[QModel]) -> tuple[QModel, ...]:
-    """The networks of the zoo that are one of `models` layer by layer, named after their folders."""
+def stored() -> tuple[QModel, ...]:
+    """Every network of the zoo that is ternary throughout, named after its folder. The others are there to compare
+    accuracies: the portable kernels compute most of their layers."""
     folders = sorted(path.parent for path in ZOO.glob("*/meta.json"))
-    stored = ((folder.name, store.load(folder, QModel)) for folder in folders)
-    known = [_weight_shapes(model) for model in models]
-    return tuple(QModel(name, m.input, m.classes, m.layers) for name, m in stored if _weight_shapes(m) in known)
+    models = ((folder.name, store.load(folder, QModel)) for folder in folders)
+    return tuple(QModel(name, m.input, m.classes, m.layers) for name, m in models if _is_ternary(m))
 
 
-def _weight_shapes(model: QModel) -> list[tuple[str, int, tuple[int, ...]]]:
-    return sorted((x.kind, x.weight_bits, x.weights.shape) for x in model.layers if x.weights is not None)
+def _is_ternary(model: QModel) -> bool:
+    return {layer.weight_bits for layer in model.layers if layer.weights is not None} == {2}
 
 
 def samples(spec: TensorSpec, n: int, seed: int = 1) -> Int8Array:

@@ -74,9 +74,32 @@ def merged(found: dict[str, Any]) -> dict[str, Any]:
     before = read() if RESULTS.exists() else {"layers": [], "networks": {}}
     fresh = set(found["networks"])
     kept = [row for row in before["layers"] if row["core"] not in fresh]
+    found = _with_measured(found, before)
     return laid_out(
         {**found, "layers": [*kept, *found["layers"]], "networks": {**_by_core(before), **found["networks"]}}
     )
+
+
+def _with_measured(found: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The results with what is stored of a measured CMSIS-NN where this run had none: same core, name and shape."""
+    known = {_identity(row): row for row in before["layers"]}
+    totals = _by_core(before)
+    layers = [_more_exact(row, known.get(_identity(row), {})) for row in found["layers"]]
+    networks = {
+        core: {name: _more_exact(row, totals.get(core, {}).get(name, {})) for name, row in rows.items()}
+        for core, rows in found["networks"].items()
+    }
+    return {**found, "layers": layers, "networks": networks}
+
+
+def _identity(row: Row) -> tuple[str, str, str]:
+    return row["core"], row["name"], row["shape"]
+
+
+def _more_exact(row: Row, stored: Row) -> Row:
+    if row.get("cmsis_nn_source") == "measured" or stored.get("cmsis_nn_source") != "measured":
+        return row
+    return {**row, **{key: value for key, value in stored.items() if key.startswith("cmsis_nn_")}}
 
 
 def laid_out(found: dict[str, Any]) -> dict[str, Any]:
@@ -120,8 +143,8 @@ def show(found: dict[str, Any], only: str = "") -> None:
         console.table(f"{core}, emulated {BOARDS[core]}", LAYER_COLUMNS, cells, right=range(2, len(LAYER_COLUMNS) - 1))
         console.stdout("")
     if M4 in found["networks"]:
-        names = list(found["networks"][M4])
-        console.table(f"Bytes, {BOARDS[M4]}", ("", *names), _size_cells(found["networks"][M4]), right=range(1, 9))
+        columns, rows = ("network", *SIZES.values()), _size_cells(found["networks"][M4])
+        console.table(f"Bytes, {BOARDS[M4]}", columns, rows, right=range(1, len(columns)))
         console.stdout("")
     console.stdout("instructions: executed, exact; cycles: Cortex-M4 model, not silicon")
     if any(row["cmsis_nn_source"] == "recorded" for row in found["layers"]):
@@ -191,7 +214,7 @@ SIZES = {
 
 
 def _size_cells(totals: Mapping[str, Row]) -> list[tuple[str, ...]]:
-    return [(label, *(_count(row.get(key)) for row in totals.values())) for key, label in SIZES.items()]
+    return [(name, *(_count(row.get(key)) for key in SIZES)) for name, row in totals.items()]
 
 
 def tables(results: Mapping[str, Any]) -> str:
@@ -216,7 +239,7 @@ def tables(results: Mapping[str, Any]) -> str:
             f"![Instructions per multiply-accumulate](images/{PICTURE.name})",
             markdown(head, rows),
             markdown(("network", "core", "instructions", "portable kernels", "CMSIS-NN s8", "times fewer"), totals),
-            markdown(("bytes on the Cortex-M4", *results["networks"]), _size_cells(results["networks"])),
+            markdown(("bytes on the Cortex-M4", *SIZES.values()), _size_cells(results["networks"])),
             f"Compiled by {results['compiler']}. CMSIS-NN: {recorded()['conditions']}",
         )
     )

@@ -56,3 +56,17 @@ def test_one_core_replaces_only_its_own_rows(tmp_path: Any, monkeypatch: pytest.
     assert [(row["core"], row["instructions"]) for row in results["layers"]] == [("cortex-m4f", 4), ("cortex-m3", 9)]
     assert list(results["networks_by_core"]) == ["cortex-m4f", "cortex-m3"]
     assert results["networks"] == found()["networks"]["cortex-m4f"]
+
+
+def test_what_was_measured_of_cmsis_nn_outlives_a_run_without_it(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "kernels.json")
+    publish.RESULTS.write_text(json.dumps(publish.laid_out(publish.with_recorded(found(cmsis_nn_instructions=7)))))
+    fresh = found()
+    other_shape = {**fresh["layers"][0], "name": "net/new"}
+    results = publish.merged(publish.with_recorded({**fresh, "layers": [*fresh["layers"], other_shape]}))
+    figures = {row["name"]: (row["cmsis_nn_instructions"], row["cmsis_nn_source"]) for row in results["layers"]}
+    recorded = publish.recorded()["instructions"]["cortex-m4f"][SHAPE]
+    assert figures == {"net/conv": (7, "measured"), "net/new": (recorded, "recorded")}
+    assert results["networks"]["net"]["cmsis_nn_source"] == "measured"
