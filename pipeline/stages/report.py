@@ -30,7 +30,7 @@ from pipeline.core.nouns import (
     Trace,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Of report.json; changes when a key changes its meaning or goes away."""
 VERSIONED = ("tritmcu", "numpy", "tensorflow", "keras", "qkeras-v3", "adversarial-robustness-toolbox")
 UNIT_WORDS = {"instructions": "executed instructions", "cycles": "core cycles", "us": "microseconds"}
@@ -313,7 +313,7 @@ def _memory(inputs: ReportInputs) -> Numbers:
         "flash_groups": _flash_groups(inputs.image.footprint),
         "weights_bytes": image.weights_bytes,
         "code_bytes": image.code_bytes,
-        "ram_bytes": image.ram_bytes,
+        "ram_bytes": image.ram_bytes + image.stack_bytes,
         "ram_limit_bytes": inputs.board.memory.ram.length,
         "ram_groups": {"arena": image.arena_bytes, "data and buffers": data, "stack": image.stack_bytes},
         "arena_bytes": image.arena_bytes,

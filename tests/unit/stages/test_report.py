@@ -193,7 +193,7 @@ def test_memory_groups_add_up(numbers):
     memory = numbers["memory"]
     assert memory["flash_groups"] == {"layer tables": 1500, "kernels": 4000, "program": 3500}
     assert sum(memory["flash_groups"].values()) == memory["flash_bytes"] == 9000
-    assert sum(memory["ram_groups"].values()) == memory["ram_bytes"] + memory["stack_bytes"]
+    assert sum(memory["ram_groups"].values()) == memory["ram_bytes"] == 5000 + 2048
 
 
 def test_bytes_per_second_counts_both_directions(numbers):
