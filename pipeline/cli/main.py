@@ -10,7 +10,6 @@ import errno
 import io
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -19,6 +18,7 @@ from pipeline import __version__
 from pipeline.cli import packages
 from pipeline.cli.command import Command
 from pipeline.cli.commands import GROUPS
+from pipeline.core import interrupt
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.registry import unknown
 
@@ -45,10 +45,14 @@ FILE_SYSTEM = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 something is missing (doctor), 2 an expected failure, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)
     _print_anything()
+    with interrupt.handled():
+        return _main(sys.argv[1:] if argv is None else list(argv))
+
+
+def _main(words: list[str]) -> int:
     try:
-        arguments = parse(sys.argv[1:] if argv is None else list(argv))
+        arguments = parse(words)
         return COMMANDS[arguments.command].invoke(arguments)
     except PipelineError as error:
         return _failed(str(error), error.hint)
@@ -84,11 +88,6 @@ def _reader_left() -> int:
     # What is still buffered would fail once more when Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return EXPECTED_FAILURE
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    """A request to end leaves through the same doors as Ctrl-C, so that nothing half-done stays."""
-    raise KeyboardInterrupt
 
 
 def _failed(message: str, hint: str) -> int:

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core import interrupt
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, ToolError
 
@@ -89,30 +91,45 @@ def run(
     """
     argv = tuple(str(part) for part in command)
     program = require(argv[0])
-    try:
-        done = subprocess.run(
-            argv,
-            executable=program,
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            timeout=timeout_s,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{argv[0]} did not finish within {timeout_s:g} s", shlex.join(argv)) from error
-    result = Result(argv, done.returncode, done.stdout)
-    if check and done.returncode != 0:
-        tail = " | ".join(done.stdout.strip().splitlines()[-12:])
+    with subprocess.Popen(
+        argv,
+        executable=program,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as child:
+        try:
+            output = _output(child, timeout_s)
+        except subprocess.TimeoutExpired as error:
+            child.kill()
+            raise ToolError(f"{argv[0]} did not finish within {timeout_s:g} s", shlex.join(argv)) from error
+        except BaseException:
+            child.kill()
+            raise
+    if check and child.returncode != 0:
+        tail = " | ".join(output.strip().splitlines()[-12:])
         raise ToolError(
-            f"{argv[0]} failed with exit code {done.returncode}: {tail}", f"repeat by hand: {shlex.join(argv)}"
+            f"{argv[0]} failed with exit code {child.returncode}: {tail}", f"repeat by hand: {shlex.join(argv)}"
         )
-    return result
+    return Result(argv, child.returncode, output)
+
+
+def _output(child: subprocess.Popen[str], timeout_s: float | None) -> str:
+    """What the child writes until it ends. TimeoutExpired after timeout_s; KeyboardInterrupt when asked to end."""
+    deadline_s = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
+    while True:
+        interrupt.check()
+        left_s = deadline_s - time.monotonic()
+        try:
+            return child.communicate(timeout=max(0.0, min(left_s, interrupt.LOOK_EVERY_S)))[0]
+        except subprocess.TimeoutExpired:
+            if left_s <= 0:
+                raise
 
 
 def cache_folder() -> Path:
@@ -144,8 +161,39 @@ def compiled(name: str, sources: Sequence[Path], flags: Sequence[str], *, also: 
     return path
 
 
+class _Guard:
+    """Kills a child when this process ends, in whatever way and from whichever thread the child was started: a shell
+    waits for the end of a pipe that only this process holds open."""
+
+    SCRIPT = 'read -r child || exit; read -r _; kill -s KILL -- "-$child"'
+
+    def __init__(self) -> None:
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", self.SCRIPT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+        )
+
+    def watch(self, pid: int) -> None:
+        """The child leads a process group of its own."""
+        assert self._shell.stdin is not None
+        self._shell.stdin.write(f"{pid}\n".encode())
+
+    def close(self) -> None:
+        """Watches no longer. Safe to call twice."""
+        if self._shell.poll() is None:
+            self._shell.kill()
+            self._shell.wait()
+        assert self._shell.stdin is not None
+        self._shell.stdin.close()
+
+
 class Process:
-    """A child that lives as long as the `with` block: it is ended, by its own id, however the block is left.
+    """A child that lives as long as the `with` block: it is ended, by its own id, however the block is left, and when
+    this process is killed.
 
     stdin and stdout are pipes when `pipes`, else closed and collected; stderr goes to `log`.
     """
@@ -154,6 +202,7 @@ class Process:
         self.command = tuple(str(part) for part in command)
         program = require(self.command[0])
         self.log = log
+        self._guard = _Guard()
         with log.open("wb") as err:
             self._child = subprocess.Popen(
                 self.command,
@@ -164,6 +213,7 @@ class Process:
                 stdout=subprocess.PIPE if pipes else err,
                 start_new_session=True,
             )
+        self._guard.watch(self._child.pid)
 
     @property
     def stdin(self) -> int:
@@ -186,7 +236,8 @@ class Process:
         return self._child.poll()
 
     def wait(self, timeout_s: float) -> int | None:
-        """Exit code, or None when it still runs after timeout_s."""
+        """Exit code, or None when it still runs after timeout_s. KeyboardInterrupt when asked to end."""
+        interrupt.check()
         try:
             return self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -194,7 +245,8 @@ class Process:
 
     def log_tail(self, lines: int = 5) -> str:
         """Last lines the child wrote, joined by " | "."""
-        return " | ".join(self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:])
+        last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-lines:]
+        return " | ".join("".join(filter(str.isprintable, line)) for line in last)
 
     def close(self) -> None:
         """Ends the child: SIGTERM, after 2 s SIGKILL. Safe to call twice."""
@@ -208,6 +260,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.wait()
+        self._guard.close()
 
     def __enter__(self) -> Process:
         return self

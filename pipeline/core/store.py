@@ -9,8 +9,10 @@ against the annotation of its field.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import glob
 import hashlib
 import io
 import json
@@ -19,13 +21,13 @@ import shutil
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.core import schema
+from pipeline.core import lock, schema
 from pipeline.core.errors import ConfigError
 
 FORMAT = 2
@@ -55,7 +57,9 @@ def create(folder: Path, key: str, make: Callable[[Path], T]) -> T:
         encoded = _encode(value, "", arrays)
         _decode(type(value), encoded, arrays, type(value).__name__)  # nothing is stored that could not be loaded
         if arrays:
-            np.savez_compressed(path / ARRAYS, **arrays)
+            content = io.BytesIO()  # a zip file on a full disk would complain once more when it is collected
+            np.savez_compressed(content, **arrays)
+            (path / ARRAYS).write_bytes(content.getbuffer())
         meta = {"noun": type(value).__name__, "format": FORMAT, "key": key, "value": encoded, "files": _files(path)}
         (path / META).write_text(_sealed(meta), encoding="utf-8")
 
@@ -72,15 +76,34 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
             f"{folder}: exists and was not stored by tritmcu", "move it away, or choose another place with --run-dir"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with _fresh_folder(folder) as fresh:
         write(fresh)
         fresh.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
+
+
+@contextlib.contextmanager
+def _fresh_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, gone after the block unless it was moved. Removes first what killed processes have
+    left there: its name tells the process, which besides holds a lock on it."""
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.*"):
+        _remove_leftover(leftover)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{os.getpid()}.", dir=folder.parent))
+    try:
+        with lock.holding(fresh):
+            yield fresh
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _remove_leftover(folder: Path) -> None:
+    owner = folder.name.split(".")[-2]
+    if owner.isdecimal() and not lock.is_alive(int(owner)) and folder.is_dir():
+        with lock.holding(folder) as is_free:
+            if is_free:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.core import interrupt
 from pipeline.core.errors import DeviceError
 from pipeline.core.nouns import LinkStats
 from pipeline.device.links import Link
@@ -199,7 +200,8 @@ class Channel:
             self.link.write(data)
 
     def _receive(self, timeout_s: float) -> list[Answer]:
-        data = self.link.read(max(timeout_s, 0.0))
+        interrupt.check()
+        data = self.link.read(max(0.0, min(timeout_s, interrupt.LOOK_EVERY_S)))
         self._bytes_received += len(data)
         damaged = self._decoder.errors
         answers = [answer for frame in self._decoder.feed(data) for answer in self._settle(frame)]

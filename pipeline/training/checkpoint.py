@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -23,8 +24,10 @@ def save(path: Path, key: str, facts: Mapping[str, Any], arrays: Arrays) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{os.getpid()}.{path.name}")
     meta = json.dumps({"format": FORMAT, "key": key, **facts})
+    content = io.BytesIO()  # a zip file on a full disk would complain once more when it is collected
+    np.savez(content, meta=np.array(meta), **{str(i): value for i, value in enumerate(arrays)})
     try:
-        np.savez(fresh, meta=np.array(meta), **{str(i): value for i, value in enumerate(arrays)})
+        fresh.write_bytes(content.getbuffer())
         fresh.replace(path)
     except OSError as error:
         raise ToolError(

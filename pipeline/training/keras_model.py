@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import ConfigError, UnsupportedError
+from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
 from pipeline.core.nouns import (
     Dataset,
     FloatArray,
@@ -33,12 +33,15 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def save(model: Any, folder: Path) -> None:
-    """Writes folder/model.keras, whole or not at all."""
+    """Writes folder/model.keras, whole or not at all. ToolError: the disk is full, or cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f".{os.getpid()}.{FILE}"
     try:
         model.save(fresh)
         fresh.replace(folder / FILE)
+    except OSError as error:
+        what = f"{folder / FILE}: cannot be written ({error.strerror or error})"
+        raise ToolError(what, "make room; --resume continues") from error
     finally:
         fresh.unlink(missing_ok=True)
 

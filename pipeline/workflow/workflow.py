@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.analysis import agreement
 from pipeline.config.job import Job, LayerwiseConfig, earlier
-from pipeline.core import paths, registry, shell, store
+from pipeline.core import interrupt, lock, paths, registry, shell, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.nouns import (
@@ -87,6 +88,7 @@ class Workflow:
         self._allowed = frozenset(allowed)
         self._seconds: dict[str, float] = {}
         self._made: dict[str, Any] = {}
+        self._locked: set[Path] = set()
 
     def make(self, stage: str) -> Any:
         """What the stage of this name makes, or has stored: the noun that the method of the same name returns."""
@@ -99,7 +101,7 @@ class Workflow:
         limit = self.plan.dataset.limit_test
         module = registry.load("datasets", self.plan.dataset.name)
         cache = shell.cache_folder() / "data"
-        loaded: Dataset = module.load(paths.data_folder(), cache=cache, progress=self._display.progress)
+        loaded: Dataset = module.load(paths.data_folder(), cache=cache, progress=self._progress)
         checks.check_samples(loaded)
         if self.plan.job is not None and self.plan.model is None:
             checks.check_job(self.plan.job, loaded)
@@ -118,7 +120,7 @@ class Workflow:
             dataset = self.load_data()  # first of all: without it there is nothing unfinished
             resume = self.plan.resume or _was_broken_off(folder, key)
             store.write_text(folder / UNFINISHED, key)
-            trained = train.train(job, dataset, folder, resume=resume, progress=self._display.progress)
+            trained = train.train(job, dataset, folder, resume=resume, progress=self._progress)
             (folder / UNFINISHED).unlink()
             return trained
 
@@ -145,7 +147,7 @@ class Workflow:
 
     def _choice(self, config: LayerwiseConfig) -> layerwise.Choice:
         """The settings of the trained network's layers that the job's [layerwise] asks for."""
-        progress, seed = self._display.progress, self.plan.seed
+        progress, seed = self._progress, self.plan.seed
         whole, data = lower.lower(self.train()), self.load_data()
         norms = agreement.input_norms(whole, data.splits["train"].subset(NORM_SAMPLES, seed).x)
         sensitivity: Mapping[str, float] = {}
@@ -172,7 +174,7 @@ class Workflow:
 
         def make(_: Path) -> AttackResult:
             oracles = attack.oracles(qmodel, self.plan.load_network)
-            progress = self._display.progress
+            progress = self._progress
             datasets, outcomes = attack.attack(oracles, clean, attacks, self.plan.seed, progress=progress)
             agreeing, answers = self._keras(qmodel, datasets)
             return AttackResult(datasets, outcomes, agreeing, answers)
@@ -198,7 +200,7 @@ class Workflow:
         model, quantization = keras_model.load(self.plan.folder / "train"), qmodel.input.quantization
         x, names = datasets[0].splits["test"].x[:AGREEMENT_SAMPLES], [layer.keras_name for layer in qmodel.layers]
         outputs = keras_model.layer_outputs(model, x, quantization, filter(None, names))
-        run, progress = keras_model.inference(model), self._display.progress
+        run, progress = keras_model.inference(model), self._progress
         answers = {
             data.label: keras_model.predict(run, data.splits["test"].x, quantization, progress=progress)
             for data in datasets
@@ -222,7 +224,7 @@ class Workflow:
         sources, board = self.render(), self.plan.board
 
         def make(folder: Path) -> Image:
-            return build.build(sources, board, folder, progress=self._display.progress)
+            return build.build(sources, board, folder, progress=self._progress)
 
         # An image that says less of itself, as earlier versions stored it, is built again.
         key = digest_of(sources.digest, [field.name for field in fields(Image)])
@@ -240,10 +242,11 @@ class Workflow:
                 place=location.port,
                 serial_number=location.serial_number,
                 only=plan.runner,
-                progress=self._display.progress,
+                progress=self._progress,
             )
 
-        return self._timed("flash", make, notes.device)
+        with self._working_in(plan.device_folder):
+            return self._timed("flash", make, notes.device)
 
     @_once
     def stream(self) -> Trace:
@@ -255,13 +258,15 @@ class Workflow:
             return stream.stream(
                 *(qmodel, datasets, image, self._image_folder, plan.board, work),
                 place=self._location().port_now(),
-                progress=self._display.progress,
+                progress=self._progress,
             )
 
         folder, key = plan.device_folder / "trace", digest_of(image.digest, [dataset.digest for dataset in datasets])
-        if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
-            self.flash()  # an image that is not on the board cannot answer
-        trace = self._stage("stream", folder, Trace, key, make, notes.trace)
+        with ExitStack() as stack:
+            if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
+                stack.enter_context(self._working_in(plan.device_folder))
+                self.flash()  # an image that is not on the board cannot answer
+            trace = self._stage("stream", folder, Trace, key, make, notes.trace)
         stream.check(trace, work)
         return trace
 
@@ -287,7 +292,8 @@ class Workflow:
         def make() -> Numbers:
             return report.report(inputs, plan.device_folder)
 
-        return self._timed("report", make, lambda _: str(plan.device_folder / "report.html"))
+        with self._working_in(plan.device_folder):
+            return self._timed("report", make, lambda _: str(plan.device_folder / "report.html"))
 
     def flash_commands(self) -> list[list[str]]:
         """What `flash` would run. A board that cannot be found, and needs no port, is assumed to be the only one."""
@@ -338,18 +344,43 @@ class Workflow:
         self, stage: str, folder: Path, noun: type[T], key: str, make: Callable[[Path], T], about: Callable[[T], str]
     ) -> T:
         """The noun in `folder` when it carries `key`; else make's, stored there, if the stage may work."""
-        current = store.key_of(folder) == key
         repeat = self.plan.fresh and stage in self._allowed
-        if current and not repeat:
-            value = store.load(folder, noun)
-            self._display.skip(stage, about(value))
-            return value
+        if store.key_of(folder) != key or repeat:
+            self._check_allowed(stage, folder)
+            with self._working_in(folder.parent):
+                if store.key_of(folder) != key or repeat:  # another process may have been faster
+                    return self._timed(stage, lambda: store.create(folder, key, make), about)
+        value = store.load(folder, noun)
+        self._display.skip(stage, about(value))
+        return value
+
+    def _check_allowed(self, stage: str, folder: Path) -> None:
+        """ConfigError unless the stage may work; it names the command that does."""
         if stage not in self._allowed:
             state = "is of another job, data set or version" if folder.exists() else "does not exist"
             raise ConfigError(f"{folder}: {state}", f"run this first: {self.plan.command(stage)}")
-        return self._timed(stage, lambda: store.create(folder, key, make), about)
+
+    @contextmanager
+    def _working_in(self, folder: Path) -> Iterator[None]:
+        """Keeps other processes out of the folder as long as the block, which may lie in another one of the same
+        folder. ConfigError names the process that works there."""
+        if folder in self._locked:
+            yield
+            return
+        with lock.working_in(folder):
+            self._locked.add(folder)
+            try:
+                yield
+            finally:
+                self._locked.remove(folder)
+
+    def _progress(self, what: str, done: int, total: int, info: str = "") -> None:
+        """Every stage calls it all the time: here a request to end is noticed, wherever it came."""
+        interrupt.check()
+        self._display.progress(what, done, total, info)
 
     def _timed(self, stage: str, work: Callable[[], T], about: Callable[[T], str]) -> T:
+        interrupt.check()
         self._display.start(stage)
         started = time.monotonic()
         value = work()

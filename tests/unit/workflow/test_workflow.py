@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.core import registry, store
+from pipeline.core import interrupt, registry, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, QModel, Split
 from pipeline.stages import STAGES, export
@@ -72,7 +72,7 @@ def test_a_second_run_repeats_nothing_but_the_report(stored, tmp_path):
     assert seen(plan) == ["(render)", "(build)", "(stream)", "report"]
     assert seen(plan, "report") == ["(render)", "(build)", "(stream)", "report"]
     assert sorted(p.name for p in plan.folder.iterdir() if p.name != "stream") == [
-        "image", "report.html", "report.json", "report.md", "sources", "trace",
+        ".lock", "image", "report.html", "report.json", "report.md", "sources", "trace",
     ]  # fmt: skip
 
 
@@ -128,6 +128,39 @@ def test_an_image_of_an_earlier_version_is_built_again_and_not_streamed(stored, 
     del content["value"]["footprint"]
     meta.write_text(json.dumps({**content, "key": content["value"]["digest"]}))
     assert seen(plan) == ["(render)", "build", "(stream)", "report"]
+
+
+def test_two_runs_in_one_folder_are_refused_and_the_first_is_named(stored, tmp_path):
+    """What is stored is read all the same."""
+    plan = make_plan(stored, tmp_path)
+    Workflow(plan, Recorder()).render()
+    code = "import sys, time; from pathlib import Path; from pipeline.core import lock\n"
+    code += f"with lock.working_in(Path({str(plan.folder)!r})): print('ready', flush=True); time.sleep(1000)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "ready\n"
+        with pytest.raises(ConfigError, match=f"process {other.pid} .* is working there"):
+            Workflow(plan, Recorder()).build()
+        recorder = Recorder()
+        Workflow(plan, recorder).render()
+        assert recorder.seen == ["(render)"]
+        other.kill()
+        other.wait()
+    Workflow(plan, Recorder()).build()
+
+
+def test_a_request_to_end_is_noticed_by_the_next_report_of_progress(stored, tmp_path):
+    class Asking(Recorder):
+        def start(self, stage):
+            super().start(stage)
+            if stage == "build":
+                signal.raise_signal(signal.SIGTERM)
+
+    plan, recorder = make_plan(stored, tmp_path), Asking()
+    with interrupt.handled(), pytest.raises(KeyboardInterrupt):
+        Workflow(plan, recorder).report()
+    assert recorder.seen == ["render", "build"]
+    assert not (plan.folder / "image").exists()
+    assert [path for path in plan.folder.glob(".*") if path.is_dir()] == []
 
 
 def test_a_damaged_folder_is_made_anew_or_named(stored, tmp_path):
