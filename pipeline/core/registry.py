@@ -30,8 +30,8 @@ class Kind:
     """Where the shipped ones lie: below the package, those that are no Python below the resources."""
     suffix: str = ".py"
     """Of their files."""
-    function: str = ""
-    """What every module of the kind defines; "": a user cannot add one."""
+    defines: tuple[str, ...] = ()
+    """What every module of the kind defines; empty: a user cannot add one."""
 
     @property
     def is_code(self) -> bool:
@@ -45,9 +45,9 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "datasets": Kind("data set", "datasets", function="load"),
-    "models": Kind("model", "training/models", function="build"),
-    "attacks": Kind("attack", "robustness/attacks", function="run"),
+    "datasets": Kind("data set", "datasets", defines=("load",)),
+    "models": Kind("model", "training/models", defines=("build",)),
+    "attacks": Kind("attack", "robustness/attacks", defines=("run", "NEEDS", "SETTINGS", "NORMS")),
     "layers": Kind("layer kind", "network/layers"),
     "kernels": Kind("kernel family", "codegen/kernels"),
     "runners": Kind("runner", "device/runners"),
@@ -87,11 +87,17 @@ def path(kind: str, name: str) -> Path:
 
 def load(kind: str, name: str) -> ModuleType:
     """The module of that name. ConfigError: an unknown name (it lists what exists); a user's file that is not valid
-    Python or lacks the function of its kind."""
+    Python or lacks what its kind defines."""
     file = path(kind, name)
     if file.parent == KINDS[kind].shipped:
         return importlib.import_module(f"pipeline.{KINDS[kind].folder.replace('/', '.')}.{name}")
     return _load_own(kind, file)
+
+
+def is_own(kind: str, name: str) -> bool:
+    """Whether the name is one of the user's own; False for one that does not exist."""
+    known = files(kind)
+    return name in known and known[name].parent != KINDS[kind].shipped
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> tuple[str, str]:
@@ -106,7 +112,7 @@ def _folders(kind: str) -> Iterator[Path]:
     """Folders of a kind, each once: the shipped one, then the user's. In a checkout these may be the same."""
     seen = [KINDS[kind].shipped]
     yield seen[0]
-    if KINDS[kind].function or not KINDS[kind].is_code:
+    if KINDS[kind].defines or not KINDS[kind].is_code:
         for folder in paths.own(kind):
             if not any(folder.samefile(other) for other in seen):
                 seen.append(folder)
@@ -137,9 +143,9 @@ def _load_own(kind: str, file: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
-    if not callable(getattr(module, KINDS[kind].function, None)):
+    if lacking := [name for name in KINDS[kind].defines if not hasattr(module, name)]:
         raise ConfigError(
-            f"{file}: defines no function {KINDS[kind].function!r}, which every {KINDS[kind].what} has",
+            f"{file}: does not define {', '.join(lacking)}, as every {KINDS[kind].what} does",
             f"example: {KINDS[kind].shipped}",
         )
     return module

@@ -183,6 +183,7 @@ class Workflow:
         key = digest_of(
             *(qmodel.digest, clean.digest, self.plan.seed, sources, keys.package("robustness")),
             [config.model_dump() for config in attacks],
+            *(keys.plug_in("attacks", a.name) for a in attacks if registry.is_own("attacks", a.name)),
             *([self._train_key] if self.plan.model is None else []),
         )
         return self._stage("attack", self.plan.folder / "data", AttackResult, key, make, notes.attacks)

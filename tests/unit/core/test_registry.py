@@ -15,7 +15,7 @@ from pipeline.workflow import keys
 
 OWN_KINDS = ("attacks", "boards", "datasets", "jobs", "models")
 """What a user can add without touching the package."""
-ATTACK = "def run():\n    return 'mine'\n"
+ATTACK = "NEEDS, SETTINGS, NORMS = 'logits', (), ('linf',)\ndef run():\n    return 'mine'\n"
 
 
 @pytest.fixture
@@ -104,6 +104,7 @@ def test_a_plug_in_of_ones_own_is_loaded_once_and_digested(folder):
     module = registry.load("attacks", "mine")
     assert module.run() == "mine"
     assert registry.load("attacks", "mine") is module
+    assert registry.is_own("attacks", "mine") and not registry.is_own("attacks", "pgd")
     before = keys.plug_in("attacks", "mine")
     path.write_text(ATTACK.replace("mine", "yours"))
     assert keys.plug_in("attacks", "mine") != before
@@ -120,7 +121,7 @@ def test_plug_ins_of_the_same_name_in_two_places_are_two(folder, monkeypatch):
     ("content", "says"),
     [
         ("def run(:\n", "attacks/mine.py:1: not valid Python"),
-        ("RUN = 1\n", "attacks/mine.py: defines no function 'run'"),
+        ("RUN = 1\n", "attacks/mine.py: does not define run, NEEDS, SETTINGS, NORMS"),
     ],
 )
 def test_a_file_that_is_no_plug_in_is_named(folder, content, says):
