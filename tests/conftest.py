@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes depends on what else the computer does.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says last what was skipped and why: a reason and the tests it has cost."""
+    for line in skip_lines(terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(line)
+
+
+def skip_lines(reports: Iterable[pytest.TestReport | pytest.CollectReport]) -> list[str]:
+    """For each reason of a skip, the most frequent first: how many tests, why, and in which files."""
+    files: Mapping[str, list[str]] = defaultdict(list)
+    for report in reports:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        files[reason.removeprefix("Skipped: ")].append(report.nodeid.split("::")[0])
+    found = sorted(files.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [f"skipped {len(names)}: {reason} ({', '.join(sorted(set(names)))})" for reason, names in found]
 
 
 @dataclass(frozen=True)
