@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest hil bench-kernels bench-train data clean zoo-add ablation results
+.PHONY: help setup run test lint pytest hil fuzz mutants bench-kernels bench-train data clean zoo-add ablation results
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -33,6 +33,10 @@ lint: setup ## ruff, mypy, clang-format
 
 pytest: setup ## the tests alone, a process a CPU (PYTEST='-k words -x' passes options on, '-n 0' runs them here)
 	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+
+fuzz: setup-tests ## firmware and host against hostile bytes and devices (FUZZ_SECONDS=60, SESSIONS=200000)
+	$(BIN)/python -m tests.fuzz.firmware $(or $(FUZZ_SECONDS),60)
+	$(BIN)/python -m tests.fuzz.host $(or $(SESSIONS),200000)
 
 hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; without BOARD all of rig.toml)
 	TRITMCU_HIL_BOARD='$(BOARD)' TRITMCU_HIL_PORT='$(PORT)' TRITMCU_HIL_UNIT='$(UNIT)' \

@@ -37,12 +37,15 @@ stm32flash             stm32flash
 dfu-util               dfu-util
 bossac                 bossa-cli
 avrdude                avrdude
+clang                  clang
+=libfuzzer             libclang-rt-dev
 TABLE
 }
 
 present() {
     case "$1" in
     =newlib) [[ -f "$(arm-none-eabi-gcc -print-file-name=libc.a 2>/dev/null)" ]] ;;
+    =libfuzzer) compgen -G "$(clang -print-resource-dir 2>/dev/null)/lib/*/libclang_rt.fuzzer*" >/dev/null ;;
     =*) [[ -e "${1#=}" ]] ;;
     *) command -v "$1" >/dev/null ;;
     esac

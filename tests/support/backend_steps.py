@@ -8,7 +8,8 @@ can differ. KERAS_BACKEND and the instruction sets are the environment's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +19,35 @@ from numpy.typing import NDArray
 from pipeline.config.job import AdversarialConfig, DatasetConfig, Job, ModelConfig, TrainConfig
 from pipeline.core import registry
 from pipeline.training import keras_model
-from pipeline.training.keras_backend import to_numpy
-from pipeline.training.run import MEASURES, Run
+from pipeline.training.keras_backend import compiled, to_numpy
+from pipeline.training.run import Run
 
 STEPS = 4
+"""The first one is the reference's alone: from moments that are zero, Adam moves a weight by the sign of its gradient,
+and that of a gradient near zero is rounding's."""
 GRID = 2.0**-12
 """Weights on this grid have sums without rounding, in any order: so have their ternary codes, and those of their
 averages by halves. Else a weight beside its threshold has another code on another processor, and all that follows
 differs by far more than rounding."""
+ATTACK = AdversarialConfig(method="pgd", eps="8/255", steps=2, random_start=False)
 
 States = Mapping[str, NDArray[Any]]
 
 
-def recipe() -> Job:
-    """Adversarial training without noise, with averaged weights."""
-    attack = AdversarialConfig(method="pgd", eps="8/255", steps=2, random_start=False)
-    settings: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 3e-3, "jacobian_lambda": 0}
+def recipe(**more: Any) -> Job:
+    """Training without noise, with averaged weights."""
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 3e-3, "jacobian_lambda": 0, **more}
     return Job(
         name="steps",
         dataset=DatasetConfig(name="digits", limit_train=192),
         model=ModelConfig(name="digits_cnn", width=0.5),
-        train=TrainConfig(**settings, stochastic=False, adversarial=attack, ema=0.5),
+        train=TrainConfig(**settings, stochastic=False, ema=0.5),
         calibration=64,
     )
 
 
 class Parts:
-    """A Run taken apart. found: arrays by "part/begin/variable" and "part/end/variable", and "logits"."""
+    """A Run taken apart. found: arrays by "part/begin/variable" and "part/end/variable", "attacked" and "logits"."""
 
     def __init__(self, folder: Path, given: States | None) -> None:
         job = recipe()
@@ -59,19 +62,32 @@ class Parts:
     def all(self) -> None:
         batches = self.run.batches(0)
         for number in range(1, STEPS + 1):
-            self.begin(f"step {number}")
-            self.run.sums.assign(np.zeros(len(MEASURES), np.float32))
-            self.found[f"measures {number}"] = to_numpy(self.run.step(*next(batches)))
-            self.end(f"step {number}")
-        self.begin("average")
-        self.run.optimizer.finalize_variable_values(self.run.model.trainable_variables)
-        self.end("average")
-        self.begin("settle")
-        self.run._settle_statistics()
-        self.end("settle")
-        self.begin("infer")
-        x = self.data.splits["validation"].x
-        self.found["logits"] = keras_model.predict(self.run.run_model, x, self.data.input.quantization)
+            x, y = next(batches)
+            if number > 1 or self.given is None:
+                self.part(f"step {number}", lambda x=x, y=y: self.run.step(x, y))
+        self.part("average", lambda: self.run.optimizer.finalize_variable_values(self.run.model.trainable_variables))
+        self.part("settle", self.run._settle_statistics)
+        self.part("attack", lambda: self.keep("attacked", self.attacked(x, y)))
+        split, quantization = self.data.splits["validation"], self.data.input.quantization
+        self.part("infer", lambda: self.keep("logits", keras_model.predict(self.run.run_model, split.x, quantization)))
+
+    def attacked(self, x: Any, y: Any) -> NDArray[Any]:
+        """Adversarial copies of a batch, as adversarial training makes them."""
+        train = recipe(adversarial=ATTACK).train
+        assert train is not None
+        attacker = replace(self.run.objective, recipe=train)
+        shape = ((self.run.batch, *self.data.input.shape), "int8"), ((self.run.batch,), "int64")
+        graph = compiled(lambda x, y: attacker.attacked(self.run._real(x), y), *shape, state=self.run.model.variables)
+        return to_numpy(graph(x, y))
+
+    def part(self, name: str, act: Callable[[], Any]) -> None:
+        """Does one part from its given state, and keeps the states before and after it."""
+        self.begin(name)
+        act()
+        self._keep_state(f"{name}/end")
+
+    def keep(self, name: str, value: NDArray[Any]) -> None:
+        self.found[name] = value
 
     def begin(self, part: str) -> None:
         if self.given is None:
@@ -80,12 +96,9 @@ class Parts:
                 variable.assign(np.round(to_numpy(variable.value) / GRID) * GRID)
         else:
             self.run.assign(self.variables, [self.given[f"{part}/begin/{name}"] for name in self.names])
-        self._keep(f"{part}/begin")
+        self._keep_state(f"{part}/begin")
 
-    def end(self, part: str) -> None:
-        self._keep(f"{part}/end")
-
-    def _keep(self, where: str) -> None:
+    def _keep_state(self, where: str) -> None:
         for name, variable in zip(self.names, self.variables, strict=True):
             self.found[f"{where}/{name}"] = to_numpy(variable.value).copy()
 

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.config import board
 from pipeline.config.board import Board
 from pipeline.core import registry
-from pipeline.core.nouns import QModel
+from pipeline.core.nouns import QModel, Sources
 from pipeline.device.links import Link
 from pipeline.stages import build, lower, render
 from tests.conftest import Firmware
@@ -47,14 +47,22 @@ def network(shape: tuple[int, ...]) -> QModel:
 def built(folder: Path, name: str, shape: tuple[int, ...], *, wait_s: float = 0.0, **link: int | str) -> Firmware:
     """The mirror for that board, its link changed; wait_s: how long its first layer takes, below a second, on the host
     board only."""
+    target = with_link(name, **link)
+    return Firmware(network(shape), target, build.build(sources(target, shape, wait_s), target, folder), folder)
+
+
+def with_link(name: str, **link: int | str) -> Board:
+    """That board, its link changed."""
     plain = board.load(name)
-    target = plain.model_copy(update={"link": plain.link.model_copy(update=link)})
-    model = network(shape)
+    return plain.model_copy(update={"link": plain.link.model_copy(update=link)})
+
+
+def sources(target: Board, shape: tuple[int, ...], wait_s: float = 0.0) -> Sources:
+    """The mirror's sources; see `built`."""
     text = _WAITING.format(nanoseconds=round(wait_s * 1e9)) if wait_s else ""
     text += _LAYERS.format(action="wait()" if wait_s else "")
-    sources = render.render(model, target)
-    sources = replace(sources, files={**sources.files, "generated/model.c": text}, layers=())
-    return Firmware(model, target, build.build(sources, target, folder), folder)
+    rendered = render.render(network(shape), target)
+    return replace(rendered, files={**rendered.files, "generated/model.c": text}, layers=())
 
 
 @contextmanager
