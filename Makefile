@@ -38,6 +38,9 @@ fuzz: setup-tests ## firmware and host against hostile bytes and devices (FUZZ_S
 	$(BIN)/python -m tests.fuzz.firmware $(or $(FUZZ_SECONDS),60)
 	$(BIN)/python -m tests.fuzz.host $(or $(SESSIONS),200000)
 
+mutants: setup-tests ## small changes that no test notices, to docs/MUTANTS.md (hours; MUTANTS='--sample 40' tries some)
+	$(BIN)/python -m bench.mutants $(MUTANTS)
+
 hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; without BOARD all of rig.toml)
 	TRITMCU_HIL_BOARD='$(BOARD)' TRITMCU_HIL_PORT='$(PORT)' TRITMCU_HIL_UNIT='$(UNIT)' \
 		$(BIN)/python -m pytest tests/hil -v $(PYTEST)

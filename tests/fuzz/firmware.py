@@ -60,7 +60,13 @@ def scripts() -> list[bytes]:
         for bits in wire.DELTA_BITS[:5]
     ]
     after = [_request("HELLO", wire.PROTOCOL), _request("RESET"), _request("ECHO", tail=80)]
-    return [whole + looks + more for more in (*deltas, *(a + deltas[0] for a in after), b"\x20" + first)]
+    # The first and the last byte of each layer's output, and the first one after it; flips of every byte of a frame.
+    ends = b"".join(
+        _request("TENSOR", layer, 8, size + i) for layer, size in ((0, 100), (1, 10)) for i in (-1, 0, 1, 4)
+    )
+    flips = b"".join(b"\x21" + _request("ECHO")[1:] + bytes([place]) for place in range(8))
+    more = (*deltas, *(a + deltas[0] for a in after), b"\x20" + first, ends, flips)
+    return [whole + looks + part for part in more]
 
 
 def fuzz(program: Path, *options: str, timeout_s: float) -> shell.Result:

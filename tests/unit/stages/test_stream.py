@@ -208,6 +208,16 @@ def test_answers_of_other_firmware_or_data_are_not_continued(host, tmp_path, mon
     assert watch.first == 1
 
 
+def test_answers_of_another_image_of_the_network_are_not_continued(host, firmware, tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
+    data = [dataset(host.qmodel, 500)]
+    with pytest.raises(KeyboardInterrupt):
+        run(host, data, tmp_path, progress=At(100, interrupt))
+    watch = At(10_000, interrupt)
+    run(firmware("host", max_payload=1024), data, tmp_path, progress=watch)
+    assert watch.first == 1
+
+
 def test_a_device_that_is_lost_is_connected_again(host, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
     data = dataset(host.qmodel, 1500)

@@ -1,0 +1,161 @@
+"""Mutation run: which small changes of the code do no test notice? python -m bench.mutants [--sample N] [--seed N]
+
+A mutant is one file with one operator or number changed. It is killed when a test of its package fails, or does not end
+in time, in a copy of the working tree. Writes docs/MUTANTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs/MUTANTS.md"
+TIMEOUT_S = 600
+TESTS = {
+    "network": ("tests/unit/network", "tests/conformance/test_arith.py"),
+    "protocol": ("tests/unit/protocol", "tests/unit/device/test_bounds.py", "tests/unit/device/test_endings.py"),
+    "device": (
+        *("tests/unit/device/test_bounds.py", "tests/unit/device/test_endings.py", "tests/unit/device/test_delta.py"),
+        *("tests/unit/device/test_rig.py", "tests/unit/device/test_session.py", "tests/unit/device/test_transfer.py"),
+        *("tests/unit/device/test_links.py", "tests/unit/device/test_runners.py"),
+    ),
+    "core": ("tests/unit/core", "tests/unit/stages/test_render.py"),
+}
+"""Package: the tests that answer for it, the quick ones first."""
+SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed file."""
+
+    package: str
+    """Of the tests that must notice."""
+    path: Path
+    """In the repository."""
+    line: int
+    """Where it differs."""
+    change: str
+    """What was there, and what is."""
+    text: str
+    """The file, without comments."""
+
+
+def mutants(package: str) -> Iterator[Mutant]:
+    """Every mutant of the package."""
+    for path in sorted((ROOT / "pipeline" / package).rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for number, node in enumerate(ast.walk(tree)):
+            for change, apply in _changes(node):
+                changed = copy.deepcopy(tree)
+                apply(list(ast.walk(changed))[number])
+                line = getattr(node, "lineno", 0)
+                yield Mutant(package, path.relative_to(ROOT), line, change, ast.unparse(changed))
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
+    """(what changes, how to do it) of a node."""
+    if isinstance(node, ast.Compare):
+        for place, op in enumerate(node.ops):
+            if new := SWAPPED.get(type(op)):
+                yield _named(op, new), lambda n, place=place, new=new: n.ops.__setitem__(place, new())
+    elif isinstance(node, (ast.BinOp, ast.BoolOp, ast.AugAssign)):
+        if new := SWAPPED.get(type(node.op)):
+            yield _named(node.op, new), lambda n, new=new: setattr(n, "op", new())
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield f"{node.value} -> {node.value + 1}", lambda n: setattr(n, "value", n.value + 1)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield f"{node.value} -> {not node.value}", lambda n: setattr(n, "value", not n.value)
+
+
+def _named(op: ast.AST, new: type[ast.AST]) -> str:
+    return f"{type(op).__name__} -> {new.__name__}"
+
+
+def survives(mutant: Mutant, copy_of_tree: Path) -> bool:
+    """Whether every test of its package passes with the mutant in place."""
+    place = copy_of_tree / mutant.path
+    original = place.read_bytes()
+    place.write_text(mutant.text, encoding="utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS[mutant.package]]
+        done = subprocess.run(command, cwd=copy_of_tree, capture_output=True, timeout=TIMEOUT_S, check=False)
+        return done.returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        place.write_bytes(original)
+
+
+def copied_tree(folder: Path) -> Path:
+    """The files git knows or would know, in that folder."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def chosen(sample: int | None, seed: int) -> list[Mutant]:
+    """All mutants, or so many of them by chance, equally many of every package."""
+    source, found = random.Random(seed), []
+    for package in TESTS:
+        known = list(mutants(package))
+        found += known if sample is None else source.sample(known, min(len(known), sample // len(TESTS)))
+    return found
+
+
+def document(tried: list[tuple[Mutant, bool]], how: str) -> str:
+    """The text of docs/MUTANTS.md."""
+    left = [mutant for mutant, survived in tried if survived]
+    lines = [
+        "# Mutants",
+        "",
+        f"Written by `make mutants` ({how}): {len(tried)} mutants of `pipeline/` packages, each with one operator or",
+        f"number changed; {len(left)} survived the tests of their package ({len(left) / len(tried):.0%}).",
+        "",
+        "| package | mutants | survived |",
+        "|---|---|---|",
+    ]
+    for package in TESTS:
+        of_it = [survived for mutant, survived in tried if mutant.package == package]
+        lines.append(f"| {package} | {len(of_it)} | {sum(of_it)} |")
+    lines += ["", "Survivors:", ""] if left else []
+    lines += [f"- `{mutant.path}` line {mutant.line}: {mutant.change}" for mutant in left]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sample", type=int, help="so many mutants instead of all")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample")
+    options = parser.parse_args()
+    tried = []
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copied_tree(Path(folder))
+        for mutant in chosen(options.sample, options.seed):
+            tried.append((mutant, survives(mutant, tree)))
+            print("survived" if tried[-1][1] else "killed", mutant.path, mutant.line, mutant.change, flush=True)
+    how = "all of them" if options.sample is None else f"a sample, seed {options.seed}"
+    DOCUMENT.write_text(document(tried, how), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
