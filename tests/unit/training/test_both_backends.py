@@ -32,7 +32,6 @@ other neighbour by 1e-5 to 1e-4; products in bfloat16 or TF32, or an average tha
 PARTS = [*(f"step {number}" for number in range(2, STEPS + 1)), "average", "settle"]
 OTHERS = {
     "jax": {"KERAS_BACKEND": "jax"},
-    "jax with SSE 4.2": {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"},
     "tensorflow with SSE 4.1": {"KERAS_BACKEND": "tensorflow", "ONEDNN_MAX_CPU_ISA": "SSE41"},
     "tensorflow with AVX2": {"KERAS_BACKEND": "tensorflow", "ONEDNN_MAX_CPU_ISA": "AVX2"},
 }
