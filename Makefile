@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest hil fuzz mutants bench-kernels bench-train data clean zoo-add ablation results
+.PHONY: help setup run test lint pytest docs hil fuzz mutants bench-kernels bench-train data clean zoo-add ablation results
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -25,10 +25,11 @@ run: setup ## train, attack, lower, render, build, flash, stream, report (JOB=jo
 test: setup-tests data ## the linters, then every test that needs no hardware
 	@$(MAKE) --no-print-directory lint pytest
 
-lint: setup ## ruff, mypy, clang-format
+lint: setup ## ruff, mypy, codespell, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 
 pytest: setup ## the tests alone, a process a CPU (PYTEST='-k words -x' passes options on, '-n 0' runs them here)
@@ -40,6 +41,9 @@ fuzz: setup-tests ## firmware and host against hostile bytes and devices (FUZZ_S
 
 mutants: setup-tests ## small changes that no test notices, to docs/MUTANTS.md (hours; MUTANTS='--sample 40' tries some)
 	$(BIN)/python -m bench.mutants $(MUTANTS)
+
+docs: setup ## the documentation site in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees -b html docs build/docs
 
 hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; without BOARD all of rig.toml)
 	TRITMCU_HIL_BOARD='$(BOARD)' TRITMCU_HIL_PORT='$(PORT)' TRITMCU_HIL_UNIT='$(UNIT)' \

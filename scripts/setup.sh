@@ -109,7 +109,7 @@ virtual_environment() {
     fi
     say "installing the Python packages of constraints.txt into .venv (about 2.5 GB; a few minutes the first time)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        -c constraints.txt -e '.[train,jax,attack,tflite,flash,dev]' >&2
+        -c constraints.txt -e '.[train,jax,attack,tflite,flash,dev,docs]' >&2
     echo "$wanted" >"$stamp"
 }
 
