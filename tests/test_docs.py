@@ -85,3 +85,20 @@ def test_commands_in_the_readme_exist():
     makefile = (paths.RESOURCES / "Makefile").read_text()
     for goal in re.findall(r"`?make ([a-z-]+)", text):
         assert re.search(rf"^{goal}:", makefile, re.MULTILINE), f"make {goal}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_files_named_in_a_document_exist(path):
+    for name in re.findall(r"`((?:pipeline|firmware|tests|bench|templates|scripts)/[\w./-]+)`", path.read_text()):
+        assert "K.py" in name or (paths.RESOURCES / name).exists(), f"{path.name} names {name}"
+
+
+def test_c_functions_named_in_a_document_exist():
+    trees = ("firmware", "templates", "pipeline", "bench", "tests")
+    code = [
+        p for tree in trees for p in (paths.RESOURCES / tree).rglob("*") if p.suffix in {".c", ".h", ".S", ".j2", ".py"}
+    ]
+    known = set(re.findall(r"\bnn_\w+", "\n".join(p.read_text() for p in code)))
+    for path in DOCUMENTS:
+        unknown = set(re.findall(r"`(nn_\w+)(?:\(\))?`", path.read_text())) - known
+        assert unknown == set(), f"{path.name} names {unknown}"
