@@ -180,7 +180,8 @@ class TrainedLayer:
     (depthwise: (in * multiplier,), channel-major), bias float64 (out,) if any. batch_normalization: arrays gamma,
     beta, mean, variance; config epsilon. activation: config function "linear" | "relu", scale, zero_point, bits of its
     int8 output (None: to be calibrated from TrainedModel.ranges). max_pool2d, average_pool2d: config pool (h, w),
-    strides, padding. global_average_pool2d, global_max_pool2d, flatten, add, concatenate: nothing.
+    strides, padding. global_average_pool2d, global_max_pool2d: config keepdims, true for (1, 1, c), else (c,). flatten,
+    add, concatenate: nothing.
     """
 
     name: Label

@@ -199,7 +199,7 @@ def _shape(layer: TrainedLayer, inputs: list[tuple[int, ...]]) -> tuple[int, ...
     if layer.kind == "flatten":
         return (math.prod(first),)
     if layer.kind.startswith("global_"):
-        return (first[-1],)
+        return (1, 1, first[-1]) if layer.config.get("keepdims", False) else (first[-1],)
     if layer.kind in {"conv2d", "depthwise_conv2d", "max_pool2d", "average_pool2d"}:
         weighted = "codes" in layer.arrays
         window = layer.arrays["codes"].shape[:2] if weighted else layer.config["pool"]

@@ -156,32 +156,40 @@ class _Lowering:
         self._append_chain(layer, chain)
 
     def _add(self, chain: _Chain) -> None:
-        first, second = (self._spec(name) for name in chain.head.inputs)
-        if first.shape != second.shape:
-            raise UnsupportedError(f"layer {chain.head.name!r}: adds shapes {first.shape} and {second.shape}")
+        specs = [self._spec(name) for name in chain.head.inputs]
+        if len(specs) != 2 or specs[0].shape != specs[1].shape:
+            shapes = " and ".join(str(spec.shape) for spec in specs)
+            what = f"layer {chain.head.name!r}: adds shapes {shapes}"
+            raise UnsupportedError(what, "two tensors of one shape can be added")
+        first, second = specs
         quantization, clamp = self._output(chain)
         params = rescale.add_params(first.quantization, second.quantization, quantization)
-        output = TensorSpec(first.shape, quantization)
-        layer = QLayer(
-            chain.head.name,
-            "add",
-            self._tensors(chain.head),
-            output,
-            {**params, "activation": clamp},
-            keras_name=chain.end,
-        )
+        output, params = TensorSpec(first.shape, quantization), {**params, "activation": clamp}
+        layer = QLayer(chain.head.name, "add", self._tensors(chain.head), output, params, keras_name=chain.end)
         self._append_chain(layer, chain)
 
     def _concatenate(self, chain: _Chain) -> None:
-        first, second = (self._spec(name) for name in chain.head.inputs)
-        if first.shape[:-1] != second.shape[:-1]:
-            raise UnsupportedError(f"layer {chain.head.name!r}: concatenates shapes {first.shape} and {second.shape}")
+        """Two tensors at a time, at once to the output's lattice, which the next ones then leave as it is."""
+        name, specs = chain.head.name, [self._spec(name) for name in chain.head.inputs]
+        if any(spec.shape[:-1] != specs[0].shape[:-1] for spec in specs):
+            shapes = " and ".join(str(spec.shape) for spec in specs)
+            raise UnsupportedError(f"layer {name!r}: concatenates shapes {shapes}", "they differ in channels alone")
         quantization, clamp = self._output(chain)
-        params = rescale.concatenate_params(first.quantization, second.quantization, quantization)
-        params["activation"] = clamp
-        output = TensorSpec((*first.shape[:-1], first.shape[-1] + second.shape[-1]), quantization)
-        layer = QLayer(chain.head.name, "concatenate", self._tensors(chain.head), output, params, keras_name=chain.end)
-        self._append_chain(layer, chain)
+        tensors, joined = self._tensors(chain.head), specs[0]
+        number = tensors[0]
+        for i in range(1, len(specs)):
+            params = rescale.concatenate_params(joined.quantization, specs[i].quantization, quantization)
+            shape = (*joined.shape[:-1], joined.shape[-1] + specs[i].shape[-1])
+            joined, last = TensorSpec(shape, quantization), i == len(specs) - 1
+            layer = QLayer(
+                name if last else f"{name}_{i}", "concatenate", (number, tensors[i]), joined,
+                {**params, "activation": clamp}, keras_name=chain.end if last else "",
+            )  # fmt: skip
+            if last:
+                self._append_chain(layer, chain)
+            else:
+                self.layers.append(layer)
+            number = len(self.layers)
 
     def _pool(self, layer: TrainedLayer) -> None:
         spec = self._spec(layer.inputs[0])
@@ -193,7 +201,8 @@ class _Lowering:
         (oh, top), (ow, left) = (extent(n, k, s, padding) for n, k, s in zip((h, w), pool, stride, strict=True))
         limits = (spec.quantization.qmin, spec.quantization.qmax)
         params = {"pool": pool, "stride": stride, "padding": (top, left), "activation": limits}
-        output = TensorSpec((c,) if whole else (oh, ow, c), spec.quantization)
+        flat = whole and not layer.config.get("keepdims", False)
+        output = TensorSpec((c,) if flat else (oh, ow, c), spec.quantization)
         kind = layer.kind.removeprefix("global_")
         self._append(QLayer(layer.name, kind, self._tensors(layer), output, params, keras_name=layer.name))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pipeline.training.run import Run
 
 CHECKPOINTS = "checkpoints"
 CHECKPOINT = "last.npz"
+CHECKED_SAMPLES = 16
+"""Training samples from which the untrained network's ranges are taken."""
 
 
 def train(
@@ -21,6 +24,7 @@ def train(
     *,
     resume: bool = False,
     epochs: int | None = None,
+    check: Callable[[TrainedModel], object] | None = None,
     progress: Progress = no_progress,
 ) -> TrainedModel:
     """The trained network; writes folder/model.keras and, after every epoch and when interrupted (KeyboardInterrupt),
@@ -28,11 +32,16 @@ def train(
 
     The weights are those of the epoch that did best on the validation split: accuracy, or what train.best_by says; of
     equals the one with the smaller loss there. resume: continue from the checkpoint if there is one, in the middle of
-    an epoch too; the weights then equal those of an unbroken run. epochs: instead of the job's.
+    an epoch too; the weights then equal those of an unbroken run. epochs: instead of the job's. check: is called with
+    the untrained network before the first step, so that what it refuses is not trained first.
     ConfigError: the loss is no longer finite (the last good checkpoint is kept), a checkpoint of another job.
+    UnsupportedError: a layer or a setting of the model that the device does not compute.
     """
     recipe = job.train if epochs is None else job.train.model_copy(update={"epochs": epochs})
     run = Run(job, recipe, _limited(dataset, job.dataset.limit_train, job.seed), folder / CHECKPOINTS / CHECKPOINT)
+    untrained = keras_model.describe(run.model, dataset, CHECKED_SAMPLES)
+    if check is not None:
+        check(untrained)
     if resume:
         run.restore()
     run.train(progress)

@@ -109,7 +109,7 @@ def deterministic(model: Any) -> Iterator[None]:
 def still(model: Any) -> Iterator[None]:
     """Inside, with training=True the keras.Model leaves moving statistics as they are, and those of the batch are
     constants; a graph traced here stays that way."""
-    layers = [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
+    layers = [layer for layer in nested_layers(model) if isinstance(layer, BatchNormalization)]
     for layer in layers:
         layer.moves = False
     try:
@@ -139,7 +139,13 @@ def one_draw(model: Any) -> Iterator[None]:
 
 def weighted(model: Any) -> list[Any]:
     """The layers of the keras.Model that have a quantized kernel, in its order."""
-    return [layer for layer in model.layers if isinstance(layer, _NoisyKernel)]
+    return [layer for layer in nested_layers(model) if isinstance(layer, _NoisyKernel)]
+
+
+def nested_layers(model: Any) -> Iterator[Any]:
+    """The layers of the keras.Model and of the models in it, in order."""
+    for layer in model.layers:
+        yield from nested_layers(layer) if isinstance(layer, keras.Model) else [layer]
 
 
 def check_layer_names(model: Any, config: ModelConfig) -> None:

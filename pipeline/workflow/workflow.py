@@ -120,7 +120,7 @@ class Workflow:
             dataset = self.load_data()  # first of all: without it there is nothing unfinished
             resume = self.plan.resume or _was_broken_off(folder, key)
             store.write_text(folder / UNFINISHED, key)
-            trained = train.train(job, dataset, folder, resume=resume, progress=self._progress)
+            trained = train.train(*(job, dataset, folder), resume=resume, check=lower.lower, progress=self._progress)
             (folder / UNFINISHED).unlink()
             return trained
 

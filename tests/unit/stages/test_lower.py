@@ -167,3 +167,37 @@ def test_run_is_trace_of_the_last_layer() -> None:
     model = tiny.qmodel(2)
     x = tiny.samples(model, twin.CHUNK + 3)
     assert np.array_equal(twin.run(model, x), twin.trace(model, x)[-1])
+
+
+def test_any_number_of_tensors_is_joined_two_at_a_time() -> None:
+    b = tiny.Builder((4, 4, 2), 3)
+    names = [b.activation(b.weighted(n, "conv2d", "input", (1, 1, 2, c)), tiny.LINEAR) for n, c in (("x", 1), ("y", 3))]
+    joined = b.add("joined", "concatenate", [*names, names[0]])
+    model = lower.lower(TrainedModel("three", b.input, ("a",), tuple(b.layers), {joined: (-3.0, 4.0)}))
+    assert [layer.name for layer in model.layers] == ["x", "y", "joined_1", "joined"]
+    assert model.output.shape == (4, 4, 5)
+    x = tiny.samples(model, 8)
+    real = {**real_forward(replace_layers(b, 4), model.input.quantization.dequantize(x).astype(np.float64))}
+    parts = [real[name] for name in (*names, names[0])]
+    worst = agreement.agreement(model, x, {"joined": np.concatenate(parts, axis=-1)})
+    assert worst["joined"]["max_lsb"] <= 2
+
+
+def replace_layers(b: tiny.Builder, count: int) -> TrainedModel:
+    """The first `count` layers."""
+    return TrainedModel("first", b.input, ("a",), tuple(b.layers[:count]), {})
+
+
+def test_a_sum_of_three_tensors_is_refused() -> None:
+    b = tiny.Builder((4, 4, 2), 3)
+    b.add("sum", "add", ["input", "input", "input"])
+    with pytest.raises(UnsupportedError, match=r"'sum': adds shapes \(4, 4, 2\) and \(4, 4, 2\) and"):
+        lower.lower(TrainedModel("three", b.input, ("a",), tuple(b.layers), {"sum": (-3.0, 4.0)}))
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_a_global_pool_keeps_its_dimensions_where_asked(keepdims: bool) -> None:
+    b = tiny.Builder((4, 4, 2), 3)
+    b.add("mean", "global_average_pool2d", ["input"], {"keepdims": keepdims})
+    model = lower.lower(TrainedModel("mean", b.input, ("a",), tuple(b.layers), {}))
+    assert model.output.shape == ((1, 1, 2) if keepdims else (2,))

@@ -17,11 +17,11 @@ import pytest
 from pipeline.cli import main
 from pipeline.config.job import AdversarialConfig, DatasetConfig, Job, ModelConfig, TrainConfig
 from pipeline.core import registry
-from pipeline.core.errors import ConfigError, ToolError
+from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
 from pipeline.stages import train
 from pipeline.training import checkpoint, keras_model
-from pipeline.training.keras_backend import to_numpy
+from pipeline.training.keras_backend import keras, to_numpy
 from pipeline.training.run import Run
 
 pytestmark = pytest.mark.slow
@@ -268,6 +268,24 @@ def test_shares_are_of_the_time_that_training_takes(monkeypatch, tmp_path):
     monkeypatch.setattr("pipeline.training.run.time", SimpleNamespace(perf_counter=itertools.count().__next__))
     metrics = train.train(job(epochs=2, jacobian_lambda=0), flat(), tmp_path).metrics
     assert (metrics["input_share"], metrics["validation_share"]) == (0.4, 0.2)
+
+
+def test_what_the_device_does_not_compute_is_refused_before_the_first_step(digits, tmp_path, monkeypatch):
+    def build(*_: object) -> keras.Model:
+        inputs = keras.Input(digits.input.shape)
+        return keras.Model(inputs, keras.layers.LeakyReLU(name="leaky")(inputs))
+
+    def refuse(trained: object) -> None:
+        raise UnsupportedError("its shapes do not fit")
+
+    steps: list[int] = []
+    watch = {"progress": lambda what, done, *_: steps.append(done)}
+    with pytest.raises(UnsupportedError, match="its shapes do not fit"):
+        train.train(job(), digits, tmp_path, check=refuse, **watch)
+    monkeypatch.setattr(registry.load("models", "digits_cnn"), "build", build)
+    with pytest.raises(UnsupportedError, match="'leaky' is a LeakyReLU"):
+        train.train(job(jacobian_lambda=0.0), digits, tmp_path, **watch)
+    assert steps == []
 
 
 def test_without_resume_training_starts_over(digits, tmp_path):

@@ -1,0 +1,184 @@
+"""A Keras model as the list of its layers' calls: nested models are flattened, a layer called twice is two calls.
+
+A model's own `layers` do not tell that: they hold a shared layer once and a nested model as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.core.errors import UnsupportedError
+from pipeline.training.keras_backend import keras
+
+INPUT = "input"
+"""The name of the model's input."""
+Shape = tuple[int | None, ...]
+
+IDENTITIES = (
+    keras.layers.Dropout,
+    keras.layers.GaussianNoise,
+    keras.layers.GaussianDropout,
+    keras.layers.AlphaDropout,
+    keras.layers.SpatialDropout2D,
+)
+"""Layers that do nothing at inference: they leave no trace."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer."""
+
+    layer: Any
+    """The keras.layers.Layer, or another operation of Keras."""
+    name: str
+    """The layer's, with a number where two calls would have the same."""
+    inputs: tuple[str, ...]
+    """Names of the calls whose outputs it reads, or INPUT."""
+    shapes: tuple[Shape, ...]
+    """Of those, with the batch axis."""
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A call whose name is not yet known."""
+
+    layer: Any
+    index: int
+    """Of its discovery, from the output on."""
+    inputs: tuple[_Node | None, ...]
+    """None: the model's input."""
+    shapes: tuple[Shape, ...]
+
+
+def calls(model: Any) -> tuple[Call, ...]:
+    """All calls that the output of a keras.Model needs, each after those that it reads, in the order in which Keras
+    computes them; the last one makes the output.
+
+    UnsupportedError: more than one input or output, a model without a graph (subclassed), a call in training mode, or
+    an output that is the input.
+    """
+    end = _Walk(model).end
+    if end is None:
+        raise UnsupportedError(f"model {model.name!r} has no layers")
+    names: dict[int, str] = {}
+    taken = {INPUT}
+    made = []
+    for node in _in_order(end):
+        names[node.index] = free_name(node.layer.name, taken)
+        inputs = tuple(INPUT if source is None else names[source.index] for source in node.inputs)
+        made.append(Call(node.layer, names[node.index], inputs, node.shapes))
+    return tuple(made)
+
+
+def outputs(graph: Sequence[Call], x: Any) -> Mapping[str, Any]:
+    """The output of every call at inference, by name, for a batch x."""
+    values = {INPUT: x}
+    for call in graph:
+        tensors = [values[name] for name in call.inputs]
+        values[call.name] = call.layer(tensors if isinstance(call.layer, MERGING) else tensors[0])
+    return values
+
+
+MERGING = (keras.layers.Add, keras.layers.Concatenate)
+"""Layers that are called with a list of tensors."""
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, numbered if it is taken; it then is."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    taken.add(free)
+    return free
+
+
+def _in_order(end: _Node) -> list[_Node]:
+    """The nodes by their longest way to the end, then by discovery: as Keras orders its layers."""
+    depth: dict[int, int] = {}
+    nodes: dict[int, _Node] = {}
+    waiting = [(end, 0)]
+    while waiting:
+        node, far = waiting.pop()
+        nodes[node.index] = node
+        if far >= depth.get(node.index, 0):
+            depth[node.index] = far
+            waiting += [(source, far + 1) for source in node.inputs if source is not None]
+    return sorted(nodes.values(), key=lambda node: (-depth[node.index], node.index))
+
+
+@dataclass
+class _Scope:
+    """One call of a model: what its inputs stand for, and the nodes found in it."""
+
+    model: Any
+    inputs: Mapping[int, _Node | None]
+    """By the id of the input tensor."""
+    found: dict[tuple[int, int], _Node | _Scope] = field(default_factory=dict)
+    """By id of the operation and number of its call."""
+
+
+class _Walk:
+    """Follows tensors from a model's output to its input."""
+
+    def __init__(self, model: Any) -> None:
+        self.discovered = 0
+        if len(_tensors(model, "inputs")) != 1 or len(_tensors(model, "outputs")) != 1:
+            what = f"{len(_tensors(model, 'inputs'))} inputs and {len(_tensors(model, 'outputs'))} outputs"
+            raise UnsupportedError(f"model {model.name!r} has {what}", "the device has one of each")
+        scope = _Scope(model, {id(_tensors(model, "inputs")[0]): None})
+        self.end = self.node(_tensors(model, "outputs")[0], scope)
+
+    def node(self, tensor: Any, scope: _Scope) -> _Node | None:
+        """What makes the tensor; None: the model's input."""
+        if id(tensor) in scope.inputs:
+            return scope.inputs[id(tensor)]
+        operation, number, position = tensor._keras_history
+        key = (id(operation), number)
+        if key not in scope.found:
+            index, self.discovered = self.discovered, self.discovered + 1
+            keras_node = operation._inbound_nodes[number]
+            _require_plain(operation, keras_node.arguments)
+            tensors = keras_node.input_tensors
+            sources = tuple(self.node(t, scope) for t in tensors)
+            if type(operation) in IDENTITIES:
+                return sources[0]
+            if isinstance(operation, keras.Model):
+                inside = zip(_tensors(operation, "inputs"), sources, strict=True)
+                scope.found[key] = _Scope(operation, {id(t): source for t, source in inside})
+            else:
+                shapes = tuple(tuple(t.shape) for t in tensors)
+                scope.found[key] = _Node(operation, index, sources, shapes)
+        found = scope.found[key]
+        return self.node(_tensors(found.model, "outputs")[position], found) if isinstance(found, _Scope) else found
+
+
+def _tensors(model: Any, end: str) -> list[Any]:
+    """The "inputs" or "outputs" of a model with a graph."""
+    tensors = getattr(model, end, None)
+    if not tensors:
+        kind = f"model {model.name!r} ({type(model).__name__})"
+        raise UnsupportedError(
+            f"{kind} has no graph of layers", "build it with keras.Sequential or keras.Model(in, out)"
+        )
+    return list(tensors)
+
+
+def _require_plain(operation: Any, arguments: Any) -> None:
+    """UnsupportedError where a call says more than its tensors."""
+    extra = {f"argument {i}": value for i, value in enumerate(arguments.args[1:], 1)} | dict(arguments.kwargs)
+    if not arguments.args or not _only_tensors(arguments.args[0]):
+        extra["argument 0"] = arguments.args[0] if arguments.args else None
+    for name, value in extra.items():
+        if value is not None and value is not False:
+            raise UnsupportedError(
+                f"layer {operation.name!r} ({type(operation).__name__}) is called with {name} = {value!r}",
+                "call it with tensors alone",
+            )
+
+
+def _only_tensors(value: Any) -> bool:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return all(isinstance(v, keras.KerasTensor) for v in values)

@@ -1,0 +1,181 @@
+"""Keras layers as TrainedLayers: one reader for each class, none for what the device does not compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import UnsupportedError
+from pipeline.core.nouns import TrainedLayer
+from pipeline.training import keras_settings
+from pipeline.training.keras_backend import keras, qkeras, to_numpy
+from pipeline.training.keras_graph import INPUT, Call, free_name
+from pipeline.training.quantizers import WeightQuantizer, weight_codes
+
+Config = dict[str, Any]
+Arrays = dict[str, NDArray[Any]]
+Read = tuple[str, Config, Arrays]
+"""Kind, config and arrays of a TrainedLayer."""
+
+
+def read(graph: Sequence[Call]) -> Iterator[TrainedLayer]:
+    """The layers of the calls (keras_graph.calls), in order; an activation inside a layer is one of its own.
+
+    UnsupportedError names a layer, or its setting, that has no counterpart on the device, and weights that are NaN.
+    """
+    end = {INPUT: INPUT, **ends(graph)}
+    for call in graph:
+        layer = _layer(call, tuple(end[name] for name in call.inputs))
+        for what, array in layer.arrays.items():
+            if not np.all(np.isfinite(array)):
+                raise UnsupportedError(
+                    f"layer {call.name!r}: {what} holds NaN or infinity", "train again, see the loss"
+                )
+        yield layer
+        if end[call.name] != call.name:
+            kind, config, arrays = _function(call.layer.activation, call.name)
+            yield TrainedLayer(end[call.name], kind, (call.name,), config, arrays)
+
+
+def ends(graph: Sequence[Call]) -> Mapping[str, str]:
+    """Name of the trained layer that holds a call's output, by the call's name: that of the activation inside it, or
+    its own."""
+    taken = {call.name for call in graph}
+    return {
+        call.name: free_name(f"{call.name}_activation", taken) if _bent(call.layer) else call.name for call in graph
+    }
+
+
+def _bent(layer: Any) -> bool:
+    """Whether a weighted layer has an activation that is not the identity."""
+    weighted = keras_settings.known_class(layer) in (qkeras.QConv2D, qkeras.QDepthwiseConv2D, qkeras.QDense)
+    return weighted and layer.activation not in (None, keras.activations.linear)
+
+
+def _layer(call: Call, inputs: tuple[str, ...]) -> TrainedLayer:
+    kind = keras_settings.known_class(call.layer)
+    if kind is None or kind not in _READERS:
+        known = ", ".join(sorted(k.__name__ for k in _READERS))
+        what = f"layer {call.name!r} is a {type(call.layer).__name__}, which no device layer exists for"
+        raise UnsupportedError(what, f"known: {known}")
+    keras_settings.require_known(call.layer, f"layer {call.name!r}")
+    name, config, arrays = _READERS[kind](call)
+    return TrainedLayer(call.name, name, inputs, config, arrays)
+
+
+def _weighted(kind: str, kernel: str) -> Callable[[Call], Read]:
+    def read(call: Call) -> Read:
+        layer, place = call.layer, f"layer {call.name!r}"
+        quantizer = layer.get_quantizers()[0]
+        if not isinstance(quantizer, WeightQuantizer):
+            raise UnsupportedError(
+                f"{place}: kernel quantizer {quantizer} is not one of pipeline.training.quantizers",
+                "use StochasticTernary or SymmetricInteger",
+            )
+        codes, scale = weight_codes(quantizer, to_numpy(getattr(layer, kernel)))
+        channels = codes.shape[2] * codes.shape[3] if kind == "depthwise_conv2d" else codes.shape[-1]
+        if scale.size not in (1, channels):
+            what = f"{type(quantizer).__name__}(channel_axes={quantizer.channel_axes}) makes {scale.size} scales"
+            raise UnsupportedError(f"{place}: {what} for {channels} channels", "2 for a depthwise kernel, else 1")
+        arrays: Arrays = {"codes": codes, "scale": scale}
+        if layer.use_bias:
+            arrays["bias"] = _bias(layer, place)
+        config: Config = {"bits": quantizer.bits}
+        if kind != "dense":
+            config |= {"strides": tuple(layer.strides), "padding": layer.padding.lower()}
+        elif len(call.shapes[0]) != 2:
+            raise UnsupportedError(f"{place}: a dense layer on shape {call.shapes[0][1:]}", "flatten its input first")
+        return kind, config, arrays
+
+    return read
+
+
+def _bias(layer: Any, place: str) -> NDArray[np.float64]:
+    """The bias as the layer adds it: of its quantizer, if it has one."""
+    quantizer = layer.bias_quantizer_internal if layer.bias_quantizer else None
+    if quantizer is None:
+        return to_numpy(layer.bias).astype(np.float64)
+    if keras_settings.known_class(quantizer) is not qkeras.quantized_bits:
+        raise UnsupportedError(f"{place}: bias_quantizer = {quantizer} is not computed", "use quantized_bits or none")
+    keras_settings.require_known(quantizer, f"{place}: bias_quantizer")
+    return to_numpy(quantizer(layer.bias)).astype(np.float64)
+
+
+def _batch_normalization(call: Call) -> Read:
+    layer, rank = call.layer, len(call.shapes[0])
+    if layer.axis not in (-1, rank - 1):
+        raise UnsupportedError(f"layer {call.name!r}: normalizes axis {layer.axis}", "normalize channels: axis=-1")
+    mean = to_numpy(layer.moving_mean).astype(np.float64)
+    arrays = {
+        "gamma": to_numpy(layer.gamma).astype(np.float64) if layer.scale else np.ones_like(mean),
+        "beta": to_numpy(layer.beta).astype(np.float64) if layer.center else np.zeros_like(mean),
+        "mean": mean,
+        "variance": to_numpy(layer.moving_variance).astype(np.float64),
+    }
+    return "batch_normalization", {"epsilon": float(layer.epsilon)}, arrays
+
+
+def _function(activation: Any, name: str) -> Read:
+    """The activation of the layer of that name: a quantizer, or keras' relu, whose lattice is to be calibrated."""
+    if activation is keras.activations.relu:
+        return "activation", {"function": "relu", "scale": None, "zero_point": None, "bits": None}, {}
+    kind = keras_settings.known_class(activation)
+    if kind not in (qkeras.quantized_relu, qkeras.quantized_bits):
+        what = getattr(activation, "__name__", None) or str(activation)
+        raise UnsupportedError(
+            f"layer {name!r}: activation {what} has no device counterpart", "use quantized_relu or quantized_bits"
+        )
+    keras_settings.require_known(activation, f"layer {name!r}")
+    bits, integer = int(activation.bits), int(activation.integer)
+    if kind is qkeras.quantized_relu:
+        config = {"function": "relu", "scale": 2.0 ** (integer - bits), "zero_point": -(1 << (bits - 1))}
+    else:
+        config = {"function": "linear", "scale": 2.0 ** (integer - bits + 1), "zero_point": 0}
+    return "activation", {**config, "bits": bits}, {}
+
+
+def _pool(kind: str) -> Callable[[Call], Read]:
+    def read(call: Call) -> Read:
+        layer = call.layer
+        config = {"pool": tuple(layer.pool_size), "strides": tuple(layer.strides), "padding": layer.padding.lower()}
+        return kind, config, {}
+
+    return read
+
+
+def _global_pool(kind: str) -> Callable[[Call], Read]:
+    return lambda call: (kind, {"keepdims": bool(call.layer.keepdims)}, {})
+
+
+def _concatenate(call: Call) -> Read:
+    if call.layer.axis not in (-1, len(call.shapes[0]) - 1):
+        what = f"layer {call.name!r}: concatenates axis {call.layer.axis}"
+        raise UnsupportedError(what, "concatenate channels: axis=-1")
+    return "concatenate", {}, {}
+
+
+def _add(call: Call) -> Read:
+    if len(call.inputs) != 2:
+        what = f"layer {call.name!r}: adds {len(call.inputs)} tensors"
+        raise UnsupportedError(what, "add two of them, quantize the sum, add the next")
+    return "add", {}, {}
+
+
+_READERS: Mapping[type, Callable[[Call], Read]] = {
+    qkeras.QConv2D: _weighted("conv2d", "kernel"),
+    qkeras.QDepthwiseConv2D: _weighted("depthwise_conv2d", "depthwise_kernel"),
+    qkeras.QDense: _weighted("dense", "kernel"),
+    keras.layers.BatchNormalization: _batch_normalization,
+    qkeras.QActivation: lambda call: _function(call.layer.activation, call.name),
+    keras.layers.ReLU: lambda call: _function(keras.activations.relu, call.name),
+    keras.layers.MaxPooling2D: _pool("max_pool2d"),
+    keras.layers.AveragePooling2D: _pool("average_pool2d"),
+    keras.layers.GlobalAveragePooling2D: _global_pool("global_average_pool2d"),
+    keras.layers.GlobalMaxPooling2D: _global_pool("global_max_pool2d"),
+    keras.layers.Flatten: lambda call: ("flatten", {}, {}),
+    keras.layers.Add: _add,
+    keras.layers.Concatenate: _concatenate,
+}

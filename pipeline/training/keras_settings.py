@@ -1,0 +1,128 @@
+"""Which settings of a Keras layer or quantizer the reader computes. Everything else is refused by name, so that neither
+a setting that nobody thought of nor one of a later Keras is ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline.core.errors import UnsupportedError
+from pipeline.training import blocks
+from pipeline.training.keras_backend import keras, qkeras
+from pipeline.training.quantizers import QuantizedLinear, QuantizedRelu
+
+Allowed = Callable[[Any], bool] | tuple[Any, ...]
+"""Allowed values: those for which it is true, or these."""
+
+
+def _any(value: Any) -> bool:
+    """Read by its reader, or of no effect at inference."""
+    return True
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, (int, float)) and int(value) == value and abs(value) < 32
+
+
+WIDTHS: Allowed = tuple(range(2, 9))
+
+
+NONE: Allowed = (None,)
+ONES: Allowed = (1, (1, 1))
+LAYER: Mapping[str, Allowed] = {"name": _any, "trainable": _any, "dtype": ("float32",)}
+TRAINING = {
+    f"{weight}_{what}": _any
+    for weight in ("kernel", "depthwise", "bias", "activity", "beta", "gamma", "moving_mean", "moving_variance")
+    for what in ("initializer", "regularizer", "constraint")
+}
+LAST: Allowed = ("channels_last",)
+WEIGHTED: Mapping[str, Allowed] = {
+    **LAYER,
+    **TRAINING,
+    "activation": _any,
+    "use_bias": _any,
+    "bias_quantizer": _any,
+    "bias_range": NONE,
+}
+WINDOW: Mapping[str, Allowed] = {"strides": _any, "padding": ("same", "valid"), "data_format": LAST}
+POOL: Mapping[str, Allowed] = {**LAYER, **WINDOW, "pool_size": _any}
+WHOLE_MAP: Mapping[str, Allowed] = {**LAYER, "data_format": LAST, "keepdims": _any}
+
+SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
+    qkeras.QConv2D: {
+        **WEIGHTED, **WINDOW, "filters": _any, "kernel_size": _any, "dilation_rate": ONES, "groups": ONES,
+        "kernel_quantizer": _any, "kernel_range": NONE, "mask": NONE,
+    },
+    qkeras.QDepthwiseConv2D: {
+        **WEIGHTED, **WINDOW, "depth_multiplier": _any, "kernel_size": _any, "dilation_rate": ONES,
+        "depthwise_quantizer": _any, "depthwise_range": NONE,
+    },
+    qkeras.QDense: {
+        **WEIGHTED, "units": _any, "kernel_quantizer": _any, "kernel_range": NONE, "quantization_config": NONE,
+    },
+    qkeras.QActivation: {**LAYER, "activation": _any},
+    keras.layers.BatchNormalization: {
+        **LAYER, **TRAINING, "axis": _any, "momentum": _any, "epsilon": _any, "center": _any, "scale": _any,
+        "synchronized": _any, "renorm": (False,), "renorm_clipping": _any, "renorm_momentum": _any,
+    },
+    keras.layers.MaxPooling2D: POOL,
+    keras.layers.AveragePooling2D: POOL,
+    keras.layers.GlobalMaxPooling2D: WHOLE_MAP,
+    keras.layers.GlobalAveragePooling2D: WHOLE_MAP,
+    keras.layers.Flatten: {**LAYER, "data_format": LAST},
+    keras.layers.Add: LAYER,
+    keras.layers.Concatenate: {**LAYER, "axis": _any},
+    keras.layers.ReLU: {**LAYER, "max_value": NONE, "negative_slope": (0, None), "threshold": (0, None)},
+    qkeras.quantized_relu: {
+        "bits": WIDTHS, "integer": _whole, "use_sigmoid": (0,), "negative_slope": (0,),
+        "use_stochastic_rounding": (False,), "relu_upper_bound": NONE, "qnoise_factor": (1,),
+    },
+    qkeras.quantized_bits: {
+        "bits": WIDTHS, "integer": _whole, "symmetric": (0,), "alpha": (None, 1), "keep_negative": (True,),
+        "use_stochastic_rounding": (False,), "qnoise_factor": (1,), "post_training_scale": NONE,
+    },
+}  # fmt: skip
+"""Allowed values of every setting, by class."""
+
+OURS: Mapping[type, type] = {
+    blocks.QConv2D: qkeras.QConv2D,
+    blocks.QDepthwiseConv2D: qkeras.QDepthwiseConv2D,
+    blocks.QDense: qkeras.QDense,
+    blocks.BatchNormalization: keras.layers.BatchNormalization,
+    blocks.HalfUpRelu: qkeras.quantized_relu,
+    QuantizedRelu: qkeras.quantized_relu,
+    QuantizedLinear: qkeras.quantized_bits,
+}
+"""Our own classes, and the ones whose settings and meaning they have."""
+
+
+def known_class(thing: Any) -> type | None:
+    """The class in SETTINGS that a layer or quantizer is one of: its own, not one that it is derived from, whose
+    meaning it may have changed. None: no such class."""
+    kind = OURS.get(type(thing), type(thing))
+    return kind if kind in SETTINGS else None
+
+
+def require_known(thing: Any, place: str) -> None:
+    """UnsupportedError, naming `place`, for the first setting of a layer or quantizer of a known class that is not
+    computed."""
+    kind = known_class(thing)
+    assert kind is not None
+    known = SETTINGS[kind]
+    for name, value in thing.get_config().items():
+        value = _plain(value)
+        if name not in known:
+            what = f"{kind.__name__} has a setting {name} = {value!r} that is not known here"
+            raise UnsupportedError(f"{place}: {what}", f"known: {', '.join(known)}")
+        allowed = known[name]
+        if not (allowed(value) if callable(allowed) else value in allowed):
+            listed = "a whole number from -31 to 31" if callable(allowed) else " or ".join(map(repr, allowed))
+            what = f"{kind.__name__}({name}={value!r}) is not computed on the device"
+            raise UnsupportedError(f"{place}: {what}", f"use {listed}")
+
+
+def _plain(value: Any) -> Any:
+    """A setting as Keras was given it: lists as tuples, a dtype policy by its name."""
+    if isinstance(value, Mapping) and str(value.get("class_name")).endswith("DTypePolicy"):
+        return value["config"]["name"]
+    return tuple(value) if isinstance(value, list) else value
