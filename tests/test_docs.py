@@ -15,7 +15,7 @@ from tests.unit.stages.test_report import inputs as inputs  # noqa: PLC0414  the
 
 DOCUMENTS = sorted([*paths.RESOURCES.glob("*.md"), *(paths.RESOURCES / "docs").glob("*.md")])
 FREE = {"job", "digests.datasets", "dataset.samples", "memory.flash_groups", "memory.ram_groups"}
-FREE |= {"provenance.versions", "provenance.seconds", "accuracy.attacks[].params", "robustness[].params"}
+FREE |= {"provenance.versions", "provenance.seconds", "accuracy.attacks[].params", "robustness[].attacks[].params"}
 """Keys whose own keys are names of things, not of the format."""
 EXTRA = {"training[].jacobian"}
 """Keys that depend on the recipe."""

@@ -44,7 +44,8 @@ class Option:
             return []
         value = getattr(arguments, self.name)
         flag = [self.flag] if self.flag.startswith("-") else []
-        return [*flag, *([] if value is True else [str(value)])]
+        words = value if isinstance(value, list) else [] if value is True else [value]
+        return [*flag, *map(str, words)]
 
 
 class Command(ABC):

@@ -205,6 +205,25 @@ def summary(report: Mapping[str, Any]) -> None:
     )
 
 
+def attacks(campaigns: Sequence[Mapping[str, Any]]) -> None:
+    """Prints what analysis.outcomes.summarize says: robust accuracy, then what each attack did."""
+    rows, details = [], []
+    for campaign in campaigns:
+        clean, robust = campaign["clean"], campaign["robust"]
+        low, high = (text.percent(share) for share in robust["interval"])
+        rows.append(
+            (campaign["data"], text.percent(clean["accuracy"]), text.percent(robust["accuracy"]), f"{low} to {high}",
+             text.count(robust["n"]))
+        )  # fmt: skip
+        for attack in campaign["attacks"]:
+            counts = [text.count(attack[name]) for name in ("attacked", "fooled", "queries", "gradients")]
+            blind = text.percent(attack["zero_gradient_share"])
+            details.append((campaign["data"], attack["attack"], *counts, blind, _duration(attack["seconds"])))
+    table("Robust accuracy", ("data", "clean", "robust", "95 % interval", "samples"), rows, right=(1, 2, 3, 4))
+    columns = ("data", "attack", "attacked", "fooled", "answers", "gradients", "of them zero", "time")
+    table("Attacks", columns, details, right=(2, 3, 4, 5, 6, 7))
+
+
 def layerwise(choice: Mapping[str, Any]) -> None:
     """Prints the settings of every layer that were chosen after training."""
     columns = ("layer", "bits", "clip", "bytes", "Lipschitz", "error", "share of bound")

@@ -36,7 +36,9 @@ MODEL = Option(
 DATASET = Option("--dataset", "data set for a --model that does not name its own", {"metavar": "NAME"}, WHAT)
 EPOCHS = Option("--epochs", "train for N epochs instead of the job's", {"type": positive, "metavar": "N"}, WHAT)
 SEED = Option("--seed", "seed of every random draw, instead of the job's", {"type": seed, "metavar": "N"}, WHAT)
-LIMIT = Option("--limit", "use only the first N test samples", {"type": positive, "metavar": "N"}, WHAT)
+LIMIT = Option(
+    "--limit", "use only N test samples, drawn evenly from all classes", {"type": positive, "metavar": "N"}, WHAT
+)
 
 BOARD = Option("--board", "board instead of the job's; `tritmcu boards` lists them", {"metavar": "NAME"}, WHERE)
 PORT = Option(
@@ -75,6 +77,31 @@ RESUME = Option(
 )
 FRESH = Option("--fresh", "repeat what is up to date", {"action": "store_true"}, HOW, selects=False)
 JSON = Option("--json", "print JSON and nothing else to standard output", {"action": "store_true"}, selects=False)
+
+SUITE = Option(
+    "--suite",
+    "a suite of attacks instead of the job's: quick, or strict (AutoAttack's)",
+    {"choices": ("quick", "strict")},
+    WHAT,
+)
+ATTACK = Option("--attack", "one attack instead of the job's, by the name of its module", {"metavar": "NAME"}, WHAT)
+EPS = Option(
+    "--eps",
+    "budgets of --suite or --attack, in real input units: 8/255, or several",
+    {"nargs": "+", "metavar": "EPS"},
+    WHAT,
+)
+NORM = Option("--norm", "of the budgets; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, WHAT)
+STEPS = Option("--steps", "steps of an iterative --attack", {"type": positive, "metavar": "N"}, WHAT)
+QUERIES = Option("--queries", "answers that a black-box --attack may ask for", {"type": positive, "metavar": "N"}, WHAT)
+SOURCE = Option(
+    "--source",
+    "network whose gradients `--attack transfer` follows, of the zoo or a folder",
+    {"metavar": "NETWORK"},
+    WHAT,
+)
+ATTACKS = (SUITE, ATTACK, EPS, NORM, STEPS, QUERIES, SOURCE)
+"""What a network is attacked with."""
 
 TRAINING = (JOB, EPOCHS, SEED, RUN_DIR)
 """Which training is meant."""

@@ -12,7 +12,8 @@ from typing import Any
 from pipeline.cli import console, options
 from pipeline.config import board as boards
 from pipeline.config import job as jobs
-from pipeline.config.job import FirmwareConfig, Job
+from pipeline.config.job import AttackConfig, FirmwareConfig, Job
+from pipeline.core import schema
 from pipeline.core.errors import ConfigError
 from pipeline.stages import STAGES
 from pipeline.workflow import workflow, zoo
@@ -23,6 +24,8 @@ RUNS = Path("runs")
 MAIN_JOB = "digits"
 PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "cli_args")
 """Arguments that a RunPlan takes as they are."""
+NAMING = (options.SUITE, options.ATTACK)
+"""Options that say which attack is meant."""
 JOBS_ONLY = (options.EPOCHS, options.SEED, options.RESUME)
 """Options of a training, which a stored network no longer needs."""
 
@@ -42,7 +45,25 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
         planned = plan_model(zoo.find(model), arguments.dataset, board, RUNS, **given)
     if (trits := getattr(arguments, "trits_per_byte", None)) is not None:
         planned = replace(planned, firmware=FirmwareConfig(trits_per_byte=trits))
+    if (attacks := _attacks(arguments)) is not None:
+        planned = replace(planned, attacks=attacks)
     return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
+
+
+def _attacks(arguments: argparse.Namespace) -> tuple[AttackConfig, ...] | None:
+    """What --suite or --attack asks for; None: the job's own. ConfigError: options that do not go together."""
+    given = [option for option in options.ATTACKS if option.given(arguments)]
+    named = [getattr(arguments, name, None) for name in ("suite", "attack")]
+    if not given:
+        return None
+    if all(named):
+        raise ConfigError(f"--suite {named[0]} and --attack {named[1]}: only one of them", "a suite names its attacks")
+    if not any(named):
+        raise ConfigError(f"{given[0].flag}: goes with --suite or --attack", "add --suite strict")
+    if not arguments.eps:
+        raise ConfigError(f"{given[0].flag}: needs --eps", "for images in [0, 1]: --eps 8/255")
+    chosen = {option.name: getattr(arguments, option.name) for option in given if option not in NAMING}
+    return (schema.validate(AttackConfig, {"name": named[0] or named[1], **chosen}, "attack"),)
 
 
 def _check_stored(arguments: argparse.Namespace) -> None:

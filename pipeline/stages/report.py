@@ -14,7 +14,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis import figures
+from pipeline.analysis import figures, outcomes
 from pipeline.analysis.statistics import wilson
 from pipeline.config.board import Board
 from pipeline.core import paths, registry, store, templates, text
@@ -93,7 +93,7 @@ def summarize(inputs: ReportInputs) -> Numbers:
             "clean": _accuracy(clean, inputs),
             "attacks": [_attack(attacked, clean, inputs) for attacked in inputs.trace.datasets[1:]],
         },
-        "robustness": _robustness(inputs),
+        "robustness": outcomes.summarize(inputs.outcomes),
         "agreement": _agreement(inputs),
         "layerwise": inputs.qmodel.metrics.get("layerwise"),
         "confusion": _confusion(clean, len(inputs.qmodel.classes)).tolist(),
@@ -189,28 +189,6 @@ def _same_samples(attacked: DatasetTrace, clean: DatasetTrace) -> Numbers:
     rows = np.isin(clean.index, attacked.index)
     hits, n = int(np.sum(np.argmax(clean.logits[rows], axis=1) == clean.y[rows])), int(rows.sum())
     return {"device": hits / n if n else None, "interval": list(wilson(hits, n)), "n": n}
-
-
-def _robustness(inputs: ReportInputs) -> list[Numbers]:
-    """One entry per attack of every campaign, in turn."""
-    return [
-        {
-            "label": outcome.label,
-            "attack": outcome.attack,
-            "params": dict(outcome.params),
-            "attacked": int(outcome.attacked.sum()),
-            "fooled": int(outcome.fooled.sum()),
-            "queries": int(outcome.queries.sum()),
-            "gradients": int(outcome.gradients.sum()),
-            "zero_gradient_share": _share(outcome.zero_gradients.sum(), outcome.gradients.sum()),
-            "seconds": outcome.seconds,
-        }
-        for outcome in inputs.outcomes
-    ]
-
-
-def _share(part: int, whole: int) -> float | None:
-    return float(part / whole) if whole else None
 
 
 def _success(attacked: DatasetTrace, clean: DatasetTrace) -> Numbers:

@@ -168,6 +168,8 @@ class Workflow:
         from pipeline.stages import attack
 
         qmodel, clean, attacks = self.lower(), self._clean(), self.plan.attacks
+        if not attacks and self._allowed.isdisjoint({"stream"}) and "attack" in self._allowed:
+            raise ConfigError(f"{self.plan.name}: names no attacks", "tritmcu attack ... --suite strict --eps 8/255")
         if not attacks and self.plan.model is not None:
             return AttackResult((clean,), (), {}, {})
         attack.check(clean, attacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +51,22 @@ class Lower(Stage):
 
 
 class Attack(Stage):
-    """Needs TensorFlow and the Adversarial Robustness Toolbox."""
+    """Attacks the integer network of a job or a stored one: its own attacks, or those named here."""
 
     NAME, HELP = "attack", STAGES["attack"]
-    OPTIONS = (*options.TRAINING, options.LIMIT, options.FRESH)
+    OPTIONS = (
+        *options.TRAINING, options.MODEL, options.DATASET, *options.ATTACKS, options.LIMIT, options.FRESH, options.JSON,
+    )  # fmt: skip
+
+    def show(self, plan: RunPlan, made: Any, arguments: argparse.Namespace) -> None:
+        from pipeline.analysis import outcomes
+        from pipeline.cli import console
+
+        summary = outcomes.summarize(made.outcomes)
+        if arguments.json:
+            console.stdout(json.dumps(summary, indent=1))
+        else:
+            console.attacks(summary)
 
 
 class Render(Stage):

@@ -131,7 +131,11 @@ def test_a_curve_begins_with_the_samples_that_were_attacked(numbers):
 
 
 def test_every_attack_says_what_it_did(numbers):
-    (entry,) = numbers["robustness"]
+    (campaign,) = numbers["robustness"]
+    assert campaign["clean"]["n"] == SAMPLES
+    assert (campaign["clean"]["accuracy"], campaign["robust"]["accuracy"]) == (39 / 40, 0.0)
+    assert campaign["smallest_change"] == {"p10": 1.0, "p50": 1.0, "p90": 1.0}
+    (entry,) = campaign["attacks"]
     assert (entry["attacked"], entry["fooled"], entry["queries"], entry["gradients"]) == (39, 39, 780, 390)
     assert entry["zero_gradient_share"] == 0.0
 
