@@ -36,9 +36,7 @@ MODEL = Option(
 DATASET = Option("--dataset", "data set for a --model that does not name its own", {"metavar": "NAME"}, WHAT)
 EPOCHS = Option("--epochs", "train for N epochs instead of the job's", {"type": positive, "metavar": "N"}, WHAT)
 SEED = Option("--seed", "seed of every random draw, instead of the job's", {"type": seed, "metavar": "N"}, WHAT)
-LIMIT = Option(
-    "--limit", "use only N test samples, drawn evenly from all classes", {"type": positive, "metavar": "N"}, WHAT
-)
+LIMIT = Option("--limit", "use only N test samples, evenly from all classes", {"type": positive, "metavar": "N"}, WHAT)
 
 BOARD = Option("--board", "board instead of the job's; `tritmcu boards` lists them", {"metavar": "NAME"}, WHERE)
 PORT = Option(
@@ -96,7 +94,7 @@ STEPS = Option("--steps", "steps of an iterative --attack", {"type": positive, "
 QUERIES = Option("--queries", "answers that a black-box --attack may ask for", {"type": positive, "metavar": "N"}, WHAT)
 SOURCE = Option(
     "--source",
-    "network whose gradients `--attack transfer` follows, of the zoo or a folder",
+    "network whose gradients --attack transfer follows",
     {"metavar": "NETWORK"},
     WHAT,
 )

@@ -1,0 +1,61 @@
+"""`tritmcu attack`: what is attacked with what, and how it is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.core import paths
+
+PGD = ["attack", "--model", "digits_stq_jr", "--attack", "pgd", "--eps", "16/255", "32/255", "--limit", "30"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_stored_network_is_attacked_and_every_figure_is_counted(capsys):
+    assert main.main([*PGD, "--json"]) == 0
+    small, large = json.loads(capsys.readouterr().out)
+    assert (small["data"], large["data"]) == ("pgd eps=16/255", "pgd eps=32/255")
+    assert small["robust"]["n"] == large["clean"]["n"] == 30
+    assert small["clean"]["accuracy"] >= small["robust"]["accuracy"] > large["robust"]["accuracy"]
+    (attack,) = large["attacks"]
+    left = attack["attacked"] - attack["fooled"]
+    assert left == round(30 * large["robust"]["accuracy"])
+    assert attack["queries"] >= attack["gradients"] > attack["attacked"]
+    assert main.main(PGD) == 0
+    printed = capsys.readouterr().out
+    assert "pgd eps=32/255" in printed
+    assert "95 % interval" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--suite", "quick"], "--suite: needs --eps"),
+        (["--eps", "8/255"], "--eps: goes with --suite or --attack"),
+        (["--suite", "quick", "--attack", "pgd", "--eps", "8/255"], "--suite quick and --attack pgd: only one of them"),
+        (["--attack", "fgsm", "--eps", "8/255", "--steps", "3"], "steps: 'fgsm' does not use it"),
+        (["--attack", "square", "--eps", "8/255", "--norm", "l2"], "'square' works in linf"),
+        (["--suite", "quick", "--eps", "8"], "did you mean"),
+        (["--attack", "transfer", "--eps", "8/255"], "source: 'transfer' needs the network"),
+    ],
+)
+def test_options_that_mean_nothing_are_one_line(options, message, capsys):
+    assert main.main(["attack", "--model", "digits_stq_jr", *options]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert not printed.out
+
+
+def test_a_job_without_attacks_is_told_how_to_name_one(tmp_path, capsys):
+    text = (paths.shipped("jobs") / "digits.toml").read_text(encoding="utf-8")
+    bare = text[: text.index("[[attacks]]")].replace('name = "digits"', 'name = "bare"', 1)
+    (tmp_path / "bare.toml").write_text(bare, encoding="utf-8")
+    assert main.main(["attack", "bare.toml"]) == 2
+    assert "bare: names no attacks" in capsys.readouterr().err
