@@ -167,9 +167,10 @@ class Workflow:
         """What is streamed, the clean test samples and then every attacked copy, and what the attacks did."""
         from pipeline.stages import attack
 
-        qmodel, clean, attacks = self.lower(), self._clean(), self.plan.attacks
-        if not attacks and self._allowed.isdisjoint({"stream"}) and "attack" in self._allowed:
-            raise ConfigError(f"{self.plan.name}: names no attacks", "tritmcu attack ... --suite strict --eps 8/255")
+        attacks = self.plan.attacks
+        if not attacks and "attack" in self._allowed and "stream" not in self._allowed:
+            raise ConfigError(f"{self.plan.name}: names no attacks", "name some: --suite strict --eps 8/255")
+        qmodel, clean = self.lower(), self._clean()
         if not attacks and self.plan.model is not None:
             return AttackResult((clean,), (), {}, {})
         attack.check(clean, attacks)
