@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import json
 import os
 import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -235,32 +231,6 @@ def test_adversarial_training_buys_robustness(digits, tmp_path):
 
     attack = AdversarialConfig(method="fast_fgsm", eps="24/255")
     assert robust("adversarial", adversarial=attack) > robust("plain") + 0.1
-
-
-ON_BOTH = """
-import json, sys
-from pathlib import Path
-from pipeline.core import registry
-from pipeline.stages import train
-from tests.unit.stages.test_train import job
-digits = registry.load("datasets", "digits").load(None, cache=Path(sys.argv[1]))
-attack = {"method": "pgd", "eps": "8/255", "steps": 2, "random_start": False}
-recipe = job(initial=sys.argv[2], epochs=1, stochastic=False, jacobian_lambda=0, adversarial=attack, ema=0.5)
-print(json.dumps(train.train(recipe, digits, Path(sys.argv[3])).history[0]))
-"""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
-def test_both_backends_train_the_same(digits, tmp_path):
-    """Without noise and from the same weights; what is left is rounding, which moves a few codes and samples."""
-    train.train(job(epochs=4, jacobian_lambda=0), digits, tmp_path / "base")
-    histories = []
-    for name in ("tensorflow", "jax"):
-        command = [sys.executable, "-c", ON_BOTH, tmp_path / "cache", tmp_path / "base", tmp_path / name]
-        done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": name}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        histories.append(json.loads(done.stdout))
-    assert histories[1] == pytest.approx(histories[0], abs=0.03)
 
 
 def test_shares_are_of_the_time_that_training_takes(monkeypatch, tmp_path):
