@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import job as jobs
-from pipeline.config.job import AttackConfig, ModelConfig, TrainConfig
+from pipeline.config.job import ModelConfig, TrainConfig
 from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
@@ -106,44 +106,6 @@ def test_a_model_trains_leaves_keras_and_lowers(name, bits):
     device = twin.specification(lower.lower(trained), data.splits["test"].x)[-1]
     scale = trained.layers[-1].config["scale"]
     assert np.abs(device * scale - logits).max() <= 1.0
-
-
-# Attacks: run(classifier, x, y, config, eps, seed) -> x_adv
-
-
-@pytest.fixture(scope="module")
-def victim():
-    """(ART classifier, real samples, the labels it gives them)."""
-    from pipeline.robustness.attacks import _art
-    from pipeline.training import keras_model
-
-    data = noise(6)
-    model = registry.load("models", "digits_cnn").build(
-        data.input, CLASSES, ModelConfig(name="digits_cnn", width=0.25), RECIPE
-    )
-    x = data.input.quantization.dequantize(data.splits["test"].x)
-    for _ in range(10):
-        model(x, training=True)
-    y = keras_model.predict(model, data.splits["test"].x, data.input.quantization).argmax(axis=1)
-    return _art.classifier(model, data), x, y
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("norm, eps", [("linf", 8 / 255), ("l2", 0.5)])
-@pytest.mark.parametrize("name", registry.names("attacks"))
-def test_an_attack_respects_eps_bounds_and_seed(name, norm, eps, victim):
-    classifier, x, y = victim
-    run = registry.load("attacks", name).run
-    config = AttackConfig(name=name, eps=(eps,), norm=norm, steps=3, step_size=0.5)
-    before = x.copy()
-    attacked = run(classifier, x, y, config, eps, 1)
-    assert attacked.dtype == np.float32 and attacked.shape == x.shape
-    assert np.array_equal(x, before)
-    assert attacked.min() >= -1e-6 and attacked.max() <= 1 + 1e-6
-    change = (attacked - x).reshape(len(x), -1)
-    size = np.abs(change).max(axis=1) if norm == "linf" else np.linalg.norm(change, axis=1)
-    assert np.all(size <= eps * (1 + 1e-4)) and np.all(size > 0)
-    assert np.array_equal(attacked, run(classifier, x, y, config, eps, 1))
 
 
 # Jobs

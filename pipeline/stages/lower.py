@@ -30,6 +30,8 @@ from pipeline.network.geometry import extent
 INPUT = "input"
 WEIGHTED = frozenset({"conv2d", "depthwise_conv2d", "dense"})
 POOLING = frozenset({"max_pool2d", "average_pool2d", "global_max_pool2d", "global_average_pool2d"})
+MOST_BIAS_ERROR = 1.0
+"""Output steps."""
 CONSTANT_CHANNEL_BITS = 20
 """Accumulator bits of a channel that folds to a constant (a batch normalisation gain of zero)."""
 
@@ -294,6 +296,18 @@ class _Requant:
     """Channels whose output does not depend on the input; their weights become zero."""
 
 
+def _require_fine_bias(name: str, error: NDArray[Any]) -> None:
+    """UnsupportedError where rounding a bias to accumulator steps moves the output by more than one step of its own:
+    error, in output steps, per channel. That is so where the output's range is smaller than one product."""
+    coarse = np.flatnonzero(error > MOST_BIAS_ERROR)
+    if coarse.size:
+        c = int(coarse[0])
+        raise UnsupportedError(
+            f"layer {name!r}, channel {c}: the output scale is too fine, its bias is off by {error[c]:.1f} output steps",
+            "its outputs on the calibration samples are almost all the same: give its activation a fixed quantizer",
+        )
+
+
 def _requantization(
     name: str, acc_scale: NDArray[Any], bias: NDArray[Any], out_scale: float, weight_bound: NDArray[Any]
 ) -> _Requant:
@@ -307,6 +321,7 @@ def _requantization(
     acc_scale = np.where(constant, constant_scale, acc_scale)
     steps = np.divide(bias, acc_scale, out=np.zeros_like(bias), where=acc_scale > 0)
     q_bias = np.rint(steps).astype(np.int64)
+    _require_fine_bias(name, np.abs(q_bias - steps) * acc_scale / out_scale)
     try:
         pairs = [arith.quantize_multiplier(float(s / out_scale)) for s in acc_scale]
     except ValueError as error:

@@ -86,7 +86,7 @@ def test_a_stage_offers_the_options_it_uses(tritmcu):
     """What a stage does not use, it does not offer: a board is nothing to training, a port nothing to a report."""
     unused = {
         "train": ("--port", "--board", "--model", "--limit", "--json", "--kernels"),
-        "attack": ("--port", "--board", "--model", "--resume"),
+        "attack": ("--port", "--board", "--kernels", "--resume"),
         "build": ("--port", "--limit", "--resume", "--dry-run"),
         "stream": ("--runner", "--resume"),
         "report": ("--port", "--runner", "--resume"),

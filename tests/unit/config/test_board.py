@@ -184,9 +184,7 @@ def test_ports_are_the_innermost_folders() -> None:
     assert not {"cortexm", "cortexm/stm32", "cortexm/stm32/f"} & set(known)
 
 
-@pytest.mark.parametrize(
-    "port", ["stm32f4", "cortexm/stm32", "cortexm/stm32/f/f9", "../firmware/port/host", "", "/host"]
-)
+@pytest.mark.parametrize("port", ["stm32f4", "cortexm/stm32", "cortexm/stm32/f/f9"])
 def test_an_unknown_port_is_refused_with_what_there_is(port: str, tmp_path: Path) -> None:
     text = (paths.RESOURCES / "boards" / "netduinoplus2.toml").read_text()
     file = tmp_path / "netduinoplus2.toml"
@@ -194,6 +192,15 @@ def test_an_unknown_port_is_refused_with_what_there_is(port: str, tmp_path: Path
     with pytest.raises(ConfigError, match=re.escape(f"unknown port {port!r}")) as caught:
         board.load(str(file))
     assert "cortexm/stm32/f/f4" in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("port", ["../firmware/port/host", "", "/host"])
+def test_a_port_that_is_no_folder_of_the_firmware_is_refused(port: str, tmp_path: Path) -> None:
+    text = (paths.RESOURCES / "boards" / "netduinoplus2.toml").read_text()
+    file = tmp_path / "netduinoplus2.toml"
+    file.write_text(text.replace('port = "cortexm/stm32/f/f4"', f'port = "{port}"'))
+    with pytest.raises(ConfigError, match="must be a relative path"):
+        board.load(str(file))
 
 
 @pytest.mark.toolchain

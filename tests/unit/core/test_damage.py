@@ -21,6 +21,7 @@ from pipeline.core import store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import (
     AttackInfo,
+    AttackOutcome,
     AttackResult,
     Dataset,
     DatasetTrace,
@@ -43,10 +44,15 @@ MUTATIONS = 250
 def attack_result() -> AttackResult:
     model = tiny.qmodel()
     split = Split(tiny.samples(model, 6), np.arange(6), np.arange(6) * 2)
-    clean = Dataset("noise", model.input, model.classes, {"test": split}, keras_logits=np.zeros((6, 10), np.float32))
+    clean = Dataset("noise", model.input, model.classes, {"test": split})
     info = AttackInfo("pgd", "linf", 8 / 255, "8/255", 8, {"steps": 20, "step_size": 0.125})
     attacked = replace(clean, parent=clean.digest, attack=info)
-    return AttackResult((clean, attacked), {"stem": {"max_lsb": 1.0, "mean_lsb": 0.25}})
+    zeros = np.zeros(6, np.int64)
+    outcome = AttackOutcome(
+        attacked.label, "pgd", {"steps": 3}, zeros == 0, zeros == 1, zeros + 3, zeros + 2, zeros, np.ones(6), 0.5
+    )
+    agreement = {"stem": {"max_lsb": 1.0, "mean_lsb": 0.25}}
+    return AttackResult((clean, attacked), (outcome,), agreement, {"clean": np.zeros((6, 10), np.float32)})
 
 
 def trace() -> Trace:

@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.cli import main
 from pipeline.config.job import AdversarialConfig, DatasetConfig, Job, ModelConfig, TrainConfig
-from pipeline.core import registry
+from pipeline.core import interrupt, registry
 from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
 from pipeline.stages import train
@@ -97,13 +96,10 @@ def test_a_signal_in_the_middle_of_an_epoch_costs_nothing(digits, unbroken, tmp_
     def progress(what: str, done: int, total: int, info: str = "") -> None:
         if done == step:
             os.kill(os.getpid(), signal.SIGTERM)
+        interrupt.check()
 
-    before = signal.signal(signal.SIGTERM, main._interrupt)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train.train(job(**EVERYTHING), digits, tmp_path, progress=progress)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with interrupt.handled(), pytest.raises(KeyboardInterrupt):
+        train.train(job(**EVERYTHING), digits, tmp_path, progress=progress)
     seen: list[int] = []
     resumed = train.train(
         job(**EVERYTHING), digits, tmp_path, resume=True, progress=lambda what, done, *_: seen.append(done)

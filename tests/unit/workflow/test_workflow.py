@@ -62,7 +62,7 @@ def make_plan(stored, tmp_path, **options) -> RunPlan:
 
 def seen(plan: RunPlan, *allowed: str) -> list[str]:
     recorder = Recorder()
-    assert Workflow(plan, recorder, allowed or STAGES).report()["format"] == 1
+    assert Workflow(plan, recorder, allowed or STAGES).report()["format"] == 2
     return recorder.seen
 
 
