@@ -303,7 +303,7 @@ def _require_fine_bias(name: str, error: NDArray[Any]) -> None:
     if coarse.size:
         c = int(coarse[0])
         raise UnsupportedError(
-            f"layer {name!r}, channel {c}: the output scale is too fine, its bias is off by {error[c]:.1f} output steps",
+            f"layer {name!r}, channel {c}: the output scale is too fine, its bias is {error[c]:.1f} output steps off",
             "its outputs on the calibration samples are almost all the same: give its activation a fixed quantizer",
         )
 
