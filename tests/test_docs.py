@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench import front
+from pipeline.config.job import AdversarialConfig, ModelConfig, TrainConfig
 from pipeline.core import paths
 from pipeline.stages import report
 from tests.unit.stages.test_report import inputs as inputs  # noqa: PLC0414  the fixture
@@ -102,3 +104,65 @@ def test_c_functions_named_in_a_document_exist():
     for path in DOCUMENTS:
         unknown = set(re.findall(r"`(nn_\w+)(?:\(\))?`", path.read_text())) - known
         assert unknown == set(), f"{path.name} names {unknown}"
+
+
+def options() -> set[str]:
+    """Every option of every command, as typed."""
+    from pipeline.cli import main
+
+    subparsers = next(a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return {
+        name for parser in subparsers.choices.values() for action in parser._actions for name in action.option_strings
+    }
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_options_named_in_a_document_exist(path):
+    """In code spans and blocks: prose has dashes of its own."""
+    code = re.findall(r"```.*?```|`[^`\n]+`", path.read_text(), re.DOTALL)
+    named = {option for text in code for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+    assert named <= options()
+
+
+def documented_keys(text: str) -> dict[str, set[str]]:
+    """Table of a job -> keys in the first column of the sections that name it in their heading."""
+    keys: dict[str, set[str]] = {}
+    for section in text.split("\n## ")[1:]:
+        table = re.search(r"`\[([\w.]+)\]`", section.partition("\n")[0])
+        if table:
+            rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section, re.MULTILINE)
+            keys.setdefault(table[1], set()).update(name for row in rows for name in re.findall(r"\w+", row))
+    return keys
+
+
+def test_keys_of_a_job_that_training_describes_are_those_there_are():
+    """A key of TRAINING.md exists, and none of [train.adversarial] or of [train] that has an effect is left out."""
+    text = (paths.RESOURCES / "docs" / "TRAINING.md").read_text()
+    keys = documented_keys(text)
+    noun = {"model": ModelConfig, "train": TrainConfig, "train.adversarial": AdversarialConfig}
+    assert set(keys) == set(noun)
+    for table, named in keys.items():
+        assert named <= set(noun[table].model_fields), table
+        missing = {name for name in noun[table].model_fields if f"`{name}`" not in text}
+        assert missing == set(), table
+
+
+CODE = [
+    path
+    for tree in ("firmware", "templates", "pipeline", "bench", "tests")
+    for path in sorted((paths.RESOURCES / tree).rglob("*"))
+    if path.suffix in {".c", ".h", ".S", ".j2", ".py"} and "golden" not in path.parts
+]
+C_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|^[ \t]*@[^\n]*", re.DOTALL | re.MULTILINE)
+C_NAME = re.compile(r"\b(?:nn|app|port|board|link|core)_[a-z0-9_]+\b(?!\*)")
+
+
+def test_c_identifiers_named_in_comments_exist():
+    """A name of the firmware's that only a comment holds is the name of something that is gone."""
+    sources = {path: path.read_text() for path in CODE if path.suffix in {".c", ".h", ".S"}}
+    generated = "\n".join(path.read_text() for path in CODE if path.suffix in {".py", ".j2"})
+    known = set(C_NAME.findall("\n".join(C_COMMENT.sub("", text) for text in sources.values()) + generated))
+    files = {path.stem for path in CODE}
+    for path, text in sources.items():
+        named = {name for comment in C_COMMENT.findall(text) for name in C_NAME.findall(comment)}
+        assert named - known - files == set(), path.relative_to(paths.RESOURCES)
