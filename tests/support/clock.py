@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+
+
+def unhurried() -> float:
+    """Seconds for a Session with a real device, a sixtieth of the real ones: what gets lost is still asked for again,
+    and a device or a test that has to wait for a processor is not taken for it."""
+    return time.monotonic() / 60
 
 
 class Clock:

@@ -18,7 +18,7 @@ from pipeline.device.links import pipe
 from pipeline.device.session import DeviceFaultError, IdentityError, RefusedError, Session
 from pipeline.network import twin
 from pipeline.protocol import faults, wire
-from tests.support import tiny
+from tests.support import clock, tiny
 
 pytestmark = pytest.mark.toolchain
 
@@ -32,8 +32,9 @@ def host(firmware):
 def device(host) -> Iterator[Session]:
     """A fresh device that has said hello."""
     with session.connect(host.board, host.folder) as opened:
-        opened.hello()
-        yield opened
+        patient = Session(opened.link, clock=clock.unhurried)
+        patient.hello()
+        yield patient
 
 
 @contextmanager

@@ -269,7 +269,6 @@ def test_ctrl_c_leaves_no_process_and_the_rerun_goes_on(stored, tmp_path):
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         first = list(itertools.takewhile(lambda line: not re.match("stream +started", line), process.stderr))
         wait_until(lambda: any("qemu" in words for words in command_lines(tmp_path)))
-        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130
