@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from bench.results import COST
-from pipeline.config.job import DatasetConfig, Job, ModelConfig, TrainConfig
+from pipeline.config.dataset import DatasetConfig
+from pipeline.config.job import Job, ModelConfig, TrainConfig
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
 from pipeline.training.keras_backend import NAME, THREADS, to_numpy
 from pipeline.training.run import Run

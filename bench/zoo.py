@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import robustness
+from pipeline import datasets
 from pipeline.cli import console
 from pipeline.config import job as jobs
 from pipeline.config.job import Job
-from pipeline.core import paths, registry, schema, shell, store
+from pipeline.core import paths, schema, shell, store
 from pipeline.core.nouns import Dataset, QModel, TrainedModel
 from pipeline.workflow import zoo
 
@@ -60,9 +61,7 @@ def measure(name: str, display: Any = None) -> zoo.Card:
 
 def whole(job: Job) -> Dataset:
     """The job's data set, all of it."""
-    module = registry.load("datasets", job.dataset.name)
-    loaded: Dataset = module.load(paths.data_folder(), cache=shell.cache_folder() / "data")
-    return loaded
+    return datasets.load(job.dataset, cache=shell.cache_folder() / "data")
 
 
 def describe(job: Job, qmodel: QModel, trained: TrainedModel, name: str, note: str) -> dict[str, Any]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import inspect
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline import datasets
 from pipeline.config import job as jobs
+from pipeline.config.dataset import DatasetConfig, dataset_settings
 from pipeline.config.job import ModelConfig, TrainConfig
 from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
 from pipeline.network import twin
 from pipeline.stages import lower
+from tests.support import own_files
 
 DATA = os.environ.get("TRITMCU_DATA")
-SHIPPED = {"digits"}
-"""Data sets that need no files of their own."""
+OWN = {name for name in registry.names("datasets") if dataset_settings(name)}
+"""Data sets that read a user's files."""
+SHIPPED = {"digits", *OWN}
+"""Data sets that need no files in TRITMCU_DATA."""
 SHAPE, CLASSES = (32, 32, 3), 7
 RECIPE = TrainConfig(epochs=1)
 
@@ -32,7 +36,7 @@ def noise(n: int = 12) -> Dataset:
     return Dataset("noise", spec, tuple(f"class{i}" for i in range(CLASSES)), splits)
 
 
-# Data sets: load(root, *, cache, progress) -> Dataset
+# Data sets: load(root, *, cache, progress) -> Dataset; with SETTINGS, load takes config too
 
 
 @pytest.mark.parametrize("name", registry.names("datasets"))
@@ -40,8 +44,9 @@ def test_a_dataset_describes_itself(name):
     module = registry.load("datasets", name)
     assert module.DESCRIPTION and "\n" not in module.DESCRIPTION
     parameters = inspect.signature(module.load).parameters
-    assert list(parameters) == ["root", "cache", "progress"]
-    assert all(parameters[key].kind is inspect.Parameter.KEYWORD_ONLY for key in ("cache", "progress"))
+    assert list(parameters) == ["root", "cache", "progress", *(["config"] if name in OWN else [])]
+    assert all(parameters[key].kind is inspect.Parameter.KEYWORD_ONLY for key in list(parameters)[1:])
+    assert set(dataset_settings(name)) <= set(DatasetConfig.model_fields)
 
 
 @pytest.mark.slow
@@ -53,9 +58,10 @@ def test_a_dataset_is_integers_in_three_disjoint_splits(name, tmp_path_factory):
     if name not in SHIPPED and DATA is None:
         pytest.skip("TRITMCU_DATA is not set")
     seen: list[int] = []
-    data = registry.load("datasets", name).load(
-        Path(DATA) if DATA else None,
-        cache=tmp_path_factory.mktemp(name),
+    folder = tmp_path_factory.mktemp(name)
+    data = datasets.load(
+        own_files.config(name, folder) if name in OWN else DatasetConfig(name=name),
+        cache=folder / "cache",
         progress=lambda what, done, total, info="": seen.append(total - done),
     )
     assert data.name == name and data.attack is None and data.parent == ""

@@ -33,7 +33,9 @@ MODEL = Option(
     {"type": Path, "metavar": "NETWORK"},
     WHAT,
 )
-DATASET = Option("--dataset", "data set for a --model that does not name its own", {"metavar": "NAME"}, WHAT)
+DATASET = Option(
+    "--dataset", "data set for a --model: its name, or a TOML file with [dataset]", {"metavar": "NAME"}, WHAT
+)
 EPOCHS = Option("--epochs", "train for N epochs instead of the job's", {"type": positive, "metavar": "N"}, WHAT)
 SEED = Option("--seed", "seed of every random draw, instead of the job's", {"type": seed, "metavar": "N"}, WHAT)
 LIMIT = Option("--limit", "use only N test samples, evenly from all classes", {"type": positive, "metavar": "N"}, WHAT)

@@ -36,6 +36,7 @@ PACKAGES = (
     Package("pyelftools", "elftools", "build"),
     Package("rich", "rich", "progress bars and tables"),
     Package("matplotlib", "matplotlib", "report"),
+    Package("pillow", "PIL", "images of your own"),
     Package("tensorflow", "tensorflow", "train, attack", "train"),
     Package("keras", "keras", "train, attack", "train"),
     Package("qkeras-v3", "qkeras", "train", "train"),

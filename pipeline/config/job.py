@@ -10,19 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipeline.config.dataset import DatasetConfig
 from pipeline.core import paths, registry, schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import LONGEST_NAME
-from pipeline.core.schema import Label, Name, Strict
-
-
-def _registered(package: str, what: str) -> AfterValidator:
-    def check(name: str) -> str:
-        if name not in registry.names(package):
-            raise ValueError("; ".join(registry.unknown(what, name, registry.names(package))))
-        return name
-
-    return AfterValidator(check)
+from pipeline.core.schema import Label, Name, NonNegativeFloat, Positive, PositiveFloat, Strict
 
 
 def _epsilon(value: object) -> str:
@@ -51,20 +43,6 @@ WeightBits = Literal[1, 2, 3, 4, 8, 32]
 RANDOM, REFERENCE = "random", "mlperf_tiny"
 """Where weights may come from, besides earlier trainings."""
 KERAS_FILE = "model.keras"
-Positive = Annotated[int, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class DatasetConfig(Strict):
-    """Which samples."""
-
-    name: Annotated[str, _registered("datasets", "dataset")]
-    """Module of datasets/."""
-    limit_train: Positive | None = None
-    """Use only so many training samples, drawn evenly from all classes; None for all."""
-    limit_test: Positive | None = None
-    """Use only so many test samples, drawn evenly from all classes; None for all."""
 
 
 class Trained(Strict):
@@ -83,7 +61,7 @@ class ModelConfig(Trained):
 
     FIRST = frozenset({"name", "weight_bits", "first_layer_bits", "last_layer_bits", "width"})
 
-    name: Annotated[str, _registered("models", "model")]
+    name: Annotated[str, schema.registered("models")]
     """Module of models/."""
     weight_bits: WeightBits = 2
     """1: binary, stored and computed as ternary codes -1 and 1 at 2 bits; 2: ternary; 3, 4, 8: symmetric integers; 32:

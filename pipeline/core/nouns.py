@@ -140,8 +140,9 @@ class Dataset:
     attack: AttackInfo | None = None
     """What made an adversarial Dataset; None for a clean one."""
     spread: FloatArray | None = field(default=None, metadata={"digest": False})
-    """float32 (*shape): standard deviation of each input element over the training split, real units: the unit "sigma"
-    of eps; None where the data set does not state it. Not part of the digest."""
+    """float32 (*shape): standard deviation of each input element over the training split, of features of sound that of
+    each coefficient over all frames, real units: the unit "sigma" of eps; None where the data set does not state it.
+    Not part of the digest."""
 
     @property
     def label(self) -> str:
@@ -162,11 +163,11 @@ class AttackInfo:
     norm: Name
     """Of the budget: "linf" or "l2"."""
     eps: float
-    """Budget in real input units, above 0."""
+    """Budget, above 0, in real input units or standard deviations, as its label says."""
     eps_label: Label
-    """The same as the job writes it, such as "8/255"."""
+    """The same as the job writes it, such as "8/255" or "0.5 sigma"."""
     eps_lsb: int
-    """floor(eps / input scale): the largest change of any element in lattice steps, as the device sees it."""
+    """The largest change of any element in lattice steps, as the device sees it; in real units floor(eps / scale)."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """The attack's own settings, plain JSON values."""
 

@@ -9,9 +9,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.core import names
+from pipeline.core import names, registry
 from pipeline.core.errors import ConfigError
 
 
@@ -35,6 +35,20 @@ Name = Annotated[str, AfterValidator(names.NAME)]
 Label = Annotated[str, AfterValidator(names.LABEL)]
 RelativePath = Annotated[str, AfterValidator(names.RELATIVE_PATH)]
 Word = Annotated[str, AfterValidator(names.WORD)]
+Positive = Annotated[int, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def registered(kind: str) -> AfterValidator:
+    """What refuses a name that nothing of this kind of the registry has."""
+
+    def check(name: str) -> str:
+        if name not in registry.names(kind):
+            raise ValueError("; ".join(registry.unknown(registry.KINDS[kind].what, name, registry.names(kind))))
+        return name
+
+    return AfterValidator(check)
 
 
 Model = TypeVar("Model", bound=Strict)

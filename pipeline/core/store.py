@@ -23,7 +23,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -99,8 +99,7 @@ def _fresh_folder(folder: Path) -> Iterator[Path]:
 
 
 def _remove_leftover(folder: Path) -> None:
-    owner = folder.name.split(".")[-2]
-    if owner.isdecimal() and not lock.is_alive(int(owner)) and folder.is_dir():
+    if _is_orphan(folder.name.split(".")[-2]) and folder.is_dir():
         with lock.holding(folder) as is_free:
             if is_free:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -108,13 +107,28 @@ def _remove_leftover(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file in UTF-8, whole or not at all."""
+    write_file(path, lambda file: file.write(text.encode()))
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes what write(file) puts into it, whole or not at all, in a folder that is made. Removes first what killed
+    processes have left there: its name tells the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if _is_orphan(leftover.suffix[1:]) and leftover.is_file():
+            leftover.unlink(missing_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        with fresh.open("wb") as file:
+            write(file)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _is_orphan(owner: str) -> bool:
+    """Whether this is the number of a process that is gone."""
+    return owner.isdecimal() and not lock.is_alive(int(owner))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

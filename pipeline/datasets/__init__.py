@@ -1,1 +1,22 @@
-"""Data sets: each module has DESCRIPTION and `load(root, *, cache, progress) -> Dataset`; an underscore: a helper."""
+"""Data sets: each module has DESCRIPTION and `load(root, *, cache, progress) -> Dataset`; an underscore: a helper.
+
+One that reads files of a user's own lists in SETTINGS which keys of the job's [dataset] it uses, and its load takes
+that table too: `load(root, *, cache, progress, config)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.config.dataset import DatasetConfig, dataset_settings
+from pipeline.core import paths, registry
+from pipeline.core.nouns import Dataset, Progress, no_progress
+
+
+def load(config: DatasetConfig, *, cache: Path, progress: Progress = no_progress) -> Dataset:
+    """The whole data set that a job names, limits aside. cache: folder for what is computed once. ConfigError: files
+    missing or not what they must be."""
+    given = {"config": config} if dataset_settings(config.name) else {}
+    module = registry.load("datasets", config.name)
+    loaded: Dataset = module.load(paths.data_folder(), cache=cache, progress=progress, **given)
+    return loaded

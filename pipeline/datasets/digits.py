@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.core.errors import ToolError
 from pipeline.core.nouns import Dataset, Progress, Quantization, Split, TensorSpec, no_progress
+from pipeline.datasets import _split
 
 DESCRIPTION = "handwritten digits 8x8 (scikit-learn, 1,797 images, no download)"
 
 LEVELS = 16
 """Pixels are integers 0..16."""
 QUANTIZATION = Quantization(scale=1 / 255, zero_point=-128)
-SHARES = (("test", 0.20), ("validation", 0.10))
+SHARES = {"test": 0.20, "validation": 0.10}
 
 
 def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) -> Dataset:
@@ -30,21 +30,6 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) ->
     digits = load_digits()
     x = QUANTIZATION.quantize(digits.images[..., np.newaxis] / LEVELS)
     y = digits.target.astype(np.int64)
-    splits = {name: Split(x[index], y[index], index) for name, index in _stratified(y).items()}
+    splits = {name: Split(x[index], y[index], index) for name, index in _split.stratified(y, SHARES, seed=0).items()}
     progress("data", 1, 1, f"digits: {len(x)} images")
     return Dataset("digits", TensorSpec((8, 8, 1), QUANTIZATION), tuple("0123456789"), splits, augment="none")
-
-
-def _stratified(y: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Indices per split, every class in the same proportions; independent of any job's seed."""
-    rng = np.random.default_rng(0)
-    parts: dict[str, list[NDArray[np.int64]]] = {"train": [], "validation": [], "test": []}
-    for label in np.unique(y):
-        rest = rng.permutation(np.flatnonzero(y == label))
-        total = len(rest)
-        for name, share in SHARES:
-            count = round(share * total)
-            parts[name].append(rest[:count])
-            rest = rest[count:]
-        parts["train"].append(rest)
-    return {name: rng.permutation(np.concatenate(part)).astype(np.int64) for name, part in parts.items()}

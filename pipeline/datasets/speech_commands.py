@@ -14,17 +14,16 @@ from __future__ import annotations
 import csv
 import wave
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import Dataset, FloatArray, Progress, Quantization, Split, TensorSpec, no_progress
-from pipeline.datasets import _mfcc
+from pipeline.core.nouns import Dataset, FloatArray, Progress, Split, TensorSpec, no_progress
+from pipeline.datasets import _cache, _lattice, _mfcc, _sound
 
 DESCRIPTION = "spoken words, twelve classes, MFCC 49x10 (Speech Commands v0.02)"
 
@@ -48,6 +47,7 @@ SILENCE_SHARE = 0.1
 VERSION = 1
 """Of the features: part of the name of the cached file."""
 BATCH = 512
+UNPACK = "unpack the official files again"
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,13 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) ->
 
     The features of one set of files are computed once and kept in `cache`. Training clips come four times: clean, and
     three times moved by up to 100 ms and, with probability 0.8, with up to a tenth of noise mixed in (the background
-    noise of the archive; the training clips of silence where there is none). ConfigError: files missing, or no 16 kHz
-    mono 16-bit sound.
+    noise of the archive; the training clips of silence where there is none). Dataset.spread is that of each
+    coefficient, over all frames. ConfigError: files missing, or no 16 kHz mono 16-bit sound.
     """
     folder, clips = _clips(root)
     features = _cached_features(folder, clips, cache, progress)
-    quantization = _lattice(features["train"])
+    low, high = (float(bound(features["train"])) for bound in (np.min, np.max))
+    quantization = _lattice.covering(low, high)
     splits = {}
     for name in SPLITS:
         mine = [i for i, clip in enumerate(clips) if clip.split == name]
@@ -79,14 +80,8 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) ->
         labels = np.array([clips[i].label for i in index], dtype=np.int64)
         splits[name] = Split(quantization.quantize(features[name]), labels, index)
     spec = TensorSpec((_mfcc.FRAMES, _mfcc.COEFFICIENTS, 1), quantization)
-    return Dataset("speech_commands", spec, CLASSES, splits, augment="shift")
-
-
-def _lattice(x: FloatArray) -> Quantization:
-    """The 8-bit lattice that covers the features x and holds 0."""
-    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
-    scale = (high - low) / 255
-    return Quantization(scale, round(-128 - low / scale))
+    spread = _lattice.spread(splits["train"].x, quantization, axes=(0, 1))
+    return Dataset("speech_commands", spec, CLASSES, splits, augment="shift", spread=spread)
 
 
 def _clips(root: Path | None) -> tuple[Path, list[Clip]]:
@@ -156,27 +151,15 @@ def _silence(folder: Path, clips: Sequence[Clip]) -> Iterator[Clip]:
 def _require_all_splits(clips: list[Clip], place: Path) -> list[Clip]:
     for split in SPLITS:
         if not any(clip.split == split for clip in clips):
-            raise ConfigError(f"{place}: no clip in the {split} split", "unpack the official files again")
+            raise ConfigError(f"{place}: no clip in the {split} split", UNPACK)
     return clips
 
 
-def _cached_features(folder: Path, clips: list[Clip], cache: Path, progress: Progress) -> dict[str, FloatArray]:
+def _cached_features(folder: Path, clips: list[Clip], cache: Path, progress: Progress) -> Mapping[str, FloatArray]:
     """Features by split, from the cache if they were computed before from the same files."""
-    sizes = [(clip.path, clip.label, clip.split, clip.start, _size(folder / clip.path)) for clip in clips]
-    path = cache / f"speech_commands-{digest_of(VERSION, sizes)[:16]}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in SPLITS}
-    except FileNotFoundError:
-        pass
-    except Exception:  # a truncated file raises almost anything; it is made again
-        path.unlink()
-    features = _features(folder, clips, progress)
-    cache.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new.npz")
-    np.savez_compressed(fresh, **features)
-    fresh.replace(path)
-    return features
+    states = _cache.states(folder, (clip.path for clip in clips), UNPACK)
+    key = [VERSION, [(c.path, c.label, c.split, c.start, *state) for c, state in zip(clips, states, strict=True)]]
+    return _cache.kept(cache, "speech_commands", key, lambda: _features(folder, clips, progress))
 
 
 def _features(folder: Path, clips: list[Clip], progress: Progress) -> dict[str, FloatArray]:
@@ -217,29 +200,9 @@ def _varied(wave_: FloatArray, noise: FloatArray, rng: np.random.Generator) -> F
 
 def _read(folder: Path, clip: Clip) -> NDArray[np.int16]:
     """One second (16000,) of the file, zeros after its end. ConfigError when it is no 16 kHz mono 16-bit sound."""
-    path = folder / clip.path
-    try:
-        with wave.open(str(path), "rb") as file:
-            form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
-            file.setpos(min(clip.start, file.getnframes()))
-            data = file.readframes(_mfcc.SAMPLE_RATE_HZ)
-    except (OSError, EOFError, wave.Error) as error:
-        raise ConfigError(f"{path}: {error}", "unpack the official files again") from error
-    if form != (_mfcc.SAMPLE_RATE_HZ, 1, 2):
-        raise ConfigError(
-            f"{path}: {form[0]} Hz, {form[1]} channels, {8 * form[2]} bit; expected 16000 Hz, mono, 16 bit"
-        )
-    pcm = np.frombuffer(data, dtype="<i2")
-    return np.pad(pcm, (0, _mfcc.SAMPLE_RATE_HZ - len(pcm))).astype(np.int16)
+    return _sound.read(folder / clip.path, _mfcc.SAMPLE_RATE_HZ, _mfcc.SAMPLE_RATE_HZ, UNPACK, clip.start)
 
 
 def _frames(path: Path) -> int:
     with wave.open(str(path), "rb") as file:
         return file.getnframes()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", "unpack the official files again") from error

@@ -22,7 +22,7 @@ class Budget:
     norm: str
     """"linf" or "l2"."""
     label: str
-    """eps as the job writes it."""
+    """eps as the job writes it, with its unit where that is not real."""
     eps: float
     """Radius in the units of the job: real input units, or standard deviations of each element."""
     radius: NDArray[np.float64]
@@ -51,7 +51,8 @@ class Budget:
                 f"{span}",
                 f'eps is in real input units, for images in [0, 1]: did you mean "{label}/255"?',
             )
-        return Budget(config.norm, label, eps, steps, quantization)
+        unit = "" if config.unit == "real" else f" {config.unit}"
+        return Budget(config.norm, f"{label}{unit}", eps, steps, quantization)
 
     @property
     def steps(self) -> int:

@@ -58,8 +58,10 @@ def check_job(job: Job, dataset: Dataset) -> None:
 
 
 def _budgets(job: Job) -> Iterator[tuple[str, str]]:
+    """(key, eps) of every budget that is the largest change of an element in real input units."""
     for number, attack in enumerate(job.attacks):
-        yield from ((f"attacks.{number}.eps", label) for label in attack.eps)
+        if (attack.norm, attack.unit) == ("linf", "real"):
+            yield from ((f"attacks.{number}.eps", label) for label in attack.eps)
     if job.train.adversarial is not None:
         yield "train.adversarial.eps", job.train.adversarial.eps
     if job.train.robust_eps is not None:

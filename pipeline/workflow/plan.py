@@ -9,8 +9,10 @@ from typing import Any
 
 from pipeline.codegen import select
 from pipeline.config import board as boards
+from pipeline.config import dataset as datasets
 from pipeline.config.board import Board
-from pipeline.config.job import AttackConfig, DatasetConfig, FirmwareConfig, Job
+from pipeline.config.dataset import DatasetConfig
+from pipeline.config.job import AttackConfig, FirmwareConfig, Job
 from pipeline.core import schema, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel, TrainedModel
@@ -101,7 +103,7 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
     description = model.metrics.get("job")
     job = schema.validate(Job, dict(description), f"{stored}: job") if description else None
     if dataset is not None:
-        data = schema.validate(DatasetConfig, {"name": dataset}, "--dataset")
+        data = datasets.named(dataset)
     elif job is not None:
         data = job.dataset
     else:

@@ -16,9 +16,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pipeline import datasets
 from pipeline.analysis import agreement
 from pipeline.config.job import Job, LayerwiseConfig, earlier
-from pipeline.core import interrupt, lock, paths, registry, shell, store
+from pipeline.core import interrupt, lock, registry, shell, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.nouns import (
@@ -99,9 +100,7 @@ class Workflow:
     def load_data(self) -> Dataset:
         """The whole clean data set, its test split limited as the job says."""
         limit = self.plan.dataset.limit_test
-        module = registry.load("datasets", self.plan.dataset.name)
-        cache = shell.cache_folder() / "data"
-        loaded: Dataset = module.load(paths.data_folder(), cache=cache, progress=self._progress)
+        loaded = datasets.load(self.plan.dataset, cache=shell.cache_folder() / "data", progress=self._progress)
         checks.check_samples(loaded)
         if self.plan.job is not None and self.plan.model is None:
             checks.check_job(self.plan.job, loaded)
@@ -178,9 +177,9 @@ class Workflow:
         def make(_: Path) -> AttackResult:
             oracles = attack.oracles(qmodel, self.plan.load_network)
             progress = self._progress
-            datasets, outcomes = attack.attack(oracles, clean, attacks, self.plan.seed, progress=progress)
-            agreeing, answers = self._keras(qmodel, datasets)
-            return AttackResult(datasets, outcomes, agreeing, answers)
+            made, outcomes = attack.attack(oracles, clean, attacks, self.plan.seed, progress=progress)
+            agreeing, answers = self._keras(qmodel, made)
+            return AttackResult(made, outcomes, agreeing, answers)
 
         sources = [self.plan.load_network(config.source).digest for config in attacks if config.source]
         key = digest_of(
@@ -255,17 +254,17 @@ class Workflow:
     @_once
     def stream(self) -> Trace:
         """The board's answers to all data sets. MismatchError, once they are stored, when they are not the twin's."""
-        plan, qmodel, datasets, image = self.plan, self.lower(), self.attack().datasets, self.build()
+        plan, qmodel, tested, image = self.plan, self.lower(), self.attack().datasets, self.build()
         work = plan.device_folder / "stream"
 
         def make(_: Path) -> Trace:
             return stream.stream(
-                *(qmodel, datasets, image, self._image_folder, plan.board, work),
+                *(qmodel, tested, image, self._image_folder, plan.board, work),
                 place=self._location().port_now(),
                 progress=self._progress,
             )
 
-        folder, key = plan.device_folder / "trace", digest_of(image.digest, [dataset.digest for dataset in datasets])
+        folder, key = plan.device_folder / "trace", digest_of(image.digest, [dataset.digest for dataset in tested])
         with ExitStack() as stack:
             if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
                 stack.enter_context(self._working_in(plan.device_folder))
@@ -338,7 +337,7 @@ class Workflow:
     def _train_key(self) -> str:
         job = self._job("train")
         return digest_of(
-            *(job.seed, job.calibration, job.dataset.model_dump(exclude={"limit_test"})),
+            *(job.seed, job.calibration, job.dataset.model_dump(include={"name", "limit_train"})),
             *(job.model.identity(), job.train.identity()),
             *(digest_of(path.read_bytes()) for path in earlier(job.train)),
             *(self._training_data, keys.plug_in("models", job.model.name)),

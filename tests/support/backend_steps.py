@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.job import AdversarialConfig, DatasetConfig, Job, ModelConfig, TrainConfig
+from pipeline.config.dataset import DatasetConfig
+from pipeline.config.job import AdversarialConfig, Job, ModelConfig, TrainConfig
 from pipeline.core import registry
 from pipeline.training import keras_model, quantizers
 from pipeline.training.keras_backend import compiled, input_gradient, keras, to_numpy

@@ -51,7 +51,7 @@ def test_a_small_job_is_valid_and_frozen(tmp_path):
         (JOB.replace("epochs = 3", 'epochs = "three"'), "key 'train.epochs' = 'three'"),
         (JOB.replace("epochs = 3", "epochs = 2.5"), "key 'train.epochs' = 2.5"),
         (JOB.replace("epochs = 3", ""), "key 'train.epochs' is missing"),
-        (JOB.replace('"digits"', '"digit"'), "unknown dataset 'digit'; did you mean 'digits'?"),
+        (JOB.replace('"digits"', '"digit"'), "unknown data set 'digit'; did you mean 'digits'?"),
         (JOB.replace('"digits_cnn"', '"resnet"'), "unknown model 'resnet'"),
         (JOB.replace("[model]", "[model]\nweight_bits = 5"), "key 'model.weight_bits' = 5"),
         (JOB + ATTACK.replace("8/255", "-8/255"), "must be a positive number or a fraction"),

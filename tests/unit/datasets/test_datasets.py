@@ -156,6 +156,8 @@ def test_speech_commands_test_set_layout(tmp_path):
     labels = [data.classes[i] for i in data.splits["test"].y]
     assert labels == ["yes", "no", "silence", "unknown"]
     train = data.splits["train"]
+    of_each = data.input.quantization.dequantize(train.x).std(axis=(0, 1), dtype=np.float64)
+    np.testing.assert_allclose(data.spread, np.broadcast_to(of_each, (49, 10, 1)), rtol=1e-5)
     assert train.index.tolist() == [0, 3, 6, 9] * 4
     assert (train.x.min(), train.x.max()) == (-128, 127)
     assert not np.array_equal(train.x[0], train.x[4])

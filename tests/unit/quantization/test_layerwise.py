@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.analysis import agreement
 from pipeline.config import board
-from pipeline.config.job import DatasetConfig, Job, LayerwiseConfig, ModelConfig, TrainConfig
+from pipeline.config.dataset import DatasetConfig
+from pipeline.config.job import Job, LayerwiseConfig, ModelConfig, TrainConfig
 from pipeline.core import schema, store
 from pipeline.core.errors import ConfigError
 from pipeline.network import twin

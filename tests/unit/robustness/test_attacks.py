@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,3 +169,14 @@ def test_a_budget_that_cannot_be_is_refused_before_any_work(options, message):
     with pytest.raises(ConfigError, match=message):
         campaign.campaigns([AttackConfig(**{"name": "pgd", **options})], clean)
     assert len(oracle.asked) == before
+
+
+def test_an_eps_in_sigma_is_a_budget_of_each_element_by_its_own_deviation():
+    _, clean = linear_oracle.problem(10)
+    scale = clean.input.quantization.scale
+    steps = np.arange(np.prod(clean.input.shape), dtype=np.float32).reshape(clean.input.shape)
+    spread = replace(clean, spread=steps * np.float32(scale))
+    (made,) = campaign.campaigns([AttackConfig(name="pgd", eps=("0.5",), unit="sigma")], spread)
+    np.testing.assert_array_equal(made.budget.radius, np.floor(steps / 2))
+    info = made.budget.info("pgd", {})
+    assert (info.eps, info.eps_label, info.eps_lsb) == (0.5, "0.5 sigma", int(steps.max() // 2))

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.config.job import AdversarialConfig, DatasetConfig, Job, ModelConfig, TrainConfig
+from pipeline.config.dataset import DatasetConfig
+from pipeline.config.job import AdversarialConfig, Job, ModelConfig, TrainConfig
 from pipeline.core import interrupt, registry
 from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec

@@ -43,4 +43,6 @@ def test_a_setting_the_data_set_cannot_mean_is_refused(tables, message, hint):
 
 def test_settings_within_the_data_set_pass():
     attack = {"name": "pgd", "eps": ["8/255", 1.0], "samples": 10}
-    checks.check_job(job(attacks=[attack], dataset={"name": "digits", "limit_test": 10}), dataset())
+    sigma = {"name": "pgd", "eps": [3], "unit": "sigma"}
+    long = {"name": "pgd", "eps": [3], "norm": "l2"}
+    checks.check_job(job(attacks=[attack, sigma, long], dataset={"name": "digits", "limit_test": 10}), dataset())

@@ -20,10 +20,10 @@ from pipeline.core import interrupt, registry, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, QModel, Split
 from pipeline.stages import STAGES, export
-from pipeline.workflow import checks, keys
+from pipeline.workflow import checks, keys, zoo
 from pipeline.workflow.plan import RunPlan, plan_model
 from pipeline.workflow.workflow import Workflow
-from tests.support import tiny
+from tests.support import own_files, tiny
 
 pytestmark = pytest.mark.toolchain
 
@@ -74,6 +74,19 @@ def test_a_second_run_repeats_nothing_but_the_report(stored, tmp_path):
     assert sorted(p.name for p in plan.folder.iterdir() if p.name != "stream") == [
         ".lock", "image", "report.html", "report.json", "report.md", "sources", "trace",
     ]  # fmt: skip
+
+
+def test_a_stored_network_answers_a_folder_of_images(tmp_path):
+    """Digits as PNGs: the pixels are those the network was trained with, and so are its answers."""
+    photos = own_files.write_images(tmp_path / "photos", each=30)
+    table = f'[dataset]\nname = "images"\npath = "{photos}"\ncolour = "grey"\nsplit = {{ test = 0.5 }}\n'
+    (tmp_path / "photos.toml").write_text(table, encoding="utf-8")
+    network = zoo.find(Path("digits_stq_jr"))
+    plan = plan_model(network, str(tmp_path / "photos.toml"), "host", tmp_path / "runs")
+    report = Workflow(plan, Recorder()).report()
+    assert report["dataset"]["name"] == "images"
+    clean = report["accuracy"]["clean"]
+    assert report["dataset"]["samples"] == {"test": 150} and clean["device"] == clean["twin"] > 0.9
 
 
 def test_another_limit_streams_anew_and_builds_nothing(stored, tmp_path):

@@ -1,0 +1,167 @@
+"""The `[dataset]` table of a job: which samples, and how files of a user's own become samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.core import registry, schema
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Quantization
+from pipeline.core.schema import Label, Positive, PositiveFloat, Strict
+
+FOLDERS, NAMES = "folders", "names"
+"""Where labels may come from, besides a file."""
+Share = Annotated[float, Field(gt=0, lt=1)]
+Extent = Annotated[int, Field(ge=1, le=512)]
+Hertz = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class SplitConfig(Strict):
+    """How samples are drawn for the splits that the files do not tell apart: from every class the same share."""
+
+    test: Share = 0.2
+    """Of all samples, in (0, 1)."""
+    validation: Share = 0.1
+    """Of all samples, in (0, 1)."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    """Of the draw; the job's own seed does not change it."""
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> SplitConfig:
+        if self.test + self.validation >= 1:
+            raise ValueError(f"test {self.test:g} and validation {self.validation:g} leave nothing to train with")
+        return self
+
+
+class LatticeConfig(Strict):
+    """The lattice that inputs lie on, such as that of an imported network: real = (q - zero_point) * scale."""
+
+    scale: PositiveFloat
+    """Real value of one step, above 0."""
+    zero_point: Annotated[int, Field(ge=-128, le=127)]
+    """The int8 that stands for real 0."""
+
+    @property
+    def quantization(self) -> Quantization:
+        """The same as part of a noun."""
+        return Quantization(self.scale, self.zero_point)
+
+
+class MfccConfig(Strict):
+    """How sound becomes mel-frequency cepstral coefficients; the defaults are those of MLPerf-Tiny."""
+
+    sample_rate: Annotated[int, Field(ge=1000, le=192_000)] = 16000
+    """Of every file, Hz, 1,000 to 192,000."""
+    seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """Of every clip, in (0, 60]: longer ones are cut, shorter ones end with zeros."""
+    window_ms: Annotated[float, Field(gt=0, le=1000)] = 30.0
+    """Length of a frame, in (0, 1000]."""
+    stride_ms: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    """From frame to frame, in (0, 1000]."""
+    mel_bins: Annotated[int, Field(ge=1, le=256)] = 40
+    """Triangles on the mel scale, 1 to 256."""
+    low_hz: Hertz = 20.0
+    """Lower end of the first triangle."""
+    high_hz: Hertz = 4000.0
+    """Upper end of the last triangle, at most half the sample rate."""
+    coefficients: Annotated[int, Field(ge=1, le=256)] = 10
+    """How many are kept, at most mel_bins."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MfccConfig:
+        if not self.low_hz < self.high_hz <= self.sample_rate / 2:
+            raise ValueError(f"low_hz < high_hz <= {self.sample_rate / 2:g}, half the sample_rate, must hold")
+        if self.coefficients > self.mel_bins:
+            raise ValueError(f"coefficients: {self.mel_bins} mel_bins give no more")
+        if not 2 <= self.window <= self.samples or self.stride < 1:
+            raise ValueError(f"window_ms, stride_ms: a clip has {self.samples} samples, a window {self.window}")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """Of a clip."""
+        return round(self.seconds * self.sample_rate)
+
+    @property
+    def window(self) -> int:
+        """Samples of a frame."""
+        return round(self.window_ms * self.sample_rate / 1000)
+
+    @property
+    def stride(self) -> int:
+        """Samples from frame to frame."""
+        return round(self.stride_ms * self.sample_rate / 1000)
+
+    @property
+    def frames(self) -> int:
+        """Of a clip; what does not fill a window at its end is left out."""
+        return 1 + (self.samples - self.window) // self.stride
+
+
+class DatasetConfig(Strict):
+    """Which samples. Of the keys after limit_test a data set uses those that its module lists in SETTINGS; others are
+    refused."""
+
+    name: Annotated[str, schema.registered("datasets")]
+    """Module of datasets/."""
+    limit_train: Positive | None = None
+    """Use only so many training samples, drawn evenly from all classes; None for all."""
+    limit_test: Positive | None = None
+    """Use only so many test samples, drawn evenly from all classes; None for all."""
+    path: Annotated[str, Field(min_length=1)] | None = None
+    """The file or folder that holds the samples; a relative one from the current folder on."""
+    labels: Annotated[str, Field(min_length=1)] = FOLDERS
+    """Where the class of a file stands: "folders": its folder; "names": its name, up to the first underscore; or a CSV
+    file with the columns path, label and perhaps split, paths being relative to `path`, as that of the CSV file is."""
+    classes: tuple[Label, ...] = ()
+    """Only these classes, in the order of the logits; of numbered ones their names. Empty: all, sorted."""
+    split: SplitConfig = SplitConfig()
+    """How splits are drawn that the files do not tell apart."""
+    lattice: LatticeConfig | None = None
+    """Of the input; None: the one that covers the training samples and holds 0."""
+    range: tuple[Finite, Finite] = (0.0, 1.0)
+    """Real values that the pixels 0 and 255 stand for."""
+    size: tuple[Extent, Extent] | None = None
+    """Height and width that images are brought to, 1 to 512 each; None: all have the same one."""
+    colour: Literal["rgb", "grey"] = "rgb"
+    """Channels of an image: three, or the luminance (ITU-R BT.601)."""
+    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    """How an image of other proportions comes to `size`: stretched, its middle cut out, or black added."""
+    mfcc: MfccConfig = MfccConfig()
+    """How sound becomes features."""
+    augment: Literal["none", "crop", "crop_flip", "shift"] | None = None
+    """How a training varies samples (training/augment.py); None: as the data set says."""
+
+    @model_validator(mode="after")
+    def _used_settings(self) -> DatasetConfig:
+        used = dataset_settings(self.name)
+        for key in sorted(self.model_fields_set - {"name", "limit_train", "limit_test", *used}):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                known = f"it uses {', '.join(sorted(used))}" if used else "it has no settings"
+                raise ValueError(f"{key}: data set {self.name!r} does not use it; {known}")
+        if "path" in used and self.path is None:
+            raise ValueError(f"path: data set {self.name!r} needs the file or folder of its samples")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: one is named twice")
+        if not self.range[0] < self.range[1]:
+            raise ValueError("range: the first number must be smaller than the second")
+        return self
+
+
+def dataset_settings(name: str) -> tuple[str, ...]:
+    """The keys of DatasetConfig that a data set uses besides name and limits; none for most."""
+    return tuple(getattr(registry.load("datasets", name), "SETTINGS", ()))
+
+
+def named(text: str) -> DatasetConfig:
+    """What --dataset means: a data set by name, or the `[dataset]` table of a TOML file. ConfigError: neither."""
+    if not text.endswith(".toml"):
+        return schema.validate(DatasetConfig, {"name": text}, "--dataset")
+    table: Any = schema.read_toml(Path(text)).get("dataset")
+    if not isinstance(table, dict):
+        raise ConfigError(f"{text}: no table [dataset]", 'write one, such as name = "npz", path = "samples.npz"')
+    return schema.validate(DatasetConfig, table, f"{text}: dataset")

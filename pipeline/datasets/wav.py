@@ -1,0 +1,52 @@
+"""Recordings of a user's own: a folder of WAV files, as mel-frequency cepstral coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config.dataset import DatasetConfig
+from pipeline.core.nouns import Dataset, FloatArray, Progress, Split, TensorSpec, no_progress
+from pipeline.datasets import _files, _lattice, _mfcc, _sound
+
+DESCRIPTION = "a folder of WAV files of your own, as MFCC (path, labels, mfcc)"
+SETTINGS = ("path", "labels", "classes", "split", "lattice", "mfcc", "augment")
+
+SUFFIXES = (".wav",)
+BATCH = 512
+"""Clips whose features are computed at a time."""
+VERSION = 1
+"""Of how features are made from files: part of the key of what is kept."""
+CONVERT = "convert it to 16-bit PCM, or move it away"
+
+
+def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, config: DatasetConfig) -> Dataset:
+    """The Dataset, (frames, coefficients, 1), int8 on the job's lattice or the one that covers the training features.
+
+    Every clip is divided by its largest sample, cut or filled with zeros at its end. Features are kept in `cache` until
+    a file changes. Dataset.spread is that of each coefficient, over all frames. ConfigError: no or other files, no mono
+    16-bit PCM of the job's rate, a class with too few.
+    """
+    listed = _files.listing(config, SUFFIXES, "WAV")
+    settings = [VERSION, config.mfcc.model_dump()]
+    x = _files.read_all(listed, settings, cache, "wav", lambda paths: _features(paths, config), progress)
+    features = np.asarray(x, np.float32)
+    quantization = _lattice.chosen(features[listed.rows["train"]], config, str(listed.folder))
+    quantized, y = quantization.quantize(features), listed.y
+    splits = {name: Split(quantized[rows], y[rows], rows) for name, rows in listed.rows.items()}
+    return Dataset(
+        *("wav", TensorSpec(features.shape[1:], quantization), listed.classes, splits),
+        augment=config.augment or "shift",
+        spread=_lattice.spread(splits["train"].x, quantization, axes=(0, 1)),
+    )
+
+
+def _features(paths: Iterator[Path], config: DatasetConfig) -> FloatArray:
+    """(n, frames, coefficients, 1) of the files."""
+    front, parts = config.mfcc, []
+    while batch := [_sound.read(path, front.sample_rate, front.samples, CONVERT) for path in islice(paths, BATCH)]:
+        parts.append(_mfcc.mfcc(_mfcc.normalized(np.stack(batch)), front))
+    return np.concatenate(parts)
