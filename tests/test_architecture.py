@@ -30,7 +30,7 @@ DOORS = {
     "keras": {"training"},
     "qkeras": {"training"},
     "art": {"robustness/attacks"},
-    "jinja2": {"core/templates.py", "stages/report.py"},
+    "jinja2": {"core/templates.py"},
     "serial": {"device/links"},
     "subprocess": {"core/shell.py"},
     "matplotlib": {"analysis/figures.py"},

@@ -6,9 +6,12 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.core import text
+
+if TYPE_CHECKING:
+    from pipeline.analysis.size import Node
 
 PLAIN_INTERVAL_S = 10.0
 """Between two progress lines where standard error is no terminal."""
@@ -169,6 +172,20 @@ def fit(columns: Sequence[Sequence[str]], available: int, unbroken: Collection[i
         widths[i] += more
         spare -= more
     return widths
+
+
+def sizes(root: Node, shown: Sequence[tuple[int, Node]], limit: int) -> None:
+    """Prints one memory of a firmware as a tree. shown: (level, node); limit: bytes of the board."""
+    compared = root.before is not None
+    columns = ("part", "bytes", *(("before", "change") if compared else ("share",)))
+    rows = []
+    for level, node in shown:
+        share = (text.percent(node.size / root.size if root.size else None),)
+        cells = share if node.before is None else (text.count(node.before), text.signed(node.change))
+        rows.append(("  " * level + node.name, text.count(node.size), *cells))
+    of_board = f", {text.percent(root.size / limit)} of the board" if limit else ""
+    table(f"{root.name}: {text.size(root.size)}{of_board}", columns, rows, right=range(1, len(columns)))
+    stdout("")
 
 
 def summary(report: Mapping[str, Any]) -> None:

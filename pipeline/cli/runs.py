@@ -16,7 +16,7 @@ from pipeline.config.job import AttackConfig, FirmwareConfig, Job
 from pipeline.core import schema
 from pipeline.core.errors import ConfigError
 from pipeline.stages import STAGES
-from pipeline.workflow import workflow, zoo
+from pipeline.workflow import subjects, workflow, zoo
 from pipeline.workflow.plan import RunPlan, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
 
@@ -43,11 +43,23 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
     else:
         _check_stored(arguments)
         planned = plan_model(zoo.find(model), arguments.dataset, board, RUNS, **given)
-    if (trits := getattr(arguments, "trits_per_byte", None)) is not None:
-        planned = replace(planned, firmware=FirmwareConfig(trits_per_byte=trits))
+    planned = _packed(planned, arguments)
     if (attacks := _attacks(arguments)) is not None:
         planned = replace(planned, attacks=attacks)
     return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
+
+
+def subject(word: str, arguments: argparse.Namespace) -> RunPlan:
+    """How to build and run what one word names (workflow/subjects.py), with the options that the command has."""
+    given = {name: getattr(arguments, name) for name in PLANNED if name != "cli_args" and hasattr(arguments, name)}
+    planned = subjects.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
+    return _packed(planned, arguments)
+
+
+def _packed(planned: RunPlan, arguments: argparse.Namespace) -> RunPlan:
+    """The plan with --trits-per-byte, where it is given."""
+    trits = getattr(arguments, "trits_per_byte", None)
+    return planned if trits is None else replace(planned, firmware=FirmwareConfig(trits_per_byte=trits))
 
 
 def _attacks(arguments: argparse.Namespace) -> tuple[AttackConfig, ...] | None:

@@ -367,6 +367,23 @@ class Sources:
         return {layer.name: layer.tables_bytes for layer in self.layers}
 
 
+FLASH, RAM = "flash", "RAM"
+"""The memories of a board."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of a firmware that have one owner."""
+
+    memory: str
+    """FLASH or RAM."""
+    path: tuple[str, ...]
+    """Names from the group down to the function or variable, as in ("layers", "conv1", "tables", "filter")
+    or ("kernels", "nn_conv2d_t2_dsp"); bytes without a name are "padding" or "unnamed"."""
+    size: int
+    """Bytes, above 0."""
+
+
 @dataclass(frozen=True)
 class Image:
     """A built firmware; its files lie beside meta.json."""
@@ -395,8 +412,8 @@ class Image:
     """Reserved stack."""
     sections: Mapping[str, int]
     """Bytes of every allocated section, by its name."""
-    symbols: Mapping[str, int]
-    """Bytes of every function and variable, by its name."""
+    parts: tuple[Part, ...]
+    """Every byte by owner: of the flash they add up to flash_bytes, of the RAM to ram_bytes + stack_bytes."""
     footprint: Mapping[str, int]
     """Bytes of flash by owner, adding up to flash_bytes: "layer NAME" for each layer's tables, then groups of code."""
 

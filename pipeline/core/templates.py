@@ -1,4 +1,4 @@
-"""The templates of templates/, whose C and project files must come out to the byte."""
+"""The templates of templates/: C and project files, which must come out to the byte, and pages for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import jinja2
 
-from pipeline.core import paths
+from pipeline.core import paths, text
 
 
 def environment() -> jinja2.Environment:
@@ -21,6 +21,20 @@ def environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     made.filters.update(FILTERS)
+    return made
+
+
+def pages() -> jinja2.Environment:
+    """Templates of what a person reads, Markdown and HTML, by file name; text in HTML is escaped. Filters: those of
+    `environment`, and numbers as a person reads them, by the names of core/text.py."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.shipped("templates")), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
+    )  # fmt: skip
+    made.filters.update(
+        FILTERS, percent=text.percent, count=text.count, compact=text.compact, size=text.size, signed=text.signed
+    )
     return made
 
 

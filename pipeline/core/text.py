@@ -43,3 +43,12 @@ def size(number: int) -> str:
     if number < 1024:
         return f"{number} B"
     return f"{number / 1024:.1f} KiB" if number < 1 << 20 else f"{number / (1 << 20):.1f} MiB"
+
+
+def signed(change: int) -> str:
+    """A change of bytes with its sign: "+120".
+
+    >>> signed(120), signed(-3), signed(0)
+    ('+120', '−3', '0')
+    """
+    return "0" if not change else f"{'+' if change > 0 else chr(0x2212)}{count(abs(change))}"

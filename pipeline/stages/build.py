@@ -187,8 +187,9 @@ def _version(compiler: str) -> str:
 
 
 def _image(sources: Sources, board: Board, elf: Path, compiler: str, flags: Sequence[str]) -> Image:
-    measured = footprint.read(elf)
-    weights_bytes = sum(measured.tables.values())
+    measured = footprint.read(elf, sources)
+    owners = footprint.attribute(measured.parts)
+    weights_bytes = sum(owners.get(f"layer {layer.name}", 0) for layer in sources.layers)
     return Image(
         elf=elf.name,
         digest=sources.digest,
@@ -202,6 +203,6 @@ def _image(sources: Sources, board: Board, elf: Path, compiler: str, flags: Sequ
         arena_bytes=sources.arena_bytes,
         stack_bytes=measured.stack_bytes,
         sections=measured.sections,
-        symbols=measured.symbols,
-        footprint=footprint.attribute(measured, [layer.name for layer in sources.layers]),
+        parts=measured.parts,
+        footprint=owners,
     )

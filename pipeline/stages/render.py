@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.codegen import buffers, planner, select
+from pipeline.codegen import buffers, footprint, planner, select
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
 from pipeline.config.job import FirmwareConfig
@@ -158,14 +157,9 @@ def _belongs(path: PurePosixPath, board: Board) -> bool:
     return path != MAIN or not board.is_arduino
 
 
-def _symbol(index: int, name: str) -> str:
-    """C identifier of a layer, unique and never a keyword."""
-    return f"layer{index}_{re.sub(r'[^0-9A-Za-z_]', '_', name)}"
-
-
 def _layer(model: QModel, index: int, call: KernelCall | None, plan: planner.MemoryPlan) -> Layer:
     layer = model.layers[index]
-    symbol = _symbol(index, layer.name)
+    symbol = footprint.layer_symbol(index, layer.name)
     tables = _tables(symbol, call)
     constants: list[Constant] = []
     arguments = [_argument(arg, symbol, layer, plan, index, constants) for arg in call.args] if call else []

@@ -10,14 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis import figures, outcomes
 from pipeline.analysis.statistics import wilson
 from pipeline.config.board import Board
-from pipeline.core import paths, registry, store, templates, text
+from pipeline.core import registry, store, templates
 from pipeline.core.nouns import (
     QUIET_SAMPLES,
     AttackOutcome,
@@ -72,7 +71,7 @@ def report(inputs: ReportInputs, folder: Path) -> Numbers:
     """The content of report.json. Writes it with report.md and report.html (one file, opens offline) into `folder`."""
     numbers = summarize(inputs)
     drawings = figures.draw(numbers, inputs.trace, inputs.datasets)
-    environment = _environment()
+    environment = templates.pages()
     for suffix, context in (("md", {}), ("html", {"figures": drawings})):
         page = environment.get_template(f"report.{suffix}.j2").render(report=numbers, **context)
         store.write_text(folder / f"report.{suffix}", page)
@@ -335,16 +334,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(paths.shipped("templates")),
-        undefined=jinja2.StrictUndefined,
-        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(templates.FILTERS)
-    environment.filters.update(percent=text.percent, count=text.count, compact=text.compact, size=text.size)
-    return environment

@@ -33,8 +33,8 @@ class RunPlan:
 
     name: str
     """Of the job or the stored model."""
-    dataset: DatasetConfig
-    """Which samples are attacked and streamed."""
+    dataset: DatasetConfig | None
+    """Which samples are attacked and streamed; None for a stored model that names none, which can only be built."""
     board: Board
     """Where the image runs."""
     folder: Path
@@ -102,12 +102,9 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
     model = load_network(stored)
     description = model.metrics.get("job")
     job = schema.validate(Job, dict(description), f"{stored}: job") if description else None
+    data = job.dataset if job else None
     if dataset is not None:
         data = datasets.named(dataset)
-    elif job is not None:
-        data = job.dataset
-    else:
-        raise ConfigError(f"{stored}: the model does not say which data set it was made for", "add --dataset NAME")
     board = boards.load(board_name or (job.board if job else Job.model_fields["board"].default))
     folder = runs / f"{model.name}-{board.name}"
     packed = job.firmware if job else select.DEFAULT

@@ -99,14 +99,19 @@ class Workflow:
     @_once
     def load_data(self) -> Dataset:
         """The whole clean data set, its test split limited as the job says."""
-        limit = self.plan.dataset.limit_test
-        loaded = datasets.load(self.plan.dataset, cache=shell.cache_folder() / "data", progress=self._progress)
+        wanted = self.plan.dataset
+        if wanted is None:
+            what = f"{self.plan.name}: the model does not say which data set it was made for"
+            raise ConfigError(what, "add --dataset NAME")
+        loaded = datasets.load(wanted, cache=shell.cache_folder() / "data", progress=self._progress)
         checks.check_samples(loaded)
         if self.plan.job is not None and self.plan.model is None:
             checks.check_job(self.plan.job, loaded)
         if self.plan.model is not None:
             checks.check_match(self.plan.model, loaded)
-        return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].subset(limit, self.plan.seed)})
+        return replace(
+            loaded, splits={**loaded.splits, "test": loaded.splits["test"].subset(wanted.limit_test, self.plan.seed)}
+        )
 
     @_once
     def train(self) -> TrainedModel:
@@ -394,7 +399,7 @@ class Workflow:
 
 def _unknown_job(plan: RunPlan) -> dict[str, Any]:
     """What can be said of the job of a stored model that does not know it."""
-    return {"name": plan.name, "description": "", "dataset": plan.dataset.model_dump()}
+    return {"name": plan.name, "description": "", "dataset": plan.dataset.model_dump() if plan.dataset else None}
 
 
 def _was_broken_off(folder: Path, key: str) -> bool:

@@ -31,7 +31,7 @@ TOOLS = [
     pytest.param(name, marks=pytest.mark.skipif(shell.find(name) is None, reason=shell.install_hint(name)))
     for name in ("stm32flash", "stm32loader")
 ]
-IMAGE = Image("", "0" * 32, "netduinoplus2", "", (), *(0,) * 6, {}, {}, {})
+IMAGE = Image("", "0" * 32, "netduinoplus2", "", (), *(0,) * 6, {}, (), {})
 SIZE = 3001
 """Neither a whole number of words nor of 256-byte blocks."""
 NO_MODEM_LINES = '''

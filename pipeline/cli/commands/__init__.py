@@ -12,12 +12,14 @@ from pipeline.cli.commands.imports import Import
 from pipeline.cli.commands.reproduce import Reproduce
 from pipeline.cli.commands.rig import Rig
 from pipeline.cli.commands.run import Run
+from pipeline.cli.commands.size import Size
 from pipeline.cli.commands.stages import Attack, Build, Flash, Lower, Render, Report, Stream, Train
 from pipeline.cli.commands.zoo import Zoo
 
 GROUPS: Mapping[str, tuple[Command, ...]] = {
     "a whole experiment": (Run(), Export()),
     "one stage of it": (Train(), Lower(), Attack(), Render(), Build(), Flash(), Stream(), Report()),
+    "what it costs": (Size(),),
     "boards and networks": (Boards(), Zoo(), Import()),
     "this machine and what is connected to it": (Doctor(), Rig(), Reproduce()),
 }

@@ -29,6 +29,7 @@ from pipeline.core.nouns import (
     DeviceStats,
     Image,
     LinkStats,
+    Part,
     QModel,
     Sources,
     Split,
@@ -66,8 +67,8 @@ def trace() -> Trace:
 
 
 def image() -> Image:
-    made = Image("firmware.elf", "0" * 32, "host", "cc 1", ("-O2",), 9000, 5000, 1500, 6000, 4096, 2048, {}, {}, {})
-    return replace(made, sections={".nn": 100}, symbols={"f": 4})
+    made = Image("firmware.elf", "0" * 32, "host", "cc 1", ("-O2",), 9000, 5000, 1500, 6000, 4096, 2048, {}, (), {})
+    return replace(made, sections={".nn": 100}, parts=(Part("flash", ("kernels", "f"), 4),))
 
 
 def make_image(folder: Path) -> Image:

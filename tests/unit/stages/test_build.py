@@ -13,7 +13,7 @@ from pipeline.config import board
 from pipeline.config.board import Board, Memory, Region
 from pipeline.core import shell
 from pipeline.core.errors import FitError, ToolError
-from pipeline.core.nouns import Sources
+from pipeline.core.nouns import Part, Sources
 from pipeline.stages import build, render
 from tests.support import tiny
 
@@ -49,7 +49,7 @@ def test_image_says_what_was_built(tmp_path: Path) -> None:
     assert image.flash_bytes == (tmp_path / "firmware.bin").stat().st_size == image.weights_bytes + image.code_bytes
     assert image.stack_bytes == F405.memory.stack_bytes
     assert image.sections[".nn"] > 0
-    assert image.symbols["model_layers"] == 12 * len(tiny.qmodel().layers)
+    assert Part("flash", ("layers", "model_layers"), 12 * len(tiny.qmodel().layers)) in image.parts
     assert "arm-none-eabi-gcc" in image.compiler
     assert {"-mcpu=cortex-m4", "-O2", "-Werror", "-std=c11"} <= set(image.flags)
     assert not any(str(tmp_path) in flag for flag in image.flags)
@@ -135,7 +135,7 @@ def test_the_arena_is_named_when_it_is_largest() -> None:
 @pytest.mark.parametrize("region", ["flash", "RAM"])
 def test_what_only_the_linker_can_know(tmp_path: Path, region: str) -> None:
     """Room for tables and buffers, but not for the code and variables on top: exact, from the linker."""
-    measured = footprint.read(_built_elf(tmp_path / "whole"))
+    measured = footprint.read(_built_elf(tmp_path / "whole"), sources_for(F405))
     flash, ram = measured.flash_bytes, measured.ram_bytes + measured.stack_bytes
     small = with_memory(F405, flash_bytes=flash - 8) if region == "flash" else with_memory(F405, ram_bytes=ram - 8)
     needed = flash if region == "flash" else ram

@@ -129,7 +129,7 @@ def test_platformio_without_a_framework(target: board.Board, tmp_path: Path) -> 
     core = target.core_flags[:2]
     command = ["arm-none-eabi-gcc", *core, *flags, link[1], "-T", script, *sorted(files), "-o", "firmware.elf"]
     shell.run(command, cwd=tmp_path)
-    elf = footprint.read(tmp_path / "firmware.elf")
+    elf = footprint.read(tmp_path / "firmware.elf", sources)
     assert elf.sections[".vectors"] > 0
     assert elf.flash_bytes < target.memory.flash.length
 

@@ -85,7 +85,7 @@ def inputs() -> ReportInputs:
         board=host,
         qmodel=with_metrics(model, layerwise=choice(), input_share=0.0123, validation_share=0.045),
         sources=sources,
-        image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), *SIZES, {}, {}, FOOTPRINT),
+        image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), *SIZES, {}, (), FOOTPRINT),
         trace=Trace(
             device,
             (clean_trace, idle_trace, strong_trace),

@@ -1,0 +1,81 @@
+"""`tritmcu size`: what every byte of a firmware is, and what changed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.cli import options
+from pipeline.cli.command import Command, Option
+
+if TYPE_CHECKING:
+    from pipeline.analysis.size import Sizes
+
+SUBJECT = Option(
+    "network",
+    "network of the zoo, job, folder of a run or of a stored network, or a file that --json wrote",
+    {"metavar": "NETWORK"},
+    options.WHAT,
+)
+DIFF = Option("--diff", "compare with another one, named in the same ways", {"metavar": "OTHER"}, options.WHAT)
+DEPTH = Option("--depth", "levels of the tree that are printed; by default 2", {"type": options.positive, "default": 2,
+               "metavar": "N"}, options.HOW)  # fmt: skip
+MARKDOWN = Option("--markdown", "print Markdown for a pull request", {"action": "store_true"}, selects=False)
+HTML = Option(
+    "--html",
+    "HTML page; by default size.html in the folder of the run",
+    {"type": Path, "metavar": "FILE"},
+    selects=False,
+)
+
+
+class Size(Command):
+    """Builds where there is no image yet; a run's image is taken as it is."""
+
+    NAME = "size"
+    HELP = "show what every byte of a firmware is, or what changed since another one"
+    OPTIONS = (SUBJECT, DIFF, options.BOARD, options.KERNELS, options.TRITS, DEPTH, options.JSON, MARKDOWN, HTML)
+
+    def invoke(self, arguments: argparse.Namespace) -> int:
+        from pipeline.analysis import size
+        from pipeline.cli import console
+        from pipeline.core import store
+
+        sizes, page = _sizes(arguments.network, arguments)
+        before = _sizes(arguments.diff, arguments)[0] if arguments.diff else None
+        page = arguments.html or (None if arguments.json or arguments.markdown else page)
+        if arguments.json:
+            console.stdout(json.dumps(size.numbers(sizes, before), indent=1))
+        elif arguments.markdown:
+            console.stdout(size.markdown(sizes, before))
+        else:
+            for memory in size.MEMORIES:
+                root = size.tree(memory, sizes, before)
+                console.sizes(root, list(size.rows(root, arguments.depth)), sizes.limit(memory))
+        if page is not None:
+            store.write_text(page, size.page(sizes, before))
+            console.stderr(str(page))
+        return 0
+
+
+def _sizes(word: str, arguments: argparse.Namespace) -> tuple[Sizes, Path | None]:
+    """What the named firmware occupies, and where its page belongs, None where that is nobody's folder."""
+    from pipeline.analysis import size
+    from pipeline.cli import runs
+    from pipeline.config import board as boards
+    from pipeline.workflow import subjects
+
+    path = Path(word)
+    if path.suffix == ".json":
+        return size.load(path), None
+    if (built := subjects.built_image(word, arguments.board)) is not None:
+        image, folder = built
+        name, board = folder.resolve().parent.name, boards.load(image.board)
+    else:
+        plan = runs.subject(word, arguments)
+        image, folder = runs.make_one(plan, "build"), plan.device_folder / subjects.IMAGE
+        name, board = plan.name, plan.board
+    memory = board.memory
+    return size.of_image(image, name, memory.flash.length, memory.ram.length), folder.parent / "size.html"

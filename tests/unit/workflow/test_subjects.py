@@ -1,0 +1,45 @@
+"""subjects: one word means the first that there is of a stored network, the zoo's, a job and a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.core import store
+from pipeline.core.errors import ConfigError
+from pipeline.workflow import subjects
+from tests.support import tiny
+
+
+@dataclass
+class Image:
+    """As one was stored that said less of itself."""
+
+    elf: str
+
+
+def test_a_folder_a_network_of_the_zoo_a_job_and_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store.save(tmp_path / "runs" / "mine" / "qmodel", tiny.qmodel(), "key")
+    found = {word: subjects.plan(word, "host", tmp_path / "runs") for word in ("mine", "runs/mine", "digits_laq")}
+    assert found["mine"].model.digest == found["runs/mine"].model.digest
+    assert found["mine"].name == "tiny"
+    assert found["digits_laq"].job is not None and found["digits_laq"].model is None
+    assert found["digits_laq"].command("train") == "tritmcu train digits_laq"
+    both = subjects.plan("digits_stq_jr", None, tmp_path / "runs")
+    assert both.model is not None and both.board.name == both.job.board
+    with pytest.raises(ConfigError, match="unknown network, run or job 'mime'; did you mean 'mine'") as caught:
+        subjects.plan("mime", "host", tmp_path / "runs")
+    assert "digits_stq_jr" in caught.value.hint
+
+
+def test_an_image_of_an_earlier_version_is_to_be_built_again(tmp_path):
+    store.save(tmp_path / "image", Image("firmware.elf"), "key")
+    with pytest.raises(ConfigError, match="image: was built by an earlier version"):
+        subjects.built_image(str(tmp_path), None)
+
+
+def test_a_folder_of_another_noun_is_no_image(tmp_path):
+    store.save(tmp_path / "q", tiny.qmodel(), "key")
+    assert subjects.built_image(str(tmp_path / "q"), None) is None
