@@ -22,6 +22,7 @@ class BuildWithResources(build_py):
         if not self.editable_mode:
             for name in RESOURCES:
                 shutil.copytree(name, Path(self.build_lib, "pipeline", "resources", name))
+            shutil.copy("LICENSE", Path(self.build_lib, "pipeline", "resources"))  # exports hold it
 
 
 setup(cmdclass={"build_py": BuildWithResources})

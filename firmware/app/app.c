@@ -6,12 +6,12 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "board.h"
+#include "board_config.h"
 #include "build_id.h"
 #include "link.h"
 #include "model.h"
 #include "port.h"
-#include "wire.h"
+#include "wire_protocol.h"
 
 enum { ARENA_ALIGNMENT = 8, CANARY_BYTES = 16, PAINT = 0xA5 };
 

@@ -1,4 +1,4 @@
-/* Frames: COBS(type u8, seq u8, payload, crc32 u32) and a zero byte, as pipeline/wire.py. Pure: knows no port. */
+/* Frames: COBS(type u8, seq u8, payload, crc32 u32) and a zero byte, as pipeline/protocol/wire.py. Pure: no port. */
 #ifndef FRAME_H
 #define FRAME_H
 
@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "board.h"
+#include "board_config.h"
 
 enum { FRAME_HEADER_BYTES = 2, FRAME_CRC_BYTES = 4, FRAME_OVERHEAD_BYTES = FRAME_HEADER_BYTES + FRAME_CRC_BYTES };
 

@@ -4,7 +4,7 @@
 
 #include "frame.h"
 #include "port.h"
-#include "wire.h"
+#include "wire_protocol.h"
 
 static frame buffer;
 static frame_decoder decoder;

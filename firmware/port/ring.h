@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "board.h"
+#include "board_config.h"
 
 enum { RING_SLOTS = BOARD_RX_BUFFER_BYTES + 1 }; /* one slot stays empty, so that full differs from empty */
 

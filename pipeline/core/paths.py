@@ -26,13 +26,21 @@ DATA_VARIABLE = "TRITMCU_DATA"
 
 def shipped(name: str) -> Path:
     """The folder of that name among the resources. ToolError when this installation lacks it."""
-    folder = RESOURCES / name
-    if not folder.is_dir():
+    return _existing(RESOURCES / name)
+
+
+def license_text() -> str:
+    """The licence of the C files that exports hold. ToolError when this installation lacks it."""
+    return _existing(RESOURCES / "LICENSE").read_text(encoding="utf-8")
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
         raise ToolError(
-            f"{folder}: missing, tritmcu was installed without its {name}",
+            f"{path}: missing, tritmcu was installed without its {path.name}",
             "pip install --force-reinstall tritmcu, or work in a complete clone of its repository",
         )
-    return folder
+    return path
 
 
 def own(name: str) -> tuple[Path, ...]:

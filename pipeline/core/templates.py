@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import jinja2
+import numpy as np
 
 from pipeline.core import paths, text
 
@@ -12,9 +13,9 @@ from pipeline.core import paths, text
 def environment() -> jinja2.Environment:
     """Templates by file name. An undefined name is an error, tags leave no blank lines.
 
-    Filters: `rows`; and for every text that a person, a file or another tool named, where it is printed: `c_string`,
-    `c_comment`, `line` (comments and values that end with their line), `cmake` (inside a quoted argument), `code`
-    (between backquotes) and `cell` (of a Markdown table).
+    Filters: `rows` and `c_float` for numbers; and for every text that a person, a file or another tool named, where it
+    is printed: `c_string`, `c_comment`, `line` (comments and values that end with their line), `cmake` (inside a quoted
+    argument), `code` (between backquotes) and `cell` (of a Markdown table).
     """
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.shipped("templates")), undefined=jinja2.StrictUndefined,
@@ -94,17 +95,33 @@ def cell(text: object) -> str:
     return shown.replace("|", "/").replace("<", "&lt;").replace("`", "'")
 
 
-def rows(values: tuple[int, ...], per_row: int = 16) -> list[str]:
-    """Lines of comma-separated numbers, `per_row` each, for an array initializer.
+def rows(values: tuple[int, ...], width: int = 96) -> list[str]:
+    """Lines of comma-separated numbers, each as long as `width` allows, for an array initializer.
 
-    >>> rows((1, -2, 3), 2)
+    >>> rows((1, -2, 3), 7)
     ['1, -2,', '3,']
     """
-    return [", ".join(map(str, values[i : i + per_row])) + "," for i in range(0, len(values), per_row)]
+    lines: list[str] = []
+    for number in map(str, values):
+        if lines and len(lines[-1]) + len(number) + 2 <= width:
+            lines[-1] += f" {number},"
+        else:
+            lines.append(f"{number},")
+    return lines
+
+
+def c_float(value: float) -> str:
+    """A C constant of type float: the shortest decimal of the nearest one.
+
+    >>> c_float(1 / 255), c_float(2), c_float(1e-9)
+    ('0.003921569f', '2.0f', '1e-09f')
+    """
+    return f"{np.float32(value)!s}f"
 
 
 FILTERS = {
     "rows": rows,
+    "c_float": c_float,
     "line": line,
     "c_comment": c_comment,
     "c_string": c_string,

@@ -1,22 +1,26 @@
-"""export: a rendered project becomes a folder that other tools build, without Python."""
+"""export: a rendered project, or a network as a library, becomes a folder that other tools build, without Python."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from pipeline.codegen import arduino
+from pipeline.codegen import arduino, library, select
 from pipeline.config.board import Board
+from pipeline.config.job import FirmwareConfig
 from pipeline.core import registry, store, templates
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import Sources
+from pipeline.core.nouns import QModel, Sources
 
 FORMATS: Mapping[str, str] = {
     "cmake": "a CMake project",
     "arduino": "an Arduino library with its sketch, for the IDE and arduino-cli",
     "platformio": "a PlatformIO project",
+    "library": "the network alone, for programs of others: CMake, Arduino, PlatformIO, Zephyr",
 }
-"""What can be written, by its name on the command line."""
+"""What can be written, by its name on the command line; the first three hold the whole firmware."""
+LIBRARY = "library"
 
 
 def check(folder: Path, form: str) -> None:
@@ -35,14 +39,39 @@ def export(sources: Sources, board: Board, model: str, folder: Path, form: str =
     check(folder, form)
     writers = {"cmake": _cmake, "arduino": _arduino, "platformio": _platformio}
     files, command = writers[form](sources, board, model)
+    _write(files, folder)
+    return command
 
+
+def export_library(
+    model: QModel,
+    board: Board,
+    folder: Path,
+    kernels: select.Kernels = "auto",
+    firmware: FirmwareConfig = select.DEFAULT,
+) -> str:
+    """The command that builds what `folder` holds afterwards, run in it: the network as a library; on a computer, its
+    example.
+
+    ConfigError when the folder is not new or empty; UnsupportedError names a layer that no kernel serves.
+    """
+    check(folder, LIBRARY)
+    _write(library.library(model, board, kernels, firmware), folder)
+    if board.is_host:
+        return f"cmake -S {PurePosixPath(library.PROGRAM).parent} -B build && cmake --build build"
+    flags = shlex.quote(" ".join(board.core_flags))
+    compiler = f"-DCMAKE_C_COMPILER={'avr' if board.is_avr else 'arm-none-eabi'}-gcc -DCMAKE_C_FLAGS={flags}"
+    bare = "-DCMAKE_SYSTEM_NAME=Generic -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY"
+    return f"cmake -B build {bare} {compiler} -DCMAKE_ASM_FLAGS={flags} && cmake --build build"
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
     def write(path: Path) -> None:
         for name, text in files.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(text, encoding="utf-8")
 
     store.write_folder(folder, write)
-    return command
 
 
 def _cmake(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:

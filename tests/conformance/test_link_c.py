@@ -70,7 +70,7 @@ class Harness:
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     folder = tmp_path_factory.mktemp("link")
     files = render.render(tiny.qmodel(), HOST).files
-    for name in ("link/frame.h", "link/frame.c", "nn/nn_flash.h", "generated/board.h"):
+    for name in ("link/frame.h", "link/frame.c", "nn/nn_flash.h", "generated/board_config.h"):
         (folder / Path(name).name).write_text(files[name])
     source = Path(__file__).with_name("link_harness.c")
     program = folder / "harness"

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "board.h"
+#include "board_config.h"
 #include "build_id.h"
 #include "model.h"
 

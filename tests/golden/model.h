@@ -13,6 +13,7 @@
 #define MODEL_OUTPUT_BYTES 10U
 #define MODEL_LAYERS 9U
 
+#ifndef __cplusplus /* on AVR they lie in an address space that C++ does not know */
 typedef struct {
     void (*run)(int8_t *arena); /* executes the layer; arena: MODEL_ARENA_BYTES bytes, 8-byte aligned */
     uint32_t output_offset;     /* of the layer's output in the arena */
@@ -20,5 +21,6 @@ typedef struct {
 } NN_FLASH model_layer;
 
 extern const model_layer model_layers[MODEL_LAYERS];
+#endif
 
 #endif

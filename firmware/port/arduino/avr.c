@@ -6,8 +6,8 @@
 #include <avr/sleep.h>
 #include <avr/wdt.h>
 
-#include "board.h"
-#include "core.h"
+#include "arduino_core.h"
+#include "board_config.h"
 #include "cpu.h"
 #include "port.h"
 

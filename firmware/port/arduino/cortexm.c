@@ -1,8 +1,8 @@
 /* Arm Cortex-M under the Arduino port. */
 #ifdef __arm__
 
-#include "board.h"
-#include "core.h"
+#include "arduino_core.h"
+#include "board_config.h"
 #include "cpu.h"
 #include "dwt.h"
 #include "port.h"

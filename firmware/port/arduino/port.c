@@ -2,8 +2,8 @@
  * what it drops shows as a damaged frame. */
 #include "port.h"
 
-#include "board.h"
-#include "core.h"
+#include "arduino_core.h"
+#include "board_config.h"
 #include "cpu.h"
 
 void port_init(void) {

@@ -1,4 +1,4 @@
-"""`tritmcu export`: the firmware project for other tools."""
+"""`tritmcu export`: the firmware project, or the network as a library, for other tools."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ OUTPUT = Option(
 )
 FORMAT = Option(
     "--format",
-    "cmake (as it is built here, the default), arduino (library and sketch) or platformio",
+    "the firmware for cmake (as it is built here, the default), arduino (library and sketch) or platformio; or "
+    "library: the network alone, for programs of your own",
     {"metavar": "FORMAT", "default": "cmake"},
     options.HOW,
 )
@@ -24,7 +25,7 @@ class Export(Command):
     """Trains and renders first what is missing."""
 
     NAME = "export"
-    HELP = "write the firmware as a project for CMake, the Arduino tools or PlatformIO"
+    HELP = "write the firmware as a project, or the network as a library"
     OPTIONS = (*options.FIRMWARE, OUTPUT, FORMAT, options.RESUME, options.FRESH)
 
     def invoke(self, arguments: argparse.Namespace) -> int:
@@ -34,7 +35,11 @@ class Export(Command):
         plan, form = runs.plan(arguments), arguments.format
         folder = arguments.output or Path(f"{plan.name}-{plan.board.name}-{form}")
         export.check(folder, form)
-        sources, model = runs.make(plan, "render", "lower")
-        command = export.export(sources, plan.board, model.name, folder, form)
+        if form == export.LIBRARY:
+            (model,) = runs.make(plan, "lower")
+            command = export.export_library(model, plan.board, folder, plan.kernels, plan.firmware)
+        else:
+            sources, model = runs.make(plan, "render", "lower")
+            command = export.export(sources, plan.board, model.name, folder, form)
         console.stdout(f"cd {shlex.quote(str(folder))} && {command}")
         return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import doctest
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.codegen import library
 from pipeline.config import board
 from pipeline.config.board import Board, PlatformIO
 from pipeline.core import paths, templates
@@ -59,6 +61,8 @@ def rendered() -> dict[str, str]:
             writers = {"cmake": export._cmake, "arduino": export._arduino, "platformio": export._platformio}
             files, _ = writers[form](sources, made, HOSTILE)
             texts |= {f"{name}/{form}/{path}": text for path, text in files.items()}
+        files = library.library(hostile_model(), made, "reference")
+        texts |= {f"{name}/library/{path}": text for path, text in files.items()}
     return texts
 
 
@@ -101,6 +105,10 @@ def markdown_code(text: str) -> str:
     return " ".join(line for line in text.splitlines() if line.lstrip().startswith(("evil", "#define")))
 
 
+def json_code(text: str) -> str:
+    return " ".join(json.loads(text))
+
+
 LANGUAGES = {
     ".c": c_code,
     ".h": c_code,
@@ -110,6 +118,9 @@ LANGUAGES = {
     ".cmake": cmake_code,
     ".txt": cmake_code,
     ".ini": ini_code,
+    ".json": json_code,
+    ".yml": str,
+    "": str,
     ".properties": lines_code,
     ".md": markdown_code,
 }
@@ -128,9 +139,11 @@ def test_every_template_that_prints_a_name_was_tried(texts):
         if re.search(r"\.name|\.mcu|\.description|model }}|model \|", path.read_text(encoding="utf-8")):
             printing.add(path.name.removesuffix(".j2"))
     renamed = {"arduino_library.properties": "library.properties", "arduino_readme.md": "README.md"}
-    renamed |= {"link_arm.ld": "link.ld", "link_avr.ld": "link.ld", "arduino_header.h": ""}
+    renamed |= {"library.h": "", "library.c": "", "library_readme.md": "README.md"}
+    renamed |= {"library_cmake.txt": "CMakeLists.txt"}
+    renamed |= {"layers.c": "model.c", "link_arm.ld": "link.ld", "link_avr.ld": "link.ld", "arduino_header.h": ""}
     reports = {"report.html", "report.md"}
-    of_ours = {"wire.h"}  # prints names of the protocol
+    of_ours = {"wire_protocol.h"}  # prints names of the protocol
     assert {renamed.get(name, name) for name in printing} - {""} <= tried | reports | of_ours
 
 
@@ -145,10 +158,10 @@ def test_other_texts_are_those_of_harmless_names():
 def test_the_strings_are_the_names(tmp_path):
     """A C string holds the very bytes of the name, on a compiler that knows trigraphs and refuses every warning."""
     sources = render.render(hostile_model(), hostile_board("host"), "reference")
-    for name in ("model.h", "board.h"):
+    for name in ("model.h", "board_config.h"):
         (tmp_path / name).write_text(sources.files[f"generated/{name}"], encoding="utf-8")
     shutil.copy(paths.RESOURCES / "firmware" / "nn" / "nn_flash.h", tmp_path)
-    headers = '#include <stdio.h>\n#include "model.h"\n#include "board.h"\n'
+    headers = '#include <stdio.h>\n#include "model.h"\n#include "board_config.h"\n'
     program = f"{headers}int main(void) {{ fputs(MODEL_NAME BOARD_NAME, stdout); }}\n"
     (tmp_path / "main.c").write_text(program, encoding="utf-8")
     flags = ["-std=c11", "-trigraphs", "-Wall", "-Wextra", "-Werror", "-Wno-trigraphs"]

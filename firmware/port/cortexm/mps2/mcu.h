@@ -4,7 +4,7 @@
 #ifndef MCU_H
 #define MCU_H
 
-#include "board.h"
+#include "board_config.h"
 #include "cortexm.h"
 
 #if MPS2_IMAGE == 547

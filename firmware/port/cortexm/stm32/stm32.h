@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "board.h"
+#include "board_config.h"
 #include "cortexm.h"
 
 /* STM32_PIN(A, 9) is pin PA9: port in the upper, number in the lower four bits. */

@@ -1,4 +1,4 @@
-/* The UART that board.h chooses for the link: address, interrupt number, clock enable, rate. All of it is the same in
+/* The UART that the board chooses for the link: address, interrupt number, clock enable, rate. All of it is the same in
  * every family (RM0090 2.3, 12.2, 7.3.13, 30.6) but for USART1, which a family's mcu.h places; LPUART1 exists
  * where MCU_HAS_LPUART is defined. */
 #ifndef UART_H

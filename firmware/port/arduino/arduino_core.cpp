@@ -1,9 +1,9 @@
 /* The only file that knows Arduino's C++ interface. */
-#include "core.h"
+#include "arduino_core.h"
 
 #include <Arduino.h>
 
-#include "board.h"
+#include "board_config.h"
 
 void core_serial_begin(uint32_t baud) {
     Serial.begin(baud);

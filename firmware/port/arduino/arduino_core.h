@@ -1,6 +1,6 @@
 /* What the port takes from the board's Arduino core, for C. */
-#ifndef CORE_H
-#define CORE_H
+#ifndef ARDUINO_CORE_H
+#define ARDUINO_CORE_H
 
 #include <stddef.h>
 #include <stdint.h>
