@@ -29,12 +29,15 @@ WHAT, WHERE, HOW = "what to run", "where", "how"
 JOB = Option("job", "job file, or name of a job in jobs/; by default digits", {"nargs": "?", "metavar": "JOB"}, WHAT)
 MODEL = Option(
     "--model",
-    "network of the zoo, or folder of a stored one, instead of a job",
+    "network of the zoo or imported one, by name, or folder of a stored one, instead of a job",
     {"type": Path, "metavar": "NETWORK"},
     WHAT,
 )
 DATASET = Option(
-    "--dataset", "data set for a --model: its name, or a TOML file with [dataset]", {"metavar": "NAME"}, WHAT
+    "--dataset",
+    "data set for a --model: its name, or a TOML file with [dataset]; random: random inputs",
+    {"metavar": "NAME"},
+    WHAT,
 )
 EPOCHS = Option("--epochs", "train for N epochs instead of the job's", {"type": positive, "metavar": "N"}, WHAT)
 SEED = Option("--seed", "seed of every random draw, instead of the job's", {"type": seed, "metavar": "N"}, WHAT)

@@ -17,8 +17,8 @@ RESOURCES = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
 """The folder that holds firmware, templates, boards, jobs and zoo: in a checkout, its root."""
 
 USER_VARIABLE = "TRITMCU_PATH"
-"""Environment variable that names further folders with a user's own boards/, jobs/, datasets/, models/ and attacks/,
-separated as in PATH. The current folder always counts as one."""
+"""Environment variable that names further folders with a user's own boards/, jobs/, datasets/, models/, attacks/ and
+zoo/, separated as in PATH. The current folder always counts as one."""
 
 DATA_VARIABLE = "TRITMCU_DATA"
 """Environment variable that names the folder of the official data sets."""

@@ -1,8 +1,8 @@
 """The file system is the registry: what lies in a folder of a kind exists, under its file's name.
 
-Plug-ins are modules of the package, boards and jobs are TOML files among the resources. A user's own boards, jobs, data
-sets, models and attacks lie in folders of these names in the current folder, or where TRITMCU_PATH says, and are found
-beside the shipped ones.
+Plug-ins are modules of the package, boards and jobs are TOML files among the resources, networks of the zoo are folders
+there. A user's own boards, jobs, data sets, models, attacks and networks lie in folders of these names in the current
+folder, or where TRITMCU_PATH says, and are found beside the shipped ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Kind:
     folder: str
     """Where the shipped ones lie: below the package, those that are no Python below the resources."""
     suffix: str = ".py"
-    """Of their files."""
+    """Of their files; "/" and a name: each is a folder that holds a file of that name."""
     defines: tuple[str, ...] = ()
     """What every module of the kind defines; empty: a user cannot add one."""
 
@@ -54,21 +54,23 @@ KINDS: Mapping[str, Kind] = {
     "links": Kind("link", "device/links"),
     "boards": Kind("board", "boards", ".toml"),
     "jobs": Kind("job", "jobs", ".toml"),
+    "zoo": Kind("stored network", "zoo", "/meta.json"),
 }
 """Everything that one file adds; the keys of those a user can add are the names of the user's folders."""
 
 
 def files(kind: str) -> dict[str, Path]:
-    """The file of everything of a kind, by sorted name; imports nothing. Names that start with an underscore are left
-    out. ConfigError when two folders hold the same name."""
+    """The file of everything of a kind, by sorted name; imports nothing. Names that start with _ or . are left out.
+    ConfigError when two folders hold the same name."""
     found: dict[str, Path] = {}
     for folder in _folders(kind):
         for path in sorted(folder.glob(f"*{KINDS[kind].suffix}")):
-            if path.stem.startswith("_"):
+            name = path.parent.name if KINDS[kind].suffix.startswith("/") else path.stem
+            if name.startswith(("_", ".")):
                 continue
-            if path.stem in found:
-                _refuse(KINDS[kind].what, found[path.stem], path)
-            found[path.stem] = path
+            if name in found:
+                _refuse(KINDS[kind].what, name, found[name], path)
+            found[name] = path
     return dict(sorted(found.items()))
 
 
@@ -119,9 +121,9 @@ def _folders(kind: str) -> Iterator[Path]:
                 yield folder
 
 
-def _refuse(what: str, first: Path, second: Path) -> None:
+def _refuse(what: str, name: str, first: Path, second: Path) -> None:
     raise ConfigError(
-        f"{what} {second.stem!r} exists twice: {first} and {second}", f"rename {second}, or take it out of this folder"
+        f"{what} {name!r} exists twice: {first} and {second}", f"rename {second}, or take it out of this folder"
     )
 
 

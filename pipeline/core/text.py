@@ -1,6 +1,8 @@
-"""Numbers as a person reads them."""
+"""Numbers and foreign text as a person reads them."""
 
 from __future__ import annotations
+
+from pipeline.core.names import LONGEST_LABEL
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -52,3 +54,12 @@ def signed(change: int) -> str:
     ('+120', '−3', '0')
     """
     return "0" if not change else f"{'+' if change > 0 else chr(0x2212)}{count(abs(change))}"
+
+
+def printable(foreign: str) -> str:
+    """The text without what is not printable, at most LONGEST_LABEL characters.
+
+    >>> printable("net\x1b[2J.h5")
+    'net[2J.h5'
+    """
+    return "".join(filter(str.isprintable, foreign))[:LONGEST_LABEL]

@@ -79,19 +79,21 @@ def predict(model: Path, x: Int8Array) -> Int8Array:
     return np.asarray(out, dtype=np.int8)
 
 
-def import_model(path: Path, name: str, classes: Sequence[str]) -> QModel:
+def import_model(path: Path, name: str, classes: Sequence[str] = ()) -> QModel:
     """The int8 model in the file as a QModel: the same integers, operation by operation.
 
-    A closing softmax is left out; a padding becomes part of the convolution after it. ConfigError: a file that is
-    missing or damaged, or a wrong number of classes. UnsupportedError names the operation, and the setting, that no
-    layer kind computes.
+    A closing softmax is left out; a padding becomes part of the convolution after it. classes: by default numbers.
+    ConfigError: a file that is missing or damaged, or a wrong number of classes. UnsupportedError names the operation,
+    and the setting, that no layer kind computes.
     """
     graph = tflite_graph.read(path)
     found = _Import(graph).convert()
-    model = QModel(name, graph.spec(graph.input), tuple(classes), tuple(found.layers))
-    if model.output.size_bytes != len(classes):
+    outputs = found.layers[-1].output.size_bytes
+    classes = tuple(classes) or tuple(map(str, range(outputs)))
+    model = QModel(name, graph.spec(graph.input), classes, tuple(found.layers))
+    if outputs != len(classes):
         raise ConfigError(
-            f"{path}: {model.output.size_bytes} outputs, {len(classes)} classes", "name one class for each"
+            f"{path}: {outputs} outputs, {len(classes)} classes", "name the data set that it was trained on"
         )
     return model
 

@@ -8,11 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import datasets
+from pipeline.config.dataset import DatasetConfig
 from pipeline.config.job import Job, eps_value
-from pipeline.core import store
+from pipeline.core import shell, store
 from pipeline.core.errors import ConfigError, PipelineError
-from pipeline.core.nouns import Dataset, QModel, TensorSpec
+from pipeline.core.nouns import Dataset, Progress, QModel
 from pipeline.network import validity
+
+
+def load_data(config: DatasetConfig, progress: Progress) -> Dataset:
+    """The whole data set, checked. ConfigError: it is missing, or not what a Dataset promises."""
+    loaded = datasets.load(config, cache=shell.cache_folder() / "data", progress=progress)
+    check_samples(loaded)
+    return loaded
 
 
 def check_samples(dataset: Dataset) -> None:
@@ -77,18 +86,3 @@ def _wanted_samples(job: Job) -> Iterator[tuple[str, int, str]]:
     yield "dataset.limit_test", job.dataset.limit_test or 0, "test"
     yield "dataset.limit_train", job.dataset.limit_train or 0, "train"
     yield "train.robust_samples", job.train.robust_samples, "validation"
-
-
-def check_match(model: QModel, dataset: Dataset) -> None:
-    """ConfigError unless the network was made for samples like these."""
-    if model.input != dataset.input or len(model.classes) != len(dataset.classes):
-        raise ConfigError(
-            f"network {model.name!r} takes {_about_input(model.input)} and knows {len(model.classes)} classes; "
-            f"data set {dataset.name!r} has {_about_input(dataset.input)} and {len(dataset.classes)}",
-            "name its own with --dataset",
-        )
-
-
-def _about_input(spec: TensorSpec) -> str:
-    q = spec.quantization
-    return f"{'x'.join(map(str, spec.shape))} samples (scale {q.scale:.6g}, zero point {q.zero_point})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +19,10 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel, TrainedModel
 from pipeline.device import runners
 from pipeline.stages import lower
-from pipeline.workflow import checks, zoo
+from pipeline.workflow import binding, checks, zoo
 
 DEFAULT_SEED = 1
 """Of a stored network that does not know its job."""
-
-_KERAS = 'name it model.keras (.h5: save it so with Keras), and its folder in "initial" of [train] in a job'
-_TFLITE = "in Python: pipeline.core.store.save(FOLDER, pipeline.importers.tflite.import_model(FILE, NAME, CLASSES), '')"
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,8 @@ class RunPlan:
     name: str
     """Of the job or the stored model."""
     dataset: DatasetConfig | None
-    """Which samples are attacked and streamed; None for a stored model that names none, which can only be built."""
+    """Which samples are attacked and streamed; None: of a stored network that does not know its own, only what needs
+    none can be made."""
     board: Board
     """Where the image runs."""
     folder: Path
@@ -65,6 +64,8 @@ class RunPlan:
     """By stage: what follows the name of its command so that it works on this run, for hints."""
     attacks: tuple[AttackConfig, ...] = ()
     """What the network is attacked with."""
+    random_inputs: bool = False
+    """Attack and stream random inputs instead of a data set."""
 
     @property
     def seed(self) -> int:
@@ -102,30 +103,40 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
     model = load_network(stored)
     description = model.metrics.get("job")
     job = schema.validate(Job, dict(description), f"{stored}: job") if description else None
-    data = job.dataset if job else None
-    if dataset is not None:
-        data = datasets.named(dataset)
+    random_inputs = dataset == binding.RANDOM
+    data = None if random_inputs else _dataset(dataset, job, model, stored)
     board = boards.load(board_name or (job.board if job else Job.model_fields["board"].default))
     folder = runs / f"{model.name}-{board.name}"
     packed = job.firmware if job else select.DEFAULT
-    given = {"firmware": packed, "attacks": job.attacks if job else (), **options}
+    given = {"firmware": packed, "attacks": job.attacks if job else (), "random_inputs": random_inputs, **options}
     return RunPlan(model.name, data, board, folder, folder, job, model, **given)
 
 
-FOREIGN_NETWORKS: Mapping[str, tuple[str, str]] = {
-    ".h5": ("a Keras file", "train from its weights: " + _KERAS),
-    ".hdf5": ("a Keras file", "train from its weights: " + _KERAS),
-    ".keras": ("a Keras file", "train from its weights: " + _KERAS),
-    ".tflite": ("a TensorFlow Lite file", _TFLITE),
+def _dataset(named: str | None, job: Job | None, model: QModel, stored: Path) -> DatasetConfig | None:
+    """The data set that --dataset names, else that of the network's job, else that of its import, else None."""
+    if named is not None:
+        return datasets.named(named)
+    if job is not None:
+        return job.dataset
+    known = model.metrics.get(zoo.DATASET)
+    return schema.validate(DatasetConfig, dict(known), f"{stored}: dataset") if known else None
+
+
+FOREIGN_NETWORKS: Mapping[str, str] = {
+    ".h5": "a Keras file",
+    ".hdf5": "a Keras file",
+    ".keras": "a Keras file",
+    ".tflite": "a TensorFlow Lite file",
 }
-"""What files of other tools are, and what can be done with them, by suffix."""
+"""What files of other tools are, by suffix."""
 
 
 def load_network(folder: Path) -> QModel:
     """The integer network that a folder holds, as it is or lowered. ConfigError: something else."""
     if folder.is_file():
-        what, instead = FOREIGN_NETWORKS.get(folder.suffix.lower(), ("a file", "name the folder of a stored network"))
-        raise ConfigError(f"--model {folder}: is {what}, not the folder of a stored network", instead)
+        what = FOREIGN_NETWORKS.get(folder.suffix.lower())
+        instead = f"tritmcu import {shlex.quote(str(folder))}" if what else "name the folder of a stored network"
+        raise ConfigError(f"--model {folder}: is {what or 'a file'}, not the folder of a stored network", instead)
     noun = store.read_meta(folder)["noun"]
     if noun == "QModel":
         model = store.load(folder, QModel)

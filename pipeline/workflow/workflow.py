@@ -16,10 +16,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline import datasets
 from pipeline.analysis import agreement
 from pipeline.config.job import Job, LayerwiseConfig, earlier
-from pipeline.core import interrupt, lock, registry, shell, store
+from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.nouns import (
@@ -38,7 +37,7 @@ from pipeline.device import rig
 from pipeline.quantization import layerwise
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
-from pipeline.workflow import checks, keys, notes
+from pipeline.workflow import binding, checks, keys, notes
 from pipeline.workflow.plan import RunPlan
 
 QUICK = ("lower", "render", "build")
@@ -99,19 +98,18 @@ class Workflow:
     @_once
     def load_data(self) -> Dataset:
         """The whole clean data set, its test split limited as the job says."""
-        wanted = self.plan.dataset
-        if wanted is None:
-            what = f"{self.plan.name}: the model does not say which data set it was made for"
-            raise ConfigError(what, "add --dataset NAME")
-        loaded = datasets.load(wanted, cache=shell.cache_folder() / "data", progress=self._progress)
-        checks.check_samples(loaded)
+        if self.plan.model is not None and self.plan.random_inputs:
+            return binding.random_inputs(self.plan.model, self.plan.seed)
+        if self.plan.dataset is None:
+            what = f"network {self.plan.name!r} does not say which data set it was made for"
+            raise ConfigError(what, "add --dataset NAME, or --dataset random for random inputs")
+        limit = self.plan.dataset.limit_test
+        loaded = checks.load_data(self.plan.dataset, self._progress)
         if self.plan.job is not None and self.plan.model is None:
             checks.check_job(self.plan.job, loaded)
         if self.plan.model is not None:
-            checks.check_match(self.plan.model, loaded)
-        return replace(
-            loaded, splits={**loaded.splits, "test": loaded.splits["test"].subset(wanted.limit_test, self.plan.seed)}
-        )
+            loaded = binding.bind(self.plan.model, loaded)
+        return replace(loaded, splits={**loaded.splits, "test": loaded.splits["test"].subset(limit, self.plan.seed)})
 
     @_once
     def train(self) -> TrainedModel:
@@ -399,7 +397,8 @@ class Workflow:
 
 def _unknown_job(plan: RunPlan) -> dict[str, Any]:
     """What can be said of the job of a stored model that does not know it."""
-    return {"name": plan.name, "description": "", "dataset": plan.dataset.model_dump() if plan.dataset else None}
+    data = plan.dataset.model_dump() if plan.dataset else {"name": binding.RANDOM}
+    return {"name": plan.name, "description": "", "dataset": data}
 
 
 def _was_broken_off(folder: Path, key: str) -> bool:

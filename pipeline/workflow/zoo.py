@@ -1,6 +1,8 @@
-"""Trained networks that ship with the repository: zoo/<name>/ holds a stored QModel and card.json, what is known of it.
+"""Stored networks by name: those that ship with the repository, and a user's own, imported ones, in zoo/ of the current
+folder or where TRITMCU_PATH says.
 
-A card is written by `python -m bench.zoo add`, never by hand; README.md beside it is `page` of it.
+zoo/<name>/ holds a stored QModel; a shipped one also card.json, what is known of it. A card is written by
+`python -m bench.zoo add`, never by hand; README.md beside it is `page` of it.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.job import RANDOM, REFERENCE, Job, TrainConfig
-from pipeline.core import paths, registry, schema, text
+from pipeline.core import paths, registry, schema, store, text
 from pipeline.core.errors import ConfigError
 from pipeline.core.schema import Label, Name, Strict
 
 CARD = "card.json"
+DATASET, IMPORTED = "dataset", "imported"
+"""Metrics of an imported network: its data set, as a job writes it, and the file it comes from."""
 NAMES = {1: "binary", 2: "ternary", 32: "8-bit after training"}
 """Words for weight bits; N-bit where there is none."""
 
@@ -93,7 +97,7 @@ class Card(Strict):
 
 
 def shelf() -> Path:
-    """The folder of all entries. ToolError when this installation lacks it."""
+    """The folder of all shipped entries. ToolError when this installation lacks it."""
     return paths.shipped("zoo")
 
 
@@ -112,18 +116,37 @@ def card(name: str) -> Card:
 
 
 def find(place: Path) -> Path:
-    """The folder of a stored network: `place` itself, or the zoo's network of that name, with or without "zoo/".
+    """The folder of a stored network: `place` itself, or the network of that name, shipped or the user's own, with or
+    without "zoo/".
 
-    ConfigError, where a bare name is neither, lists the zoo.
+    ConfigError, where a bare name is neither, lists both.
     """
     if place.exists():
         return place
-    inside = shelf() / place.name
     if place.parent in (Path(), Path("zoo")):
-        if inside.exists():
-            return inside
-        raise ConfigError(*registry.unknown("stored network", str(place), names()))
+        known = registry.files("zoo")
+        if place.name in known:
+            return known[place.name].parent
+        raise ConfigError(*registry.unknown("stored network", str(place), known))
     return place
+
+
+def own() -> list[dict[str, Any]]:
+    """What is known of the stored networks without a card: name, folder, data set ("" for none) and the file it was
+    imported from ("" for none)."""
+    found = []
+    for name, path in registry.files("zoo").items():
+        if not (path.parent / CARD).exists():
+            value = store.read_meta(path.parent)["value"]
+            known = value.get("metrics", {}) if isinstance(value, dict) else {}
+            data = known.get(DATASET)
+            origin = {
+                DATASET: data.get("name", "") if isinstance(data, dict) else "",
+                IMPORTED: known.get(IMPORTED, ""),
+            }
+            said = {key: text.printable(str(value)) for key, value in origin.items()}
+            found.append({"name": name, "folder": str(path.parent), **said})
+    return found
 
 
 def method(job: Job) -> str:
@@ -198,5 +221,5 @@ def accuracy_table(rows: list[tuple[str, Accuracy]]) -> list[str]:
 
 
 def listing() -> list[dict[str, Any]]:
-    """What `tritmcu zoo --json` prints: every card, plain JSON values."""
-    return [card(name).model_dump(mode="json") for name in names()]
+    """What `tritmcu zoo --json` prints: every card, then what is known of one's own networks, plain JSON values."""
+    return [*(card(name).model_dump(mode="json") for name in names()), *own()]

@@ -4,24 +4,60 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from pipeline.cli.command import Command, Option
 
-FILE = Option("file", "board description of PlatformIO (.json)", {"type": Path, "metavar": "FILE"})
+FILE = Option(
+    "file",
+    "int8 network of TensorFlow Lite (.tflite), or board description of PlatformIO (.json)",
+    {"type": Path, "metavar": "FILE"},
+)
 MADE = Option("--name", "name of what is made; by default the file's", {"metavar": "NAME", "default": ""})
+DATASET = Option("--dataset", "data set that the network was trained on", {"metavar": "NAME", "default": ""})
+INPUT_RANGE = Option(
+    "--input-range",
+    "lowest and highest real input of the network, where it differs from the data set's: 0 255 for pixels",
+    {"nargs": 2, "type": float, "metavar": ("LOW", "HIGH")},
+)
+NETWORKS_ONLY = (DATASET, INPUT_RANGE)
 
 
 def _board(arguments: argparse.Namespace) -> int:
     from pipeline.cli import console
     from pipeline.config import platformio
+    from pipeline.core.errors import ConfigError
 
+    for option in NETWORKS_ONLY:
+        if option.given(arguments):
+            raise ConfigError(f"{option.flag}: is for networks, {arguments.file} describes a board", "leave it out")
     path = platformio.import_board(arguments.file, name=arguments.name)
     console.stderr(f"{path}: written; next: tritmcu export --format arduino --board {path.stem}")
     return 0
 
 
+def _network(arguments: argparse.Namespace) -> int:
+    from pipeline.cli import console
+    from pipeline.core import text
+    from pipeline.workflow import imports, notes
+
+    given = arguments.input_range
+    request = imports.Request(arguments.file, arguments.name, arguments.dataset, tuple(given) if given else None)
+    with closing(console.display()) as display:
+        made = imports.network(request, progress=display.progress)
+    console.stderr(f"{made.folder}: {notes.network(made.model)}, {len(made.model.classes)} classes")
+    command = f"tritmcu run --model {made.model.name}"
+    if made.judged:
+        share = text.percent(made.right / made.judged)
+        console.stderr(f"{arguments.dataset}: {share} of {made.judged} test samples right; next: {command}")
+    else:
+        console.stderr(f"no data set is known: render, build and export need none; next: {command} --dataset random")
+    return 0
+
+
 KINDS: Mapping[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
+    ".tflite": ("int8 network of TensorFlow Lite", _network),
     ".json": ("board description of PlatformIO", _board),
 }
 """By the file's suffix: what such a file is, and what is done with it."""
@@ -31,8 +67,8 @@ class Import(Command):
     """Dispatches by the suffix of the file."""
 
     NAME = "import"
-    HELP = "make a board file from a PlatformIO board description"
-    OPTIONS = (FILE, MADE)
+    HELP = "make a stored network or a board file of another tool's file"
+    OPTIONS = (FILE, MADE, DATASET, INPUT_RANGE)
 
     def invoke(self, arguments: argparse.Namespace) -> int:
         from pipeline.core.errors import ConfigError

@@ -13,7 +13,7 @@ class Zoo(Command):
     """What its cards say."""
 
     NAME = "zoo"
-    HELP = "list the trained networks that ship with tritmcu"
+    HELP = "list the networks that ship with tritmcu, and your own"
     OPTIONS = (options.JSON,)
 
     def invoke(self, arguments: argparse.Namespace) -> int:
@@ -31,5 +31,8 @@ class Zoo(Command):
             clean, size = text.percent(card.clean.accuracy), text.count(card.tables_bytes)
             robust = ", ".join(f"{text.percent(point.accuracy)} at {point.eps}" for point in card.robust[-1:])
             rows.append((card.name, clean, f"{low} to {high}", robust or "–", size, card.dataset, card.method))
+        for known in zoo.own():
+            origin = f"imported from {known[zoo.IMPORTED]}" if known[zoo.IMPORTED] else ""
+            rows.append((known["name"], "–", "–", "–", "–", known[zoo.DATASET] or "–", origin))
         console.table("", columns, rows, right=range(1, 5))
         return 0

@@ -121,9 +121,10 @@ def test_an_imported_board_is_a_file_of_ones_own(tritmcu: Command, tmp_path: Pat
     [
         (["uno.json", "--name", "netduinoplus2"], "board 'netduinoplus2' exists elsewhere", "--name"),
         (["bad.json"], "bad.json: key 'name' is missing", ""),
-        (["net.tflite"], "net.tflite: cannot import a file of kind '.tflite'", "supported: .json"),
-        (["net.KERAS"], "net.KERAS: cannot import a file of kind '.keras'", "supported: .json"),
-        (["net"], "net: cannot import a file of kind ''", "supported: .json"),
+        (["net.onnx"], "net.onnx: cannot import a file of kind '.onnx'", "supported: .tflite"),
+        (["net"], "net: cannot import a file of kind ''", "supported: .tflite"),
+        (["net.tflite"], "net.tflite: No such file or directory", "name a .tflite file"),
+        (["uno.json", "--dataset", "digits"], "--dataset: is for networks, uno.json describes a board", "leave it out"),
     ],
 )
 def test_what_cannot_be_imported_is_refused_by_name(

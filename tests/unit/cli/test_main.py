@@ -163,9 +163,9 @@ def test_doctor_says_when_the_data_folder_is_none(tritmcu):
 
 def test_a_model_that_does_not_know_its_data_needs_to_be_told(tritmcu, tmp_path):
     store.save(tmp_path / "q", tiny.qmodel(), "key")
-    error, hint = refused(tritmcu("run", "--model", "q", "--board", "host"))
+    error, hint = refused(tritmcu("attack", "--model", "q", "--attack", "fgsm", "--eps", "8/255"))
     assert "does not say which data set" in error
-    assert "--dataset" in hint
+    assert "--dataset random" in hint
     error, _ = refused(tritmcu("run", "--model", "q", "--dataset", "digit", "--board", "host"))
     assert "did you mean 'digits'?" in error
 

@@ -16,9 +16,9 @@ from tests.support import tiny
 @pytest.mark.parametrize(
     ("file", "what", "instead"),
     [
-        ("my.h5", "a Keras file", '"initial"'),
-        ("my.keras", "a Keras file", '"initial"'),
-        ("MY.TFLITE", "a TensorFlow Lite file", "import_model"),
+        ("my.h5", "a Keras file", "tritmcu import "),
+        ("my.keras", "a Keras file", "tritmcu import "),
+        ("MY.TFLITE", "a TensorFlow Lite file", "tritmcu import "),
         ("notes.txt", "a file", "name the folder of a stored network"),
     ],
 )

@@ -1,0 +1,111 @@
+"""What a stored network is fed with: a data set on the network's own input lattice, or random inputs.
+
+An imported network keeps the lattice of its file. Its input scale is stated in the units of the data set that it was
+imported with, so a budget such as 8/255 means the same for it as for every other network of that data set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Dataset, Int8Array, QModel, Quantization, Split, TensorSpec, with_metrics
+from pipeline.network import twin
+
+RANDOM = "random"
+"""Name of the data set that every network has: random inputs."""
+RANDOM_SAMPLES = 256
+SHIFT = "input_shift"
+"""Metric of a network: what is added to the data set's real values, in their units, before they are put on its lattice;
+0 where it is left out."""
+LEAST_OVERLAP = 2 / 3
+"""Share of the larger of two input ranges that both have to cover, or they are in different units."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """How the real inputs of a network follow from those of a data set: gain * (value + shift)."""
+
+    gain: float = 1.0
+    """Above 0."""
+    shift: float = 0.0
+    """In the data set's units."""
+
+    @staticmethod
+    def of(input_range: tuple[float, float] | None, dataset: Dataset) -> Units:
+        """Those of a network that takes input_range, (lowest, highest), where the data set's lattice ends; None: the
+        data set's own. ConfigError unless the range is one."""
+        if input_range is None:
+            return Units()
+        low, high = input_range
+        if not (np.isfinite(input_range).all() and low < high):
+            what = f"--input-range {low:g} {high:g}: not a range"
+            raise ConfigError(what, "the lowest, then the highest real input, as in --input-range 0 255")
+        first, last = reach(dataset.input.quantization)
+        gain = (high - low) / (last - first)
+        return Units(gain, low / gain - first)
+
+    def stated(self, model: QModel) -> QModel:
+        """The network of an input in its own units, stated in those of the data set: the same integers."""
+        q = model.input.quantization
+        spec = TensorSpec(model.input.shape, Quantization(q.scale / self.gain, q.zero_point, q.bits))
+        return with_metrics(replace(model, input=spec), **({SHIFT: self.shift} if self.shift else {}))
+
+
+def reach(q: Quantization) -> tuple[float, float]:
+    """Lowest and highest real value on the lattice."""
+    return (q.qmin - q.zero_point) * q.scale, (q.qmax - q.zero_point) * q.scale
+
+
+def bind(model: QModel, dataset: Dataset) -> Dataset:
+    """The data set on the input lattice of the network. ConfigError: another shape, another number of classes, or a
+    range that says that the two are in different units."""
+    if model.input.shape != dataset.input.shape or len(model.classes) != len(dataset.classes):
+        raise ConfigError(
+            f"network {model.name!r} takes {_shape(model.input)} samples and knows {len(model.classes)} classes; "
+            f"data set {dataset.name!r} has {_shape(dataset.input)} and {len(dataset.classes)}",
+            "name its own with --dataset",
+        )
+    shift = float(model.metrics.get(SHIFT, 0.0))
+    theirs, ours = dataset.input.quantization, model.input.quantization
+    _require_same_units(model, dataset, shift)
+    if not shift and np.isclose(theirs.scale, ours.scale, rtol=1e-6) and theirs.zero_point == ours.zero_point:
+        return replace(dataset, input=model.input)
+    every = np.arange(-128, 128).astype(np.int8)
+    moved = ours.quantize(theirs.dequantize(every).astype(np.float64) + shift)
+    splits = {name: replace(split, x=_looked_up(moved, split.x)) for name, split in dataset.splits.items()}
+    return replace(dataset, input=model.input, splits=splits)
+
+
+def _looked_up(table: Int8Array, x: Int8Array) -> Int8Array:
+    """table[q + 128] for every element q of x."""
+    return np.asarray(table[x.view(np.uint8) ^ np.uint8(0x80)])
+
+
+def _require_same_units(model: QModel, dataset: Dataset, shift: float) -> None:
+    a, b = (value - shift for value in reach(model.input.quantization))
+    c, d = reach(dataset.input.quantization)
+    if min(b, d) - max(a, c) < LEAST_OVERLAP * max(b - a, d - c):
+        raise ConfigError(
+            f"network {model.name!r} takes inputs from {a:.6g} to {b:.6g}, data set {dataset.name!r} has {c:.6g} to "
+            f"{d:.6g}",
+            f"name its own with --dataset; where only the units differ, import it with --input-range, as in "
+            f"--input-range {a:.6g} {b:.6g}",
+        )
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "x".join(map(str, spec.shape))
+
+
+def random_inputs(model: QModel, seed: int) -> Dataset:
+    """RANDOM_SAMPLES inputs, each element uniform on the network's lattice. Their labels are the network's own answers:
+    accuracy on them is agreement, and an attack succeeds where an answer changes."""
+    q = model.input.quantization
+    random = np.random.default_rng(seed)
+    x = random.integers(q.qmin, q.qmax + 1, (RANDOM_SAMPLES, *model.input.shape)).astype(np.int8)
+    logits = twin.run(model, x).reshape(len(x), -1)
+    split = Split(x, logits.argmax(axis=1).astype(np.int64), np.arange(len(x), dtype=np.int64))
+    return Dataset(RANDOM, model.input, model.classes, {"test": split})

@@ -1,0 +1,130 @@
+"""imports: a file of another tool becomes a stored network, which every command finds by its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cli import main
+from pipeline.core import paths, store
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import QModel, Quantization
+from pipeline.network import twin
+from pipeline.workflow import binding, imports, zoo
+from pipeline.workflow.imports import Request
+from tests.support import tiny
+from tests.support.tflite_models import Builder
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """The current folder: an empty one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(paths.USER_VARIABLE, raising=False)
+    return tmp_path
+
+
+def tflite(path: Path, scale: float = 1 / 255) -> Path:
+    """A dense layer on 8x8x1 inputs, ten classes."""
+    b = Builder((1, 8, 8, 1), np.random.default_rng(0))
+    b.graph.tensors[b.last].quantization.scale = [scale]
+    b.graph.tensors[b.last].quantization.zeroPoint = [-128]
+    weights = b.constant(b.random.integers(-127, 128, (10, 64)).astype(np.int8), 0.01)
+    shape = b.constant(np.array([1, 64], np.int32))
+    flat = b.activation((1, 64), scale, -128)
+    b.operation("RESHAPE", [b.last, shape], flat, "ReshapeOptions", newShape=[1, 64])
+    options = {"fusedActivationFunction": 0, "weightsFormat": 0, "keepNumDims": False}
+    b.operation("FULLY_CONNECTED", [flat, weights], b.activation((1, 10), 0.1, 0), "FullyConnectedOptions", **options)
+    path.write_bytes(b.finish())
+    return path
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    code = main.main(list(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_an_imported_network_is_found_by_every_command(folder, capsys):
+    code, out, err = run(capsys, "import", str(tflite(folder / "My net (1).tflite")), "--dataset", "digits")
+    assert (code, out) == (0, "")
+    assert "zoo/My_net_1: 2 layers, 640 weights, 10 classes" in err
+    assert "of 200 test samples right; next: tritmcu run --model My_net_1" in err
+    model = store.load(Path("zoo/My_net_1"), QModel)
+    assert (model.name, model.classes) == ("My_net_1", tuple("0123456789"))
+    code, out, _ = run(capsys, "zoo", "--json")
+    listed = {entry["name"]: entry for entry in json.loads(out)}
+    assert listed["My_net_1"]["dataset"] == "digits"
+    assert listed["My_net_1"]["imported"] == "My net (1).tflite"
+    assert "imported from My net (1).tflite" in run(capsys, "zoo")[1]
+    code, out, err = run(capsys, "attack", "--model", "My_net_1", "--attack", "fgsm", "--eps", "8/255", "--limit", "9")
+    assert (code, "Robust accuracy" in out) == (0, True), err
+    code, _, err = run(capsys, "render", "--model", "My_net_1")
+    assert (code, Path("runs/My_net_1-netduinoplus2/sources").is_dir()) == (0, True), err
+    assert run(capsys, "export", "--model", "zoo/My_net_1", "--output", "firmware")[0] == 0
+
+
+def test_a_network_without_a_data_set_is_rendered_and_takes_random_inputs(folder, capsys):
+    code, _, err = run(capsys, "import", str(tflite(folder / "net.tflite")))
+    assert code == 0
+    assert "render, build and export need none; next: tritmcu run --model net --dataset random" in err
+    assert run(capsys, "render", "--model", "net")[0] == 0
+    random = ("--dataset", "random", "--attack", "fgsm", "--eps", "8/255", "--limit", "9")
+    code, out, _ = run(capsys, "attack", "--model", "net", *random)
+    assert (code, "100.0 %" in out) == (0, True)
+    code, _, err = run(capsys, "attack", "--model", "net", *random[2:])
+    assert (code, "does not say which data set" in err) == (2, True)
+
+
+def test_other_units_are_refused_until_they_are_stated(folder):
+    path = tflite(folder / "net.tflite", 1.0)
+    with pytest.raises(ConfigError, match="'net' takes inputs from 0 to 255, data set 'digits' has 0 to 1") as caught:
+        imports.network(Request(path, dataset="digits"))
+    assert "--input-range 0 255" in caught.value.hint
+    assert not Path("zoo").exists()
+    made = imports.network(Request(path, dataset="digits", input_range=(0.0, 255.0)))
+    plain = imports.network(Request(path, name="plain"))
+    assert made.model.input.quantization == Quantization(1 / 255, -128)
+    assert plain.model.input.quantization == Quantization(1.0, -128)
+    x = binding.random_inputs(made.model, 0).splits["test"].x
+    assert np.array_equal(twin.run(made.model, x), twin.run(plain.model, x)), "the same integers"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(Path("net.tflite"), name="digits_stq_jr"), "network 'digits_stq_jr' exists: "),
+        (Request(Path("net.tflite"), name="mine"), "network 'mine' exists: "),
+        (Request(Path("net.tflite"), name="../up"), "--name: '../up' must be letters, digits"),
+        (Request(Path("net.tflite"), name="random"), "--name random: means random inputs"),
+        (Request(Path("..tflite")), "--name: '' must be letters"),
+        (Request(Path("net.tflite"), input_range=(0, 1)), "--input-range: is meant for a data set"),
+        (Request(Path("net.tflite"), dataset="digit"), "did you mean 'digits'"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_any_work(folder, request_, message):
+    store.save(Path("zoo/mine"), tiny.qmodel(), "key")
+    (folder / "net.tflite").write_bytes(b"TFL3, but no network")
+    with pytest.raises(ConfigError) as caught:
+        imports.network(request_)
+    assert message in str(caught.value)
+
+
+def test_a_name_in_two_folders_is_refused(folder, monkeypatch):
+    for place in ("zoo", "more/zoo"):
+        store.save(Path(place) / "mine", tiny.qmodel(), "key")
+    assert zoo.find(Path("mine")) == Path("zoo/mine")
+    monkeypatch.setenv(paths.USER_VARIABLE, "more")
+    with pytest.raises(ConfigError, match=r"stored network 'mine' exists twice: zoo/mine.* and more/zoo/mine"):
+        zoo.find(Path("mine"))
+
+
+def test_a_foreign_note_is_printed_without_its_control_characters(folder, capsys):
+    model = tiny.qmodel()
+    store.save(
+        Path("zoo/mine"), QModel(model.name, model.input, model.classes, model.layers, {"imported": "\x1b[2J"}), ""
+    )
+    assert "\x1b" not in run(capsys, "zoo")[1]
