@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+
+LEVEL = 0.05
+"""Of significance: one minus the confidence of the intervals."""
 
 
 def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -14,3 +18,14 @@ def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def fair_coin_limit(flips: int, level: float = LEVEL) -> int:
+    """Largest number of heads in so many flips of a fair coin that chance explains: as many or more have a probability
+    above `level`. The one-sided sign test; of pairs of answers McNemar (1947), Psychometrika 12:153-157, made exact."""
+    heads, ways, tail = flips, 1, 1  # ways to see exactly so many heads, and at least so many
+    most = Fraction(level) * 2**flips
+    while tail <= most and heads > 0:
+        ways = ways * heads // (flips - heads + 1)
+        heads, tail = heads - 1, tail + ways
+    return heads

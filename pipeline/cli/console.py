@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.core import text
+from pipeline.core.nouns import AuditResult
 
 if TYPE_CHECKING:
     from pipeline.analysis.size import Node
@@ -239,6 +240,22 @@ def attacks(campaigns: Sequence[Mapping[str, Any]]) -> None:
     table("Robust accuracy", ("data", "clean", "robust", "95 % interval", "samples"), rows, right=(1, 2, 3, 4))
     columns = ("data", "attack", "attacked", "fooled", "answers", "gradients", "of them zero", "time")
     table("Attacks", columns, details, right=(2, 3, 4, 5, 6, 7))
+
+
+def audit(found: AuditResult) -> None:
+    """Prints every check of an audit, and the verdict."""
+    answers = {True: "passed", False: "FAILED", None: "not measured"}
+    rows = [
+        (check.name, answers[check.passed], *(_figure(number) for number in (check.value, check.threshold)), check.why)
+        for check in found.checks
+    ]
+    title = f"Audit at eps {found.budget}: {text.count(found.samples)} samples of {found.dataset}"
+    table(title, ("check", "", "value", "at most", "why"), rows, right=(2, 3))
+    stdout(f"verdict: {found.verdict}")
+
+
+def _figure(number: float | None) -> str:
+    return "–" if number is None else f"{number:.4g}"
 
 
 def layerwise(choice: Mapping[str, Any]) -> None:

@@ -15,9 +15,10 @@ from pipeline.config import job as jobs
 from pipeline.config.job import AttackConfig, FirmwareConfig, Job
 from pipeline.core import schema
 from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import AuditResult
 from pipeline.stages import STAGES
 from pipeline.workflow import subjects, workflow, zoo
-from pipeline.workflow.plan import RunPlan, plan_job, plan_model
+from pipeline.workflow.plan import RunPlan, for_audit, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
 
 RUNS = Path("runs")
@@ -60,6 +61,20 @@ def _packed(planned: RunPlan, arguments: argparse.Namespace) -> RunPlan:
     """The plan with --trits-per-byte, where it is given."""
     trits = getattr(arguments, "trits_per_byte", None)
     return planned if trits is None else replace(planned, firmware=FirmwareConfig(trits_per_byte=trits))
+
+
+def audit_plan(arguments: argparse.Namespace) -> RunPlan:
+    """Which network is audited, with what. ConfigError as `plan`; an eps is needed that neither the arguments nor the
+    network's job name."""
+    planned = for_audit(subject(arguments.network, arguments), arguments.eps, arguments.source)
+    return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
+
+
+def make_audit(planned: RunPlan, asks_board: bool) -> AuditResult:
+    """The audit, progress drawn."""
+    with closing(console.display()) as display:
+        allowed = (*workflow.QUICK, "audit", *(("flash", "stream") if asks_board else ()))
+        return Workflow(planned, display, allowed).audit()
 
 
 def _attacks(arguments: argparse.Namespace) -> tuple[AttackConfig, ...] | None:

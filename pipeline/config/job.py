@@ -253,8 +253,9 @@ class AttackConfig(Strict):
     """Random starts, each for the samples that the ones before it did not fool."""
     momentum: Annotated[float, Field(ge=0, lt=10)] = 0.0
     """Share of the last step's direction that stays in the next one."""
-    loss: Literal["cross_entropy", "scaled", "margin", "dlr"] = "cross_entropy"
-    """What the attack maximizes (robustness/losses.py); "scaled": the cross-entropy of ten times the logits."""
+    loss: Literal["cross_entropy", "scaled", "softened", "margin", "dlr"] = "cross_entropy"
+    """What the attack maximizes (robustness/losses.py); "scaled", "softened": the cross-entropy of ten times the
+    logits, and of a tenth of them."""
     targets: Annotated[int, Field(ge=1, le=1000)] = 9
     """Classes that a targeted attack tries, the likeliest wrong ones first; no more than there are."""
     queries: Annotated[int, Field(ge=1, le=1_000_000)] = 1000

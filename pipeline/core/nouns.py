@@ -563,6 +563,40 @@ class AttackOutcome:
 
 
 @dataclass(frozen=True)
+class AuditCheck:
+    """One question of an audit (robustness/audit.py), and its answer."""
+
+    name: Name
+    """Of the check."""
+    passed: bool | None
+    """Whether value <= threshold; None: not measured."""
+    value: float | None
+    """What was measured; None: nothing."""
+    threshold: float | None
+    """Largest value that passes; None where nothing was measured."""
+    why: Label
+    """What the value and the threshold are, or why nothing was measured."""
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """Whether the robust accuracy of a network can be believed."""
+
+    verdict: Name
+    """ "clean", "suspicious" or "masked"."""
+    checks: tuple[AuditCheck, ...]
+    """In the order of robustness/audit.py."""
+    network: str
+    """Digest of the QModel."""
+    dataset: Name
+    """Name of the data set."""
+    budget: Label
+    """eps, as it was given."""
+    samples: int
+    """How many test samples."""
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """What the attack stage stores."""
 

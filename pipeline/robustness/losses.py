@@ -97,6 +97,7 @@ class TargetedDLR:
 LOSSES: Mapping[str, Loss] = {
     "cross_entropy": CrossEntropy(),
     "scaled": CrossEntropy(scale=10.0),
+    "softened": CrossEntropy(scale=0.1),
     "margin": Margin(),
     "dlr": DLR(),
 }

@@ -52,10 +52,10 @@ def check(dataset: Dataset, attacks: Sequence[AttackConfig]) -> None:
 def oracles(model: QModel, source: Callable[[str], QModel]) -> campaign.OracleFor:
     """Who answers the attacks on an integer network: white-box ones its surrogate, transfer attacks the twin with the
     gradients of another network, black-box ones the twin alone. source: the network of that name."""
-    made: dict[tuple[str, str], Oracle] = {}
+    made: dict[tuple[str, str, str], Oracle] = {}
 
     def oracle(config: AttackConfig) -> Oracle:
-        key = (config.backward, config.source or "")
+        key = (registry.load("attacks", config.name).NEEDS, config.backward, config.source or "")
         if key not in made:
             made[key] = _oracle(model, config, source)
         return made[key]

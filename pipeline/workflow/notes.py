@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.core import text
-from pipeline.core.nouns import AttackResult, DeviceInfo, Image, QModel, Sources, Trace, TrainedModel
+from pipeline.core.nouns import AttackResult, AuditResult, DeviceInfo, Image, QModel, Sources, Trace, TrainedModel
 
 
 def training(trained: TrainedModel) -> str:
@@ -18,6 +18,11 @@ def network(model: QModel) -> str:
 def attacks(tested: AttackResult) -> str:
     attacked = tested.datasets[1:]
     return f"{len(attacked)} attacks on {text.count(max((len(d.splits['test']) for d in attacked), default=0))} samples"
+
+
+def audit(found: AuditResult) -> str:
+    failed = [check.name for check in found.checks if check.passed is False]
+    return f"{found.verdict}, {len(found.checks)} checks{', failed: ' if failed else ''}{', '.join(failed)}"
 
 
 def sources(sources: Sources) -> str:

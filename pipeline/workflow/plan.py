@@ -13,7 +13,7 @@ from pipeline.config import board as boards
 from pipeline.config import dataset as datasets
 from pipeline.config.board import Board
 from pipeline.config.dataset import DatasetConfig
-from pipeline.config.job import AttackConfig, FirmwareConfig, Job
+from pipeline.config.job import AttackConfig, FirmwareConfig, Job, eps_value
 from pipeline.core import schema, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel, TrainedModel
@@ -120,6 +120,38 @@ def _dataset(named: str | None, job: Job | None, model: QModel, stored: Path) ->
         return job.dataset
     known = model.metrics.get(zoo.DATASET)
     return schema.validate(DatasetConfig, dict(known), f"{stored}: dataset") if known else None
+
+
+def for_audit(planned: RunPlan, eps: str | None, source: str | None) -> RunPlan:
+    """The plan of an audit. Its attacks: PGD at the eps, by default the largest of the job, and a transfer attack from
+    the source, if any. ConfigError: no eps."""
+    budget = _audited_budget(planned, eps)
+    transfers = [] if source is None else [{"name": "transfer", "source": source, **budget}]
+    entries = ({"name": "pgd", **budget}, *transfers)
+    return replace(planned, attacks=tuple(schema.validate(AttackConfig, entry, "audit") for entry in entries))
+
+
+def _audited_budget(planned: RunPlan, eps: str | None) -> dict[str, Any]:
+    """eps and unit of an AttackConfig."""
+    if eps is not None:
+        return {"eps": (eps,)}
+    known = [attack for attack in planned.attacks if attack.norm == "linf"]
+    if not known:
+        raise ConfigError(
+            f"{planned.name}: its job names no eps to audit", "add --eps, for images in [0, 1] --eps 8/255"
+        )
+    labels = (label for attack in known if attack.unit == known[0].unit for label in attack.eps)
+    return {"eps": (max(labels, key=eps_value),), "unit": known[0].unit}
+
+
+def another(model: QModel, dataset: str) -> str | None:
+    """Name of the zoo's first other network for the same samples; None without any."""
+    for card in map(zoo.card, zoo.names()):
+        if card.dataset == dataset and card.digest != model.digest:
+            other = load_network(zoo.find(Path(card.name)))
+            if other.input == model.input and len(other.classes) == len(model.classes):
+                return card.name
+    return None
 
 
 FOREIGN_NETWORKS: Mapping[str, str] = {

@@ -20,9 +20,10 @@ from pipeline.analysis import agreement
 from pipeline.config.job import Job, LayerwiseConfig, earlier
 from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
-from pipeline.core.errors import ConfigError, DeviceError
+from pipeline.core.errors import ConfigError, DeviceError, MismatchError
 from pipeline.core.nouns import (
     AttackResult,
+    AuditResult,
     Dataset,
     DeviceInfo,
     FloatArray,
@@ -38,7 +39,7 @@ from pipeline.quantization import layerwise
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
 from pipeline.workflow import binding, checks, keys, notes
-from pipeline.workflow.plan import RunPlan
+from pipeline.workflow.plan import RunPlan, another
 
 QUICK = ("lower", "render", "build")
 """Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
@@ -212,6 +213,47 @@ class Workflow:
             for data in datasets
         }
         return agreement.agreement(qmodel, x, outputs), answers
+
+    @_once
+    def audit(self) -> AuditResult:
+        """Whether the network's robust accuracy at the budget of the plan's first attack can be believed; the second
+        one names a network to transfer from. Asks the board where `stream` may work."""
+        from pipeline.robustness import audit
+        from pipeline.robustness.budget import Budget
+        from pipeline.stages import attack
+
+        qmodel, clean, (entry, *transfers) = self.lower(), self._clean(), self.plan.attacks
+        budget = Budget.of(entry, entry.eps[0], clean, "--eps")
+        named = [config.source for config in transfers] or [another(qmodel, clean.name)]
+        sources = tuple(source for source in named if source)
+        trace = self._audited_trace() if "stream" in self._allowed else None
+
+        def make(_: Path) -> AuditResult:
+            return audit.audit(
+                *(attack.oracles(qmodel, self.plan.load_network), clean, budget, self.plan.seed),
+                network=qmodel.digest,
+                sources=sources,
+                trace=trace,
+                progress=self._progress,
+            )
+
+        key = digest_of(
+            *(qmodel.digest, clean.digest, self.plan.seed, keys.package("robustness"), entry.model_dump()),
+            [self.plan.load_network(source).digest for source in sources],
+            [data.dataset for data in trace.datasets] if trace else [],
+        )
+        return self._stage("audit", self.plan.folder / "audit", AuditResult, key, make, notes.audit)
+
+    def _audited_trace(self) -> Trace:
+        """The board's answers to the clean samples and those of the plan's first attack, in a folder of their own: what
+        the run has stored stays. Answers unlike the twin's are for the audit to judge."""
+        plan = self.plan.moved_to(self.plan.folder / "audited")
+        plan = replace(plan, model=self.lower(), attacks=plan.attacks[:1])
+        work = Workflow(plan, self._display, (*QUICK, "attack", "flash", "stream"))
+        try:
+            return work.stream()
+        except MismatchError:
+            return store.load(plan.device_folder / "trace", Trace)
 
     @_once
     def render(self) -> Sources:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.cli.command import Command
+from pipeline.cli.commands.audit import Audit
 from pipeline.cli.commands.boards import Boards
 from pipeline.cli.commands.doctor import Doctor
 from pipeline.cli.commands.export import Export
@@ -17,7 +18,7 @@ from pipeline.cli.commands.stages import Attack, Build, Flash, Lower, Render, Re
 from pipeline.cli.commands.zoo import Zoo
 
 GROUPS: Mapping[str, tuple[Command, ...]] = {
-    "a whole experiment": (Run(), Export()),
+    "a whole experiment": (Run(), Audit(), Export()),
     "one stage of it": (Train(), Lower(), Attack(), Render(), Build(), Flash(), Stream(), Report()),
     "what it costs": (Size(),),
     "boards and networks": (Boards(), Zoo(), Import()),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pipeline.config.job import AttackConfig
@@ -13,6 +15,7 @@ from pipeline.robustness.trial import Rows, Trial
 NEEDS = "scores"
 SETTINGS = ("queries", "restarts")
 NORMS = ("linf",)
+SIGNS = np.array([-1.0, 1.0])
 FIRST_SHARE = 0.8
 """Of the image that the first squares cover."""
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -45,7 +48,7 @@ def _search(trial: Trial, queries: int, restart: int) -> None:
 def _stripes(trial: Trial, rows: Rows, generators: dict[int, np.random.Generator]) -> FloatArray:
     """Vertical stripes of plus and minus the budget."""
     shape = (1, *trial.x.shape[2:]) if trial.x.ndim == 4 else trial.x.shape[1:]
-    signs = np.stack([generators[row].choice((-1.0, 1.0), shape) for row in rows.tolist()])
+    signs = np.stack([SIGNS[generators[row].integers(2, size=shape)] for row in rows.tolist()])
     return trial.clip(trial.x[rows] + signs * trial.budget.radius, rows)
 
 
@@ -57,7 +60,7 @@ def _proposal(
     proposal, reach = z.copy(), np.broadcast_to(trial.budget.radius, trial.x.shape[1:])
     for i, row in enumerate(rows.tolist()):
         window = _window(generators[row], trial.x.shape[1:], share)
-        sign = generators[row].choice((-1.0, 1.0), trial.x.shape[-1] if trial.x.ndim == 4 else 1)
+        sign = SIGNS[generators[row].integers(2, size=trial.x.shape[-1] if trial.x.ndim == 4 else 1)]
         proposal[i][window] = trial.x[row][window] + sign * reach[window]
     return trial.clip(proposal, rows)
 
@@ -65,7 +68,7 @@ def _proposal(
 def _window(generator: np.random.Generator, shape: tuple[int, ...], share: float) -> tuple[slice, ...]:
     """A square of the image that covers `share` of it; of a vector, a run of its elements."""
     sizes = shape[:2] if len(shape) == 3 else shape[:1]
-    area = share * float(np.prod(sizes))
+    area = share * math.prod(sizes)
     side = max(round(area ** (1 / len(sizes))), 1)
     parts = []
     for size in sizes:

@@ -52,6 +52,12 @@ def test_whatever_the_integers_answer_rightly_is_attacked_and_nothing_else(digit
     assert 0.2 < outcome.fooled.mean() < 0.8
 
 
+def test_a_black_box_attack_leaves_its_successor_the_gradients(digits):
+    blind = AttackConfig(name="noise", eps=PGD.eps, samples=5, queries=2)
+    _, outcomes = run(network(), digits, blind, PGD.model_copy(update={"samples": 5}))
+    assert [outcome.gradients.any() for outcome in outcomes] == [False, True]
+
+
 def test_attacks_of_one_job_use_the_same_samples_whatever_their_number(digits):
     model = network()
     (_, whole, few), _ = run(model, digits, PGD, PGD.model_copy(update={"samples": 13}))

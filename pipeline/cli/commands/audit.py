@@ -1,0 +1,54 @@
+"""`tritmcu audit`: can the robust accuracy of a network be believed?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from pipeline.cli import options
+from pipeline.cli.command import Command, Option
+
+NETWORK = Option(
+    "network",
+    "network of the zoo, job that is trained, folder of a run or of a stored network",
+    {"metavar": "NETWORK"},
+    options.WHAT,
+)
+EPS = Option(
+    "--eps", "budget, in real input units: 8/255; by default the largest of its job", {"metavar": "EPS"}, options.WHAT
+)
+LIMIT = Option(
+    "--limit",
+    "ask about N test samples, evenly from all classes; 200 by default",
+    {"type": options.positive, "metavar": "N", "default": 200},
+    options.WHAT,
+)
+SOURCE = Option(
+    "--source",
+    "network to transfer from; by default the zoo's first other one for the same samples",
+    {"metavar": "NETWORK"},
+    options.WHAT,
+)
+BOARD = Option("--board", "board whose answers and instructions are audited too", {"metavar": "NAME"}, options.WHERE)
+
+
+class Audit(Command):
+    """Exit code 0 whatever the verdict is."""
+
+    NAME = "audit"
+    HELP = "tell a robust network from one that hides its gradients"
+    OPTIONS = (
+        NETWORK, EPS, LIMIT, SOURCE, options.DATASET, BOARD, options.PORT, options.UNIT, options.RUNNER,
+        options.RUN_DIR, options.FRESH, options.JSON,
+    )  # fmt: skip
+
+    def invoke(self, arguments: argparse.Namespace) -> int:
+        from pipeline.cli import console, runs
+
+        found = runs.make_audit(runs.audit_plan(arguments), BOARD.given(arguments))
+        if arguments.json:
+            console.stdout(json.dumps(asdict(found), indent=1))
+        else:
+            console.audit(found)
+        return 0

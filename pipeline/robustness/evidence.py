@@ -1,0 +1,149 @@
+"""Evidence of an audit: attacks of one network on the same samples, each run once, and how two of them compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analysis.statistics import LEVEL, fair_coin_limit, wilson
+from pipeline.config.job import AttackConfig
+from pipeline.core.nouns import AttackOutcome, Dataset, Int8Array, Progress, Trace, no_progress
+from pipeline.robustness import campaign
+from pipeline.robustness.budget import Budget
+from pipeline.robustness.campaign import Campaign, OracleFor
+from pipeline.robustness.oracle import Oracle
+
+Fooled = NDArray[np.bool_]
+"""(n,) of the samples."""
+STEPS = 20
+"""Of PGD, where a check does not compare numbers of steps."""
+
+
+@dataclass
+class Evidence:
+    """What can be asked of a network about its robustness inside one budget."""
+
+    oracle_for: OracleFor
+    """Who answers an attack."""
+    clean: Dataset
+    """The test split is what is attacked, all of it."""
+    budget: Budget
+    """The eps that is audited, linf."""
+    seed: int
+    """Of all attacks."""
+    sources: tuple[str, ...] = ()
+    """Other networks, to transfer from."""
+    trace: Trace | None = None
+    """What a device answered to clean and attacked samples of this network."""
+    progress: Progress = no_progress
+    """Told of every batch of every attack."""
+    _ran: dict[tuple[str, str], AttackOutcome] = field(default_factory=dict)
+    """What attacks did, by their settings and budget."""
+
+    def __post_init__(self) -> None:
+        """ConfigError, before any work: a network that nothing can be transferred from."""
+        for source in self.sources:
+            self.oracle_for(self._config("transfer", {"source": source}))
+
+    @property
+    def x(self) -> Int8Array:
+        """The clean samples."""
+        return self.clean.splits["test"].x
+
+    @cached_property
+    def oracle(self) -> Oracle:
+        """Who gives the gradients of the audited network."""
+        return self.oracle_for(self._config("pgd", {}))
+
+    @cached_property
+    def judge(self) -> Oracle:
+        """Who answers where no gradients are asked for."""
+        return self.oracle_for(self._config("square", {}))
+
+    @cached_property
+    def right(self) -> Fooled:
+        """Clean samples that are answered rightly."""
+        return self.run("fgsm").attacked
+
+    def run(self, name: str, budget: Budget | None = None, **settings: object) -> AttackOutcome:
+        """What an attack does to all samples that are answered rightly; budget: instead of the audited one."""
+        budget, config = budget or self.budget, self._config(name, settings)
+        key = config.model_dump_json(), budget.label
+        if key not in self._ran:
+            item = Campaign(config, budget)
+            self._ran[key] = campaign.run(item, self.clean, self.oracle_for, self.seed, self.progress)[1][0]
+        return self._ran[key]
+
+    def pgd(self, loss: str = "cross_entropy", budget: Budget | None = None, **settings: object) -> AttackOutcome:
+        """PGD of STEPS steps, or as the settings say."""
+        return self.run("pgd", budget, loss=loss, **{"steps": STEPS, **settings})
+
+    def scaled(self, share: float) -> Budget:
+        """A share of the audited budget, rounded down to whole lattice steps."""
+        radius = np.floor(self.budget.radius * share)
+        return replace(
+            self.budget, label=f"{share:g} x {self.budget.label}", eps=self.budget.eps * share, radius=radius
+        )
+
+    def whole_range(self) -> Budget:
+        """Every element may take every value."""
+        span = self.budget.quantization.qmax - self.budget.quantization.qmin
+        radius = np.full_like(self.budget.radius, span)
+        return replace(self.budget, label="whole range", eps=span * self.budget.quantization.scale, radius=radius)
+
+    def robust(self, fooled: Fooled) -> float:
+        """Share of all samples that are still answered rightly."""
+        return float(np.mean(self.right & ~fooled))
+
+    def slack(self, fooled: Fooled) -> float:
+        """How far the robust accuracy may fall before it leaves its 95 % Wilson interval."""
+        hits, n = int(np.sum(self.right & ~fooled)), len(self.right)
+        return hits / n - wilson(hits, n)[0]
+
+    def _config(self, name: str, settings: dict[str, object]) -> AttackConfig:
+        return AttackConfig.model_validate({"name": name, "eps": (repr(self.budget.eps),), **settings})
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two attacks on the same samples, as the exact sign test sees them."""
+
+    first_alone: int
+    """Samples that only the first one fooled."""
+    second_alone: int
+    """Samples that only the second one fooled."""
+    samples: int
+    """Of the whole comparison."""
+    level: float
+    """Of significance."""
+
+    @staticmethod
+    def of(first: Fooled, second: Fooled, comparisons: int) -> Duel:
+        """comparisons: how many there are; together they go wrong by chance in one audit of twenty (Bonferroni)."""
+        alone = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+        return Duel(*alone, len(first), LEVEL / comparisons)
+
+    @property
+    def lead(self) -> float:
+        """By how much of all samples the second one fooled more; below 0 where the first one did."""
+        return (self.second_alone - self.first_alone) / self.samples
+
+    @property
+    def by_chance(self) -> float:
+        """Largest lead of either one that chance explains."""
+        apart = self.first_alone + self.second_alone
+        return (2 * fair_coin_limit(apart, self.level) - apart) / self.samples
+
+    @property
+    def beyond_chance(self) -> float:
+        """Smallest lead of either one that chance does not explain; may be one that cannot be."""
+        return self.by_chance + 2 / self.samples
+
+
+def union(outcomes: Iterable[AttackOutcome]) -> Fooled:
+    """Samples that any of them fooled."""
+    return np.asarray(np.any([outcome.fooled for outcome in outcomes], axis=0))
