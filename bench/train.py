@@ -90,10 +90,10 @@ def run(**recipe: Any) -> Run:
     return Run(job, job.train, data, Path(os.devnull))
 
 
-def fastest(tasks: Mapping[str, Callable[[], object]]) -> dict[str, tuple[float, float]]:
-    """(wall clock, processor time) of the fastest of ROUNDS runs of each task, seconds; a first run warms it up."""
+def fastest(tasks: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
+    """(wall clock, processor time) of the fastest of `rounds` runs of each task, seconds; a first run warms it up."""
     best = dict.fromkeys(tasks, (np.inf, np.inf))
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         for name, task in tasks.items():
             wall, spent = time.perf_counter(), time.process_time()
             task()
