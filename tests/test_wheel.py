@@ -150,8 +150,15 @@ def test_without_a_training_framework_a_network_is_built_flashed_streamed_and_re
     mine = (paths.shipped("boards") / "host.toml").read_text().replace('name = "host"', 'name = "mine"')
     (tmp_path / "boards" / "mine.toml").write_text(mine)
     absent = without_training(tmp_path)
-    run, limit = ("--model", "digits_stq_jr", "--dataset", "noise", "--board", "mine"), ("--limit", "12")
-    for words in (("build", *run), ("flash", *run), ("stream", *run, *limit), ("report", *run, *limit)):
+    run, limit = ("--model", "digits_stq_jr", "--dataset", "noise"), ("--limit", "12")
+    device = ("--board", "mine")
+    for words in (
+        ("attack", *run, *limit),
+        ("build", *run, *device),
+        ("flash", *run, *device),
+        ("stream", *run, *device, *limit),
+        ("report", *run, *device, *limit),
+    ):
         done(installed.tritmcu(tmp_path, *words, PYTHONPATH=absent))
     report = json.loads((tmp_path / "runs" / "digits_stq_jr-mine" / "report.json").read_text())
     assert report["accuracy"]["clean"]["n"] == 12

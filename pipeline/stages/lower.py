@@ -30,8 +30,8 @@ from pipeline.network.geometry import extent
 INPUT = "input"
 WEIGHTED = frozenset({"conv2d", "depthwise_conv2d", "dense"})
 POOLING = frozenset({"max_pool2d", "average_pool2d", "global_max_pool2d", "global_average_pool2d"})
-MOST_BIAS_ERROR = 1.0
-"""Output steps."""
+MOST_BIAS_ERROR = 16.0
+"""Output steps: a sixteenth of what 8 bits hold."""
 CONSTANT_CHANNEL_BITS = 20
 """Accumulator bits of a channel that folds to a constant (a batch normalisation gain of zero)."""
 
@@ -297,8 +297,8 @@ class _Requant:
 
 
 def _require_fine_bias(name: str, error: NDArray[Any]) -> None:
-    """UnsupportedError where rounding a bias to accumulator steps moves the output by more than one step of its own:
-    error, in output steps, per channel. That is so where the output's range is smaller than one product."""
+    """UnsupportedError where rounding a bias to accumulator steps moves the output by more than MOST_BIAS_ERROR: error,
+    in output steps, per channel. That is so where the whole range of the output is smaller than a few products."""
     coarse = np.flatnonzero(error > MOST_BIAS_ERROR)
     if coarse.size:
         c = int(coarse[0])

@@ -112,8 +112,10 @@ def pull_reset_line(monitor: Path) -> None:
 def test_ctrl_c_leaves_no_emulator(emulated, tmp_path):
     """A real SIGINT to a process that streams."""
     script = (
-        "from pipeline import board, store, stream\n"
-        "from pipeline.types import Image\n"
+        "from pipeline.config import board\n"
+        "from pipeline.core import store\n"
+        "from pipeline.core.nouns import Image\n"
+        "from pipeline.stages import stream\n"
         "from tests.emulated.test_stream import dataset\n"
         "from tests.support import tiny\n"
         "from pathlib import Path\n"
