@@ -1,4 +1,4 @@
-"""Ternary layers with everything random that a kernel may depend on, alone or many side by side on one input."""
+"""Layers with everything random that a kernel may depend on, alone or many side by side on one input."""
 
 from __future__ import annotations
 
@@ -27,10 +27,15 @@ class Geometry:
     padding: str = "same"
 
 
-def layer(g: Geometry, random: Rng, density: float = 0.5, extreme: bool = False, name: str = "layer") -> QLayer:
-    """That layer, reading tensor 0. density: share of weights that are not zero; at 1 the first two channels are all +1
-    and all -1. extreme: any shift and any clamp that every kernel allows, else those of trained networks."""
+def layer(
+    g: Geometry, random: Rng, density: float = 0.5, extreme: bool = False, name: str = "layer", bits: int = 2
+) -> QLayer:
+    """That layer, reading tensor 0, with weights of so many bits, 2 being ternary. density: share of weights that are
+    not zero; at 1 the first two channels are all the largest and all the smallest weight. extreme: any shift and any
+    clamp that every kernel allows, else those of trained networks."""
     weights = ternary(g, random, density)
+    if bits > 2:
+        weights = wider(weights, random, bits, density)
     sums = np.abs(_filters(g.kind, weights)).sum(axis=1)
     bias = random.integers(-4000, 4000, g.channels).astype(np.int32)
     bound = 256 * sums + np.abs(bias)
@@ -38,7 +43,7 @@ def layer(g: Geometry, random: Rng, density: float = 0.5, extreme: bool = False,
     shape, params = _output(g)
     return QLayer(
         name, g.kind, (0,), TensorSpec(shape, Quantization(1.0, int(random.integers(-128, 128)))),
-        {**params, "activation": (low, high)}, weights, 2, bias,
+        {**params, "activation": (low, high)}, weights, bits, bias,
         random.integers(1 << 30, (1 << 31) - 1, g.channels, endpoint=True).astype(np.int32),
         _shifts(random, bound, extreme),
     )  # fmt: skip
@@ -96,6 +101,13 @@ def ternary(g: Geometry, random: Rng, density: float) -> Any:
         channels = weights.T if g.kind == "depthwise_conv2d" else weights
         channels[:1], channels[1:2] = 1, -1
     return weights
+
+
+def wider(signs: Any, random: Rng, bits: int, density: float) -> Any:
+    """int8: the signs times anything that so many bits hold, at density 1 times the most they hold."""
+    most = (1 << (bits - 1)) - 1
+    least = most if density == 1 else 1
+    return signs * random.integers(least, most, signs.shape, endpoint=True).astype(np.int8)
 
 
 def _filters(kind: str, weights: Any) -> Any:

@@ -20,6 +20,7 @@
  * Cycles of the inner step on a Cortex-M4 without wait states, 4 inputs of 4 channels: three pixels 25 for 48
  * multiply-accumulates (23 instructions), two pixels 20 for 32 (17 instructions). */
 #include "nn_dsp.h"
+#include "nn_dsp_macros.h"
 
     /* Stack */
     .equ TOTALS, 0 /* of channels 0 and 2: A, per pixel */
@@ -172,54 +173,6 @@
     total   \pixels, \more
     ldr     pc, [sp, #FINISH]
     .size   \name, . - \name
-.endm
-
-/* The accumulator's output, docs/ARITHMETIC.md: twice = 2 (bias + sum), q = twice * multiplier / 2^32 to the nearest,
- * saturated((q + rounding - (twice < 0)) >> shift).
- * kind: right  the shift is to the right
- *       relu   or 0; the output offset is -128, so that of a negative sum nothing is left to round
- *       any    or to the left, which comes first; the flags compare it with 0
- * r6 2 * bias, r7 multiplier, r8 rounding and output offset, r9 shift. second: the sum is B, else a total. */
-.macro output accumulator, kind, second
-    .if \second
-    add     r10, r6, \accumulator, asr #13
-    .else
-    add     r10, r6, \accumulator, lsl #1
-    .endif
-    .ifc \kind, any
-    it      lt
-    lsllt   r10, r10, r9
-    .endif
-    smmlar  \accumulator, r10, r7, r8
-    .ifc \kind, any
-    itt     gt
-    addgt   \accumulator, \accumulator, r10, asr #31
-    asrgt   \accumulator, \accumulator, r9
-    .else
-    .ifc \kind, right
-    add     \accumulator, \accumulator, r10, asr #31
-    .endif
-    asr     \accumulator, \accumulator, r9
-    .endif
-    ssat    \accumulator, #8, \accumulator
-.endm
-
-/* One channel of all pixels. r11 output, lr step from pixel to pixel, r12 nn_dsp_quant; advance: to the next channel. */
-.macro channel pixels, kind, second, advance, a0, a1, a2
-    ldmia   r12!, {r6-r9}
-    .ifc \kind, any
-    cmp     r9, #0
-    it      lt
-    rsblt   r9, r9, #0
-    .endif
-    .if \pixels == 3
-    output  \a2, \kind, \second
-    strb    \a2, [r11, lr, lsl #1]
-    .endif
-    output  \a1, \kind, \second
-    strb    \a1, [r11, lr]
-    output  \a0, \kind, \second
-    strb    \a0, [r11], #\advance
 .endm
 
 /* Outputs of a block, channels 1, 3, 0, 2; then the next block. */

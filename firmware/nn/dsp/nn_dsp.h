@@ -10,6 +10,8 @@
 #define NN_DSP_WORD_INPUTS 4                           /* inputs of a word of filter */
 #define NN_DSP_UNROLL 6                                /* words a turn of a piece's loop */
 #define NN_DSP_WORD_BYTES(pixels) (24 * (pixels) + 20) /* code that a word takes */
+#define NN_DSP_UNIT_BYTES 76                           /* code that a unit of nn_dsp_width takes */
+#define NN_DSP_UNIT3_BYTES 328                         /* of 3 bits */
 
 #ifdef __ASSEMBLER__
 
@@ -162,6 +164,53 @@ typedef struct nn_dsp_conv_params {
 void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
                       const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                       const int32_t *quant, const nn_dims *output_dims, int8_t *output);
+
+/* Three pixels whose windows are laid out by nn_conv2d_s_dsp.c. */
+typedef struct {
+    int32_t start[3];      /* of the sums of each pixel */
+    int32_t skip;          /* bytes of code jumped over in the first turn */
+    const int16_t *inputs; /* of the pixels, interleaved */
+    const int16_t *end;
+    nn_dsp_code *write;
+    int32_t step; /* from pixel to pixel of the output */
+    const nn_dsp_quant *quant;
+    int32_t pairs; /* of channels */
+} nn_dsp_pixels;
+
+/* All channels of the pixels, to output[pixel * step + channel]. */
+typedef void nn_dsp_blocks_code(const nn_dsp_pixels *pixels, const uint32_t *filter, int8_t *output);
+nn_dsp_blocks_code nn_dsp_blocks_s8, nn_dsp_blocks_s4, nn_dsp_blocks_s3;
+/* Their outputs: of shifts to the right; to the right or 0 where the output offset is -128; of any shift. */
+nn_dsp_code nn_dsp_write_s, nn_dsp_write_s_relu, nn_dsp_write_s_any;
+
+/* Inputs of rows to their places: see nn_conv2d_s_dsp_core.S. */
+typedef int32_t nn_dsp_interleave_code(const int8_t *const *rows, int32_t offset, int32_t count, int32_t words,
+                                       int16_t *to);
+nn_dsp_interleave_code nn_dsp_interleave, nn_dsp_interleave_sum;
+
+/* How filters of a bit width are read. */
+typedef struct {
+    nn_dsp_blocks_code *blocks;
+    nn_dsp_interleave_code *interleave;
+    int32_t zero;             /* code of the weight 0 */
+    int32_t unit, unit_bytes; /* inputs that the code of so many bytes takes */
+    int32_t turn;             /* units of a turn of the loop */
+} nn_dsp_width;
+
+extern const nn_dsp_width nn_dsp_s8, nn_dsp_s4, nn_dsp_s3;
+
+typedef struct {
+    nn_conv_params conv;
+    const nn_dsp_width *width;
+    int32_t depth; /* inputs of a window, filled up to units */
+    int32_t pitch; /* inputs of a padded row, 0: there is no padding */
+    nn_dsp_code *write;
+} nn_dsp_signed_conv_params;
+
+/* Filter: see nn_conv2d_s_dsp.c. output may be input where both have one shape. */
+void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *params, const nn_dims *input_dims,
+                     const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
+                     const nn_dims *output_dims, int8_t *output);
 
 /* Up to six neighbouring outputs of every row of one channel with a 3x3 filter and stride 1. */
 typedef struct {

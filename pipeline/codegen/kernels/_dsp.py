@@ -29,9 +29,11 @@ Integers = NDArray[np.int64]
 
 def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
     """Why the kernel of `kind` does not compute the layer, "" when it does."""
-    reason = _ternary.objection(layer, kind, spec)
-    if reason:
-        return reason
+    return _ternary.objection(layer, kind, spec) or shift_objection(layer)
+
+
+def shift_objection(layer: QLayer) -> str:
+    """Why the outputs are not written by SMMLAR, "" when they are."""
     assert layer.shift is not None
     if layer.shift.min() < LOWEST_SHIFT:
         return f"it shifts results to the right by at most {-LOWEST_SHIFT}, not {-layer.shift.min()}"

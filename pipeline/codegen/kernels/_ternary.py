@@ -19,10 +19,15 @@ def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
         return f"it computes {kind} layers"
     if layer.weight_bits != 2:
         return f"it reads ternary weights, not {layer.weight_bits} bits"
+    return sum_objection(layer, spec)
+
+
+def sum_objection(layer: QLayer, spec: TensorSpec) -> str:
+    """Why requantization that doubles what it multiplies does not do for the layer's accumulators, "" when it does."""
     assert layer.shift is not None
-    if not arith.left_shift_is_safe(2 * _bound(layer, spec), layer.shift).all():
-        return "shifted accumulators reach 2^30"
-    return ""
+    if arith.left_shift_is_safe(2 * _bound(layer, spec), layer.shift).all():
+        return ""
+    return "shifted accumulators reach 2^30"
 
 
 def depthwise_objection(layer: QLayer, spec: TensorSpec, most_taps: int) -> str:

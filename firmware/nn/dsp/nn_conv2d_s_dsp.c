@@ -1,0 +1,152 @@
+/* Convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: the windows around the sums of
+ * nn_conv2d_s_dsp_core.S.
+ *
+ * What the windows of three neighbouring outputs read is laid out as numbers of 16 bits, two inputs of each in turn;
+ * then all channels are summed, two at a time. Padded inputs are first copied, row by row, into a ring of as many rows
+ * as the kernel has.
+ *
+ * Inputs of a window: of every kernel row as many fours as it has, in the order 0, 2, 1, 3; then what is left of each
+ * row; then zeros up to the width's unit.
+ *
+ * Filter: for every two channels, for every two inputs of a window, a pair of weights of the first channel and one of
+ * the second. Pairs of 8 bits: two a word, in bytes 0, 2 and bytes 1, 3. Of 4 bits, as codes w + 8: four a word, in
+ * bits 4 i and 4 i + 16. Of 3 bits, as codes w + 4: sixteen in three words, five in each, in bits 3 i and 3 i + 16; bit
+ * j of the sixteenth in bits 15 and 31 of word j. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "nn_arith.h"
+#include "nn_dsp.h"
+
+enum { PIXELS = 3, WORD = 4 }; /* of a block; inputs of a word */
+
+static_assert(offsetof(nn_dsp_pixels, end) == 20 && offsetof(nn_dsp_pixels, pairs) == 36,
+              "as in nn_conv2d_s_dsp_core.S");
+
+/* A convolution under way. */
+typedef struct {
+    const nn_dsp_signed_conv_params *params;
+    const nn_dims *in, *filter_dims, *out;
+    const int8_t *input;
+    const uint32_t *filter;
+    const int8_t **rows; /* of the windows of one row of outputs */
+    int8_t *ring;
+    int8_t *last;     /* outputs of a block that is not whole */
+    int32_t pitch;    /* bytes of a row of the ring */
+    int32_t next;     /* input row that is copied next */
+    int32_t words;    /* of four inputs of a kernel row */
+    int32_t rest;     /* inputs behind them */
+    int32_t filled;   /* pixels of the block so far */
+    int32_t channels; /* of the filter: an even number */
+    int16_t *inputs;  /* of the windows, interleaved */
+    int8_t *output;   /* of the block */
+    nn_dsp_pixels block;
+} convolution;
+
+/* Copies the next row of the input, or one of padding, into the ring. */
+static void copy_row(convolution *c) {
+    const nn_conv_params *conv = &c->params->conv;
+    const int32_t row = c->next++, row_bytes = c->in->w * c->in->c, left = conv->padding.w * c->in->c;
+    const bool inside = (uint32_t)row < (uint32_t)c->in->h;
+    const int32_t count = inside ? nn_min(row_bytes, c->pitch - left) : 0;
+    int8_t *const to = c->ring + (row + conv->padding.h) % c->filter_dims->h * c->pitch;
+    memset(to, -conv->input_offset, (size_t)c->pitch);
+    if (inside) memcpy(to + left, c->input + row * row_bytes, (size_t)count);
+}
+
+/* Where the windows of output row y begin. */
+static void point_rows(convolution *c, int32_t y) {
+    const nn_conv_params *conv = &c->params->conv;
+    const int32_t height = c->filter_dims->h, top = y * conv->stride.h - conv->padding.h;
+    if (c->params->pitch == 0) {
+        for (int32_t i = 0; i < height; i++) c->rows[i] = c->input + (top + i) * c->in->w * c->in->c;
+        return;
+    }
+    c->next = nn_max(c->next, top);
+    while (c->next < top + height) copy_row(c);
+    for (int32_t i = 0; i < height; i++) c->rows[i] = c->ring + (top + i + conv->padding.h) % height * c->pitch;
+}
+
+/* Inputs of a window behind the whole words of its rows; returns their sum. */
+static int32_t lay_rest(const convolution *c, int32_t offset, int16_t *to) {
+    int32_t sum = 0, place = 0;
+    for (int32_t i = 0; i < c->filter_dims->h; i++) {
+        const int8_t *from = c->rows[i] + offset + WORD * c->words;
+        for (int32_t left = c->rest; left > 0; left--, place++) {
+            sum += *from;
+            to[place / 2 * 2 * PIXELS + place % 2] = *from++;
+        }
+    }
+    return sum;
+}
+
+/* All channels of the pixels laid out. */
+static void compute_block(convolution *c) {
+    const int32_t channels = c->out->c;
+    const bool whole = c->filled == PIXELS && channels == c->channels;
+    c->block.step = c->channels;
+    c->params->width->blocks(&c->block, c->filter, whole ? c->output : c->last);
+    if (!whole) {
+        for (int32_t i = 0; i < c->filled; i++) {
+            memcpy(c->output + i * channels, c->last + i * c->channels, (size_t)channels);
+        }
+    }
+    c->output += c->filled * channels;
+    c->filled = 0;
+}
+
+/* Lays out the window that starts so many inputs behind the start of its rows. */
+static void lay_window(convolution *c, int32_t offset) {
+    const nn_dsp_width *width = c->params->width;
+    const int32_t height = c->filter_dims->h;
+    int16_t *to = c->inputs + 2 * c->filled;
+    int32_t sum = 0;
+    if (c->words > 0) sum = width->interleave(c->rows, offset, height, c->words, to);
+    if (c->rest > 0) sum += lay_rest(c, offset, to + PIXELS * WORD * c->words * height);
+    c->block.start[c->filled++] = -width->zero * sum;
+    if (c->filled == PIXELS) compute_block(c);
+}
+
+/* Divides the scratch. */
+static void begin(convolution *c, const nn_context *ctx, const int32_t *quant) {
+    const nn_dsp_signed_conv_params *params = c->params;
+    const nn_dsp_width *width = params->width;
+    const int32_t run = c->filter_dims->w * c->filter_dims->c, size = PIXELS * params->depth;
+    const int32_t fours = (c->out->c + NN_DSP_CHANNELS - 1) / NN_DSP_CHANNELS, units = params->depth / width->unit;
+    nn_dsp_quant *unpacked = ctx->buf;
+    c->inputs = (int16_t *)(unpacked + fours * NN_DSP_CHANNELS);
+    c->rows = (const int8_t **)(c->inputs + size);
+    c->last = (int8_t *)(c->rows + c->filter_dims->h);
+    c->ring = c->last + PIXELS * c->channels;
+    c->pitch = params->pitch;
+    c->next = -params->conv.padding.h;
+    c->words = run / WORD;
+    c->rest = run % WORD;
+    nn_dsp_unpack_quant(quant, fours, params->conv.output_offset, unpacked);
+    memset(c->inputs, 0, (size_t)size * sizeof(*c->inputs));
+    c->block.skip = (width->turn - 1 - (units - 1) % width->turn) * width->unit_bytes;
+    c->block.inputs = c->inputs;
+    c->block.end = c->inputs + size;
+    c->block.write = params->write;
+    c->block.quant = unpacked;
+    c->block.pairs = c->channels / 2;
+}
+
+void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *params, const nn_dims *input_dims,
+                     const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
+                     const nn_dims *output_dims, int8_t *output) {
+    convolution c = {.params = params, .in = input_dims, .filter_dims = filter_dims, .out = output_dims};
+    c.input = input;
+    c.filter = filter;
+    c.output = output;
+    c.channels = output_dims->c + output_dims->c % 2;
+    begin(&c, ctx, quant);
+    const int32_t step = params->conv.stride.w * input_dims->c, end = output_dims->w * step;
+    for (int32_t y = 0; y < output_dims->h; y++) {
+        point_rows(&c, y);
+        for (int32_t offset = 0; offset < end; offset += step) lay_window(&c, offset);
+    }
+    if (c.filled > 0) compute_block(&c);
+    nn_dsp_clamp(output, output_dims->h * output_dims->w * output_dims->c, params->conv.activation);
+}

@@ -1,0 +1,91 @@
+"""Convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: firmware/nn/dsp/nn_conv2d_s_dsp.c."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codegen.kernels import _dsp, _signed
+from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
+from pipeline.network import calls, packing
+
+PIXELS, WORD = 3, 4
+"""Of a block; inputs of a word."""
+UNITS = {8: 4, 4: 4, 3: 16}
+"""Inputs that windows are filled up to a multiple of, by weight bits."""
+QUANT_BYTES, POINTER_BYTES = 16, 4
+
+
+def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
+    return _signed.objection(layer, "conv2d", specs[0])
+
+
+def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+    packing.require_range(layer)
+    assert layer.weights is not None
+    oc, kh, kw, ic = layer.weights.shape
+    width = pitch(layer, specs[0])
+    return KernelCall(
+        function="nn_conv2d_s_dsp",
+        args=(
+            calls.CTX,
+            calls.params(
+                "nn_dsp_signed_conv_params",
+                conv=calls.conv_fields(layer, specs[0]),
+                width=f"&nn_dsp_s{layer.weight_bits}",
+                depth=windows(layer).shape[1],
+                pitch=width,
+                write=f"nn_dsp_write_s{_dsp.requantization(layer)}",
+            ),
+            calls.map_dims(specs[0].shape),
+            calls.input_arg(),
+            calls.dims(oc, kh, kw, ic),
+            calls.table("filter"),
+            calls.table("requant"),
+            calls.map_dims(layer.output.shape),
+            calls.OUTPUT,
+        ),
+        tables={"filter": pack(layer), "requant": _dsp.quant(layer, specs[0], (0, 1, 2, 3))},
+        scratch_bytes=scratch_bytes(layer, width),
+        in_place=0 if layer.output.shape == specs[0].shape else None,
+    )
+
+
+def pitch(layer: QLayer, spec: TensorSpec) -> int:
+    """Inputs of a padded row, 0 when no window reaches beyond the input."""
+    assert layer.weights is not None
+    (ih, iw, ic), (oh, ow, _) = spec.shape, layer.output.shape
+    (sh, sw), (top, left) = layer.params["stride"], layer.params["padding"]
+    _, kh, kw, _ = layer.weights.shape
+    columns, rows = (ow - 1) * sw + kw, (oh - 1) * sh + kh
+    return columns * ic if top or left or columns > iw or rows > ih else 0
+
+
+def windows(layer: QLayer) -> NDArray[np.int64]:
+    """int64 (channels, inputs) of the filters, inputs in the order in which windows are laid out: see the C file."""
+    assert layer.weights is not None
+    oc, kh, kw, ic = layer.weights.shape
+    rows = layer.weights.astype(np.int64).reshape(oc, kh, kw * ic)
+    whole = kw * ic - kw * ic % WORD
+    fours = rows[:, :, :whole].reshape(oc, -1, WORD)[:, :, [0, 2, 1, 3]].reshape(oc, -1)
+    both = np.concatenate([fours, rows[:, :, whole:].reshape(oc, -1)], axis=1)
+    return np.pad(both, ((0, 0), (0, -both.shape[1] % UNITS[layer.weight_bits])))
+
+
+def pack(layer: QLayer) -> NDArray[np.uint32]:
+    """uint32 words of the filter."""
+    filters = windows(layer)
+    filters = np.pad(filters, ((0, len(filters) % 2), (0, 0)))
+    pairs = filters.reshape(len(filters) // 2, 2, -1, 2).transpose(0, 2, 1, 3)  # channels, inputs, channel, input
+    return _signed.pack(pairs.reshape(-1, 2), layer.weight_bits)
+
+
+def scratch_bytes(layer: QLayer, width: int) -> int:
+    """Bytes of the C file's workspace: requantization of all channels, windows, their rows, outputs of a block that is
+    not whole, padded rows."""
+    assert layer.weights is not None
+    oc, kh, _, _ = layer.weights.shape
+    quant = QUANT_BYTES * (oc + -oc % _dsp.CHANNELS)
+    return quant + 2 * PIXELS * windows(layer).shape[1] + POINTER_BYTES * kh + PIXELS * (oc + oc % 2) + kh * width

@@ -1,0 +1,74 @@
+"""Weights of 8, 4 and 3 bits as words of filter: what the macros of nn_dsp_macros.h take out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pipeline.codegen.kernels import _signed, conv2d_s_dsp
+from pipeline.core.errors import UnsupportedError
+from pipeline.core.nouns import Quantization, TensorSpec
+from tests.support import single
+from tests.support.single import Geometry
+
+SPEC = TensorSpec((5, 5, 8), Quantization(1.0, 0))
+
+
+def halves(word: int) -> tuple[int, int]:
+    return word & 0xFFFF, word >> 16 & 0xFFFF
+
+
+def rotated(word: int, by: int) -> int:
+    return (word >> by | word << (32 - by)) & 0xFFFFFFFF
+
+
+def decoded(words: list[int], bits: int) -> Iterator[tuple[int, ...]]:
+    """Pairs of weights in the order in which the assembler macro `weights` takes them out."""
+    if bits == 8:
+        for word in words:
+            for turn in (0, 8):
+                yield tuple(np.array(halves(rotated(word, turn) & 0x00FF00FF), np.uint8).view(np.int8).tolist())
+    elif bits == 4:
+        for word in words:
+            for slot in range(4):
+                yield tuple(code - 8 for code in halves(rotated(word, 4 * slot) & 0x000F000F))
+    else:
+        for i in range(0, len(words), 3):
+            three = words[i : i + 3]
+            for word in three:
+                for slot in range(5):
+                    yield tuple(code - 4 for code in halves(rotated(word, 3 * slot) & 0x00070007))
+            spare = [word & 0x80008000 for word in three]
+            yield tuple(code - 4 for code in halves(spare[2] >> 13 | spare[1] >> 14 | spare[0] >> 15))
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_every_pair_comes_out_again(bits: int) -> None:
+    most = (1 << (bits - 1)) - 1
+    pairs = np.random.default_rng(0).integers(-most, most, (96, 2), endpoint=True)
+    words = _signed.pack(pairs, bits)
+    assert words.nbytes * 8 == bits * pairs.size
+    assert list(decoded(words.tolist(), bits)) == [tuple(pair) for pair in pairs.tolist()]
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_weights_that_their_width_does_not_hold_are_never_packed(bits: int) -> None:
+    layer = single.layer(Geometry("conv2d", SPEC.shape, 8, (3, 3)), np.random.default_rng(0), bits=bits)
+    assert conv2d_s_dsp.serves(layer, [SPEC]) == ""
+    layer.weights.flat[3] = -(1 << (bits - 1))
+    with pytest.raises(UnsupportedError, match=f"weight 3 is {-(1 << (bits - 1))}"):
+        conv2d_s_dsp.call(layer, [SPEC])
+
+
+def test_refusals_name_the_reason() -> None:
+    geometry = Geometry("conv2d", SPEC.shape, 8, (3, 3))
+    layer = single.layer(geometry, np.random.default_rng(0), bits=8)
+    assert layer.shift is not None
+    layer.shift[2] = -23
+    assert "to the right by at most 22, not 23" in conv2d_s_dsp.serves(layer, [SPEC])
+    layer.shift[2] = 12
+    assert conv2d_s_dsp.serves(layer, [SPEC]) == "shifted accumulators reach 2^30"
+    ternary = single.layer(geometry, np.random.default_rng(0))
+    assert conv2d_s_dsp.serves(ternary, [SPEC]) == "it reads weights of 8, 4 or 3 bits, not 2"
