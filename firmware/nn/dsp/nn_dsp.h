@@ -12,6 +12,8 @@
 #define NN_DSP_WORD_BYTES(pixels) (24 * (pixels) + 20) /* code that a word takes */
 #define NN_DSP_UNIT_BYTES 76                           /* code that a unit of nn_dsp_width takes */
 #define NN_DSP_UNIT3_BYTES 328                         /* of 3 bits */
+#define NN_DSP_TAPS 8                                  /* of a kernel row, at most, of nn_dsp_taps... */
+#define NN_DSP_TAP_BYTES 44                            /* code that one takes */
 
 #ifdef __ASSEMBLER__
 
@@ -212,6 +214,41 @@ void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *par
                      const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
                      const nn_dims *output_dims, int8_t *output);
 
+/* Rows of outputs of four channels of a depthwise convolution: nn_depthwise_conv2d_s_dsp.c. */
+typedef struct {
+    int32_t skip;               /* bytes of code jumped over in every kernel row */
+    int32_t next_row;           /* bytes from behind a kernel row to the next one */
+    const uint32_t *filter_end; /* behind the last tap */
+    const uint32_t *filter;
+    int32_t step; /* from pixel to pixel of the output */
+    const nn_dsp_quant *quant;
+    int32_t rows;
+    const uint32_t *inputs; /* of the first output */
+    int8_t *output;
+    int32_t columns;
+    int32_t row_step;   /* bytes from the inputs of a row to those of the next */
+    int32_t output_row; /* from row to row of the output */
+} nn_dsp_taps;
+
+/* Of strides 1 to 3; outputs as those of nn_dsp_write_s... */
+typedef void nn_dsp_taps_code(const nn_dsp_taps *p);
+nn_dsp_taps_code nn_dsp_taps1, nn_dsp_taps1_relu, nn_dsp_taps1_any, nn_dsp_taps2, nn_dsp_taps2_relu, nn_dsp_taps2_any,
+    nn_dsp_taps3, nn_dsp_taps3_relu, nn_dsp_taps3_any;
+
+typedef struct {
+    nn_dw_conv_params conv;
+    int32_t bits;  /* of a weight */
+    int32_t rows;  /* of outputs of a strip */
+    int32_t pitch; /* columns of the plane */
+    nn_dsp_taps_code *code;
+} nn_dsp_signed_dw_conv_params;
+
+/* Filter: see nn_depthwise_conv2d_s_dsp.c. As many output channels as input channels; output may be input where both
+ * have one shape and there is a single strip. */
+void nn_depthwise_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_dw_conv_params *params,
+                               const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                               const uint8_t *filter, const int32_t *quant, const nn_dims *output_dims, int8_t *output);
+
 /* Up to six neighbouring outputs of every row of one channel with a 3x3 filter and stride 1. */
 typedef struct {
     nn_dsp_quant quant; /* of the bias less 2 * NN_DSP_PAIRS_START; right_shift: of nn_dsp_pairs..._left to the left */
@@ -287,6 +324,21 @@ typedef struct {
 void nn_dense_t2_dsp(const nn_context *ctx, const nn_dsp_fc_params *params, const nn_dims *input_dims,
                      const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
                      const nn_dims *output_dims, int8_t *output);
+
+/* Adds to four sums: see nn_dense_s_dsp_core.S. */
+typedef const uint32_t *nn_dsp_dot_code(const int16_t *x, const int16_t *end, const uint32_t *filter, int32_t sums[4]);
+nn_dsp_dot_code nn_dsp_dot_s8, nn_dsp_dot_s4, nn_dsp_dot_s3;
+
+typedef struct {
+    nn_fc_params fc;
+    int32_t zero; /* code of the weight 0 */
+    nn_dsp_dot_code *dot;
+} nn_dsp_signed_fc_params;
+
+/* Filter: see nn_dense_s_dsp.c. */
+void nn_dense_s_dsp(const nn_context *ctx, const nn_dsp_signed_fc_params *params, const nn_dims *input_dims,
+                    const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
+                    const nn_dims *output_dims, int8_t *output);
 
 /* Scratch: 2048 bytes. output may be input1 or input2. */
 void nn_add_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims, const int8_t *input1,

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.codegen.kernels import _ternary
-from pipeline.core.nouns import QLayer, TensorSpec
+from pipeline.core.nouns import Arg, QLayer, TensorSpec
+from pipeline.network import calls
 
 CHANNELS = 4
 """Output channels a block."""
@@ -96,6 +97,21 @@ def pack(weights: Integers) -> NDArray[np.uint32]:
     shifts = 2 * ((2 * turn + place) % 16)  # pair, first or second, pair of inputs, input
     words = (parts << shifts[None, :, :, None]).sum(axis=(1, 2, 4, 5))
     return np.asarray(words, np.uint32)
+
+
+def args(params: Arg, layer: QLayer, spec: TensorSpec, filter_dims: Arg) -> tuple[Arg, ...]:
+    """Arguments of a kernel that reads the tables "filter" and "requant"."""
+    return (
+        calls.CTX,
+        params,
+        calls.map_dims(spec.shape),
+        calls.input_arg(),
+        filter_dims,
+        calls.table("filter"),
+        calls.table("requant"),
+        calls.map_dims(layer.output.shape),
+        calls.OUTPUT,
+    )
 
 
 def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> NDArray[np.int32]:

@@ -34,10 +34,16 @@ def depthwise_objection(layer: QLayer, spec: TensorSpec, most_taps: int) -> str:
     """Why a kernel with one output channel an input channel, which sums at most so many taps, does not compute the
     layer, "" when it does."""
     assert layer.weights is not None
-    kh, kw, channels = layer.weights.shape
-    if channels != spec.shape[2]:
-        return f"it gives one output channel an input channel, not {channels // spec.shape[2]}"
-    return "" if kh * kw <= most_taps else f"it sums at most {most_taps} taps, not {kh * kw}"
+    taps = layer.weights.shape[0] * layer.weights.shape[1]
+    return multiplier_objection(layer, spec) or (
+        "" if taps <= most_taps else f"it sums at most {most_taps} taps, not {taps}"
+    )
+
+
+def multiplier_objection(layer: QLayer, spec: TensorSpec) -> str:
+    """Why a kernel with one output channel an input channel does not compute the depthwise layer, "" when it does."""
+    multiplier = layer.output.shape[2] // spec.shape[2]
+    return "" if multiplier == 1 else f"it gives one output channel an input channel, not {multiplier}"
 
 
 def folded_bias(layer: QLayer, spec: TensorSpec) -> Int32Array:

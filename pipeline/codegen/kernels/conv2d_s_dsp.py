@@ -11,7 +11,7 @@ from pipeline.codegen.kernels import _dsp, _signed
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
-PIXELS, WORD = 3, 4
+PIXELS, CHANNELS, WORD = 3, 2, 4
 """Of a block; inputs of a word."""
 UNITS = {8: 4, 4: 4, 3: 16}
 """Inputs that windows are filled up to a multiple of, by weight bits."""
@@ -29,8 +29,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     width = pitch(layer, specs[0])
     return KernelCall(
         function="nn_conv2d_s_dsp",
-        args=(
-            calls.CTX,
+        args=_dsp.args(
             calls.params(
                 "nn_dsp_signed_conv_params",
                 conv=calls.conv_fields(layer, specs[0]),
@@ -39,13 +38,9 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 pitch=width,
                 write=f"nn_dsp_write_s{_dsp.requantization(layer)}",
             ),
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(oc, kh, kw, ic),
-            calls.table("filter"),
-            calls.table("requant"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={"filter": pack(layer), "requant": _dsp.quant(layer, specs[0], (0, 1, 2, 3))},
         scratch_bytes=scratch_bytes(layer, width),
@@ -69,17 +64,14 @@ def windows(layer: QLayer) -> NDArray[np.int64]:
     oc, kh, kw, ic = layer.weights.shape
     rows = layer.weights.astype(np.int64).reshape(oc, kh, kw * ic)
     whole = kw * ic - kw * ic % WORD
-    fours = rows[:, :, :whole].reshape(oc, -1, WORD)[:, :, [0, 2, 1, 3]].reshape(oc, -1)
+    fours = _signed.expanded(rows[:, :, :whole]).reshape(oc, -1)
     both = np.concatenate([fours, rows[:, :, whole:].reshape(oc, -1)], axis=1)
     return np.pad(both, ((0, 0), (0, -both.shape[1] % UNITS[layer.weight_bits])))
 
 
 def pack(layer: QLayer) -> NDArray[np.uint32]:
     """uint32 words of the filter."""
-    filters = windows(layer)
-    filters = np.pad(filters, ((0, len(filters) % 2), (0, 0)))
-    pairs = filters.reshape(len(filters) // 2, 2, -1, 2).transpose(0, 2, 1, 3)  # channels, inputs, channel, input
-    return _signed.pack(pairs.reshape(-1, 2), layer.weight_bits)
+    return _signed.pack(_signed.interleaved(windows(layer), CHANNELS), layer.weight_bits)
 
 
 def scratch_bytes(layer: QLayer, width: int) -> int:

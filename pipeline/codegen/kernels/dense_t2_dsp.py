@@ -29,21 +29,16 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     filled = features + -features % STEP
     return KernelCall(
         function="nn_dense_t2_dsp",
-        args=(
-            calls.CTX,
+        args=_dsp.args(
             calls.params(
                 "nn_dsp_fc_params",
                 fc=calls.fc_fields(layer, specs[0]),
                 interval=length,
                 write="nn_dsp_dense_right" if layer.shift.max() < 0 else "nn_dsp_dense_any",
             ),
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(outputs, 1, 1, features),
-            calls.table("filter"),
-            calls.table("requant"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={"filter": pack(rows), "requant": _dsp.quant(layer, specs[0], (0, 1, 2, 3))},
         scratch_bytes=2 * filled + 2 * (-(-features // length) + 1),

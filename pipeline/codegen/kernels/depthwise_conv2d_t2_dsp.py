@@ -44,8 +44,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     scratch = _dsp.CHANNELS * (2 * s.rows * s.pitch + (0 if s.fast else 4 * kh * s.row_words))
     return KernelCall(
         function="nn_depthwise_conv2d_t2_dsp",
-        args=(
-            calls.CTX,
+        args=_dsp.args(
             calls.params(
                 "nn_dsp_dw_conv_params",
                 conv=calls.conv_fields(layer, specs[0], ch_mult=1),
@@ -54,13 +53,9 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 row_words=s.row_words,
                 **(_pairs(layer, s) if s.fast else {}),
             ),
-            calls.map_dims(specs[0].shape),
-            calls.input_arg(),
+            layer,
+            specs[0],
             calls.dims(1, kh, kw, oc),
-            calls.table("filter"),
-            calls.table("requant"),
-            calls.map_dims(layer.output.shape),
-            calls.OUTPUT,
         ),
         tables={
             "filter": packing.pack(_ternary.rows(layer), 2),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline.codegen.kernels import _signed, conv2d_s_dsp
+from pipeline.codegen.kernels import _signed, conv2d_s_dsp, dense_s_dsp, depthwise_conv2d_s_dsp
 from pipeline.core.errors import UnsupportedError
 from pipeline.core.nouns import Quantization, TensorSpec
 from tests.support import single
@@ -53,13 +53,31 @@ def test_every_pair_comes_out_again(bits: int) -> None:
     assert list(decoded(words.tolist(), bits)) == [tuple(pair) for pair in pairs.tolist()]
 
 
+@pytest.mark.parametrize("family", [conv2d_s_dsp, depthwise_conv2d_s_dsp, dense_s_dsp])
 @pytest.mark.parametrize("bits", [8, 4, 3])
-def test_weights_that_their_width_does_not_hold_are_never_packed(bits: int) -> None:
-    layer = single.layer(Geometry("conv2d", SPEC.shape, 8, (3, 3)), np.random.default_rng(0), bits=bits)
-    assert conv2d_s_dsp.serves(layer, [SPEC]) == ""
+def test_weights_that_their_width_does_not_hold_are_never_packed(family, bits: int) -> None:
+    kinds = {conv2d_s_dsp: "conv2d", depthwise_conv2d_s_dsp: "depthwise_conv2d", dense_s_dsp: "dense"}
+    layer = single.layer(Geometry(kinds[family], SPEC.shape, 8, (3, 3)), np.random.default_rng(0), bits=bits)
+    assert family.serves(layer, [SPEC]) == ""
     layer.weights.flat[3] = -(1 << (bits - 1))
     with pytest.raises(UnsupportedError, match=f"weight 3 is {-(1 << (bits - 1))}"):
-        conv2d_s_dsp.call(layer, [SPEC])
+        family.call(layer, [SPEC])
+
+
+@pytest.mark.parametrize(
+    ("geometry", "reason"),
+    [
+        (Geometry("depthwise_conv2d", SPEC.shape, 16, (3, 3)), "it gives one output channel an input channel, not 2"),
+        (Geometry("depthwise_conv2d", SPEC.shape, 8, (1, 9)), "its filters have at most 8 columns, not 9"),
+        (
+            Geometry("depthwise_conv2d", SPEC.shape, 8, (3, 3), (1, 4)),
+            "its horizontal stride is at most 3, not 4",
+        ),
+    ],
+)
+def test_depthwise_layers_that_are_not_served(geometry: Geometry, reason: str) -> None:
+    layer = single.layer(geometry, np.random.default_rng(0), bits=8)
+    assert depthwise_conv2d_s_dsp.serves(layer, [SPEC]) == reason
 
 
 def test_refusals_name_the_reason() -> None:
