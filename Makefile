@@ -33,7 +33,7 @@ lint: setup ## ruff, mypy, codespell, clang-format
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 
 pytest: setup ## the tests alone, a process a CPU (PYTEST='-k words -x' passes options on, '-n 0' runs them here)
-	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
+	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 fuzz: setup-tests ## firmware and host against hostile bytes and devices (FUZZ_SECONDS=60, SESSIONS=200000)
 	$(BIN)/python -m tests.fuzz.firmware $(or $(FUZZ_SECONDS),60)

@@ -25,6 +25,13 @@ hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow or emulated tests come first: with a process a processor, none is left alone with one at the
+    end."""
+    slow = {item.path for item in items if any(map(item.get_closest_marker, ("slow", "emulator")))}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says last what was skipped and why: a reason and the tests it has cost."""
     for line in skip_lines(terminalreporter.stats.get("skipped", ())):

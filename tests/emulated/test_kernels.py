@@ -216,10 +216,11 @@ def _sum_and_mean(random: np.random.Generator, name: str, at: int, shape: tuple[
     return [*terms, add, pool]
 
 
-@pytest.mark.parametrize("name", ["cortex-m4f", "cortex-m7"])
-def test_sums_and_means(name: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_sums_and_means(tmp_path: Path) -> None:
+    """On one core with DSP: the other one runs the same kernels."""
     model = sums_and_means(1)
-    assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(1)), tmp_path)
+    assert_same_bits(model, CORES["cortex-m4f"], single.inputs(model, np.random.default_rng(1), 1), tmp_path)
 
 
 @pytest.mark.parametrize("name", CORES)

@@ -14,6 +14,8 @@ import pytest
 from pipeline.training import blocks, jacobian
 from pipeline.training.keras_backend import compiled, keras, tf, to_numpy
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(3)
 INNER = RNG.normal(0, 0.5, (6, 8)).astype(np.float32)
 OUTER = RNG.normal(0, 0.5, (8, 5)).astype(np.float32)

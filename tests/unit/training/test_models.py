@@ -14,6 +14,8 @@ from pipeline.stages import lower
 from pipeline.training import blocks, keras_model
 from pipeline.training.keras_backend import keras, qkeras, to_numpy
 
+pytestmark = pytest.mark.slow
+
 PIXELS = Quantization(1 / 255, -128)
 SHAPES = {"digits_cnn": (8, 8, 1), "resnet8": (32, 32, 3), "dscnn": (49, 10, 1)}
 RECIPE = TrainConfig(epochs=1)

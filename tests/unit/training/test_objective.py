@@ -13,6 +13,8 @@ from pipeline.training import blocks, objective
 from pipeline.training.keras_backend import compiled, keras, to_numpy
 from pipeline.training.objective import Objective
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 X = RNG.random((16, 8, 8, 1)).astype(np.float32)
 Y = RNG.integers(0, 10, 16)
