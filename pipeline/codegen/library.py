@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import __version__
-from pipeline.codegen import arduino, planner, select, source
+from pipeline.codegen import arduino, mfcc, planner, select, source
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
+from pipeline.config.dataset import MfccConfig
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import paths, templates
 from pipeline.core.digest import digest_of
@@ -65,14 +66,21 @@ def name(model: str) -> str:
 
 
 def library(
-    model: QModel, board: Board, kernels: select.Kernels = "auto", firmware: FirmwareConfig = select.DEFAULT
+    model: QModel,
+    board: Board,
+    kernels: select.Kernels = "auto",
+    firmware: FirmwareConfig = select.DEFAULT,
+    front_end: MfccConfig | None = None,
 ) -> dict[str, str]:
     """Text by path in the library's folder. UnsupportedError names a layer that no kernel serves.
 
-    kernels: "auto" takes the fastest kernels of the board's core, "reference" the portable ones.
+    kernels: "auto" takes the fastest kernels of the board's core, "reference" the portable ones. front_end: how the
+    network's samples are made from sound; not for AVR boards, whose memory holds none.
     """
     families = kernel_families(board.core) if kernels == "auto" else ("reference",)
     files = {path.name: text for path, text in source.hand_written("nn") if source.is_kernel_of(path, families)}
+    sound = mfcc.sound(front_end) if front_end is not None and not board.is_avr else None
+    heard = dict(source.hand_written("sound")) if sound is not None else {}
     context = {
         **_of_network(model, select.calls(model, board, kernels, firmware)),
         **_of_files(files),
@@ -80,7 +88,11 @@ def library(
         "needs": [NEEDS[family] for family in families if family in NEEDS] + ([] if board.is_avr else [NOT_AVR]),
         "architectures": arduino.architectures(board),
         "version": __version__,
+        "sound": sound,
     }
+    if sound is not None:
+        context["functions"].append(f"{context['prefix']}_features")
+        context["literals"] += [f"{context['macro']}_{literal}" for literal in ("SOUND_HZ", "SOUND_SAMPLES")]
     environment = templates.environment()
     program = environment.get_template("library_program.c.j2").render(context)
     texts = {
@@ -89,6 +101,7 @@ def library(
     }
     return {
         **{f"src/nn/{file}": text for file, text in files.items()},
+        **{f"src/{path}": text for path, text in heard.items()},
         **texts,
         PROGRAM: program,
         "library.json": _platformio(context),

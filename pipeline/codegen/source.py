@@ -26,8 +26,8 @@ class Table:
     """C identifier."""
     ctype: str
     """C type of an element."""
-    values: tuple[int, ...]
-    """Its elements."""
+    values: tuple[int | str, ...]
+    """Its elements: integers, or C constants."""
     size_bytes: int
     """Of the whole array."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.config import clocks
 from pipeline.config.cores import AVR_CORES, CORE_FLAGS
 from pipeline.config.flashing import Flashing, UsbId
 from pipeline.core import paths, registry, schema
@@ -139,6 +140,13 @@ class Board(Strict):
         if port not in ports():
             raise ValueError("; ".join(unknown("port", port, ports())))
         return port
+
+    @model_validator(mode="after")
+    def _clock_is_allowed(self) -> Board:
+        limit = clocks.max_hz(self.mcu)
+        if limit is not None and self.clock_hz > limit:
+            raise ValueError(f"clock_hz = {self.clock_hz}: above what the {self.mcu} may run at, {limit} Hz")
+        return self
 
     @model_validator(mode="after")
     def _credit_holds_a_frame(self) -> Board:

@@ -61,6 +61,20 @@ ORIGINS = {
 """By the beginning of the MCU's name, longest first. STM32H7: AXI SRAM; SAM3X: where both SRAMs meet."""
 STM32_DFU = "0483:df11"
 STM32_FAMILIES = ("F0", "F1", "F3", "F4", "F7", "H7", "L4", "L0", "G0")
+PLATFORMS = {
+    "stm32": "ststm32",
+    "atmega": "atmelavr",
+    "at91sam": "atmelsam",
+    "samd": "atmelsam",
+    "nrf51": "nordicnrf51",
+    "nrf52": "nordicnrf52",
+    "rp2040": "raspberrypi",
+    "ra4m1": "renesas-ra",
+}
+"""PlatformIO's name of the platform whose folder holds a board, by the beginning of the MCU's name."""
+_NUCLEO = re.compile(r"nucleo_[a-z]\d\w\w([krz])\w(_[a-z])?")
+_NUCLEO_MENUS = {"k": "Nucleo_32", "r": "Nucleo_64", "z": "Nucleo_144"}
+"""Of ST's Arduino core, by the letter that says how many pins the MCU has."""
 
 
 HexWord = Annotated[str, Field(pattern=r"^0[xX][0-9a-fA-F]{1,4}$")]
@@ -134,7 +148,7 @@ def import_board(path: Path, *, name: str = "", folder: Path = FOLDER) -> Path:
         raise ConfigError(f"{target}: exists", "give the new board another --name, or delete the file")
     if folder == FOLDER and name in boards.names():
         raise ConfigError(f"board {name!r} exists elsewhere", "give the new board another --name")
-    table = convert(described, name)
+    table = convert(described, name, path.stem)
     schema.validate(Board, table, str(path))
     store.write_text(target, to_toml(table, f"From PlatformIO's {path.name!a}. Not tried on silicon."))
     return target
@@ -148,8 +162,8 @@ def read(path: Path) -> Description:
     return schema.validate(Description, data, str(path))
 
 
-def convert(described: Description, name: str) -> dict[str, Any]:
-    """The content of a board file, as `board.Board` checks it."""
+def convert(described: Description, name: str, known_as: str) -> dict[str, Any]:
+    """The content of a board file, as `board.Board` checks it; known_as: PlatformIO's name of the board."""
     core = _core(described)
     clock_hz = int(described.build.f_cpu.rstrip("UuLl"))
     counts_cycles = core not in NO_CYCLE_COUNTER
@@ -157,6 +171,7 @@ def convert(described: Description, name: str) -> dict[str, Any]:
     if not flashing:
         known = "stlink, cmsis-dap, jlink, sam-ba, dfu, serial, arduino, wiring"
         raise UnsupportedError(f"{described.name}: none of its upload protocols is known here", f"known: {known}")
+    flashing |= _arduino_cli(known_as)
     tools = list(flashing)
     arguments: dict[str, Any] = {tool: table for tool, table in flashing.items() if table}
     if described.upload.use_1200bps_touch:
@@ -175,6 +190,7 @@ def convert(described: Description, name: str) -> dict[str, Any]:
         "usb_ids": sorted(
             {f"{int(vendor, 16):04x}:{int(product, 16):04x}" for vendor, product in described.build.hwids}
         ),
+        **_platformio(described, known_as),
         "memory": _memory(described),
         # The receive buffer most Arduino cores have: 64 places, of which 63 can be filled.
         "link": {"kind": "serial", "baud": 115200, "rx_buffer_bytes": 63, "max_payload": 80},
@@ -237,6 +253,23 @@ def _tools(described: Description, protocol: str) -> Iterator[tuple[str, Mapping
             yield "stm32loader", {"family": family}
     elif protocol in ("arduino", "wiring"):
         yield "avrdude", {"part": described.mcu, "programmer": protocol, "baud": upload.speed}
+
+
+def _platformio(described: Description, known_as: str) -> dict[str, Any]:
+    """What PlatformIO calls the board, so that it can be exported for it."""
+    platform = next((name for prefix, name in PLATFORMS.items() if described.mcu.startswith(prefix)), None)
+    return {} if platform is None else {"platformio": {"platform": platform, "board": known_as}}
+
+
+def _arduino_cli(known_as: str) -> dict[str, Mapping[str, Any]]:
+    """The table of arduino-cli, where what it calls the board is known: from a board file here, or by the rule that the
+    names of Nucleo boards follow in ST's Arduino core."""
+    for board in map(boards.load, boards.names()):
+        if board.platformio is not None and board.platformio.board == known_as and board.flashing.arduino_cli:
+            return {"arduino_cli": board.flashing.arduino_cli.model_dump(exclude_defaults=True)}
+    if nucleo := _NUCLEO.fullmatch(known_as):
+        return {"arduino_cli": {"fqbn": f"STMicroelectronics:stm32:{_NUCLEO_MENUS[nucleo[1]]}:pnum={known_as.upper()}"}}
+    return {}
 
 
 def _usb_id(vendor: str, product: str) -> str:

@@ -95,7 +95,7 @@ def cell(text: object) -> str:
     return shown.replace("|", "/").replace("<", "&lt;").replace("`", "'")
 
 
-def rows(values: tuple[int, ...], width: int = 96) -> list[str]:
+def rows(values: tuple[int | str, ...], width: int = 96) -> list[str]:
     """Lines of comma-separated numbers, each as long as `width` allows, for an array initializer.
 
     >>> rows((1, -2, 3), 7)

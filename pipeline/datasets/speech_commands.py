@@ -39,6 +39,7 @@ VARIANTS = 4
 """Copies of a training clip: as it is, and three varied ones."""
 NOISE_PROBABILITY, NOISE_VOLUME = 0.8, 0.1
 """Of a varied copy: how often noise is mixed in, and how loud at most (MLPerf-Tiny)."""
+FRONT_END = _mfcc.MLPERF
 SHIFT_SAMPLES = _mfcc.SAMPLE_RATE_HZ // 10
 ONE_IN = 10
 """Of the clips of other words, in the full archive."""

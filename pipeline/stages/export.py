@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.codegen import arduino, library, select
 from pipeline.config.board import Board
+from pipeline.config.dataset import MfccConfig
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import registry, store, templates
 from pipeline.core.errors import ConfigError
@@ -49,14 +50,15 @@ def export_library(
     folder: Path,
     kernels: select.Kernels = "auto",
     firmware: FirmwareConfig = select.DEFAULT,
+    front_end: MfccConfig | None = None,
 ) -> str:
     """The command that builds what `folder` holds afterwards, run in it: the network as a library; on a computer, its
-    example.
+    example. front_end: how its samples are made from sound, None for other networks.
 
     ConfigError when the folder is not new or empty; UnsupportedError names a layer that no kernel serves.
     """
     check(folder, LIBRARY)
-    _write(library.library(model, board, kernels, firmware), folder)
+    _write(library.library(model, board, kernels, firmware, front_end), folder)
     if board.is_host:
         return f"cmake -S {PurePosixPath(library.PROGRAM).parent} -B build && cmake --build build"
     flags = shlex.quote(" ".join(board.core_flags))

@@ -17,6 +17,8 @@ from pipeline.protocol import wire
 HEADERS_AND_MODEL = ("board_config.h", "wire_protocol.h", "model.h", "model.c")
 """Not board.h and wire.h: where case does not matter, Arduino's <Wire.h> would be the latter."""
 DIGEST_FILE = "generated/build_id.h"
+SOUND = "sound"
+"""Folder of what a network that hears needs in a library; the firmware receives samples that are features already."""
 MAIN = PurePosixPath("app/main.c")
 """Arduino cores have their own."""
 
@@ -84,4 +86,4 @@ def _belongs(path: PurePosixPath, board: Board) -> bool:
         return PurePosixPath("port", board.port).is_relative_to(path.parent)
     if path.parts[0] == "nn":
         return source.is_kernel_of(path, kernel_families(board.core))
-    return path != MAIN or not board.is_arduino
+    return path.parts[0] != SOUND and (path != MAIN or not board.is_arduino)

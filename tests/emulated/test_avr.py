@@ -20,6 +20,7 @@ from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, DeviceError, FitError, ToolError
 from pipeline.core.nouns import QModel, Sources, no_progress
 from pipeline.device import session
+from pipeline.device.links import serial
 from pipeline.device.runners import simavr
 from pipeline.device.session import Session
 from pipeline.network import arith, twin
@@ -187,8 +188,36 @@ def test_the_exported_sketch_runs_as_arduino_builds_it(target: Board, tmp_path: 
         assert_bit_exact(device, model, tiny.samples(model, 1))
 
 
-def arduino_builder(library: Path, out: Path, fqbn: str) -> str:
-    """What the builder of the Arduino IDE says, all warnings on."""
+@pytest.mark.skipif(shell.find("arduino-builder") is None, reason="needs arduino-builder")
+def test_a_sketch_with_an_input_of_its_own_computes_the_twins_logits(tmp_path: Path) -> None:
+    """The example of an exported library, its sensor replaced by one whose readings are known."""
+    model, folder, out = tiny.qmodel(), tmp_path / "libraries" / "tiny_model", tmp_path / "out"
+    out.mkdir()
+    export.export_library(model, UNO, folder)
+    sketch = folder / "examples" / "sensor" / "sensor.ino"
+    pin, known = (
+        "(void)element;\n    return (float)analogRead(A0) / 1023.0f;",
+        "return (float)(element * 37 % 256) / 255.0f;",
+    )
+    assert pin in sketch.read_text()
+    sketch.write_text(sketch.read_text().replace(pin, known))
+    output = arduino_builder(folder, out, UNO.fqbn, "sensor")
+    assert "tiny_model" not in output, f"warnings: {output}"
+    shell.run(["avr-objcopy", "-I", "ihex", "-O", "binary", out / "sensor.ino.hex", out / "firmware.bin"])
+    sample = (np.arange(64) * 37 % 256 - 128).astype(np.int8).reshape(1, 8, 8, 1)
+    logits = twin.specification(model, sample)[-1][0]
+    wanted = f"{' '.join(map(str, logits))} {model.classes[logits.argmax()]}\r\n"
+    with simavr.attach(UNO, out) as terminal:
+        link = serial.open_link(UNO, terminal)
+        heard = ""
+        while heard.count("\n") < 3 and (piece := link.read(10.0)):
+            heard += piece.decode("ascii")
+        link.close()
+    assert heard.splitlines(keepends=True)[1] == wanted, "the first line may have begun before anyone listened"
+
+
+def arduino_builder(library: Path, out: Path, fqbn: str, sketch: str = "serve") -> str:
+    """What the builder of the Arduino IDE says to this example, all warnings on."""
     # What IDE packages set and Debian's builder alone does not, and a macro that avr-gcc 5 hides from C++.
     ctags = '"arduino-ctags" -u --language-force=c++ -f - --c++-kinds=svpf --fields=KSTtzns --line-directives'
     preferences = {
@@ -199,7 +228,7 @@ def arduino_builder(library: Path, out: Path, fqbn: str) -> str:
     command += ["-hardware", "/usr/share/arduino-builder", "-hardware", ARDUINO, "-tools", "/usr/bin"]
     command += ["-libraries", library.parent, "-fqbn", fqbn, "-build-path", out]
     command += [f"-prefs={key}={value}" for key, value in preferences.items()]
-    return shell.run([*command, library / "examples" / "serve" / "serve.ino"]).output
+    return shell.run([*command, library / "examples" / sketch / f"{sketch}.ino"]).output
 
 
 ARDUINO_CLI = """#!/bin/sh

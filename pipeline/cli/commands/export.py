@@ -29,6 +29,7 @@ class Export(Command):
     OPTIONS = (*options.FIRMWARE, OUTPUT, FORMAT, options.RESUME, options.FRESH)
 
     def invoke(self, arguments: argparse.Namespace) -> int:
+        from pipeline import datasets
         from pipeline.cli import console, runs
         from pipeline.stages import export
 
@@ -37,7 +38,8 @@ class Export(Command):
         export.check(folder, form)
         if form == export.LIBRARY:
             (model,) = runs.make(plan, "lower")
-            command = export.export_library(model, plan.board, folder, plan.kernels, plan.firmware)
+            heard = datasets.front_end(plan.dataset) if plan.dataset else None
+            command = export.export_library(model, plan.board, folder, plan.kernels, plan.firmware, heard)
         else:
             sources, model = runs.make(plan, "render", "lower")
             command = export.export(sources, plan.board, model.name, folder, form)

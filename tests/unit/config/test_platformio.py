@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import board, platformio
-from pipeline.core import registry
+from pipeline.config import board, clocks, platformio
+from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError, PipelineError, UnsupportedError
 from pipeline.device.runners import commands
 
@@ -149,6 +149,57 @@ def test_tools_get_their_arguments(tmp_path):
     assert lines(imported(tmp_path, UNO, "uno"))[0].startswith(
         "avrdude -p atmega328p -c arduino -P /dev/ttyACM0 -b 115200"
     )
+
+
+F411 = {
+    **NUCLEO,
+    "build": {"cpu": "cortex-m4", "f_cpu": "100000000L", "mcu": "stm32f411ret6", "variant": "NUCLEO_F4x1RE"},
+    "name": "ST Nucleo F411RE",
+}
+
+
+@pytest.mark.parametrize(
+    ("description", "stem", "platform", "fqbn"),
+    [
+        (F411, "nucleo_f411re", "ststm32", "STMicroelectronics:stm32:Nucleo_64:pnum=NUCLEO_F411RE"),
+        (NUCLEO, "my_board", "ststm32", ""),
+        (UNO, "uno", "atmelavr", "arduino:avr:uno"),
+        (DUE, "due", "atmelsam", "arduino:sam:arduino_due_x_dbg"),
+        (UNO_R4, "uno_r4_wifi", "renesas-ra", "arduino:renesas_uno:unor4wifi"),
+    ],
+)
+def test_a_board_keeps_what_the_other_tools_call_it(tmp_path, description, stem, platform, fqbn):
+    b = imported(tmp_path, description, stem)
+    assert b.platformio == board.PlatformIO(platform=platform, board=stem)
+    assert b.fqbn == fqbn
+    assert ("arduino_cli" in b.runners) == bool(fqbn)
+    assert b.clock_hz == int(description["build"]["f_cpu"][:-1])
+
+
+def test_the_rule_for_nucleo_boards_gives_what_the_board_files_say():
+    for shipped in map(board.load, board.names()):
+        if "Nucleo" in shipped.fqbn:
+            assert platformio._NUCLEO.fullmatch(shipped.platformio.board)
+            found = platformio._NUCLEO_MENUS[platformio._NUCLEO.fullmatch(shipped.platformio.board)[1]]
+            assert shipped.fqbn == f"STMicroelectronics:stm32:{found}:pnum={shipped.platformio.board.upper()}"
+
+
+def test_a_clock_that_the_part_does_not_allow_is_refused(tmp_path):
+    """Another F4 runs at 180 MHz, which an F411 does not."""
+    fast = {**F411, "build": {**F411["build"], "f_cpu": "180000000L"}}
+    with pytest.raises(ConfigError, match="clock_hz = 180000000: above what the STM32F411RET6 may run at, 100000000"):
+        imported(tmp_path, fast, "nucleo_f411re")
+    assert list((tmp_path / "boards").iterdir()) == []
+    copied = (paths.RESOURCES / "boards" / "nucleo-f446re.toml").read_text().replace("STM32F446RE", "STM32F411RE")
+    (tmp_path / "mine.toml").write_text(copied.replace('name = "nucleo-f446re"', 'name = "mine"'))
+    with pytest.raises(ConfigError, match="clock_hz = 180000000: above what the STM32F411RE"):
+        board.load(str(tmp_path / "mine.toml"))
+
+
+def test_every_board_here_is_of_a_part_whose_limit_is_known():
+    for shipped in map(board.load, board.names()):
+        emulated_or_host = shipped.mcu.startswith("AN") or shipped.is_host
+        assert emulated_or_host or clocks.max_hz(shipped.mcu), shipped.name
 
 
 def test_the_repositorys_uno_is_the_described_one(tmp_path):

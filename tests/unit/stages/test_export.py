@@ -62,19 +62,6 @@ def test_an_arduino_library(target: board.Board, tmp_path: Path) -> None:
     assert f"--fqbn {target.fqbn} " in (tmp_path / "README.md").read_text()
 
 
-def test_library_properties_have_what_arduino_demands(tmp_path: Path) -> None:
-    """Arduino CLI, library specification: these keys, one per line."""
-    exported(board.load("due"), tmp_path, "arduino")
-    lines = (tmp_path / "library.properties").read_text().splitlines()
-    properties = dict(line.split("=", 1) for line in lines)
-    assert len(properties) == len(lines)
-    for key in ("name", "version", "author", "maintainer", "sentence", "paragraph", "category", "architectures"):
-        assert properties[key], key
-    assert "url" in properties
-    assert properties["architectures"] == "sam"
-    assert (tmp_path / "src" / properties["includes"]).exists()
-
-
 @pytest.mark.toolchain
 @pytest.mark.parametrize("target", [b for b in ARDUINO if not b.is_avr], ids=named)
 def test_the_c_files_compile_for_the_core(target: board.Board, tmp_path: Path) -> None:

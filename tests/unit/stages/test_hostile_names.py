@@ -139,11 +139,11 @@ def test_every_template_that_prints_a_name_was_tried(texts):
         if re.search(r"\.name|\.mcu|\.description|model }}|model \|", path.read_text(encoding="utf-8")):
             printing.add(path.name.removesuffix(".j2"))
     renamed = {"arduino_library.properties": "library.properties", "arduino_readme.md": "README.md"}
-    renamed |= {"library.h": "", "library.c": "", "library_readme.md": "README.md"}
+    renamed |= {"library.h": "", "library.c": "", "library_sound.c": "", "library_readme.md": "README.md"}
     renamed |= {"library_cmake.txt": "CMakeLists.txt"}
     renamed |= {"layers.c": "model.c", "link_arm.ld": "link.ld", "link_avr.ld": "link.ld", "arduino_header.h": ""}
-    reports = {"report.html", "report.md"}
-    of_ours = {"wire_protocol.h"}  # prints names of the protocol
+    reports = {"report.html", "report.md", "size.html"}
+    of_ours = {"wire_protocol.h", "page.css"}  # names of the protocol, of classes
     assert {renamed.get(name, name) for name in printing} - {""} <= tried | reports | of_ours
 
 
