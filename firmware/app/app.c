@@ -124,14 +124,18 @@ static bool is_old(uint32_t ticket) {
     return ticket == 0 || ticket < state.ticket || (ticket == state.ticket && state.was_run);
 }
 
+/* Bytes of the sample with this ticket, which is not old. */
+static uint32_t bytes_of(uint32_t ticket) {
+    return ticket == state.ticket ? state.received : 0;
+}
+
 /* Takes up the sample of a piece that is not old: elements from `offset` on, `size` of them, are to be written next.
  * Nothing changes when it is refused. */
 static link_answer open_piece(uint32_t ticket, uint32_t offset, size_t size) {
-    const bool starts = ticket > state.ticket;
-    const uint32_t received = starts ? 0 : state.received;
+    const uint32_t received = bytes_of(ticket);
     VERIFY(offset <= received, WIRE_ERROR_BAD_OFFSET, received);
     VERIFY(size <= MODEL_INPUT_BYTES - offset, WIRE_ERROR_BAD_OFFSET, received);
-    if (starts) {
+    if (ticket != state.ticket) {
         state.ticket = ticket;
         state.was_run = false;
     }
@@ -186,7 +190,7 @@ static link_answer on_delta(uint8_t *payload, size_t length) {
         const uint32_t bits = request.bits;
         VERIFY(bits >= WIRE_DELTA_BITS_MIN && bits <= WIRE_DELTA_BITS_MAX, WIRE_ERROR_BAD_BITS, bits);
         VERIFY(request.base != 0 && request.base == base.ticket, WIRE_ERROR_NO_BASE, base.ticket);
-        VERIFY(request.offset <= MODEL_INPUT_BYTES, WIRE_ERROR_BAD_OFFSET, state.received);
+        VERIFY(request.offset <= MODEL_INPUT_BYTES, WIRE_ERROR_BAD_OFFSET, bytes_of(request.ticket));
         const uint32_t size = (uint32_t)(length - sizeof request);
         const uint32_t count = (uint32_t)smaller(MODEL_INPUT_BYTES - request.offset, 8U * size / bits);
         VERIFY(size == (count * bits + 7U) / 8U, WIRE_ERROR_BAD_LENGTH, (uint32_t)length);

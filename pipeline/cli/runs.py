@@ -27,7 +27,7 @@ PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "cli
 """Arguments that a RunPlan takes as they are."""
 NAMING = (options.SUITE, options.ATTACK)
 """Options that say which attack is meant."""
-JOBS_ONLY = (options.EPOCHS, options.SEED, options.RESUME)
+JOBS_ONLY = (options.EPOCHS, options.RESUME)
 """Options of a training, which a stored network no longer needs."""
 
 
@@ -39,11 +39,12 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
     if model is None:
         if options.DATASET.given(arguments):
             raise ConfigError(f"--dataset {arguments.dataset}: only for --model; a job names its own data set")
-        job = _job(arguments)
-        planned = plan_job(job, boards.load(board or job.board), RUNS, **given)
+        file = jobs.find(arguments.job or MAIN_JOB)
+        job = _job(file, arguments)
+        planned = plan_job(job, boards.load(board or job.board), RUNS, job_file=file, **given)
     else:
         _check_stored(arguments)
-        planned = plan_model(zoo.find(model), arguments.dataset, board, RUNS, **given)
+        planned = plan_model(zoo.find(model), arguments.dataset, board, RUNS, draws=arguments.seed, **given)
     planned = _packed(planned, arguments)
     if (attacks := _attacks(arguments)) is not None:
         planned = replace(planned, attacks=attacks)
@@ -102,8 +103,8 @@ def _check_stored(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"{option.flag}: a stored network is not trained", f"leave out {option.flag} or --model")
 
 
-def _job(arguments: argparse.Namespace) -> Job:
-    job = jobs.load(jobs.find(arguments.job or MAIN_JOB))
+def _job(file: Path, arguments: argparse.Namespace) -> Job:
+    job = jobs.load(file)
     if arguments.epochs is not None:
         job = job.model_copy(update={"train": job.train.model_copy(update={"epochs": arguments.epochs})})
     return job if arguments.seed is None else job.model_copy(update={"seed": arguments.seed})

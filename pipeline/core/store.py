@@ -122,6 +122,8 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         with fresh.open("wb") as file:
             write(file)
         fresh.replace(path)
+    except OSError as error:  # a full disk names no file
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         fresh.unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from pipeline.config.board import Board
 from pipeline.core import registry, schema, store
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.registry import unknown
-from pipeline.core.schema import Strict
+from pipeline.core.schema import Label, Name, Strict
 from pipeline.device.links import serial
 from pipeline.device.links.serial import Port, ports
 
@@ -60,21 +60,23 @@ SEGGER = "1366"
 class Unit(Strict):
     """One board on the bench."""
 
-    board: str
+    board: Name
     """Name of its board file."""
-    serial_number: str = ""
+    serial_number: Label = ""
     """USB serial number of its serial port; "" for a port without one."""
-    port: str = ""
+    port: Label = ""
     """Name of the serial port, for one without a serial number."""
-    probe: str = ""
+    probe: Label = ""
     """Serial number of a debug probe that is another USB device than the port."""
-    name: str = ""
-    """What people call it."""
+    name: Label = ""
+    """What people call it; does not start with -."""
 
     @model_validator(mode="after")
     def _can_be_found(self) -> Unit:
         if not (self.serial_number or self.port):
             raise ValueError("needs serial_number or port")
+        if self.name.startswith("-"):
+            raise ValueError(f"name {self.name!r}: --unit would take it for an option")
         return self
 
     @property
@@ -88,6 +90,15 @@ class Rig(Strict):
 
     unit: tuple[Unit, ...] = ()
     """In the order of the file."""
+
+    @model_validator(mode="after")
+    def _can_be_told_apart(self) -> Rig:
+        called: dict[tuple[str, str], Unit] = {}
+        for unit in self.unit:
+            for word in filter(None, {unit.name, unit.serial_number, unit.port}):
+                if called.setdefault((unit.board, word), unit) is not unit:
+                    raise ValueError(f"unit: two of board {unit.board!r} are called {word!r}")
+        return self
 
 
 class Probe(NamedTuple):
@@ -143,11 +154,12 @@ def save(rig: Rig, path: Path = FILE) -> None:
 
 
 def add(rig: Rig, board: Board, port: Port, *, name: str = "", probe: str = "") -> Rig:
-    """The rig with the unit on `port`; what was known of the same unit is replaced."""
+    """The rig with the unit on `port`; what was known of the same unit is replaced. ConfigError: a name that
+    cannot be, or that another unit of the board has."""
     where = {"serial_number": port.serial_number} if port.serial_number else {"port": port.device}
-    unit = Unit(board=board.name, name=name, probe=probe, **where)
+    unit = schema.validate(Unit, {"board": board.name, "name": name, "probe": probe, **where}, "unit")
     others = tuple(u for u in rig.unit if (u.serial_number, u.port) != (unit.serial_number, unit.port))
-    return Rig(unit=(*others, unit))
+    return schema.validate(Rig, {"unit": (*others, unit)}, str(FILE))
 
 
 def pick(board: Board, present: Iterable[Port], device: str = "") -> Port:

@@ -260,7 +260,24 @@ class Session:
     ) -> Iterator[Result]:
         """Yields the Result of every sample of every group, in order. Samples of a group are near the first of it, and
         travel as differences to that one where the device keeps a base. While the first sample of the first `quiet`
-        groups runs, nothing is sent. See `run`."""
+        groups runs, nothing is sent. A NoResultError tells why the device was last reset. See `run`."""
+        try:
+            yield from self._results(groups, layers, output_bytes, quiet)
+        except NoResultError as error:
+            raise self._with_reset_cause(error) from error
+
+    def _with_reset_cause(self, error: NoResultError) -> NoResultError:
+        """The same error, with what the device says of its last reset."""
+        try:
+            cause = self.stats()["reset_cause"]
+        except DeviceError:
+            return error
+        told = f"; flags of its last reset: {cause:#x}" if cause else ""
+        return NoResultError(f"{error}{told}", error.hint, cause)
+
+    def _results(
+        self, groups: Iterable[Sequence[bytes]], layers: int, output_bytes: int | None, quiet: int
+    ) -> Iterator[Result]:
         assert self._uploader is not None, "hello() comes first"
         ran = min(layers, self.info.layers)
         size = self.info.output_bytes if output_bytes is None else output_bytes

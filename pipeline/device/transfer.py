@@ -37,7 +37,12 @@ _PIECES = ("INPUT", "DELTA")
 
 
 class NoResultError(DeviceError):
-    """The device is there and answers, but a sample gives no result within its bounds."""
+    """The device is there and answers, but a sample gives no result within its bounds. reset_cause: the reset flags of
+    its MCU after that, 0 where it does not tell."""
+
+    def __init__(self, message: str, hint: str = "", reset_cause: int = 0) -> None:
+        super().__init__(message, hint)
+        self.reset_cause = reset_cause
 
 
 @dataclass(eq=False)

@@ -6,18 +6,22 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.codegen import arduino, footprint
 from pipeline.config.board import Board
 from pipeline.core import shell
-from pipeline.core.errors import FitError, ToolError
+from pipeline.core.errors import ConfigError, FitError, ToolError
 from pipeline.core.nouns import Image, Progress, Sources, no_progress
 
 ELF = "firmware.elf"
 OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
 _KIB = 1024
+_PLAIN_PATH = re.compile(r"[\w ./+@=~-]+")
+"""A path that every program of a build reads as it is: others take , ; $ " # or \\ in it for syntax."""
 _CLEAN_ENVIRONMENT = {"CFLAGS": "", "CXXFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
 _OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
 
@@ -35,21 +39,40 @@ def build(
     if not board.build_programs:
         return _build_with_arduino(sources, board, folder, progress)
     compiler = _require_tools(board)
-    project = folder / "project"
-    _write(sources.files, project)
-    progress("build", 0, 3, "configure")
-    _configure(project, board, sanitize)
-    progress("build", 1, 3, "compile")
-    _compile(project, sources, board)
-    progress("build", 2, 3, "measure")
-    flags = _flags(project / "build")
-    for name in OUTPUTS:
-        if (project / "build" / name).exists():
-            shutil.move(project / "build" / name, folder / name)
-    shutil.rmtree(project / "build")
+    with _project(folder) as project:
+        _write(sources.files, project)
+        progress("build", 0, 3, "configure")
+        _configure(project, board, sanitize)
+        progress("build", 1, 3, "compile")
+        _compile(project, sources, board)
+        progress("build", 2, 3, "measure")
+        flags = _flags(project / "build")
+        for name in OUTPUTS:
+            if (project / "build" / name).exists():
+                shutil.move(project / "build" / name, folder / name)
+        shutil.rmtree(project / "build")
     image = _image(sources, board, folder / ELF, _version(compiler), flags)
     progress("build", 3, 3, f"{image.flash_bytes} bytes flash, {image.ram_bytes + image.stack_bytes} bytes RAM")
     return image
+
+
+@contextmanager
+def _project(folder: Path) -> Iterator[Path]:
+    """folder/project, to be filled and built in. Where its path holds what CMake, Ninja or a compiler take for syntax,
+    that is done in a temporary folder, and the project is moved to its place after the block. ConfigError: the folder
+    of temporary files is no better."""
+    place = folder / "project"
+    if _PLAIN_PATH.fullmatch(str(place.resolve())):
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="tritmcu-build-") as elsewhere:
+        if not _PLAIN_PATH.fullmatch(str(Path(elsewhere).resolve())):
+            what = f"{elsewhere}: nothing can be built in a folder of temporary files of such a name"
+            raise ConfigError(what, "set TMPDIR to another one, such as /tmp")
+        folder.mkdir(parents=True, exist_ok=True)
+        yield Path(elsewhere) / "project"
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.move(Path(elsewhere) / "project", place)
 
 
 def check_fit(sources: Sources, board: Board) -> None:
@@ -105,15 +128,15 @@ def _require_tools(board: Board) -> str:
 
 def _build_with_arduino(sources: Sources, board: Board, folder: Path, progress: Progress) -> Image:
     """The image, from the project as an Arduino library, by arduino-cli and the board's own core."""
-    project = folder / "project"
     arduino.require_cli(board)
-    _write(arduino.library(sources, board, "firmware"), project)
-    progress("build", 0, 2, board.fqbn)
-    built = arduino.compile_sketch(project, board, project / "build")
-    progress("build", 1, 2, "measure")
-    for suffix, path in built.items():
-        shutil.move(path, folder / f"firmware.{suffix}")
-    shutil.rmtree(project / "build")
+    with _project(folder) as project:
+        _write(arduino.library(sources, board, "firmware"), project)
+        progress("build", 0, 2, board.fqbn)
+        built = arduino.compile_sketch(project, board, project / "build")
+        progress("build", 1, 2, "measure")
+        for suffix, path in built.items():
+            shutil.move(path, folder / f"firmware.{suffix}")
+        shutil.rmtree(project / "build")
     image = _image(sources, board, folder / ELF, f"{arduino.cli_version()}, {board.fqbn}", ())
     if image.ram_bytes + image.stack_bytes > board.memory.ram.length:
         raise _does_not_fit("RAM", image.ram_bytes - board.memory.ram.length, sources, board)

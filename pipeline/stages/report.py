@@ -65,6 +65,8 @@ class ReportInputs:
     """What every attack did."""
     keras: Mapping[str, FloatArray] = field(default_factory=dict)
     """Keras's own logits, by the label of the data set; of none where the network has no Keras model."""
+    seed: int | None = None
+    """Of what was drawn: samples, attacks, a training; None where nothing was."""
 
 
 def report(inputs: ReportInputs, folder: Path) -> Numbers:
@@ -321,7 +323,7 @@ def _provenance(inputs: ReportInputs) -> Numbers:
         "flags": list(inputs.image.flags),
         "versions": {"python": platform.python_version(), **_versions()},
         "system": platform.platform(terse=True),
-        "seed": inputs.job.get("seed"),
+        "seed": inputs.seed,
         "seconds": dict(inputs.seconds),
     }
 

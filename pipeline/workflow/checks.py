@@ -61,9 +61,19 @@ def check_job(job: Job, dataset: Dataset) -> None:
             raise ConfigError(f"{key} = {label}: more than the whole range of an input, {span:.6g}", meant)
     for key, wanted, split in _wanted_samples(job):
         present = len(dataset.splits[split]) if split in dataset.splits else wanted
+        if key.startswith("attacks."):
+            present = min(present, job.dataset.limit_test or present)
         if wanted > present:
             what = f"data set {dataset.name!r} has {present} samples for {split}"
             raise ConfigError(f"{key} = {wanted}: {what}", f"at most {present}, or leave it out for all of them")
+
+
+def check_limit(limit: int | None, dataset: Dataset) -> None:
+    """ConfigError when --limit asks for more test samples than there are."""
+    present = len(dataset.splits["test"])
+    if limit is not None and limit > present:
+        what = f"data set {dataset.name!r} has {present} samples for test"
+        raise ConfigError(f"--limit {limit}: {what}", f"at most {present}, or leave it out for all of them")
 
 
 def _budgets(job: Job) -> Iterator[tuple[str, str]]:

@@ -42,6 +42,8 @@ class RunPlan:
     """What depends on the board."""
     job: Job | None = None
     """None for a stored model that does not know its job."""
+    job_file: Path | None = None
+    """Where the job stands; None: in no file."""
     model: QModel | None = None
     """Run this one instead of training; None: train the job's."""
     limit: int | None = None
@@ -67,9 +69,14 @@ class RunPlan:
     random_inputs: bool = False
     """Attack and stream random inputs instead of a data set."""
 
+    draws: int | None = None
+    """Seed of what is drawn for a stored network, samples and attacks; None: that of its job."""
+
     @property
     def seed(self) -> int:
-        """Of every random draw: the job's."""
+        """Of every random draw: the job's, unless `draws` is another."""
+        if self.draws is not None:
+            return self.draws
         return self.job.seed if self.job else DEFAULT_SEED
 
     @staticmethod
@@ -109,7 +116,7 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
     folder = runs / f"{model.name}-{board.name}"
     packed = job.firmware if job else select.DEFAULT
     given = {"firmware": packed, "attacks": job.attacks if job else (), "random_inputs": random_inputs, **options}
-    return RunPlan(model.name, data, board, folder, folder, job, model, **given)
+    return RunPlan(model.name, data, board, folder, folder, job, model=model, **given)
 
 
 def _dataset(named: str | None, job: Job | None, model: QModel, stored: Path) -> DatasetConfig | None:

@@ -65,6 +65,7 @@ def _network(place: Path) -> Path:
 
 
 def _of_job(word: str, board: str | None, runs: Path, options: dict[str, Any]) -> RunPlan:
-    job = jobs.load(jobs.find(word))
-    given = {"cli_args": dict.fromkeys(STAGES, shlex.quote(word)), **options}
+    file = jobs.find(word)
+    job = jobs.load(file)
+    given = {"job_file": file, "cli_args": dict.fromkeys(STAGES, shlex.quote(word)), **options}
     return plan_job(job, boards.load(board or job.board), runs, **given)

@@ -38,7 +38,7 @@ from pipeline.device import rig
 from pipeline.quantization import layerwise
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
-from pipeline.workflow import binding, checks, keys, notes
+from pipeline.workflow import binding, checks, claim, keys, notes
 from pipeline.workflow.plan import RunPlan, another
 
 QUICK = ("lower", "render", "build")
@@ -81,7 +81,7 @@ def _once(method: Callable[[Workflow], T]) -> Callable[[Workflow], T]:
 class Workflow:
     """The stages of a plan: each is a method that returns what the stage makes, from what the earlier ones make. Only
     the stages in `allowed` may work: what another one should have stored, and did not, is a ConfigError that names the
-    command."""
+    command. ConfigError at once: the run folder is another job file's."""
 
     def __init__(self, plan: RunPlan, display: Display, allowed: Iterable[str] = STAGES) -> None:
         self.plan = plan
@@ -90,6 +90,8 @@ class Workflow:
         self._seconds: dict[str, float] = {}
         self._made: dict[str, Any] = {}
         self._locked: set[Path] = set()
+        if plan.job_file is not None:
+            claim.check(plan.folder, plan.job_file)
 
     def make(self, stage: str) -> Any:
         """What the stage of this name makes, or has stored: the noun that the method of the same name returns."""
@@ -163,6 +165,7 @@ class Workflow:
     def _clean(self) -> Dataset:
         """The clean test samples that are streamed; no other split."""
         dataset = self.load_data()
+        checks.check_limit(self.plan.limit, dataset)
         return replace(dataset, splits={"test": dataset.splits["test"].subset(self.plan.limit, self.plan.seed)})
 
     @_once
@@ -335,6 +338,7 @@ class Workflow:
             keras=self.attack().keras,
             history=() if plan.model is not None else self.train().history,
             seconds=self._seconds,
+            seed=plan.seed,
         )
 
         def make() -> Numbers:
@@ -418,6 +422,8 @@ class Workflow:
         with lock.working_in(folder):
             self._locked.add(folder)
             try:
+                if folder == self.plan.folder and self.plan.job_file is not None:
+                    claim.take(folder, self.plan.job_file)
                 yield
             finally:
                 self._locked.remove(folder)

@@ -59,13 +59,15 @@ def scripts() -> list[bytes]:
         _request("DELTA", 2, 1, 0, bits, tail=(100 * bits + 7) // 8) + _request("RUN", 2, 2, 0)
         for bits in wire.DELTA_BITS[:5]
     ]
+    # Of a new ticket nothing is received, also where the piece begins after the end of the sample.
+    beyond = b"".join(_request("DELTA", 2, 1, offset, 4) for offset in (1, 100, 101, 0xFF))
     after = [_request("HELLO", wire.PROTOCOL), _request("RESET"), _request("ECHO", tail=80)]
     # The first and the last byte of each layer's output, and the first one after it; flips of every byte of a frame.
     ends = b"".join(
         _request("TENSOR", layer, 8, size + i) for layer, size in ((0, 100), (1, 10)) for i in (-1, 0, 1, 4)
     )
     flips = b"".join(b"\x21" + _request("ECHO")[1:] + bytes([place]) for place in range(8))
-    more = (*deltas, *(a + deltas[0] for a in after), b"\x20" + first, ends, flips)
+    more = (*deltas, *(a + deltas[0] for a in after), b"\x20" + first, ends, flips, beyond)
     return [whole + looks + part for part in more]
 
 

@@ -30,7 +30,8 @@ class Device:
     """A Link to a device that follows docs/PROTOCOL.md, at 115200 baud. Its answer to a sample is the first bytes of
     it. answer_s: how late each answer is; bend: called with (message name, its answer's bytes) before an
     answer leaves, returns what leaves instead; act: called with (message name, the device) before a request is served,
-    True: the request is lost. hello: fields of its HELLO that are not HELLO's; requests: names of those it has got."""
+    True: the request is lost; reset_cause: what STATS says of it. hello: fields of its HELLO that are not HELLO's;
+    requests: names of those it has got."""
 
     name = "virtual"
 
@@ -40,13 +41,14 @@ class Device:
         answer_s: float = 0.001,
         bend: Callable[[str, int, bytes], bytes] = lambda name, seq, data: data,
         act: Callable[[str, Device], bool] = lambda name, device: False,
+        reset_cause: int = 0,
         **hello: Any,
     ) -> None:
         self.now_s = 1000.0
         self.hello = {**HELLO, **hello}
         self.requests: list[str] = []
         self.resets = 0
-        self._answer_s, self._bend, self._act = answer_s, bend, act
+        self._answer_s, self._bend, self._act, self._reset_cause = answer_s, bend, act, reset_cause
         self._decoder = wire.Decoder()
         self._leaving: deque[tuple[float, bytes]] = deque()
         self._busy_until_s = 0.0
@@ -135,7 +137,8 @@ class Device:
 
     def _on_stats(self, tail: bytes):
         names = [field.name for field in wire.BY_NAME["STATS"].reply]
-        return {**dict.fromkeys(names, 0), "canaries_ok": 1, "frames": self.frames, "arena_touched": 64}, b""
+        told = {"canaries_ok": 1, "frames": self.frames, "arena_touched": 64, "reset_cause": self._reset_cause}
+        return {**dict.fromkeys(names, 0), **told}, b""
 
     def _on_reset(self, tail: bytes):
         self.restart()

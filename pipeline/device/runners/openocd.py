@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config.board import Board
+from pipeline.core.errors import ConfigError
 from pipeline.core.shell import Result
 from pipeline.device.runners import (
     CORRUPTED,
@@ -52,11 +53,14 @@ FAILURES = (
 
 
 def command(board: Board, folder: Path, place: str | None = None, serial_number: str = "") -> list[str]:
-    """Writes, reads back and starts firmware.elf."""
+    """Writes, reads back and starts firmware.elf. ConfigError: its path holds what Tcl cannot quote."""
     arguments = board.flashing.openocd
     assert arguments is not None
     extra = [f"adapter serial {serial_number}"] if serial_number else []
-    program = f"program {{{firmware(board, folder)}}} verify reset exit"
+    path = str(firmware(board, folder))
+    if set(path) & set("{}"):
+        raise ConfigError(f"{path}: OpenOCD reads no path with braces", "keep the run elsewhere with --run-dir")
+    program = f"program {{{path}}} verify reset exit"
     return [
         PROGRAM,
         *(word for file in arguments.config for word in ("-f", file)),

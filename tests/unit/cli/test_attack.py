@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.cli import main, runs
 from pipeline.core import paths
 
 PGD = ["attack", "--model", "digits_stq_jr", "--attack", "pgd", "--eps", "16/255", "32/255", "--limit", "30"]
@@ -59,3 +59,11 @@ def test_a_job_without_attacks_is_told_how_to_name_one(tmp_path, capsys):
     (tmp_path / "bare.toml").write_text(bare, encoding="utf-8")
     assert main.main(["attack", "bare.toml"]) == 2
     assert "bare: names no attacks" in capsys.readouterr().err
+
+
+def test_a_seed_draws_other_samples_of_a_stored_network_and_leaves_its_job_alone():
+    def plan(*words: str):
+        return runs.plan(main.parse([*PGD, *words]))
+
+    assert (plan().seed, plan("--seed", "7").seed) == (plan().job.seed, 7)
+    assert plan("--seed", "7").job == plan().job

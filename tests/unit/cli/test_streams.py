@@ -44,6 +44,33 @@ def test_control_characters_of_an_argument_do_not_reach_the_terminal(tmp_path):
     assert "\x1b" not in done.stderr and "\x7f" not in done.stderr
 
 
+REPORT = """
+import resource, sys
+from pathlib import Path
+from pipeline.analysis import figures
+from pipeline.cli import main
+from pipeline.stages import report
+from tests.unit.stages import test_report
+inputs = test_report.example()
+figures.draw(report.summarize(inputs), inputs.trace, inputs.datasets)
+main.COMMANDS["zoo"].invoke = lambda _: report.report(inputs, Path("out")) and 0
+if sys.argv[1:]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+sys.exit(main.main(["zoo"]))
+"""
+
+
+def test_a_report_is_written_in_any_locale_and_whole_or_not_at_all(tmp_path):
+    """The limit of the size of files lies between the Markdown and the HTML."""
+    (tmp_path / "report.py").write_text(REPORT, encoding="utf-8")
+    done = shell(f"{sys.executable} report.py && rm out/* && {sys.executable} report.py 20000", tmp_path, **LATIN)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert (done.returncode, errors) == (2, ["error: out/report.html: File too large"]), done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.md"]
+    assert "\u2013" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_working_folder_that_is_gone_is_one_line(tmp_path):
     (tmp_path / "gone").mkdir()
     done = shell("rmdir ../gone; $tritmcu run digits --epochs 1 --board nobody", tmp_path / "gone")

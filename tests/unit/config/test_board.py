@@ -377,7 +377,7 @@ def test_differences_that_refer_to_nothing_are_refused(keeper: Device) -> None:
     for bits in (0, 1, 8, 255):
         assert ask(ticket=8, base=7, bits=bits) == error("DELTA", "BAD_BITS", bits)
     assert ask(ticket=8, base=7, offset=1) == error("DELTA", "BAD_OFFSET", 0)
-    assert ask(ticket=8, base=7, offset=0xFFFFFFFF)[0]["message"] == "ERROR"
+    assert ask(ticket=8, base=7, offset=0xFFFFFFFF) == error("DELTA", "BAD_OFFSET", 0), "of ticket 8, not of 7"
     assert ask(bytes(25), ticket=8, base=7) == error("DELTA", "BAD_LENGTH", 13 + 25), "beyond the end"
     assert keeper.ask("INPUT", b"", ticket=7, offset=0)[0]["ticket"] == 7, "nothing has changed"
     assert ask(ticket=8, base=7)[0] == {"ticket": 8, "received": 8}

@@ -201,6 +201,21 @@ store.write_folder(Path({str(tmp_path / "q")!r}), write)
     assert [path.name for path in tmp_path.iterdir()] == ["q"]
 
 
+def test_files_that_a_killed_process_left_half_written_are_removed(tmp_path):
+    gone = python("pass", cwd=tmp_path)
+    gone.communicate(timeout=PATIENCE_S)
+    kept = [f".report.md.{os.getpid()}", ".report.md.backup", f".report.html.{gone.pid}"]
+    for name in (f".report.md.{gone.pid}", *kept):
+        (tmp_path / name).write_text("half", encoding="utf-8")
+    (tmp_path / ".report.md.1.d").mkdir()
+    with (tmp_path / f".report.md.{os.getpid()}").open() as _:
+        pass
+    (tmp_path / f".report.md.{os.getpid()}").rename(tmp_path / f".report.md.{os.getppid()}")
+    store.write_text(tmp_path / "report.md", "whole")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([f".report.md.{os.getppid()}", *kept[1:], ".report.md.1.d", "report.md"])
+
+
 FULL_DISK = """
 import resource
 from pathlib import Path

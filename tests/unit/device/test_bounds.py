@@ -41,12 +41,13 @@ def restarts_now_and_then(name: str, device: Device) -> bool:
 
 
 def test_a_device_that_restarts_in_every_run_is_given_up():
-    device = Device(act=restarts_in_every_run)
+    device = Device(act=restarts_in_every_run, reset_cause=5)
     session = device.session()
     with pytest.raises(NoResultError, match=r"no result .*the device forgot what it had of it \d+ times") as caught:
         session.run_sample(SAMPLE)
     assert "brown-out" in caught.value.hint
     assert "watchdog" in caught.value.hint
+    assert (caught.value.reset_cause, str(caught.value).endswith("flags of its last reset: 0x5")) == (5, True)
     assert device.resets > 10
     assert device.now_s < 1000 + 400
 

@@ -95,6 +95,17 @@ def test_a_rig_survives_its_file(nucleo, tmp_path):
     assert rig.load(tmp_path / "none.toml") == Rig()
 
 
+def test_a_name_that_cannot_be_is_refused_before_it_is_noted(nucleo):
+    bench = rig.add(Rig(), nucleo, NUCLEO, name="left")
+    for name, said in (
+        ("left", "are called 'left'"),
+        ("a\nb", "one line"),
+        ("-x", "--unit"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            rig.add(bench, nucleo, TWIN, name=name)
+
+
 def test_a_unit_is_known_once(nucleo):
     bench = rig.add(rig.add(Rig(), nucleo, NUCLEO, name="old"), board.load("host"), NUCLEO, name="new")
     assert [(unit.board, unit.name) for unit in bench.unit] == [("host", "new")]
@@ -107,6 +118,15 @@ def test_a_unit_is_known_once(nucleo):
         ('[[unit]]\nboard = "hots"\nport = "/dev/x"\n', "unit '/dev/x': unknown board 'hots'; did you mean 'host'?"),
         ('[[unit]]\nboard = "host"\nserial = "1"\n', "unknown key 'unit.0.serial'; did you mean 'serial_number'?"),
         ("[[unit]]\nboard = host\n", "not valid TOML"),
+        ('[[unit]]\nboard = "host"\nport = "a"\nname = "x\\u001b[2J"\n', "must be one line of printable characters"),
+        (
+            '[[unit]]\nboard = "host"\nport = "a"\nname = "--port"\n',
+            "name '--port': --unit would take it for an option",
+        ),
+        (
+            '[[unit]]\nboard = "host"\nport = "a"\nname = "b"\n[[unit]]\nboard = "host"\nport = "b"\n',
+            "unit: two of board 'host' are called 'b'",
+        ),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path, text, expected):

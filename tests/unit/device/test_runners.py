@@ -19,7 +19,7 @@ from pipeline.core import paths, registry, schema, shell
 from pipeline.core.errors import ConfigError, DeviceError, ToolError
 from pipeline.core.shell import Result
 from pipeline.device import runners
-from pipeline.device.runners import mass_storage
+from pipeline.device.runners import mass_storage, openocd
 from tests.golden import commands
 
 FLASHING_TOOLS = [name for name in registry.names("runners") if not registry.load("runners", name).EMULATOR]
@@ -154,6 +154,14 @@ def test_command_lines_of_every_board():
     """Golden: `python -m tests.golden.update` writes them anew."""
     golden = Path(commands.__file__).with_name("commands.txt").read_text().splitlines()
     assert commands.lines() == golden
+
+
+def test_openocd_refuses_a_path_that_its_language_cannot_quote(tmp_path):
+    folder = tmp_path / "a{b"
+    folder.mkdir()
+    (folder / "firmware.elf").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"a\{b/firmware\.elf: OpenOCD reads no path with braces"):
+        openocd.command(board.load("nucleo-f446re"), folder)
 
 
 OPENOCD_FILES = sorted(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from pipeline.codegen import footprint
 from pipeline.config import board
 from pipeline.config.board import Board, Memory, Region
 from pipeline.core import shell
-from pipeline.core.errors import FitError, ToolError
+from pipeline.core.errors import ConfigError, FitError, ToolError
 from pipeline.core.nouns import Part, Sources
-from pipeline.stages import build, render
+from pipeline.stages import build, flash, render
 from tests.support import tiny
 
 HOST = board.load("host")
@@ -54,6 +55,21 @@ def test_image_says_what_was_built(tmp_path: Path) -> None:
     assert {"-mcpu=cortex-m4", "-O2", "-Werror", "-std=c11"} <= set(image.flags)
     assert not any(str(tmp_path) in flag for flag in image.flags)
     assert [done for what, done, total in seen if (what, total) == ("build", 3)] == [0, 1, 2, 3]
+
+
+@pytest.mark.toolchain
+def test_a_folder_of_any_name_builds_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CMake takes ; $ and \" for syntax, Ninja # and $, compilers a comma: one of each."""
+    folder = tmp_path / 'a b,c;d$e"f\\g#h`i|j<k'
+    sources = sources_for(HOST)
+    image = build.build(sources, HOST, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["firmware.elf", "project"]
+    assert (folder / "project" / "CMakeLists.txt").read_text() == sources.files["CMakeLists.txt"]
+    assert flash.flash(image, folder, HOST).digest == sources.digest
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with pytest.raises(ConfigError, match="nothing can be built in a folder of temporary files") as caught:
+        build.build(sources, HOST, folder)
+    assert "TMPDIR" in caught.value.hint
 
 
 @pytest.mark.toolchain

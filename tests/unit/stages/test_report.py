@@ -66,6 +66,10 @@ def outcome(label: str) -> AttackOutcome:
 
 @pytest.fixture(scope="module")
 def inputs() -> ReportInputs:
+    return example()
+
+
+def example() -> ReportInputs:
     """Clean samples, all answered rightly but the first; an attack that changes nothing, one that changes all."""
     model = tiny.qmodel()
     host = board.load("host")
@@ -98,6 +102,7 @@ def inputs() -> ReportInputs:
             {"epoch": i, "loss": 1 / i, "accuracy": 1 - 1 / i, "validation_accuracy": 0.5} for i in range(1, 5)
         ],
         seconds={"train": 1.5},
+        seed=7,
         keras={t.label: t.logits.astype(np.float32) / 8 for t in (clean_trace, idle_trace)},
         outcomes=(outcome(strong.label),),
     )  # fmt: skip

@@ -41,6 +41,20 @@ def test_a_setting_the_data_set_cannot_mean_is_refused(tables, message, hint):
     assert hint in caught.value.hint
 
 
+def test_more_attacked_samples_than_the_limit_leaves_are_refused():
+    limited = {"dataset": {"name": "digits", "limit_test": 5}, "attacks": [{"name": "pgd", "eps": [0.1], "samples": 6}]}
+    with pytest.raises(ConfigError, match=r"attacks\.0\.samples = 6: data set 'toy' has 5 samples for test"):
+        checks.check_job(job(**limited), dataset())
+
+
+def test_a_limit_above_the_set_is_refused():
+    checks.check_limit(None, dataset())
+    checks.check_limit(10, dataset())
+    with pytest.raises(ConfigError, match="--limit 11: data set 'toy' has 10 samples for test") as caught:
+        checks.check_limit(11, dataset())
+    assert "at most 10" in caught.value.hint
+
+
 def test_settings_within_the_data_set_pass():
     attack = {"name": "pgd", "eps": ["8/255", 1.0], "samples": 10}
     sigma = {"name": "pgd", "eps": [3], "unit": "sigma"}
