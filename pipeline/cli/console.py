@@ -258,6 +258,12 @@ def _figure(number: float | None) -> str:
     return "–" if number is None else f"{number:.4g}"
 
 
+def agreement(layers: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints how far the integers of each layer are from the original (analysis.agreement)."""
+    rows = [(name, f"{found['mean_lsb']:.2f}", f"{found['max_lsb']:.1f}") for name, found in layers.items()]
+    table("Difference to the original, steps of each layer", ("layer", "mean", "largest"), rows, right=(1, 2))
+
+
 def layerwise(choice: Mapping[str, Any]) -> None:
     """Prints the settings of every layer that were chosen after training."""
     columns = ("layer", "bits", "clip", "bytes", "Lipschitz", "error", "share of bound")

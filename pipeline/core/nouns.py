@@ -180,9 +180,10 @@ class TrainedLayer:
     int8 (kh, kw, in, out) | (kh, kw, in, multiplier) | (in, out), scale float64 (out,) with weight = codes * scale
     (depthwise: (in * multiplier,), channel-major), bias float64 (out,) if any. batch_normalization: arrays gamma,
     beta, mean, variance; config epsilon. activation: config function "linear" | "relu", scale, zero_point, bits of its
-    int8 output (None: to be calibrated from TrainedModel.ranges). max_pool2d, average_pool2d: config pool (h, w),
-    strides, padding. global_average_pool2d, global_max_pool2d: config keepdims, true for (1, 1, c), else (c,). flatten,
-    add, concatenate: nothing.
+    int8 output (None: to be calibrated from TrainedModel.ranges), symmetric, true where it leaves out the lowest level.
+    max_pool2d, average_pool2d: config pool (h, w), strides, padding. global_average_pool2d, global_max_pool2d: config
+    keepdims, true for (1, 1, c), else (c,). pad2d: config before (rows above, columns to the left), after (below, to
+    the right). flatten, add, concatenate: nothing.
     """
 
     name: Label

@@ -88,6 +88,8 @@ class _Lowering:
             spec = self._spec(layer.inputs[0])
             flat = TensorSpec((spec.size_bytes,), spec.quantization)
             self._append(QLayer(layer.name, "flatten", self._tensors(layer), flat, keras_name=layer.name))
+        elif layer.kind == "pad2d":
+            self._pad(layer)
         elif layer.kind == "activation":
             self._rename(layer)
         else:
@@ -138,6 +140,8 @@ class _Lowering:
         fixed = _quantization(chain.activation) if chain.activation else None
         quantization = fixed or calibrated(*self.trained.ranges[chain.end])
         low = max(quantization.qmin, quantization.zero_point) if relu else quantization.qmin
+        if chain.activation is not None and chain.activation.config.get("symmetric"):
+            low = max(low, -quantization.qmax)
         return quantization, (low, quantization.qmax)
 
     def _weighted(self, chain: _Chain) -> None:
@@ -192,6 +196,14 @@ class _Lowering:
             else:
                 self.layers.append(layer)
             number = len(self.layers)
+
+    def _pad(self, layer: TrainedLayer) -> None:
+        spec = self._spec(layer.inputs[0])
+        before, after = (tuple(layer.config[end]) for end in ("before", "after"))
+        h, w, c = spec.shape
+        padded = TensorSpec((h + before[0] + after[0], w + before[1] + after[1], c), spec.quantization)
+        params = {"before": before, "after": after}
+        self._append(QLayer(layer.name, "pad2d", self._tensors(layer), padded, params, keras_name=layer.name))
 
     def _pool(self, layer: TrainedLayer) -> None:
         spec = self._spec(layer.inputs[0])

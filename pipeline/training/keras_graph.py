@@ -143,7 +143,7 @@ class _Walk:
             _require_plain(operation, keras_node.arguments)
             tensors = keras_node.input_tensors
             sources = tuple(self.node(t, scope) for t in tensors)
-            if type(operation) in IDENTITIES:
+            if _does_nothing(operation):
                 return sources[0]
             if isinstance(operation, keras.Model):
                 inside = zip(_tensors(operation, "inputs"), sources, strict=True)
@@ -153,6 +153,12 @@ class _Walk:
                 scope.found[key] = _Node(operation, index, sources, shapes)
         found = scope.found[key]
         return self.node(_tensors(found.model, "outputs")[position], found) if isinstance(found, _Scope) else found
+
+
+def _does_nothing(operation: Any) -> bool:
+    """Whether the operation leaves its input as it is, at inference."""
+    linear = type(operation) is keras.layers.Activation and operation.activation is keras.activations.linear
+    return linear or type(operation) in IDENTITIES
 
 
 def _tensors(model: Any, end: str) -> list[Any]:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import UnsupportedError
-from pipeline.core.nouns import TrainedLayer
-from pipeline.training import keras_settings
+from pipeline.core.nouns import Int8Array, TrainedLayer
+from pipeline.training import keras_kernel, keras_settings
 from pipeline.training.keras_backend import keras, qkeras, to_numpy
 from pipeline.training.keras_graph import INPUT, Call, free_name
-from pipeline.training.quantizers import WeightQuantizer, weight_codes
+from pipeline.training.quantizers import SymmetricInteger, WeightQuantizer, weight_codes
 
 Config = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
@@ -51,8 +51,10 @@ def ends(graph: Sequence[Call]) -> Mapping[str, str]:
 
 def _bent(layer: Any) -> bool:
     """Whether a weighted layer has an activation that is not the identity."""
-    weighted = keras_settings.known_class(layer) in (qkeras.QConv2D, qkeras.QDepthwiseConv2D, qkeras.QDense)
-    return weighted and layer.activation not in (None, keras.activations.linear)
+    return keras_settings.known_class(layer) in WEIGHTED_LAYERS and layer.activation not in (
+        None,
+        keras.activations.linear,
+    )
 
 
 def _layer(call: Call, inputs: tuple[str, ...]) -> TrainedLayer:
@@ -69,21 +71,11 @@ def _layer(call: Call, inputs: tuple[str, ...]) -> TrainedLayer:
 def _weighted(kind: str, kernel: str) -> Callable[[Call], Read]:
     def read(call: Call) -> Read:
         layer, place = call.layer, f"layer {call.name!r}"
-        quantizer = layer.get_quantizers()[0]
-        if not isinstance(quantizer, WeightQuantizer):
-            raise UnsupportedError(
-                f"{place}: kernel quantizer {quantizer} is not one of pipeline.training.quantizers",
-                "use StochasticTernary or SymmetricInteger",
-            )
-        codes, scale = weight_codes(quantizer, to_numpy(getattr(layer, kernel)))
-        channels = codes.shape[2] * codes.shape[3] if kind == "depthwise_conv2d" else codes.shape[-1]
-        if scale.size not in (1, channels):
-            what = f"{type(quantizer).__name__}(channel_axes={quantizer.channel_axes}) makes {scale.size} scales"
-            raise UnsupportedError(f"{place}: {what} for {channels} channels", "2 for a depthwise kernel, else 1")
+        codes, scale, bits = _codes(layer, kind, kernel, place)
         arrays: Arrays = {"codes": codes, "scale": scale}
         if layer.use_bias:
             arrays["bias"] = _bias(layer, place)
-        config: Config = {"bits": quantizer.bits}
+        config: Config = {"bits": bits}
         if kind != "dense":
             config |= {"strides": tuple(layer.strides), "padding": layer.padding.lower()}
         elif len(call.shapes[0]) != 2:
@@ -93,14 +85,34 @@ def _weighted(kind: str, kernel: str) -> Callable[[Call], Read]:
     return read
 
 
+def _codes(layer: Any, kind: str, kernel: str, place: str) -> tuple[Int8Array, NDArray[np.float64], int]:
+    """(codes as TrainedLayer holds them, scale per channel, bits) of the kernel; without a quantizer at 8 bits."""
+    quantizer = layer.get_quantizers()[0] if hasattr(layer, "get_quantizers") else None
+    weights = to_numpy(getattr(layer, kernel if hasattr(layer, kernel) else "kernel"))
+    channel_axes = 2 if kind == "depthwise_conv2d" else 1
+    if quantizer is None:
+        quantizer = SymmetricInteger(8, channel_axes)
+    if not isinstance(quantizer, WeightQuantizer):
+        return keras_kernel.codes(quantizer, weights, channel_axes, place)
+    codes, scale = weight_codes(quantizer, weights)
+    channels = int(np.prod(codes.shape[-channel_axes:]))
+    if scale.size not in (1, channels):
+        what = f"{type(quantizer).__name__}(channel_axes={quantizer.channel_axes}) makes {scale.size} scales"
+        raise UnsupportedError(f"{place}: {what} for {channels} channels", "2 for a depthwise kernel, else 1")
+    return codes, scale, quantizer.bits
+
+
 def _bias(layer: Any, place: str) -> NDArray[np.float64]:
     """The bias as the layer adds it: of its quantizer, if it has one."""
-    quantizer = layer.bias_quantizer_internal if layer.bias_quantizer else None
+    quantizer = layer.bias_quantizer_internal if getattr(layer, "bias_quantizer", None) else None
     if quantizer is None:
         return to_numpy(layer.bias).astype(np.float64)
-    if keras_settings.known_class(quantizer) is not qkeras.quantized_bits:
+    if keras_settings.known_class(quantizer) not in (qkeras.quantized_bits, qkeras.quantized_linear):
         raise UnsupportedError(f"{place}: bias_quantizer = {quantizer} is not computed", "use quantized_bits or none")
-    keras_settings.require_known(quantizer, f"{place}: bias_quantizer")
+    if type(quantizer) in keras_settings.KERNEL_SETTINGS:
+        keras_settings.require_known(quantizer, f"{place}: bias_quantizer", keras_settings.KERNEL_SETTINGS)
+    else:
+        keras_settings.require_known(quantizer, f"{place}: bias_quantizer")
     return to_numpy(quantizer(layer.bias)).astype(np.float64)
 
 
@@ -119,11 +131,12 @@ def _batch_normalization(call: Call) -> Read:
 
 
 def _function(activation: Any, name: str) -> Read:
-    """The activation of the layer of that name: a quantizer, or keras' relu, whose lattice is to be calibrated."""
-    if activation is keras.activations.relu:
+    """The activation of the layer of that name: a quantizer, or keras' relu or relu6, whose lattice is calibrated: it
+    ends where they do."""
+    if activation in (keras.activations.relu, keras.activations.relu6):
         return "activation", {"function": "relu", "scale": None, "zero_point": None, "bits": None}, {}
     kind = keras_settings.known_class(activation)
-    if kind not in (qkeras.quantized_relu, qkeras.quantized_bits):
+    if kind not in (qkeras.quantized_relu, qkeras.quantized_bits, qkeras.quantized_linear):
         what = getattr(activation, "__name__", None) or str(activation)
         raise UnsupportedError(
             f"layer {name!r}: activation {what} has no device counterpart", "use quantized_relu or quantized_bits"
@@ -134,6 +147,8 @@ def _function(activation: Any, name: str) -> Read:
         config = {"function": "relu", "scale": 2.0 ** (integer - bits), "zero_point": -(1 << (bits - 1))}
     else:
         config = {"function": "linear", "scale": 2.0 ** (integer - bits + 1), "zero_point": 0}
+        if kind is qkeras.quantized_linear and activation.symmetric:
+            config["symmetric"] = True
     return "activation", {**config, "bits": bits}, {}
 
 
@@ -164,7 +179,29 @@ def _add(call: Call) -> Read:
     return "add", {}, {}
 
 
+def _padding(call: Call) -> Read:
+    (top, bottom), (left, right) = call.layer.padding
+    return "pad2d", {"before": (top, left), "after": (bottom, right)}, {}
+
+
+def _activation(call: Call) -> Read:
+    if call.layer.activation is keras.activations.softmax:
+        what = f"layer {call.name!r}: a softmax that is not the last layer"
+        raise UnsupportedError(what, "leave it out: the largest logit has the largest share")
+    return _function(call.layer.activation, call.name)
+
+
+WEIGHTED_LAYERS = (
+    qkeras.QConv2D, qkeras.QDepthwiseConv2D, qkeras.QDense,
+    keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense,
+)  # fmt: skip
+"""Classes with a kernel, and with an activation inside."""
 _READERS: Mapping[type, Callable[[Call], Read]] = {
+    keras.layers.Conv2D: _weighted("conv2d", "kernel"),
+    keras.layers.DepthwiseConv2D: _weighted("depthwise_conv2d", "depthwise_kernel"),
+    keras.layers.Dense: _weighted("dense", "kernel"),
+    keras.layers.Activation: _activation,
+    keras.layers.ZeroPadding2D: _padding,
     qkeras.QConv2D: _weighted("conv2d", "kernel"),
     qkeras.QDepthwiseConv2D: _weighted("depthwise_conv2d", "depthwise_kernel"),
     qkeras.QDense: _weighted("dense", "kernel"),

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.core.errors import UnsupportedError
 from pipeline.training import blocks
 from pipeline.training.keras_backend import keras, qkeras
-from pipeline.training.quantizers import QuantizedLinear, QuantizedRelu
+from pipeline.training.quantizers import FixedLinear, QuantizedLinear, QuantizedRelu
 
 Allowed = Callable[[Any], bool] | tuple[Any, ...]
 """Allowed values: those for which it is true, or these."""
@@ -45,6 +45,7 @@ WEIGHTED: Mapping[str, Allowed] = {
     "bias_range": NONE,
 }
 WINDOW: Mapping[str, Allowed] = {"strides": _any, "padding": ("same", "valid"), "data_format": LAST}
+PLAIN: Mapping[str, Allowed] = {**LAYER, **TRAINING, "activation": _any, "use_bias": _any}
 POOL: Mapping[str, Allowed] = {**LAYER, **WINDOW, "pool_size": _any}
 WHOLE_MAP: Mapping[str, Allowed] = {**LAYER, "data_format": LAST, "keepdims": _any}
 
@@ -72,7 +73,16 @@ SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
     keras.layers.Flatten: {**LAYER, "data_format": LAST},
     keras.layers.Add: LAYER,
     keras.layers.Concatenate: {**LAYER, "axis": _any},
-    keras.layers.ReLU: {**LAYER, "max_value": NONE, "negative_slope": (0, None), "threshold": (0, None)},
+    keras.layers.ReLU: {**LAYER, "max_value": _any, "negative_slope": (0, None), "threshold": (0, None)},
+    keras.layers.Activation: {**LAYER, "activation": _any},
+    keras.layers.ZeroPadding2D: {**LAYER, "padding": _any, "data_format": LAST},
+    keras.layers.Conv2D: {
+        **PLAIN, **WINDOW, "filters": _any, "kernel_size": _any, "dilation_rate": ONES, "groups": ONES,
+    },
+    keras.layers.DepthwiseConv2D: {
+        **PLAIN, **WINDOW, "depth_multiplier": _any, "kernel_size": _any, "dilation_rate": ONES,
+    },
+    keras.layers.Dense: {**PLAIN, "units": _any, "quantization_config": NONE},
     qkeras.quantized_relu: {
         "bits": WIDTHS, "integer": _whole, "use_sigmoid": (0,), "negative_slope": (0,),
         "use_stochastic_rounding": (False,), "relu_upper_bound": NONE, "qnoise_factor": (1,),
@@ -81,8 +91,29 @@ SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
         "bits": WIDTHS, "integer": _whole, "symmetric": (0,), "alpha": (None, 1), "keep_negative": (True,),
         "use_stochastic_rounding": (False,), "qnoise_factor": (1,), "post_training_scale": NONE,
     },
+    qkeras.quantized_linear: {
+        "bits": WIDTHS, "integer": _whole, "symmetric": _any, "alpha": (None, 1), "keep_negative": (True,),
+        "use_stochastic_rounding": (False,), "qnoise_factor": (1,),
+    },
 }  # fmt: skip
-"""Allowed values of every setting, by class."""
+"""Allowed values of every setting, by class; of quantizers as activations."""
+
+STEADY: Mapping[str, Allowed] = {"use_stochastic_rounding": (False,), "qnoise_factor": (1,)}
+STEPS: Mapping[str, Allowed] = {
+    **STEADY, "bits": tuple(range(1, 9)), "integer": _any, "symmetric": _any, "alpha": _any, "keep_negative": _any,
+}  # fmt: skip
+LEVELS: Mapping[str, Allowed] = {
+    "alpha": _any, "threshold": _any, "number_of_unrolls": _any, "temperature": _any, "use_real_sigmoid": _any,
+}  # fmt: skip
+KERNEL_SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
+    qkeras.ternary: {**STEADY, **LEVELS},
+    qkeras.stochastic_ternary: LEVELS,
+    qkeras.binary: {**STEADY, "alpha": _any, "use_01": _any},
+    qkeras.stochastic_binary: {**LEVELS, **STEADY, "use_01": _any},
+    qkeras.quantized_bits: {**STEPS, "post_training_scale": _any},
+    qkeras.quantized_linear: STEPS,
+}
+"""The same of quantizers of a kernel: its integers are read from the values that they make."""
 
 OURS: Mapping[type, type] = {
     blocks.QConv2D: qkeras.QConv2D,
@@ -92,6 +123,7 @@ OURS: Mapping[type, type] = {
     blocks.HalfUpRelu: qkeras.quantized_relu,
     QuantizedRelu: qkeras.quantized_relu,
     QuantizedLinear: qkeras.quantized_bits,
+    FixedLinear: qkeras.quantized_linear,
 }
 """Our own classes, and the ones whose settings and meaning they have."""
 
@@ -103,12 +135,12 @@ def known_class(thing: Any) -> type | None:
     return kind if kind in SETTINGS else None
 
 
-def require_known(thing: Any, place: str) -> None:
-    """UnsupportedError, naming `place`, for the first setting of a layer or quantizer of a known class that is not
-    computed."""
-    kind = known_class(thing)
+def require_known(thing: Any, place: str, settings: Mapping[type, Mapping[str, Allowed]] = SETTINGS) -> None:
+    """UnsupportedError, naming `place`, for the first setting of a layer or quantizer of a class in `settings` that is
+    not computed."""
+    kind = known_class(thing) if settings is SETTINGS else type(thing)
     assert kind is not None
-    known = SETTINGS[kind]
+    known = settings[kind]
     for name, value in thing.get_config().items():
         value = _plain(value)
         if name not in known:

@@ -275,6 +275,14 @@ class QuantizedLinear(qkeras.quantized_bits):  # type: ignore[misc]
         return _straight_through(x, lambda x: ops.clip(ops.round(x * (1 / step)) * step, low, top), None)
 
 
+@keras.saving.register_keras_serializable(package="tritmcu")
+class FixedLinear(qkeras.quantized_linear):  # type: ignore[misc]
+    """qkeras.quantized_linear as an activation, for batches of any size, which QKeras' own fails on."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._scale_clip_and_round(x, self.quantization_scale) * self.quantization_scale
+
+
 def _straight_through(
     x: Tensor, value: Callable[[Tensor], Tensor], passes: Callable[[Tensor], Tensor] | None
 ) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Int8Array, QModel, Quantization, Split, TensorSpec, with_metrics
 from pipeline.network import twin
+from pipeline.stages import lower
 
 RANDOM = "random"
 """Name of the data set that every network has: random inputs."""
@@ -53,6 +54,23 @@ class Units:
         spec = TensorSpec(model.input.shape, Quantization(q.scale / self.gain, q.zero_point, q.bits))
         return with_metrics(replace(model, input=spec), **({SHIFT: self.shift} if self.shift else {}))
 
+    def applied(self, dataset: Dataset) -> Dataset:
+        """The data set in the network's units, on a lattice that holds zero."""
+        q = dataset.input.quantization
+        low, high = (self.gain * (value + self.shift) for value in reach(q))
+        own = Quantization(q.scale * self.gain, q.zero_point, q.bits) if not self.shift else lower.calibrated(low, high)
+        return replace(_requantized(dataset, own, self), input=TensorSpec(dataset.input.shape, own))
+
+
+def _requantized(dataset: Dataset, own: Quantization, units: Units) -> Dataset:
+    """The data set's samples on the lattice `own`, in the units of the network."""
+    every = np.arange(-128, 128).astype(np.int8)
+    values = dataset.input.quantization.dequantize(every).astype(np.float64)
+    moved = own.quantize(units.gain * (values + units.shift))
+    return replace(
+        dataset, splits={name: replace(split, x=_looked_up(moved, split.x)) for name, split in dataset.splits.items()}
+    )
+
 
 def reach(q: Quantization) -> tuple[float, float]:
     """Lowest and highest real value on the lattice."""
@@ -73,10 +91,7 @@ def bind(model: QModel, dataset: Dataset) -> Dataset:
     _require_same_units(model, dataset, shift)
     if not shift and np.isclose(theirs.scale, ours.scale, rtol=1e-6) and theirs.zero_point == ours.zero_point:
         return replace(dataset, input=model.input)
-    every = np.arange(-128, 128).astype(np.int8)
-    moved = ours.quantize(theirs.dequantize(every).astype(np.float64) + shift)
-    splits = {name: replace(split, x=_looked_up(moved, split.x)) for name, split in dataset.splits.items()}
-    return replace(dataset, input=model.input, splits=splits)
+    return replace(_requantized(dataset, ours, Units(shift=shift)), input=model.input)
 
 
 def _looked_up(table: Int8Array, x: Int8Array) -> Int8Array:

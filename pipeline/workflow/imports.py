@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.analysis import agreement
 from pipeline.config import dataset as datasets
+from pipeline.config.job import Job
 from pipeline.core import names, registry, store, text
-from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import Dataset, Progress, QModel, no_progress, with_metrics
+from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.nouns import Dataset, Progress, QModel, Split, no_progress, with_metrics
 from pipeline.network import twin
+from pipeline.stages import lower
 from pipeline.workflow import binding, checks, zoo
 from pipeline.workflow.binding import Units
 
 FOLDER = Path("zoo")
 """A user's own networks: where imported ones are written, in the current folder."""
+AGREEMENT_SAMPLES = 64
+"""Test samples on which every layer is compared with the original."""
 JUDGED_SAMPLES = 200
 """Test samples whose answers show at once whether network and data set belong together."""
 
@@ -50,8 +55,19 @@ class Imported:
     """Right answers among `judged` test samples."""
     judged: int = 0
     """0 where no data set is known."""
+    original: int | None = None
+    """Right answers of the original in floating point among the same samples; None: the file holds integers."""
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Of the original and the integer network, per layer (analysis/agreement.py); empty: the file holds integers."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read from a file."""
+
+    model: QModel
+    right: int | None = None
+    agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def network(request: Request, *, progress: Progress = no_progress) -> Imported:
@@ -65,15 +81,15 @@ def network(request: Request, *, progress: Progress = no_progress) -> Imported:
     data = checks.load_data(config, progress) if config else None
     if data is None and request.input_range is not None:
         raise ConfigError("--input-range: is meant for a data set", "add --dataset NAME")
-    made = _READERS[request.path.suffix.lower()](request, name, data, progress)
+    read = _READERS[request.path.suffix.lower()](request, name, data, progress)
     known: dict[str, Any] = {zoo.IMPORTED: text.printable(request.path.name)}
     if config is not None:
         known[zoo.DATASET] = config.model_dump(mode="json", exclude_defaults=True)
-    model = with_metrics(made, **known)
-    judged = _judge(model, data)
+    model = with_metrics(read.model, **known)
+    right, judged = _judge(model, data)
     folder = FOLDER / name
     store.save(folder, model, model.digest)
-    return Imported(folder, model, *judged)
+    return Imported(folder, model, right, judged, read.right, read.agreement)
 
 
 def checked_name(request: Request) -> str:
@@ -97,17 +113,44 @@ def _judge(model: QModel, data: Dataset | None) -> tuple[int, int]:
     """(right answers, samples) on a few test samples. ConfigError: the data set does not fit the network."""
     if data is None:
         return 0, 0
-    split = binding.bind(model, data).splits["test"].subset(JUDGED_SAMPLES, 0)
+    split = _judged(binding.bind(model, data))
     return int(np.sum(twin.run(model, split.x).reshape(len(split), -1).argmax(axis=1) == split.y)), len(split)
 
 
-def _tflite(request: Request, name: str, data: Dataset | None, progress: Progress) -> QModel:
+def _judged(data: Dataset) -> Split:
+    return data.splits["test"].subset(JUDGED_SAMPLES, 0)
+
+
+def _tflite(request: Request, name: str, data: Dataset | None, progress: Progress) -> _Read:
     from pipeline.importers import tflite
 
     model = tflite.import_model(request.path, name, data.classes if data else ())
-    return Units.of(request.input_range, data).stated(model) if data else model
+    return _Read(Units.of(request.input_range, data).stated(model) if data else model)
 
 
-Reader = Callable[[Request, str, Dataset | None, Progress], QModel]
-_READERS: Mapping[str, Reader] = {".tflite": _tflite}
+def _keras(request: Request, name: str, data: Dataset | None, progress: Progress) -> _Read:
+    """Weights as their quantizers make them, plain ones at 8 bits; ranges that the file leaves open from samples."""
+    from pipeline.training import keras_file, keras_model
+
+    if data is None:
+        what = f"{request.path}: samples must show the ranges of its tensors"
+        raise ConfigError(what, "add --dataset: a name, or a TOML file with [dataset]")
+    keras, units = keras_file.load(request.path), Units.of(request.input_range, data)
+    own = units.applied(data)
+    calibration = Job.model_fields["calibration"].default
+    try:
+        keras_file.require_shapes(keras, own)
+        model = lower.lower(replace(keras_model.describe(keras, own, calibration), name=name))
+    except PipelineError as error:
+        raise type(error)(f"{request.path}: {error}", error.hint) from error
+    judged, q = _judged(own), own.input.quantization
+    names = [layer.keras_name for layer in model.layers if layer.keras_name]
+    x = judged.x[:AGREEMENT_SAMPLES]
+    agreeing = agreement.agreement(model, x, keras_model.layer_outputs(keras, x, q, names))
+    answers = keras_model.predict(keras, judged.x, q, progress=progress)
+    return _Read(units.stated(model), int(np.sum(answers.argmax(axis=1) == judged.y)), agreeing)
+
+
+Reader = Callable[[Request, str, Dataset | None, Progress], _Read]
+_READERS: Mapping[str, Reader] = {".tflite": _tflite, ".keras": _keras, ".h5": _keras, ".hdf5": _keras}
 """By suffix."""

@@ -11,7 +11,7 @@ from pipeline.cli.command import Command, Option
 
 FILE = Option(
     "file",
-    "int8 network of TensorFlow Lite (.tflite), or board description of PlatformIO (.json)",
+    "network of Keras or QKeras (.keras, .h5) or TensorFlow Lite (int8 .tflite), or board of PlatformIO (.json)",
     {"type": Path, "metavar": "FILE"},
 )
 MADE = Option("--name", "name of what is made; by default the file's", {"metavar": "NAME", "default": ""})
@@ -47,10 +47,13 @@ def _network(arguments: argparse.Namespace) -> int:
     with closing(console.display()) as display:
         made = imports.network(request, progress=display.progress)
     console.stderr(f"{made.folder}: {notes.network(made.model)}, {len(made.model.classes)} classes")
+    if made.agreement:
+        console.agreement(made.agreement)
     command = f"tritmcu run --model {made.model.name}"
     if made.judged:
         share = text.percent(made.right / made.judged)
-        console.stderr(f"{arguments.dataset}: {share} of {made.judged} test samples right; next: {command}")
+        before = "" if made.original is None else f", {text.percent(made.original / made.judged)} in floating point"
+        console.stderr(f"{arguments.dataset}: {share} of {made.judged} test samples right{before}; next: {command}")
     else:
         console.stderr(f"no data set is known: render, build and export need none; next: {command} --dataset random")
     return 0
@@ -58,6 +61,9 @@ def _network(arguments: argparse.Namespace) -> int:
 
 KINDS: Mapping[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
     ".tflite": ("int8 network of TensorFlow Lite", _network),
+    ".keras": ("network of Keras or QKeras", _network),
+    ".h5": ("network of Keras or QKeras", _network),
+    ".hdf5": ("network of Keras or QKeras", _network),
     ".json": ("board description of PlatformIO", _board),
 }
 """By the file's suffix: what such a file is, and what is done with it."""

@@ -258,7 +258,11 @@ REFUSED = {
         r"StochasticTernary\(channel_axes=1\) makes 2 scales",
     ),
     "mask": (lambda: conv(mask=np.ones((3, 3), np.float32)), r"QConv2D\(mask="),
-    "no quantizer": (lambda: conv(kernel_quantizer=None), "kernel quantizer None"),
+    "powers of two": (lambda: conv(kernel_quantizer=qkeras.quantized_po2(4)), "kernel quantizer quantized_po2"),
+    "random rounding": (
+        lambda: conv(kernel_quantizer=qkeras.quantized_bits(4, 0, 1, use_stochastic_rounding=True)),
+        r"quantized_bits\(use_stochastic_rounding=True\)",
+    ),
     "precision": (lambda: conv(dtype="float16"), r"QConv2D\(dtype='float16'\)"),
     "a bias quantizer": (lambda: conv(bias_quantizer=qkeras.binary(alpha=1.0)), "bias_quantizer = binary"),
     "tanh inside": (lambda: conv(activation="tanh"), "activation tanh has no device counterpart"),
@@ -283,11 +287,10 @@ REFUSED = {
     "scales of its own": (lambda: act(qkeras.quantized_bits(8, 2, symmetric=1, alpha="auto")), r"quantized_bits\("),
     "too wide": (lambda: act(qkeras.quantized_bits(16, 2)), r"quantized_bits\(bits=16\)"),
     "one bit": (lambda: act(qkeras.quantized_relu(1, 0)), r"quantized_relu\(bits=1\)"),
-    "linear": (lambda: act(qkeras.quantized_linear(8, 2)), "activation .*quantized_linear"),
+    "linear": (lambda: act(qkeras.quantized_linear(8, 2, alpha="auto")), r"quantized_linear\(alpha='auto'\)"),
     "tanh": (lambda: act("quantized_tanh(8)"), "activation quantized_tanh"),
     "leaky": (lambda: L.LeakyReLU(name="c"), "'c' is a LeakyReLU"),
     "leaky by a setting": (lambda: L.ReLU(negative_slope=0.1, name="c"), r"ReLU\(negative_slope=0.1\)"),
-    "relu6": (lambda: L.ReLU(6.0, name="c"), r"ReLU\(max_value=6.0\)"),
     "normalization of rows": (lambda: L.BatchNormalization(axis=1, name="c"), "'c': normalizes axis 1"),
     "channels first": (
         lambda: L.MaxPooling2D(2, data_format="channels_first", name="c"),
@@ -358,7 +361,8 @@ def test_a_subclassed_model_has_no_graph() -> None:
 
 @pytest.mark.parametrize("kind", keras_settings.SETTINGS, ids=lambda kind: kind.__name__)
 def test_a_setting_of_a_later_version_is_refused(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = {"QConv2D": (4, 3), "QDepthwiseConv2D": (3,), "QDense": (4,), "QActivation": ("quantized_relu(8)",)}
+    arguments = {"Conv2D": (4, 3), "DepthwiseConv2D": (3,), "Dense": (4,), "Activation": ("relu",)}
+    arguments |= {f"Q{name}": given for name, given in arguments.items()} | {"QActivation": ("quantized_relu(8)",)}
     thing = kind(*arguments.get(kind.__name__, (2,) if kind is L.AveragePooling2D else ()))
     keras_settings.require_known(thing, "here")
     config = {**thing.get_config(), "sparkle": 3}

@@ -93,6 +93,24 @@ def test_other_units_are_refused_until_they_are_stated(folder):
     assert np.array_equal(twin.run(made.model, x), twin.run(plain.model, x)), "the same integers"
 
 
+def test_a_float_keras_file_is_calibrated_and_compared_at_once(folder, capsys):
+    from tests.unit.training.test_keras_file import float_network
+
+    float_network().save("net.keras")
+    code, out, err = run(capsys, "import", "net.keras", "--dataset", "digits", "--input-range", "-1", "1")
+    assert code == 0, err
+    assert "Difference to the original" in out
+    assert "in floating point; next: tritmcu run --model net" in err
+    model = store.load(Path("zoo/net"), QModel)
+    assert model.metrics["input_shift"] == pytest.approx(-0.5)
+    assert model.input.quantization.scale == pytest.approx(1 / 255)
+    assert [layer.weight_bits for layer in model.layers if layer.weights is not None] == [8, 8, 8]
+    code, _, err = run(capsys, "import", "net.keras", "--name", "other", "--dataset", "cifar10_grey")
+    assert code == 2
+    code, _, err = run(capsys, "import", "net.keras", "--name", "other")
+    assert (code, "samples must show the ranges" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [

@@ -1,0 +1,86 @@
+"""Keras files of other people: loaded without running code that they carry, and refused in one line."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import ConfigError, UnsupportedError
+from pipeline.core.nouns import Dataset
+from pipeline.training import blocks
+from pipeline.training.keras_backend import keras, qkeras
+from pipeline.training.quantizers import FixedLinear
+
+MOST_BYTES = 1 << 28
+"""Of a file, and of what a zip file unpacks to. No network for a microcontroller comes near."""
+CLASS = re.compile(r"(?:Unknown layer: '?|Could not locate class '|Unknown object: '?)(\w+)")
+
+
+def load(path: Path) -> Any:
+    """The keras.Model in a .keras or .h5 file, without a closing softmax: the largest logit has the largest share.
+
+    ConfigError: no such file, or none of Keras; UnsupportedError: it holds Python code, or layers that neither Keras
+    nor QKeras has.
+    """
+    _require_small(path)
+    try:
+        model = without_softmax(keras.saving.load_model(path, compile=False, safe_mode=True))
+        for layer in blocks.nested_layers(model):
+            if type(getattr(layer, "activation", None)) is qkeras.quantized_linear:
+                layer.activation = FixedLinear(**layer.activation.get_config())
+        return model
+    except UnsupportedError:
+        raise
+    except Exception as error:  # Keras raises whatever its zip, json and h5 readers raise
+        raise _refusal(path, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _require_small(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = max(size, sum(part.file_size for part in archive.infolist()))
+    except (OSError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or "a damaged zip file"
+        raise ConfigError(f"{path}: {reason}", "name a .keras or .h5 file") from error
+    if size > MOST_BYTES:
+        raise UnsupportedError(f"{path}: more than {MOST_BYTES} bytes", "no such network fits a microcontroller")
+
+
+def _refusal(path: Path, reason: str) -> ConfigError | UnsupportedError:
+    """What to say of a file that Keras does not load."""
+    if "Lambda" in reason or "unsafe" in reason.lower():
+        what = f"{path}: holds Python code (a Lambda layer), which is not run"
+        return UnsupportedError(what, "write it with layers of Keras, and save it again")
+    if found := CLASS.search(reason):
+        what = f"{path}: layer class {found[1]} is neither Keras's nor QKeras's"
+        return UnsupportedError(what, "write it with their layers, or as a builder in models/NAME.py")
+    return ConfigError(f"{path}: no Keras file, damaged, or of another version ({reason[:150]})", "save it again")
+
+
+def without_softmax(model: Any) -> Any:
+    """The keras.Model without a closing softmax: its logits. The model's last layer may be changed."""
+    last: Any = model.layers[-1] if getattr(model, "layers", None) else None
+    softmax = keras.activations.softmax
+    if isinstance(last, keras.layers.Softmax) or (
+        isinstance(last, keras.layers.Activation) and last.activation is softmax
+    ):
+        return keras.Model(model.inputs, last.input, name=model.name)
+    if getattr(last, "activation", None) is softmax:
+        last.activation = keras.activations.linear
+    return model
+
+
+def require_shapes(model: Any, dataset: Dataset) -> None:
+    """UnsupportedError unless the keras.Model takes samples of the data set and answers one number for each class."""
+    shapes = [getattr(model, f"{end}_shape", None) for end in ("input", "output")]
+    takes, answers = (shape[1:] if isinstance(shape, tuple) else shape for shape in shapes)
+    if takes != dataset.input.shape or answers != (len(dataset.classes),):
+        raise UnsupportedError(
+            f"takes {takes} and answers {answers}; data set {dataset.name!r} has {dataset.input.shape} and "
+            f"{len(dataset.classes)} classes",
+            "name the data set that it was trained on",
+        )

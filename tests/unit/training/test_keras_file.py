@@ -1,0 +1,160 @@
+"""keras_file and keras_kernel: what others saved is read as it is, and nothing in it is run."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import ConfigError, PipelineError, UnsupportedError
+from pipeline.training import keras_file, keras_kernel
+from pipeline.training.keras_backend import keras, qkeras, to_numpy
+from tests.unit.training.test_keras_reader import check, randomize
+
+L = keras.layers
+
+
+def qkeras_network() -> Any:
+    """QKeras layers of every quantizer, as a Sequential model with another one inside."""
+    inside = [
+        keras.Input((3, 3, 6)),
+        qkeras.QConv2D(6, 1, kernel_quantizer="quantized_bits(4,0,1,alpha='auto')", activation="quantized_relu(8,2)"),
+        L.Flatten(),
+    ]
+    layers = [
+        keras.Input((8, 8, 1)),
+        qkeras.QConv2D(
+            6, 3, kernel_quantizer=qkeras.ternary(alpha="auto"), bias_quantizer=qkeras.quantized_bits(8, 2, alpha=1)
+        ),
+        L.BatchNormalization(),
+        qkeras.QActivation("quantized_relu(8,2)"),
+        qkeras.QDepthwiseConv2D(3, padding="same", depthwise_quantizer=qkeras.quantized_linear(4, 0)),
+        qkeras.QActivation(qkeras.quantized_linear(8, 2)),
+        qkeras.QConv2D(6, 3, strides=2, padding="same", kernel_quantizer=qkeras.stochastic_ternary(alpha="auto_po2")),
+        qkeras.QActivation("quantized_relu(8,2)"),
+        keras.Sequential(inside),
+        qkeras.QDense(10, kernel_quantizer=qkeras.binary(alpha="auto_po2")),
+        L.Activation("softmax"),
+    ]
+    model = keras.Sequential(layers)
+    randomize(model, 1)
+    return model
+
+
+def float_network() -> Any:
+    """Plain layers, as a functional model."""
+    inputs = keras.Input((8, 8, 1))
+    x = L.Conv2D(6, 3, strides=2, activation="relu")(L.ZeroPadding2D(((1, 0), (0, 1)))(inputs))
+    y = L.ReLU(6.0)(L.BatchNormalization()(L.DepthwiseConv2D(3, padding="same")(x)))
+    x = L.Activation("linear")(L.Dropout(0.2)(L.Activation("relu")(L.Add()([x, y]))))
+    model = keras.Model(inputs, L.Dense(10, activation="softmax")(L.GlobalAveragePooling2D()(x)))
+    randomize(model, 2)
+    return model
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+@pytest.mark.parametrize("make", [qkeras_network, float_network])
+def test_what_others_saved_is_computed_layer_by_layer(tmp_path: Path, make: Any, suffix: str) -> None:
+    """Each layer within two steps of what Keras makes of the same inputs; the softmax is gone."""
+    made = make()
+    made.save(tmp_path / f"net.{suffix}")
+    loaded = keras_file.load(tmp_path / f"net.{suffix}")
+    x = np.random.default_rng(0).random((4, 8, 8, 1)).astype(np.float32)
+    shares = to_numpy(keras.ops.softmax(loaded(x, training=False)))
+    np.testing.assert_allclose(shares, to_numpy(made(x, training=False)), atol=1e-6)
+    qmodel = check(loaded)
+    assert qmodel.output.shape == (10,)
+    if make is qkeras_network:
+        assert [layer.weight_bits for layer in qmodel.layers if layer.weights is not None] == [2, 4, 2, 4, 2]
+
+
+QUANTIZERS = {
+    "ternary": (lambda: qkeras.ternary(alpha="auto"), 2),
+    "ternary of one size": (lambda: qkeras.ternary(), 2),
+    "stochastic ternary": (lambda: qkeras.stochastic_ternary(alpha="auto"), 2),
+    "binary": (lambda: qkeras.binary(alpha="auto"), 2),
+    "zeros and ones": (lambda: qkeras.binary(use_01=True, alpha=1.0), 2),
+    "stochastic binary": (lambda: qkeras.stochastic_binary(alpha="auto_po2"), 2),
+    "two bits": (lambda: qkeras.quantized_bits(2, 0, 1, alpha=1.0), 2),
+    "three bits": (lambda: qkeras.quantized_bits(3, 1, 1, alpha=0.25), 3),
+    "four bits": (lambda: qkeras.quantized_bits(4, 0, 1, alpha="auto_po2"), 4),
+    "eight bits": (lambda: qkeras.quantized_bits(8, 0, 1, alpha="auto"), 8),
+    "four bits with -8": (lambda: qkeras.quantized_bits(4, 0, 0, alpha=1.0), 8),
+    "linear": (lambda: qkeras.quantized_linear(4, 0, alpha="auto"), 4),
+}
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_codes_times_scale_is_what_the_quantizer_makes(name: str, axes: int) -> None:
+    make, bits = QUANTIZERS[name]
+    weights = np.random.default_rng(3).normal(0, 0.7, (3, 3, 4, 2)).astype(np.float32)
+    codes, scale, found = keras_kernel.codes(make(), weights, axes, "here")
+    made = to_numpy(make()(weights))
+    np.testing.assert_allclose(codes.reshape(-1, len(scale)) * scale, made.reshape(-1, len(scale)), atol=1e-6)
+    assert (found, len(scale)) == (bits, 8 if axes == 2 else 2)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "says"),
+    [
+        (lambda: qkeras.quantized_bits(8, 0, 0, alpha=1.0), "a weight of 128 steps"),
+        (lambda: qkeras.quantized_po2(4), r"kernel quantizer quantized_po2.* is not computed"),
+        (lambda: qkeras.quantized_bits(16, 0, 1, alpha=1.0), r"quantized_bits\(bits=16\)"),
+    ],
+)
+def test_weights_that_the_device_does_not_know_are_refused(quantizer: Any, says: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"here: .*{says}") as caught:
+        keras_kernel.codes(quantizer(), np.full((3, 4), -5.0, np.float32), 1, "here")
+    assert caught.value.hint
+
+
+class Doubled(L.Layer):
+    """A layer that Keras does not have."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * 2
+
+
+def saved(layer: Any, path: Path) -> Path:
+    keras.Sequential([keras.Input((4,)), layer]).save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_code_in_a_file_is_not_run(tmp_path: Path, suffix: str) -> None:
+    path = saved(L.Lambda(lambda x: x * 2), tmp_path / f"net.{suffix}")
+    with pytest.raises(UnsupportedError, match="holds Python code"):
+        keras_file.load(path)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_foreign_layer_is_named(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UnsupportedError, match="layer class Doubled is neither"):
+        keras_file.load(saved(Doubled(), tmp_path / f"net.{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str) -> None:
+    path = saved(L.Dense(2), tmp_path / f"net.{suffix}")
+    whole = path.read_bytes()
+    for content in (b"", b"junk", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(PipelineError) as caught:
+            keras_file.load(path)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(ConfigError, match="No such file"):
+        keras_file.load(path)
+
+
+def test_a_zip_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras_file, "MOST_BYTES", 1 << 16)
+    with zipfile.ZipFile(tmp_path / "net.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", bytes(1 << 20))
+    assert (tmp_path / "net.keras").stat().st_size < 1 << 16
+    with pytest.raises(UnsupportedError, match="more than 65536 bytes"):
+        keras_file.load(tmp_path / "net.keras")
