@@ -1,7 +1,7 @@
 """What is computed from files once and kept: one file per source and settings, replaced when a file has changed.
 
 A changed file is told by path, size and the times of its last change (mtime, ctime), not by reading it: a hundred
-thousand files are looked at in a second. The ctime moves with every change, also where a copy keeps the mtime.
+thousand files are looked at in seconds. The ctime moves with every change, also where a copy keeps the mtime.
 """
 
 from __future__ import annotations
