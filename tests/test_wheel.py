@@ -21,6 +21,7 @@ from pipeline.core import paths
 from pipeline.workflow import zoo
 
 SOURCES = (
+    "LICENSE",
     "pipeline",
     "boards",
     "firmware",
@@ -123,7 +124,7 @@ def test_a_wheel_holds_the_resources_and_nothing_of_earlier_builds(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     package = {p.relative_to(paths.PACKAGE.parent).as_posix() for p in paths.PACKAGE.rglob("*") if p.is_file()}
     assert {name for name in package if "__pycache__" not in name} <= names
-    assert "pipeline/py.typed" in names
+    assert {"pipeline/py.typed", "pipeline/resources/LICENSE"} <= names
     for name in ("boards", "firmware", "jobs", "templates", "zoo"):
         shipped = paths.shipped(name)
         there = {f"pipeline/resources/{name}/{p.relative_to(shipped)}" for p in shipped.rglob("*") if p.is_file()}

@@ -1,8 +1,8 @@
 /* Mel-frequency cepstral coefficients of a buffer of sound, in single precision: the same steps as the training data
  * took (pipeline/datasets/_mfcc.py). All tables are constants that the generator computed. Static functions only, so
  * that two networks of one program may have different settings. No heap; sqrtf and logf are the C library's.
- * A bin that holds nothing, of a constant or a tone without noise, holds rounding: its logarithm differs between any two
- * programs. */
+ * A bin that holds nothing, of a constant or a tone without noise, holds rounding: its logarithm differs between any
+ * two programs. */
 #ifndef MFCC_H
 #define MFCC_H
 

@@ -123,6 +123,13 @@ def test_an_exported_network_goes_into_a_folder_of_its_own_name(tritmcu, tmp_pat
     assert "--output" in hint
 
 
+def test_a_network_that_hears_is_exported_as_a_library_with_its_front_end(tritmcu, tmp_path):
+    done = tritmcu("export", "--model", "kws_dscnn_stq", "--board", "host", "--format", "library")
+    folder = tmp_path / "kws_dscnn_stq-host-library"
+    assert done.stdout == f"cd {folder.name} && cmake -S examples/program -B build && cmake --build build\n"
+    assert "kws_dscnn_stq_features(" in (folder / "src" / "kws_dscnn_stq_model.h").read_text()
+
+
 def test_a_missing_package_is_named_with_what_installs_it(tritmcu, tmp_path):
     (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError('No module', name='sklearn.datasets')")
     (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError('No module', name='tensorflow')")
