@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.nouns import Dataset, DatasetTrace, Trace
+from pipeline.analysis import outcomes
+from pipeline.analysis.samples import Answers, Samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,18 +21,17 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
 COLOURS = {"keras": "#98a2b3", "twin": "#2e90fa", "device": "#0b8a6f"}
 ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
-SAMPLES = 8
-"""Columns of the sample sheet."""
 
 
-def draw(numbers: Mapping[str, Any], trace: Trace, datasets: Sequence[Dataset]) -> dict[str, str]:
-    """HTML text of each figure by name: "accuracy", "layerwise" and "training" as <svg>, "samples" as <img>; "" for one
-    without data. numbers: the content of report.json."""
+def draw(numbers: Mapping[str, Any], samples: Samples) -> dict[str, str]:
+    """HTML text of each figure by name: "accuracy", "smallest", "layerwise" and "training" as <svg>, "samples" as
+    <img>; "" for one without data. numbers: the content of report.json."""
     return {
-        "accuracy": _accuracy(numbers["accuracy"]),
+        "accuracy": _accuracy(numbers["accuracy"], numbers["worst_case"]),
+        "smallest": _smallest(samples),
         "layerwise": _layerwise(numbers["layerwise"]),
         "training": _training(numbers["training"]),
-        "samples": _samples(trace, datasets),
+        "samples": _samples(samples, numbers["dataset"]["classes"]),
     }
 
 
@@ -65,8 +65,9 @@ def _svg(figure: Figure) -> str:
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
-def _accuracy(accuracy: Mapping[str, Any]) -> str:
-    """Accuracy over eps in lattice steps, one colour per attack; Keras and twin dashed and dotted, the device drawn."""
+def _accuracy(accuracy: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
+    """Accuracy over eps in lattice steps, one colour per attack; Keras and twin dashed and dotted, the device drawn.
+    Crosses: the worst case of several attacks, with its intervals."""
     if not accuracy["attacks"]:
         return ""
     figure = _figure(5.8, 4.2)
@@ -79,17 +80,25 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
             y = [np.nan if point[who] is None else 100 * point[who] for point in points]
             marker, width = ("o", 2.0) if who == "device" else ("", 1.2)
             axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=f"{name}, {who}")
-    axes.set_ylim(_floor(accuracy), 101)
+    several = [point for point in worst if len(point["attacks"]) > 1]
+    if several:
+        steps, shares = [p["eps_lsb"] for p in several], np.array([p["robust"]["accuracy"] for p in several])
+        reach = np.abs(np.array([p["robust"]["interval"] for p in several]).T - shares)
+        axes.errorbar(
+            steps, 100 * shares, 100 * reach, fmt="x", color=INK, capsize=3, label="worst case of all attacks"
+        )
+    axes.set_ylim(_floor(accuracy, several), 101)
     axes.set_xlim(left=0)
     axes.locator_params(axis="y", integer=True)
     figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)
     return _svg(figure)
 
 
-def _floor(accuracy: Mapping[str, Any]) -> float:
+def _floor(accuracy: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> float:
     """Lower end of the accuracy axis, in percent: below every interval, on a multiple of 20."""
     points = [accuracy["clean"], *accuracy["attacks"]]
-    lowest = min(float(point["device_interval"][0]) for point in points)
+    lows = [point["device_interval"][0] for point in points] + [point["robust"]["interval"][0] for point in worst]
+    lowest = float(min(lows))
     return 20 * (100 * lowest // 20)
 
 
@@ -161,52 +170,77 @@ def _training(history: Sequence[Mapping[str, float]]) -> str:
     return _svg(figure)
 
 
-def _samples(trace: Trace, datasets: Sequence[Dataset]) -> str:
-    """Clean inputs above their strongest attacked copies, each with what the device answered."""
-    rows = [(datasets[0], trace.datasets[0])]
-    strongest = _strongest(trace.datasets[1:])
-    if strongest:
-        rows.append((next(d for d in datasets if d.digest == strongest.dataset), strongest))
-    shown = _worth_showing(trace.datasets[0], strongest)
-    figure = _figure(1.1 * len(shown), 1.5 * len(rows))
-    grid = figure.subplots(len(rows), len(shown), squeeze=False)
-    for line, (dataset, answers) in zip(grid, rows, strict=True):
-        for axes, number in zip(line, shown, strict=True):
-            _sample(axes, _picture(dataset, number), datasets[0].classes, answers, number)
-        line[0].set_ylabel(dataset.label.replace(" ", "\n"), fontsize=8, color=MUTED)
+def _smallest(samples: Samples) -> str:
+    """Share of the samples that a change of at most so many lattice steps is known to fool, a curve per attack: all its
+    budgets together."""
+    curves = _smallest_changes(samples)
+    if not curves:
+        return ""
+    figure = _figure(5.8, 3.8)
+    axes = _axes(figure, "smallest change known to fool a sample (lattice steps)", "samples fooled (%)")
+    for colour, (name, changes) in zip(itertools.cycle(ATTACK_COLOURS), curves.items(), strict=False):
+        found = np.sort(changes[np.isfinite(changes)])
+        x, y = np.concatenate([[0], found]), 100 * np.arange(len(found) + 1) / len(changes)
+        axes.step(x, y, where="post", color=colour, linewidth=1.8, label=name)
+    axes.set_ylim(0, 101)
+    axes.set_xlim(left=0)
+    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)
+    return _svg(figure)
+
+
+def _smallest_changes(samples: Samples) -> dict[str, NDArray[np.float64]]:
+    """By attack and norm: (n,) lattice steps of the samples that are answered rightly, inf where nothing is known."""
+    found: dict[str, dict[int, float]] = {}
+    for label in dict.fromkeys(outcome.label for outcome in samples.outcomes):
+        answers, info = samples.answers(label), samples.answers(label).attack
+        assert info is not None
+        right = outcomes.first(samples.outcomes, label).attacked
+        steps = outcomes.smallest_by(samples.outcomes, label)[right] * info.eps_lsb
+        known = found.setdefault(f"{info.name.upper()} {_norm(info.norm)}", {})
+        for index, change in zip(answers.index[right].tolist(), steps.tolist(), strict=True):
+            known[index] = min(change, known.get(index, np.inf))
+    return {name: np.array(list(changes.values())) for name, changes in found.items() if changes}
+
+
+def _samples(samples: Samples, classes: Sequence[str]) -> str:
+    """Clean inputs, below them attacked copies and how they differ, each with what the device answered."""
+    gallery = samples.gallery
+    clean, many = samples.data[0], bool(len(gallery.attacked))
+    figure = _figure(1.1 * max(len(gallery.clean), 1), 1.5 * (3 if many else 1))
+    grid = figure.subplots(3 if many else 1, max(len(gallery.clean), 1), squeeze=False)
+    _row(grid[0], "clean", [_picture(x) for x in gallery.clean], _titles(clean, gallery.clean_rows, classes))
+    if many:
+        attacked = samples.answers(gallery.label)
+        titles = _titles(attacked, gallery.attacked_rows, classes)
+        _row(grid[1], gallery.label.replace(" ", "\n"), [_picture(x) for x in gallery.attacked], titles)
+        change = gallery.attacked.astype(np.float64) - gallery.clean
+        factor = max(int(127 // max(np.abs(change).max(), 1)), 1)
+        shown = [_picture(np.clip(x * factor, -128, 127)) for x in change]
+        _row(grid[2], f"difference\nx {factor}", shown, [("", INK)] * len(shown))
     return _png(figure)
 
 
-def _worth_showing(clean: DatasetTrace, attacked: DatasetTrace | None) -> list[int]:
-    """Numbers of up to SAMPLES samples: the first ones, half of them fooled where there are that many."""
-    if attacked is None:
-        return list(range(min(SAMPLES, len(clean.y))))
-    n = min(len(clean.y), len(attacked.y))
-    answers = np.argmax(clean.logits[:n], axis=1), np.argmax(attacked.logits[:n], axis=1)
-    fooled = (answers[0] == clean.y[:n]) & (answers[1] != clean.y[:n])
-    chosen = list(np.flatnonzero(fooled)[: SAMPLES // 2])
-    chosen += [number for number in range(n) if number not in chosen][: SAMPLES - len(chosen)]
-    return sorted(int(number) for number in chosen)
+def _titles(answers: Answers, rows: NDArray[np.int64], classes: Sequence[str]) -> list[tuple[str, str]]:
+    """The class that the device answered, and a colour that says whether it is right."""
+    said = [(classes[answers.answers["device"][row]], answers.right[row]) for row in rows]
+    return [(name, COLOURS["device"] if right else ATTACK_COLOURS[0]) for name, right in said]
 
 
-def _strongest(attacked: Iterable[DatasetTrace]) -> DatasetTrace | None:
-    """The attacked set on which the device is right least often; None without any."""
-    return min(attacked, key=lambda t: float(np.mean(np.argmax(t.logits, axis=1) == t.y)), default=None)
+def _row(line: Any, name: str, pictures: Sequence[NDArray[np.uint8]], titles: Sequence[tuple[str, str]]) -> None:
+    """Draws a row of the gallery. line: its axes, one for each picture."""
+    line[0].set_ylabel(name, fontsize=8, color=MUTED)
+    for axes, image, (title, colour) in zip(line, pictures, titles, strict=True):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        axes.set_title(title, fontsize=9, color=colour)
 
 
-def _picture(dataset: Dataset, number: int) -> NDArray[np.uint8]:
-    """The sample as an image: (h, w) or (h, w, 3), 0 to 255."""
-    x = (dataset.splits["test"].x[number].astype(np.int16) + 128).astype(np.uint8)
+def _picture(sample: NDArray[Any]) -> NDArray[np.uint8]:
+    """The sample, -128 to 127, as an image: (h, w) or (h, w, 3), 0 to 255."""
+    x = (sample.astype(np.int16) + 128).astype(np.uint8)
     return np.asarray(x if x.ndim == 3 and x.shape[2] == 3 else x.reshape(x.shape[0], -1))
-
-
-def _sample(axes: Axes, image: NDArray[Any], classes: Sequence[str], trace: DatasetTrace, number: int) -> None:
-    answer, truth = int(np.argmax(trace.logits[number])), int(trace.y[number])
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    axes.set_title(classes[answer], fontsize=9, color=COLOURS["device"] if answer == truth else ATTACK_COLOURS[0])
 
 
 def _png(figure: Figure) -> str:

@@ -130,7 +130,7 @@ def _restarts(e: Evidence) -> Numbers:
 
 def _noise(e: Evidence) -> Numbers:
     duel = Duel.of(e.pgd().fooled, _random(e), COMPARISONS)
-    if duel.beyond_chance * duel.samples > duel.first_alone + duel.second_alone:
+    if duel.least_ahead > duel.first_alone + duel.second_alone:
         return (
             None,
             None,
@@ -243,9 +243,9 @@ def _blindest(e: Evidence, names: tuple[str, ...], what: str) -> Numbers:
     pairs = []
     for name in names:
         found = e.pgd(name).fooled
-        to_beat = Duel.of(random, found, COMPARISONS).beyond_chance
-        allowed = e.robust(random) - e.robust(white) - to_beat
-        pairs.append((e.robust(found) - e.robust(white), max(e.slack(white), allowed)))
+        missed = e.standing(found) - e.standing(white)
+        allowed = e.standing(random) - e.standing(white) - Duel.of(random, found, COMPARISONS).least_ahead
+        pairs.append((missed / len(e.x), max(e.slack(white), allowed / len(e.x))))
     return *_worst(
         pairs
     ), f"robust accuracy that the weakest of {what} overlooks; noise overlooks more, or the interval allows it"

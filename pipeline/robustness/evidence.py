@@ -95,13 +95,17 @@ class Evidence:
         radius = np.full_like(self.budget.radius, span)
         return replace(self.budget, label="whole range", eps=span * self.budget.quantization.scale, radius=radius)
 
+    def standing(self, fooled: Fooled) -> int:
+        """How many samples are still answered rightly."""
+        return int(np.sum(self.right & ~fooled))
+
     def robust(self, fooled: Fooled) -> float:
-        """Share of all samples that are still answered rightly."""
-        return float(np.mean(self.right & ~fooled))
+        """Their share of all samples."""
+        return self.standing(fooled) / len(self.right)
 
     def slack(self, fooled: Fooled) -> float:
         """How far the robust accuracy may fall before it leaves its 95 % Wilson interval."""
-        hits, n = int(np.sum(self.right & ~fooled)), len(self.right)
+        hits, n = self.standing(fooled), len(self.right)
         return hits / n - wilson(hits, n)[0]
 
     def _config(self, name: str, settings: dict[str, object]) -> AttackConfig:
@@ -135,13 +139,18 @@ class Duel:
     @property
     def by_chance(self) -> float:
         """Largest lead of either one that chance explains."""
-        apart = self.first_alone + self.second_alone
-        return (2 * fair_coin_limit(apart, self.level) - apart) / self.samples
+        return (self.least_ahead - 2) / self.samples
 
     @property
     def beyond_chance(self) -> float:
         """Smallest lead of either one that chance does not explain; may be one that cannot be."""
-        return self.by_chance + 2 / self.samples
+        return self.least_ahead / self.samples
+
+    @property
+    def least_ahead(self) -> int:
+        """That lead as a number of samples."""
+        apart = self.first_alone + self.second_alone
+        return 2 * fair_coin_limit(apart, self.level) - apart + 2
 
 
 def union(outcomes: Iterable[AttackOutcome]) -> Fooled:

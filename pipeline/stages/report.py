@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis import figures, outcomes
+from pipeline.analysis import figures, outcomes, samples
+from pipeline.analysis.samples import Samples
 from pipeline.analysis.statistics import wilson
 from pipeline.config.board import Board
 from pipeline.core import registry, store, templates
 from pipeline.core.nouns import (
     QUIET_SAMPLES,
     AttackOutcome,
+    AuditResult,
     Dataset,
     DatasetTrace,
     FloatArray,
@@ -67,12 +69,16 @@ class ReportInputs:
     """Keras's own logits, by the label of the data set; of none where the network has no Keras model."""
     seed: int | None = None
     """Of what was drawn: samples, attacks, a training; None where nothing was."""
+    audit: AuditResult | None = None
+    """Of this network; None where there was none."""
 
 
 def report(inputs: ReportInputs, folder: Path) -> Numbers:
-    """The content of report.json. Writes it with report.md and report.html (one file, opens offline) into `folder`."""
-    numbers = summarize(inputs)
-    drawings = figures.draw(numbers, inputs.trace, inputs.datasets)
+    """The content of report.json. Writes it with report.md, report.html (one file, opens offline) and what is known of
+    every sample (analysis/samples.py) into `folder`."""
+    numbers, known = summarize(inputs), _samples(inputs)
+    drawings = figures.draw(numbers, known)
+    samples.save(folder, known)
     environment = templates.pages()
     for suffix, context in (("md", {}), ("html", {"figures": drawings})):
         page = environment.get_template(f"report.{suffix}.j2").render(report=numbers, **context)
@@ -94,7 +100,9 @@ def summarize(inputs: ReportInputs) -> Numbers:
             "clean": _accuracy(clean, inputs),
             "attacks": [_attack(attacked, clean, inputs) for attacked in inputs.trace.datasets[1:]],
         },
+        "worst_case": outcomes.worst_cases(_samples(inputs)),
         "robustness": outcomes.summarize(inputs.outcomes),
+        "audit": None if inputs.audit is None else _audit(inputs.audit),
         "agreement": _agreement(inputs),
         "layerwise": inputs.qmodel.metrics.get("layerwise"),
         "confusion": _confusion(clean, len(inputs.qmodel.classes)).tolist(),
@@ -105,6 +113,14 @@ def summarize(inputs: ReportInputs) -> Numbers:
         "training_shares": _training_shares(inputs.qmodel),
         "provenance": _provenance(inputs),
     }
+
+
+def _audit(found: AuditResult) -> Numbers:
+    return {**asdict(found), "checks": [asdict(check) for check in found.checks]}
+
+
+def _samples(inputs: ReportInputs) -> Samples:
+    return samples.collect(inputs.trace, inputs.datasets, inputs.outcomes, inputs.keras)
 
 
 def _training_shares(model: QModel) -> dict[str, float] | None:

@@ -247,6 +247,14 @@ class Workflow:
         )
         return self._stage("audit", self.plan.folder / "audit", AuditResult, key, make, notes.audit)
 
+    def _stored_audit(self) -> AuditResult | None:
+        """The audit that lies in the run, where it is one of this very network."""
+        folder = self.plan.folder / "audit"
+        if not store.key_of(folder):
+            return None
+        found = store.load(folder, AuditResult)
+        return found if found.network == self.lower().digest else None
+
     def _audited_trace(self) -> Trace:
         """The board's answers to the clean samples and those of the plan's first attack, in a folder of their own: what
         the run has stored stays. Answers unlike the twin's are for the audit to judge."""
@@ -336,6 +344,7 @@ class Workflow:
             agreement=self.attack().agreement,
             outcomes=self.attack().outcomes,
             keras=self.attack().keras,
+            audit=self._stored_audit(),
             history=() if plan.model is not None else self.train().history,
             seconds=self._seconds,
             seed=plan.seed,

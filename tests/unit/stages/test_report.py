@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.analysis import agreement, statistics
+from pipeline.analysis import agreement, figures, outcomes, samples, statistics
 from pipeline.config import board
 from pipeline.config.job import LayerwiseConfig
 from pipeline.core.nouns import (
     AttackInfo,
     AttackOutcome,
+    AuditCheck,
+    AuditResult,
     Dataset,
     DatasetTrace,
     DeviceInfo,
@@ -64,6 +66,13 @@ def outcome(label: str) -> AttackOutcome:
     return AttackOutcome(label, "pgd", {"steps": 10}, given, given, *counts, np.ones(SAMPLES), 2.5)
 
 
+def weaker(label: str) -> AttackOutcome:
+    """One that fooled the second half of them, by half its budget."""
+    found = np.arange(SAMPLES) >= SAMPLES // 2
+    strong = outcome(label)
+    return dataclasses.replace(strong, attack="square", fooled=found, smallest=np.where(found, 0.5, np.inf))
+
+
 @pytest.fixture(scope="module")
 def inputs() -> ReportInputs:
     return example()
@@ -81,7 +90,9 @@ def example() -> ReportInputs:
     idle, idle_trace = dataset_and_trace(model, x, y, info)
     moved = dataclasses.replace(info, name="pgd", eps=8 / 255, eps_label="8/255", eps_lsb=8)
     strong, strong_trace = dataset_and_trace(model, (x + 5).astype(np.int8), y, moved)
+    rival, rival_trace = dataset_and_trace(model, (x + 4).astype(np.int8), y, dataclasses.replace(moved, name="square"))
     strong_trace = dataclasses.replace(strong_trace, logits=np.roll(clean_trace.logits, 1, axis=1))
+    check = AuditCheck("noise", True, -0.5, -0.1, "<b>why")
     sources = render.render(model, host)
     device = DeviceInfo("host", sources.digest, 1, 1_000_000, "us", 4096, 64, 10, len(model.layers), 2048, 8192)
     return ReportInputs(
@@ -92,11 +103,11 @@ def example() -> ReportInputs:
         image=Image("firmware.elf", sources.digest, "host", "cc", ("-O2",), *SIZES, {}, (), FOOTPRINT),
         trace=Trace(
             device,
-            (clean_trace, idle_trace, strong_trace),
+            (clean_trace, idle_trace, strong_trace, rival_trace),
             LinkStats(bytes_sent=3000, bytes_received=1000, seconds=2.0),
             DeviceStats(700, 4000, True, 2048),
         ),
-        datasets=(clean, idle, strong),
+        datasets=(clean, idle, strong, rival),
         agreement={"stem": {"max_lsb": 1.0, "mean_lsb": 0.25}},
         history=[
             {"epoch": i, "loss": 1 / i, "accuracy": 1 - 1 / i, "validation_accuracy": 0.5} for i in range(1, 5)
@@ -104,7 +115,8 @@ def example() -> ReportInputs:
         seconds={"train": 1.5},
         seed=7,
         keras={t.label: t.logits.astype(np.float32) / 8 for t in (clean_trace, idle_trace)},
-        outcomes=(outcome(strong.label),),
+        outcomes=(outcome(strong.label), weaker(rival.label)),
+        audit=AuditResult("clean", (check,), model.digest, "toy", "8/255", 30),
     )  # fmt: skip
 
 
@@ -122,7 +134,7 @@ def test_clean_accuracy_counts_the_one_wrong_sample(numbers):
 
 
 def test_attack_success_counts_only_samples_that_were_right_before(numbers):
-    idle, strong = numbers["accuracy"]["attacks"]
+    idle, strong, _ = numbers["accuracy"]["attacks"]
     assert (idle["success"]["rate"], idle["success"]["n"]) == (0.0, 39)
     assert (strong["success"]["rate"], strong["success"]["n"]) == (1.0, 39)
     assert strong["change_lsb"] == 5
@@ -130,13 +142,13 @@ def test_attack_success_counts_only_samples_that_were_right_before(numbers):
 
 
 def test_a_curve_begins_with_the_samples_that_were_attacked(numbers):
-    _, strong = numbers["accuracy"]["attacks"]
+    _, strong, _ = numbers["accuracy"]["attacks"]
     assert strong["clean"]["device"] == 39 / 40
     assert strong["clean"]["n"] == SAMPLES
 
 
 def test_every_attack_says_what_it_did(numbers):
-    (campaign,) = numbers["robustness"]
+    campaign, _ = numbers["robustness"]
     assert campaign["clean"]["n"] == SAMPLES
     assert (campaign["clean"]["accuracy"], campaign["robust"]["accuracy"]) == (39 / 40, 0.0)
     assert campaign["smallest_change"] == {"p10": 1.0, "p50": 1.0, "p90": 1.0}
@@ -145,12 +157,60 @@ def test_every_attack_says_what_it_did(numbers):
     assert entry["zero_gradient_share"] == 0.0
 
 
+def test_the_worst_case_is_what_all_attacks_of_a_budget_leave(inputs, numbers):
+    (worst,) = numbers["worst_case"]
+    assert worst["attacks"] == ["pgd eps=8/255", "square eps=8/255"]
+    assert (worst["clean"]["accuracy"], worst["robust"]["accuracy"], worst["robust"]["n"]) == (39 / 40, 0.0, SAMPLES)
+    assert worst["alone"] == [[0, 19], [0, 0]]
+    few = np.arange(0, SAMPLES, 4)
+    known = samples.collect(inputs.trace, inputs.datasets, inputs.outcomes, {})
+    strong, rival = known.data[2:]
+    part = dataclasses.replace(rival, index=rival.index[few], y=rival.y[few], answers={})
+    shorter = weaker(rival.label)
+    shorter = dataclasses.replace(shorter, **{name: getattr(shorter, name)[few] for name in samples.COUNTED})
+    both = dataclasses.replace(known, data=(strong, part), outcomes=(weaker(strong.label), shorter))
+    (worst,) = outcomes.worst_cases(both)
+    assert (worst["robust"]["n"], worst["robust"]["accuracy"]) == (len(few), np.mean((few > 0) & (few < SAMPLES // 2)))
+    assert worst["alone"] == [[0, 0], [0, 0]]
+
+
+def test_every_figure_can_be_drawn_again_from_the_file_of_samples(inputs, numbers, tmp_path):
+    drawn = report.report(inputs, tmp_path)
+    known = samples.load(tmp_path)
+    assert outcomes.summarize(known.outcomes) == drawn["robustness"]
+    assert outcomes.worst_cases(known) == drawn["worst_case"]
+    clean, *attacks = ({who: np.mean(a.answers[who] == a.y) for who in a.answers} for a in known.data)
+    assert clean.items() <= drawn["accuracy"]["clean"].items()
+    assert all(
+        shares.items() <= point.items() for shares, point in zip(attacks, drawn["accuracy"]["attacks"], strict=True)
+    )
+    again, page = figures.draw(drawn, known), (tmp_path / "report.html").read_text()
+    assert all(again.values())
+    assert all(figure in page for figure in again.values())
+    assert (tmp_path / "samples.npz").stat().st_size < 20_000
+
+
+def test_the_gallery_shows_the_same_samples_before_and_after(inputs):
+    """Also where only some of the clean samples were attacked."""
+    clean, _, strong, _ = inputs.datasets
+    traces = inputs.trace.datasets
+    few = np.arange(1, SAMPLES, 3)
+    part = dataclasses.replace(strong, splits={"test": strong.splits["test"].at(few)})
+    answers = {name: getattr(traces[2], name)[few] for name in ("index", "y", "logits", "twin_logits")}
+    attacked = dataclasses.replace(traces[2], dataset=part.digest, **answers)
+    trace = dataclasses.replace(inputs.trace, datasets=(traces[0], attacked))
+    gallery = samples.collect(trace, (clean, part), (), {}).gallery
+    assert len(gallery.clean) == samples.SHOWN
+    assert np.array_equal(gallery.attacked, gallery.clean + 5)
+    assert np.array_equal(gallery.clean, clean.splits["test"].x[gallery.clean_rows])
+
+
 def test_a_differing_logit_is_one_mismatching_sample(inputs, numbers):
     assert numbers["agreement"]["device_twin_mismatches"] == int(
         np.any(inputs.trace.datasets[2].logits != inputs.trace.datasets[2].twin_logits, axis=1).sum()
     )
-    assert numbers["agreement"]["samples"] == 3 * SAMPLES
-    assert numbers["agreement"]["logits"] == 3 * SAMPLES * 10
+    assert numbers["agreement"]["samples"] == 4 * SAMPLES
+    assert numbers["agreement"]["logits"] == 4 * SAMPLES * 10
     assert numbers["agreement"]["keras_twin_top1"] == 1.0
 
 
@@ -253,7 +313,7 @@ class Tags(html.parser.HTMLParser):
 
 def test_three_files_from_one_set_of_numbers(inputs, tmp_path):
     numbers = report.report(inputs, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json", "report.md", "samples.npz"]
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(numbers))
     markdown = (tmp_path / "report.md").read_text()
     assert "97.5 %" in markdown
@@ -268,14 +328,15 @@ def test_html_is_well_formed_and_loads_nothing_from_outside(inputs, tmp_path):
     tags.feed(text)
     assert tags.open == []
     assert all(url.startswith(("data:", "#")) for url in tags.loads)
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 4
+    assert "&lt;b&gt;why" in text
     assert "&lt;b&gt;toy" in text
 
 
 def test_a_report_without_attacks_training_and_keras(inputs, tmp_path):
     trace = dataclasses.replace(inputs.trace, datasets=inputs.trace.datasets[:1])
     few = dataclasses.replace(
-        inputs, trace=trace, datasets=inputs.datasets[:1], agreement={}, history=(), keras={}, outcomes=()
+        inputs, trace=trace, datasets=inputs.datasets[:1], agreement={}, history=(), keras={}, outcomes=(), audit=None
     )
     few = dataclasses.replace(few, qmodel=tiny.qmodel())
     numbers = report.report(few, tmp_path)

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.core import interrupt, registry, store
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import Dataset, QModel, Split
+from pipeline.core.nouns import AuditCheck, AuditResult, Dataset, QModel, Split
 from pipeline.stages import STAGES, export
 from pipeline.workflow import checks, keys, zoo
 from pipeline.workflow.plan import RunPlan, plan_model
@@ -72,8 +72,17 @@ def test_a_second_run_repeats_nothing_but_the_report(stored, tmp_path):
     assert seen(plan) == ["(render)", "(build)", "(stream)", "report"]
     assert seen(plan, "report") == ["(render)", "(build)", "(stream)", "report"]
     assert sorted(p.name for p in plan.folder.iterdir() if p.name != "stream") == [
-        ".lock", "image", "report.html", "report.json", "report.md", "sources", "trace",
+        ".lock", "image", "report.html", "report.json", "report.md", "samples.npz", "sources", "trace",
     ]  # fmt: skip
+
+
+def test_a_report_shows_the_audit_of_its_own_network_and_no_other(stored, tmp_path):
+    plan = make_plan(stored, tmp_path)
+    check = AuditCheck("noise", True, -0.5, -0.1, "why")
+    for network, shown in ((plan.model.digest, "masked"), ("another", None)):
+        store.save(plan.folder / "audit", AuditResult("masked", (check,), network, "digits", "8/255", 20), "key")
+        audit = Workflow(plan, Recorder()).report()["audit"]
+        assert (audit and audit["verdict"]) == shown
 
 
 def test_a_stored_network_answers_a_folder_of_images(tmp_path):
