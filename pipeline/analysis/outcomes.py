@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.samples import Answers, Samples
 from pipeline.analysis.statistics import wilson
-from pipeline.core.nouns import AttackOutcome
+from pipeline.core.nouns import AttackOutcome, DeviceAnswers
 
 PERCENTILES = (10, 50, 90)
 """Of the smallest change known to fool a sample."""
 
 
-def summarize(outcomes: Sequence[AttackOutcome]) -> list[dict[str, Any]]:
+def summarize(outcomes: Sequence[AttackOutcome], device: DeviceAnswers | None = None) -> list[dict[str, Any]]:
     """Plain JSON values, an entry per campaign: its data, the accuracy when clean and what all its attacks leave, each
-    on the same samples with its 95 % Wilson interval, and an entry per attack."""
+    on the same samples with its 95 % Wilson interval, an entry per attack, and, where devices answered, what they did
+    in all campaigns together."""
     labels = dict.fromkeys(outcome.label for outcome in outcomes)
-    return [_campaign([outcome for outcome in outcomes if outcome.label == label]) for label in labels]
+    told = {} if device is None else {"device": asdict(device)}
+    return [_campaign([outcome for outcome in outcomes if outcome.label == label]) | told for label in labels]
 
 
 def worst_cases(samples: Samples) -> list[dict[str, Any]]:

@@ -240,6 +240,12 @@ def attacks(campaigns: Sequence[Mapping[str, Any]]) -> None:
     table("Robust accuracy", ("data", "clean", "robust", "95 % interval", "samples"), rows, right=(1, 2, 3, 4))
     columns = ("data", "attack", "attacked", "fooled", "answers", "gradients", "of them zero", "time")
     table("Attacks", columns, details, right=(2, 3, 4, 5, 6, 7))
+    for device in [campaign["device"] for campaign in campaigns if "device" in campaign][:1]:
+        answers, reused, differing = (text.count(device[name]) for name in ("answers", "reused", "differing"))
+        stdout(
+            f"{device['board']} x {device['devices']}: {answers} inputs answered, {reused} of them by an earlier run; "
+            f"{differing} not as the twin"
+        )
 
 
 def audit(found: AuditResult) -> None:

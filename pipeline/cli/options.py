@@ -106,6 +106,27 @@ SOURCE = Option(
 ATTACKS = (SUITE, ATTACK, EPS, NORM, STEPS, QUERIES, SOURCE)
 """What a network is attacked with."""
 
+ORACLE = Option(
+    "--oracle",
+    "who answers: the integer network on this computer (twin, the default), or the board, to black-box attacks",
+    {"choices": ("twin", "device"), "default": "twin"},
+    WHERE,
+)
+DEVICES = Option(
+    "--devices",
+    "boards that answer: so many emulators, or units in rig.toml",
+    {"type": positive, "metavar": "N", "default": 1},
+    WHERE,
+)
+CLUSTER = Option(
+    "--cluster",
+    "boards of a Ray cluster at ADDRESS; without ADDRESS a local one is started",
+    {"nargs": "?", "const": "local", "metavar": "ADDRESS"},
+    WHERE,
+)
+ON_DEVICE = (KERNELS, TRITS, DEVICES, PORT, UNIT, CLUSTER)
+"""Options of an attack that --oracle device alone gives a meaning."""
+
 TRAINING = (JOB, EPOCHS, SEED, RUN_DIR)
 """Which training is meant."""
 FIRMWARE = (JOB, MODEL, DATASET, EPOCHS, SEED, BOARD, RUN_DIR, KERNELS, TRITS)

@@ -23,7 +23,7 @@ from pipeline.workflow.workflow import Workflow
 
 RUNS = Path("runs")
 MAIN_JOB = "digits"
-PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "cli_args")
+PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "cli_args", "oracle", "devices", "cluster")
 """Arguments that a RunPlan takes as they are."""
 NAMING = (options.SUITE, options.ATTACK)
 """Options that say which attack is meant."""
@@ -36,6 +36,7 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
     contradict each other, an unknown job, board, network or data set."""
     given = {name: getattr(arguments, name) for name in PLANNED if hasattr(arguments, name)}
     model, board = getattr(arguments, "model", None), getattr(arguments, "board", None)
+    _check_oracle(arguments)
     if model is None:
         if options.DATASET.given(arguments):
             raise ConfigError(f"--dataset {arguments.dataset}: only for --model; a job names its own data set")
@@ -92,6 +93,14 @@ def _attacks(arguments: argparse.Namespace) -> tuple[AttackConfig, ...] | None:
         raise ConfigError(f"{given[0].flag}: needs --eps", "for images in [0, 1]: --eps 8/255")
     chosen = {option.name: getattr(arguments, option.name) for option in given if option not in NAMING}
     return (schema.validate(AttackConfig, {"name": named[0] or named[1], **chosen}, "attack"),)
+
+
+def _check_oracle(arguments: argparse.Namespace) -> None:
+    """ConfigError for an option about the device that answers attacks where none does."""
+    if getattr(arguments, "oracle", "device") != "device":
+        for option in options.ON_DEVICE:
+            if option.given(arguments):
+                raise ConfigError(f"{option.flag}: goes with --oracle device", f"add it, or leave out {option.flag}")
 
 
 def _check_stored(arguments: argparse.Namespace) -> None:

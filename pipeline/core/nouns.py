@@ -598,6 +598,25 @@ class AuditResult:
 
 
 @dataclass(frozen=True)
+class DeviceAnswers:
+    """What boards answered to attacks of which they were the oracle. An input counts once, however often it was asked
+    about."""
+
+    board: str
+    """Name of the board."""
+    digest: str
+    """Of its firmware, 32 hexadecimal digits."""
+    devices: int
+    """How many such boards answered."""
+    answers: int
+    """Inputs they answered."""
+    reused: int
+    """Of them, those whose answer an earlier run had kept: the boards were not asked again."""
+    differing: int
+    """Of them, those whose logits are not the twin's; anything but 0 is a bug."""
+
+
+@dataclass(frozen=True)
 class AttackResult:
     """What the attack stage stores."""
 
@@ -609,3 +628,5 @@ class AttackResult:
     """Of Keras and the integer network, per layer (analysis/agreement.py); empty without a Keras model."""
     keras: Mapping[str, FloatArray]
     """float32 (n, classes): what Keras answers to the datasets, by their labels; empty without a Keras model."""
+    device: DeviceAnswers | None = None
+    """What boards answered to the attacks; None where the twin answered."""

@@ -31,8 +31,10 @@ __all__ = [
     "add",
     "candidates",
     "find",
+    "find_several",
     "load",
     "locate",
+    "locate_several",
     "pick",
     "ports",
     "probes",
@@ -213,6 +215,39 @@ def find(board: Board, *, port: str = "", unit: str = "", path: Path = FILE) -> 
     if registry.load("runners", board.runner).EMULATOR and not (port or unit):
         return Location(None)
     return locate(board, load(path), ports(), unit=unit, port=port)
+
+
+def find_several(
+    board: Board, count: int, *, port: str = "", unit: str = "", path: Path = FILE
+) -> tuple[Location, ...]:
+    """Where `count` units of the board are, see `find`; of an emulated one, that many nowhere. ConfigError: `port` or
+    `unit` names one of several; DeviceError, with what there is: fewer are there."""
+    if count == 1:
+        return (find(board, port=port, unit=unit, path=path),)
+    if port or unit:
+        what = f"port {port}" if port else f"unit {unit!r}"
+        raise ConfigError(f"{count} devices wanted, but {what} is one", "leave out --devices, or --port and --unit")
+    if registry.load("runners", board.runner).EMULATOR:
+        return (Location(None),) * count
+    return locate_several(board, load(path), ports(), count)
+
+
+def locate_several(board: Board, rig: Rig, present: Iterable[Port], count: int) -> tuple[Location, ...]:
+    """Where `count` units of the board are, the first ones of the rig that are plugged in; without any in the rig, of
+    the ports whose USB id is the board's. DeviceError when fewer are there."""
+    present = tuple(present)
+    known = [unit for unit in rig.unit if unit.board == board.name]
+    serial_numbers = {port.serial_number for port in present}
+    here = [unit for unit in known if not unit.serial_number or unit.serial_number in serial_numbers]
+    found = [_locate_unit(board, [unit], present, "") for unit in here]
+    if not known:
+        found = [_location(port) for port in present if port.usb_id and port.usb_id in board.usb_ids]
+    if len(found) < count:
+        raise DeviceError(
+            f"board {board.name!r}: {count} devices wanted, {len(found)} there: {_listed(str(f.port) for f in found)}",
+            f"plug in more of them, or --devices {len(found)}" if found else "plug them in; tritmcu rig lists ports",
+        )
+    return tuple(found[:count])
 
 
 def locate(board: Board, rig: Rig, present: Iterable[Port], *, unit: str = "", port: str = "") -> Location:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.config.board import Board
 from pipeline.core import registry
-from pipeline.core.errors import DeviceError
-from pipeline.core.nouns import DeviceInfo, Int8Array, LinkStats
+from pipeline.core.errors import ConfigError, DeviceError
+from pipeline.core.nouns import DeviceInfo, Int8Array, LinkStats, QModel
 from pipeline.device import runners
 from pipeline.device.channel import LOST, TIMEOUT, Answer, Channel, DeviceFaultError, Inbox
 from pipeline.device.links import Link
@@ -31,6 +31,7 @@ __all__ = [
     "Result",
     "Session",
     "check_identity",
+    "check_sizes",
     "connect",
     "open_link",
 ]
@@ -361,6 +362,15 @@ def check_identity(info: DeviceInfo, digest: str, board: Board) -> None:
     if info.digest != digest:
         message = f"board {board.name!r} runs firmware {info.digest}, not the expected {digest}"
         raise IdentityError(message, f"tritmcu flash --board {board.name}")
+
+
+def check_sizes(info: DeviceInfo, qmodel: QModel) -> None:
+    """ConfigError unless the device's network has the sizes of this one."""
+    told = (info.input_bytes, info.output_bytes, info.layers)
+    expected = (qmodel.input.size_bytes, qmodel.output.size_bytes, len(qmodel.layers))
+    if told != expected:
+        message = f"the device's model has (input bytes, output bytes, layers) {told}, the network {expected}"
+        raise ConfigError(message, "render, build and flash this network first")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,11 +22,13 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AttackOutcome, Dataset, Int8Array, Progress, Split, no_progress
 from pipeline.robustness import suites
 from pipeline.robustness.budget import Budget
-from pipeline.robustness.oracle import Oracle
+from pipeline.robustness.oracle import Oracle, shards
 from pipeline.robustness.trial import Trial
 
 BATCH = 50
 """Samples one thread attacks at a time. What is found does not depend on it: all randomness is per sample."""
+SHOW_EVERY_S = 0.2
+"""Between two looks at how far an attack is."""
 OracleFor = Callable[[AttackConfig], Oracle]
 """The oracle that an attack with these settings asks."""
 
@@ -126,29 +129,65 @@ class _Run:
         self, place: int, config: AttackConfig, rows: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], Trial]]:
         """(rows, finished trial) of every batch, as they finish."""
-        parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-        done = fooled = 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            futures: dict[Future[Trial], NDArray[np.int64]] = {
-                pool.submit(self._trial, config, part): part for part in parts
-            }
+        name = f"{self.campaign.config.name} {place + 1}: " if len(self.campaign.attacks) > 1 else ""
+        shown = _Shown(self.progress, f"{name}{config.name} eps {self.campaign.budget.label}", len(rows))
+        with ExitStack() as pools:
+            futures = dict(self._submit(config, rows, shown, pools))
             try:
                 for future in as_completed(futures):
                     trial = future.result()
-                    done, fooled = done + len(trial.x), fooled + int(trial.fooled.sum())
-                    name = f"{self.campaign.config.name} {place + 1}: " if len(self.campaign.attacks) > 1 else ""
-                    info = f"{name}{config.name} eps {self.campaign.budget.label}: {fooled} of {done} fooled"
-                    self.progress("attack", done, len(rows), info)
+                    shown.finish(trial)
                     yield futures[future], trial
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                for future in futures:
+                    future.cancel()
                 raise
 
-    def _trial(self, config: AttackConfig, part: NDArray[np.int64]) -> Trial:
+    def _submit(
+        self, config: AttackConfig, rows: NDArray[np.int64], shown: _Shown, pools: ExitStack
+    ) -> Iterator[tuple[Future[Trial], NDArray[np.int64]]]:
+        """(future, rows) of every batch: on all cores, or with one thread for each shard of the oracle, which gets its
+        fixed share of the samples."""
+        whole = self.oracle_for(config)
+        parts = shards(whole)
+        owners, threads = (parts, 1) if parts else ((whole,), os.cpu_count())
+        for number, owner in enumerate(owners):
+            pool = pools.enter_context(ThreadPoolExecutor(threads))
+            mine = rows[number :: len(owners)]
+            for start in range(0, len(mine), BATCH):
+                part = mine[start : start + BATCH]
+                yield pool.submit(self._trial, owner, config, part, shown), part
+
+    def _trial(self, oracle: Oracle, config: AttackConfig, part: NDArray[np.int64], shown: _Shown) -> Trial:
         split = self.split.at(part)
-        trial = Trial(self.oracle_for(config), split.x, split.y, self.campaign.budget, split.index, self.seed)
+        trial = Trial(oracle, split.x, split.y, self.campaign.budget, split.index, self.seed, shown.count)
         registry.load("attacks", config.name).run(trial, config)
         return trial
+
+
+class _Shown:
+    """Tells `progress` how far an attack on `total` samples is, also between two batches. what: its name and eps."""
+
+    def __init__(self, progress: Progress, what: str, total: int) -> None:
+        self._progress, self._what, self._total = progress, what, total
+        self._done = self._fooled = self._answers = 0
+        self._shown_s = 0.0
+
+    def count(self, answers: int) -> None:
+        """So many more answers have come."""
+        self._answers += answers
+        if time.monotonic() - self._shown_s >= SHOW_EVERY_S:
+            self._show()
+
+    def finish(self, trial: Trial) -> None:
+        """One more batch is done."""
+        self._done, self._fooled = self._done + len(trial.x), self._fooled + int(trial.fooled.sum())
+        self._show()
+
+    def _show(self) -> None:
+        self._shown_s = time.monotonic()
+        info = f"{self._what}: {self._fooled} of {self._done} fooled, {self._answers} answers"
+        self._progress("attack", self._done, self._total, info)
 
 
 def _blank(config: AttackConfig, attacked: NDArray[np.bool_]) -> AttackOutcome:

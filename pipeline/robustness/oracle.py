@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -104,3 +104,12 @@ class Transfer:
     def gradient(self, x: Int8Array, y: NDArray[np.int64], loss: Loss) -> LossGradient:
         found = self.source.gradient(x, y, loss)
         return LossGradient(found.value, found.gradient, found.logits, self.target.logits(x))
+
+
+def shards(oracle: Oracle) -> tuple[Oracle, ...]:
+    """The oracles of which it is made, which answer at the same time, each asked by one thread; none for an oracle that
+    any number of threads may ask."""
+    if isinstance(oracle, Transfer):
+        return tuple(replace(oracle, target=shard) for shard in shards(oracle.target))
+    found: tuple[Oracle, ...] = getattr(oracle, "shards", ())
+    return found

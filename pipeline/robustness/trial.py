@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -26,8 +26,16 @@ class Trial:
     """
 
     def __init__(
-        self, oracle: Oracle, x: Int8Array, y: Labels, budget: Budget, index: NDArray[np.int64], seed: int
+        self,
+        oracle: Oracle,
+        x: Int8Array,
+        y: Labels,
+        budget: Budget,
+        index: NDArray[np.int64],
+        seed: int,
+        on_answers: Callable[[int], None] = lambda n: None,
     ) -> None:
+        """on_answers: called with the number of answers that have just come."""
         self.oracle, self.x, self.y, self.budget = oracle, x, y, budget
         self.low, self.high = budget.low(x), budget.high(x)
         self.best = x.copy()
@@ -42,7 +50,7 @@ class Trial:
         """Share of the budget that the smallest change known to fool the sample uses; may be above 1."""
         self.margin = np.full(len(x), np.inf)
         """Right logit minus the best wrong one at `best`, in lattice steps; -inf where fooled."""
-        self._index, self._seed = index, seed
+        self._index, self._seed, self._on_answers = index, seed, on_answers
 
     @property
     def rows(self) -> Rows:
@@ -117,6 +125,7 @@ class Trial:
         self.best[rows[candidates]] = q[candidates]
         self.margin[rows[candidates]] = margin[candidates]
         self.fooled |= self.margin == -np.inf
+        self._on_answers(len(rows))
 
 
 def alive(trial: Trial, rows: Rows, *arrays: NDArray[Any]) -> Sequence[NDArray[Any]]:

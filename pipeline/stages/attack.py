@@ -6,16 +6,23 @@ The network is attacked as it is deployed: an attack sees the answers of the int
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+from pipeline.config.board import Board
 from pipeline.config.job import AttackConfig
 from pipeline.core import registry
+from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import AttackOutcome, Dataset, FloatArray, Progress, QModel, no_progress
+from pipeline.core.nouns import AttackOutcome, Dataset, FloatArray, Image, Progress, QModel, no_progress
+from pipeline.device.connection import Connection
 from pipeline.network import twin
 from pipeline.quantization import layerwise
-from pipeline.robustness import campaign
+from pipeline.robustness import campaign, cluster, suites
+from pipeline.robustness.answers import Answers
+from pipeline.robustness.device_oracle import Device, DeviceOracle
 from pipeline.robustness.oracle import Oracle, Transfer, TwinOracle
 from pipeline.robustness.surrogate import Surrogate
 
@@ -49,21 +56,70 @@ def check(dataset: Dataset, attacks: Sequence[AttackConfig]) -> None:
     campaign.campaigns(attacks, dataset)
 
 
-def oracles(model: QModel, source: Callable[[str], QModel]) -> campaign.OracleFor:
+def check_black_box(attacks: Sequence[AttackConfig]) -> None:
+    """ConfigError for an attack that asks for gradients, which no device gives."""
+    for config in attacks:
+        for part in suites.expand(config):
+            if _needs_gradients(part.name):
+                what = part.name if part.name == config.name else f"{part.name} of suite {config.name}"
+                able = [name for name in registry.names("attacks") if not _needs_gradients(name)]
+                message = f"attack {what} needs gradients; a device gives answers alone"
+                raise ConfigError(message, f"black-box attacks: {', '.join(able)}; or --oracle twin")
+
+
+def _needs_gradients(name: str) -> bool:
+    return bool(registry.load("attacks", name).NEEDS == "gradients")
+
+
+def oracles(model: QModel, source: Callable[[str], QModel], device: Oracle | None = None) -> campaign.OracleFor:
     """Who answers the attacks on an integer network: white-box ones its surrogate, transfer attacks the twin with the
-    gradients of another network, black-box ones the twin alone. source: the network of that name."""
+    gradients of another network, black-box ones the twin alone. source: the network of that name; device: answers
+    instead of the twin, to attacks that check_black_box lets pass."""
     made: dict[tuple[str, str, str], Oracle] = {}
 
     def oracle(config: AttackConfig) -> Oracle:
         key = (registry.load("attacks", config.name).NEEDS, config.backward, config.source or "")
         if key not in made:
-            made[key] = _oracle(model, config, source)
+            made[key] = _oracle(model, config, source, device or TwinOracle(model))
         return made[key]
 
     return oracle
 
 
-def _oracle(model: QModel, config: AttackConfig, source: Callable[[str], QModel]) -> Oracle:
+@contextmanager
+def devices(
+    model: QModel,
+    image: Image,
+    image_folder: Path,
+    board: Board,
+    places: Sequence[str | None],
+    kept: Path,
+    *,
+    address: str | None = None,
+    fresh: bool = False,
+) -> Iterator[DeviceOracle]:
+    """An Oracle of the boards at `places`, which run `image` of `model`; None: an emulator. address: of a Ray cluster
+    whose boards answer, as many; kept: file of the answers, from which an interrupted attack goes on; fresh: without
+    those that are there. The connections end with the block."""
+    if fresh:
+        kept.unlink(missing_ok=True)
+    answers = Answers(kept, digest_of(image.digest, is_emulated(board, places)), len(model.classes))
+    with ExitStack() as stack:
+        stack.callback(answers.close)
+        if address is None:
+            found: Sequence[Device] = [Connection(model, image, image_folder, board, place) for place in places]
+        else:
+            joined = cluster.devices(address, model, image, image_folder, board, len(places))
+            found = stack.enter_context(joined)
+        yield stack.enter_context(closing(DeviceOracle(model, found, answers)))
+
+
+def is_emulated(board: Board, places: Sequence[str | None]) -> bool:
+    """Whether the boards at these places are emulators."""
+    return None in places and bool(registry.load("runners", board.runner).EMULATOR)
+
+
+def _oracle(model: QModel, config: AttackConfig, source: Callable[[str], QModel], answering: Oracle) -> Oracle:
     if config.source is not None:
         other = source(config.source)
         if other.input != model.input or len(other.classes) != len(model.classes):
@@ -71,10 +127,10 @@ def _oracle(model: QModel, config: AttackConfig, source: Callable[[str], QModel]
                 f"attacks.source = {config.source!r}: takes other samples or knows other classes than {model.name!r}",
                 "name a network for the same data set",
             )
-        return Transfer(Surrogate(other), TwinOracle(model))
-    if registry.load("attacks", config.name).NEEDS == "gradients":
+        return Transfer(Surrogate(other), answering)
+    if _needs_gradients(config.name):
         return Surrogate(model, config.backward)
-    return TwinOracle(model)
+    return answering
 
 
 def noise_sensitivity(

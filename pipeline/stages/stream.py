@@ -22,7 +22,6 @@ from pipeline.core.nouns import (
     QUIET_SAMPLES,
     Dataset,
     DatasetTrace,
-    DeviceInfo,
     DeviceStats,
     Image,
     Int8Array,
@@ -32,7 +31,7 @@ from pipeline.core.nouns import (
     Trace,
     no_progress,
 )
-from pipeline.device import mismatch, session
+from pipeline.device import connection, mismatch, session
 from pipeline.device.links import serial
 from pipeline.device.mismatch import Mismatch
 from pipeline.device.session import Result, Session
@@ -44,8 +43,6 @@ TWIN_CHUNK = 256
 """Samples the twin computes at a time, while the device works on the ones before."""
 MOST_REPRODUCERS = 5
 """Mismatching samples of one data set that are looked into."""
-RECONNECT_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Before each attempt to get a lost device back; a sample answered in between starts the count again."""
 
 
 @dataclass(frozen=True)
@@ -113,23 +110,18 @@ def check(trace: Trace, folder: Path) -> None:
 
 def _until_done(setting: _Setting, runs: Sequence[_DatasetRun], place: str | None) -> Trace:
     """The Trace of all runs. A device lost on the way is connected again as long as that brings further answers."""
-    attempts = reconnects = 0
     port = serial.identify(place) if place else None
-    while True:
-        done = sum(run.done for run in runs)
-        try:
-            return _one_connection(setting, runs, serial.follow(port) if port else place, reconnects)
-        except (session.DeviceFaultError, session.IdentityError):
-            raise
-        except session.NoResultError as error:
-            raise _given_up(error, setting, runs) from error
-        except DeviceError as error:
-            gained = sum(run.done for run in runs) > done
-            attempts = 0 if gained else attempts + 1
-            if (not gained and not reconnects) or attempts == len(RECONNECT_PAUSES_S):
-                raise _given_up(error, setting, runs) from error
-            time.sleep(RECONNECT_PAUSES_S[attempts])
-            reconnects += 1
+    kept = sum(run.done for run in runs)
+
+    def attempt(reconnects: int) -> Trace:
+        return _one_connection(setting, runs, serial.follow(port) if port else place, reconnects)
+
+    try:
+        return connection.keep_trying(attempt, lambda: sum(run.done for run in runs) - kept)
+    except (session.DeviceFaultError, session.IdentityError):
+        raise
+    except DeviceError as error:
+        raise _given_up(error, setting, runs) from error
 
 
 def _given_up(error: DeviceError, setting: _Setting, runs: Sequence[_DatasetRun]) -> DeviceError:
@@ -145,7 +137,7 @@ def _one_connection(setting: _Setting, runs: Sequence[_DatasetRun], place: str |
     with session.connect(setting.board, setting.image_folder, place) as device:
         info = device.hello()
         session.check_identity(info, setting.image.digest, setting.board)
-        _check_sizes(info, setting.qmodel)
+        session.check_sizes(info, setting.qmodel)
         # Versions of a sample follow each other where the device can tell one from the other's differences.
         for together in (runs,) if info.base_bytes else tuple((run,) for run in runs):
             _resume(setting, together, device, quiet_rows=QUIET_SAMPLES if runs[0] in together else 0)
@@ -154,14 +146,6 @@ def _one_connection(setting: _Setting, runs: Sequence[_DatasetRun], place: str |
     for run in runs:
         link = _combine(link, run.link)
     return Trace(info, tuple(run.trace() for run in runs), link, stats)
-
-
-def _check_sizes(info: DeviceInfo, qmodel: QModel) -> None:
-    told = (info.input_bytes, info.output_bytes, info.layers)
-    expected = (qmodel.input.size_bytes, qmodel.output.size_bytes, len(qmodel.layers))
-    if told != expected:
-        message = f"the device's model has (input bytes, output bytes, layers) {told}, the network {expected}"
-        raise ConfigError(message, "render, build and flash this network first")
 
 
 def _device_stats(fields: dict[str, int]) -> DeviceStats:

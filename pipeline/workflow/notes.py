@@ -17,7 +17,8 @@ def network(model: QModel) -> str:
 
 def attacks(tested: AttackResult) -> str:
     attacked = tested.datasets[1:]
-    return f"{len(attacked)} attacks on {text.count(max((len(d.splits['test']) for d in attacked), default=0))} samples"
+    note = f"{len(attacked)} attacks on {text.count(max((len(d.splits['test']) for d in attacked), default=0))} samples"
+    return note if tested.device is None else f"{note}, {text.count(tested.device.answers)} answers of devices"
 
 
 def audit(found: AuditResult) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.codegen import select
 from pipeline.config import board as boards
@@ -68,6 +68,12 @@ class RunPlan:
     """What the network is attacked with."""
     random_inputs: bool = False
     """Attack and stream random inputs instead of a data set."""
+    oracle: Literal["twin", "device"] = "twin"
+    """Who answers the attacks: the integer network on this machine, or boards."""
+    devices: int = 1
+    """How many boards answer the attacks, 1 or more."""
+    cluster: str | None = None
+    """Address of a Ray cluster whose boards they are, or "local"; None: those of this machine, without Ray."""
 
     draws: int | None = None
     """Seed of what is drawn for a stored network, samples and attacks; None: that of its job."""

@@ -176,6 +176,8 @@ class Workflow:
         attacks = self.plan.attacks
         if not attacks and "attack" in self._allowed and "stream" not in self._allowed:
             raise ConfigError(f"{self.plan.name}: names no attacks", "name some: --suite strict --eps 8/255")
+        if self.plan.oracle == "device":
+            return self._attack_on_devices()
         qmodel, clean = self.lower(), self._clean()
         if not attacks and self.plan.model is not None:
             return AttackResult((clean,), (), {}, {})
@@ -188,14 +190,52 @@ class Workflow:
             agreeing, answers = self._keras(qmodel, made)
             return AttackResult(made, outcomes, agreeing, answers)
 
+        return self._stage(
+            "attack", self.plan.folder / "data", AttackResult, self._attack_key(clean), make, notes.attacks
+        )
+
+    def _attack_on_devices(self) -> AttackResult:
+        """The same by the answers of boards, black-box attacks alone. It is kept in a folder of its own, with the
+        answers, from which an interrupted attack goes on."""
+        from pipeline.stages import attack
+
+        plan, folder = self.plan, self.plan.device_folder / "oracle"
+        attack.check_black_box(plan.attacks)
+        found = self._locations()
+        qmodel, clean = self.lower(), self._clean()
+        attack.check(clean, plan.attacks)
+        image = self.build()
+        places = [location.port_now() for location in found]
+
+        def make(_: Path) -> AttackResult:
+            setting = (qmodel, image, self._image_folder, plan.board, places, folder / "answers")
+            with attack.devices(*setting, address=plan.cluster, fresh=plan.fresh) as oracle:
+                oracles = attack.oracles(qmodel, plan.load_network, oracle)
+                result = attack.attack(oracles, clean, plan.attacks, plan.seed, progress=self._progress)
+                return AttackResult(*result, {}, {}, oracle.summary(plan.board.name, image.digest))
+
+        key = digest_of(self._attack_key(clean), image.digest, attack.is_emulated(plan.board, places))
+        return self._stage("attack", folder / "data", AttackResult, key, make, notes.attacks)
+
+    def _locations(self) -> tuple[rig.Location, ...]:
+        """Where the boards are that answer the attacks; in a cluster, its own machines know."""
+        plan = self.plan
+        if plan.cluster is None:
+            return rig.find_several(plan.board, plan.devices, port=plan.port or "", unit=plan.unit)
+        if plan.port or plan.unit:
+            raise ConfigError("--cluster: its machines find their boards themselves", "leave out --port and --unit")
+        return (rig.Location(None),) * plan.devices
+
+    def _attack_key(self, clean: Dataset) -> str:
+        """Digest of what the outcome of the attacks depends on, whoever answers them."""
+        attacks = self.plan.attacks
         sources = [self.plan.load_network(config.source).digest for config in attacks if config.source]
-        key = digest_of(
-            *(qmodel.digest, clean.digest, self.plan.seed, sources, keys.package("robustness")),
+        return digest_of(
+            *(self.lower().digest, clean.digest, self.plan.seed, sources, keys.package("robustness")),
             [config.model_dump() for config in attacks],
             *(keys.plug_in("attacks", a.name) for a in attacks if registry.is_own("attacks", a.name)),
             *([self._train_key] if self.plan.model is None else []),
         )
-        return self._stage("attack", self.plan.folder / "data", AttackResult, key, make, notes.attacks)
 
     def _keras(
         self, qmodel: QModel, datasets: Sequence[Dataset]

@@ -16,6 +16,7 @@ import pytest
 from pipeline.config.board import Board
 from pipeline.core import registry
 from pipeline.core.errors import DeviceError
+from pipeline.device import connection
 from pipeline.network import twin
 from pipeline.stages import stream
 from tests.emulated.line import connect, pump
@@ -105,7 +106,7 @@ def test_a_run_goes_on_at_the_sample_where_the_cable_was_pulled(
     emulated, cable: Cable, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
-    monkeypatch.setattr(stream, "RECONNECT_PAUSES_S", (0.1, 0.1))
+    monkeypatch.setattr(connection, "RECONNECT_PAUSES_S", (0.1, 0.1))
     e, data, seen = emulated, dataset(emulated.qmodel, SAMPLES), []
     arguments = (e.qmodel, [data], e.image, e.folder, on_a_port(e.board), tmp_path)
     place = str(tmp_path / "port")

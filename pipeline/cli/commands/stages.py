@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli import options
 from pipeline.cli.command import Command, Option
 from pipeline.cli.commands.run import show_report
+from pipeline.core.errors import MismatchError
 from pipeline.stages import STAGES
 
 if TYPE_CHECKING:
@@ -55,18 +56,28 @@ class Attack(Stage):
 
     NAME, HELP = "attack", STAGES["attack"]
     OPTIONS = (
-        *options.TRAINING, options.MODEL, options.DATASET, *options.ATTACKS, options.LIMIT, options.FRESH, options.JSON,
+        *options.TRAINING, options.MODEL, options.DATASET, *options.ATTACKS, options.LIMIT, options.BOARD,
+        options.ORACLE, *options.ON_DEVICE, options.FRESH, options.JSON,
     )  # fmt: skip
+
+    def cli_args(self, arguments: argparse.Namespace) -> list[str]:
+        """Also for other commands, whose samples the twin's answers decide: without what only a board needs."""
+        unwanted = () if hasattr(arguments, "oracle") else options.ON_DEVICE
+        chosen = [option for option in self.OPTIONS if option.selects and option not in unwanted]
+        return [word for option in chosen for word in option.cli_args(arguments)]
 
     def show(self, plan: RunPlan, made: Any, arguments: argparse.Namespace) -> None:
         from pipeline.analysis import outcomes
         from pipeline.cli import console
 
-        summary = outcomes.summarize(made.outcomes)
+        summary = outcomes.summarize(made.outcomes, made.device)
         if arguments.json:
             console.stdout(json.dumps(summary, indent=1))
         else:
             console.attacks(summary)
+        if made.device is not None and made.device.differing:
+            told = f"{made.device.differing} of {made.device.answers} answers of the device are not the twin's"
+            raise MismatchError(told, f"to find the layer: {plan.command('stream')}")
 
 
 class Render(Stage):

@@ -24,4 +24,4 @@ def run(trial: Trial, config: AttackConfig) -> None:
             view, targeted=False, delta=STEP, epsilon=STEP, max_iter=config.steps, batch_size=1, verbose=False
         )
 
-    _art.run_each(trial, make, minimal=False)
+    _art.run_each(trial, make, minimal=False, from_outside=True)

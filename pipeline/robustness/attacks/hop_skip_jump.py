@@ -33,4 +33,4 @@ def run(trial: Trial, config: AttackConfig) -> None:
             verbose=False,
         )
 
-    _art.run_each(trial, make, minimal=False)
+    _art.run_each(trial, make, minimal=False, from_outside=True)

@@ -44,6 +44,15 @@ def test_a_stored_network_is_attacked_and_every_figure_is_counted(capsys):
         (["--attack", "square", "--eps", "8/255", "--norm", "l2"], "'square' works in linf"),
         (["--suite", "quick", "--eps", "8"], "did you mean"),
         (["--attack", "transfer", "--eps", "8/255"], "source: 'transfer' needs the network"),
+        (["--attack", "pgd", "--eps", "8/255", "--oracle", "device"], "attack pgd needs gradients"),
+        (["--suite", "quick", "--eps", "8/255", "--oracle", "device"], "attack pgd of suite quick needs gradients"),
+        (["--attack", "square", "--eps", "8/255", "--devices", "2"], "--devices: goes with --oracle device"),
+        (["--attack", "square", "--eps", "8/255", "--port", "/dev/x"], "--port: goes with --oracle device"),
+        (["--attack", "simba", "--eps", "8/255", "--oracle", "device", "--devices", "two"], "not a positive integer"),
+        (
+            ["--attack", "square", "--eps", "8/255", "--oracle", "device", "--devices", "2", "--board", "uno-r4-wifi"],
+            "board 'uno-r4-wifi': 2 devices wanted, 0 there",
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_one_line(options, message, capsys):
@@ -67,3 +76,32 @@ def test_a_seed_draws_other_samples_of_a_stored_network_and_leaves_its_job_alone
 
     assert (plan().seed, plan("--seed", "7").seed) == (plan().job.seed, 7)
     assert plan("--seed", "7").job == plan().job
+
+
+def test_a_command_that_lacks_the_samples_names_the_attack_without_the_board(capsys):
+    words = ["--model", "digits_stq_jr", "--board", "host", "--kernels", "reference"]
+    told = main.parse(["stream", *words, "--port", "/dev/x"]).cli_args["attack"]
+    assert told == "--model digits_stq_jr --board host"
+    on_device = ["attack", *words, "--oracle", "device", "--devices", "3"]
+    assert main.parse(on_device).cli_args["attack"].endswith("--oracle device --kernels reference --devices 3")
+
+
+@pytest.mark.toolchain
+def test_boards_answer_the_queries_and_an_attack_that_is_repeated_asks_them_nothing(capsys):
+    attack = ["attack", "--model", "digits_stq_jr", "--attack", "square", "--eps", "64/255", "--queries", "30"]
+    attack += ["--limit", "20", "--json"]
+    assert main.main(attack) == 0
+    [expected] = json.loads(capsys.readouterr().out)
+    assert 0 < expected["robust"]["accuracy"] < expected["clean"]["accuracy"]
+    on_boards = [*attack, "--oracle", "device", "--board", "host", "--devices", "2"]
+    assert main.main(on_boards) == 0
+    [answered] = json.loads(capsys.readouterr().out)
+    assert answered["robust"] == expected["robust"]
+    assert answered["attacks"][0]["queries"] == expected["attacks"][0]["queries"]
+    device = answered["device"]
+    assert (device["board"], device["devices"], device["reused"], device["differing"]) == ("host", 2, 0, 0)
+    assert 20 < device["answers"] <= 20 + answered["attacks"][0]["queries"]
+    assert main.main([*attack[:-1], "--oracle", "device", "--board", "host"]) == 0
+    printed = capsys.readouterr()
+    assert "unchanged" in printed.err
+    assert f"{device['answers']} inputs answered, 0 of them by an earlier run; 0 not as the twin" in printed.out

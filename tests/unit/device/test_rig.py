@@ -81,6 +81,30 @@ def test_an_emulated_board_is_nowhere_unless_a_real_one_is_meant(tmp_path):
         rig.find(emulated, unit="left", path=path)
 
 
+def test_several_units_are_those_of_the_rig_that_are_plugged_in(nucleo):
+    bench = rig.add(rig.add(rig.add(Rig(), nucleo, NUCLEO), nucleo, ADAPTER), board.load("host"), TWIN)
+    found = rig.locate_several(nucleo, bench, [ADAPTER, TWIN, NUCLEO], 2)
+    assert [location.port for location in found] == [NUCLEO.device, ADAPTER.device]
+    with pytest.raises(DeviceError, match=r"'netduinoplus2': 2 devices wanted, 1 there: /dev/ttyUSB0") as caught:
+        rig.locate_several(nucleo, bench, [ADAPTER, TWIN], 2)
+    assert "--devices 1" in caught.value.hint
+    with pytest.raises(DeviceError, match="2 devices wanted, 0 there: none"):
+        rig.locate_several(nucleo, bench, [], 2)
+
+
+def test_several_units_without_a_rig_are_told_by_their_usb_id(nucleo):
+    found = rig.locate_several(nucleo, Rig(), [OLD, NUCLEO, ADAPTER, TWIN], 2)
+    assert [location.port for location in found] == [NUCLEO.device, TWIN.device]
+
+
+def test_several_emulators_are_nowhere_and_one_port_is_not_several(tmp_path):
+    emulated, path = board.load("netduinoplus2"), tmp_path / "rig.toml"
+    assert rig.find_several(emulated, 3, path=path) == (Location(None),) * 3
+    assert rig.find_several(emulated, 1, port="/dev/pts/9", path=path) == (Location("/dev/pts/9"),)
+    with pytest.raises(ConfigError, match="2 devices wanted, but port /dev/pts/9 is one"):
+        rig.find_several(emulated, 2, port="/dev/pts/9", path=path)
+
+
 def test_a_port_to_note_is_picked_or_named(nucleo):
     assert rig.pick(nucleo, [OLD, NUCLEO]) == NUCLEO
     assert rig.pick(nucleo, [OLD, NUCLEO, TWIN], "/dev/ttyS0") == OLD

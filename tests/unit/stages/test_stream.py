@@ -16,7 +16,7 @@ import pytest
 from pipeline.core import store
 from pipeline.core.errors import ConfigError, DeviceError, MismatchError
 from pipeline.core.nouns import AttackInfo, Dataset, QModel, Split, Trace
-from pipeline.device import mismatch, session
+from pipeline.device import connection, mismatch, session
 from pipeline.device.session import IdentityError
 from pipeline.network import twin
 from pipeline.stages import stream
@@ -233,7 +233,7 @@ def test_a_device_that_is_lost_is_connected_again(host, tmp_path, monkeypatch):
 
 def test_a_device_that_stays_away_is_an_error_and_the_answers_are_kept(host, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
-    monkeypatch.setattr(stream, "RECONNECT_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(connection, "RECONNECT_PAUSES_S", (0.01, 0.01))
     data, program = dataset(host.qmodel, 1500), Path(host.program)
     away = program.with_suffix(".away")
 
