@@ -86,7 +86,7 @@ def test_a_stage_offers_the_options_it_uses(tritmcu):
     """What a stage does not use, it does not offer: a board is nothing to training, a port nothing to a report."""
     unused = {
         "train": ("--port", "--board", "--model", "--limit", "--json", "--kernels"),
-        "attack": ("--port", "--board", "--kernels", "--resume"),
+        "attack": ("--runner", "--resume", "--dry-run"),
         "build": ("--port", "--limit", "--resume", "--dry-run"),
         "stream": ("--runner", "--resume"),
         "report": ("--port", "--runner", "--resume"),
@@ -103,7 +103,7 @@ def test_hints_repeat_what_selects_the_run_in_the_words_of_the_other_command():
     given = main.parse(words).cli_args
     assert given["train"] == "digits --seed 7 --run-dir 'my run'"
     assert given["build"] == "digits --seed 7 --board uno --run-dir 'my run'"
-    assert given["attack"] == "digits --seed 7 --run-dir 'my run' --limit 9"
+    assert given["attack"] == "digits --seed 7 --run-dir 'my run' --limit 9 --board uno"
 
 
 def test_the_help_of_tritmcu_lists_every_command_under_a_heading_within_80_columns(tritmcu):

@@ -7,8 +7,10 @@ exist, so that a board that happens to be plugged in stays as it is.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from pipeline.core import paths, registry, schema, shell
 from pipeline.core.errors import ConfigError, DeviceError, ToolError
 from pipeline.core.shell import Result
 from pipeline.device import runners
-from pipeline.device.runners import mass_storage, openocd
+from pipeline.device.runners import mass_storage, openocd, qemu
 from tests.golden import commands
 
 FLASHING_TOOLS = [name for name in registry.names("runners") if not registry.load("runners", name).EMULATOR]
@@ -452,3 +454,14 @@ def test_a_copy_is_a_copy(folder, media):
     runners.flash(make("mass_storage"), folder)
     copied = media / "NODE F446RE" / "firmware.bin"
     assert copied.read_bytes() == (folder / "firmware.bin").read_bytes()
+
+
+def test_emulators_spread_over_the_cpus(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 5})
+    monkeypatch.setattr(shell, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(qemu, "MOST_ON_A_CPU", 2)
+    with ExitStack() as running:
+        assert [running.enter_context(qemu._least_used_cpu()) for _ in range(4)] == [2, 5, 2, 5]
+        assert running.enter_context(qemu._least_used_cpu()) in (2, 5)
+    with qemu._least_used_cpu() as again:
+        assert again == 2

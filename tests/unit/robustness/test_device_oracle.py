@@ -127,4 +127,4 @@ def test_attacks_that_need_gradients_are_refused_and_the_others_named():
     for name, told in (("pgd", "attack pgd needs"), ("strict", "attack apgd of suite strict needs")):
         with pytest.raises(ConfigError, match=told) as caught:
             attack.check_black_box([SQUARE, AttackConfig(name=name, eps=("8/255",))])
-        assert "boundary, hop_skip_jump, simba, square, transfer" in caught.value.hint
+        assert "boundary, hop_skip_jump, noise, simba, square, transfer" in caught.value.hint

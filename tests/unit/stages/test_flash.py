@@ -121,7 +121,7 @@ class TestEmulated:
         [line] = flash.commands(emulated.folder, emulated.board)
         assert line[:3] == ["qemu-system-arm", "-M", "netduinoplus2"]
         assert line[line.index("-kernel") + 1] == emulated.program
-        assert line[-1] == "tcp:127.0.0.1:0,server=on,wait=on,nodelay=on"
+        assert "socket,id=link,host=127.0.0.1,port=0,server=on,wait=on,nodelay=on,mux=on" in line
         usart3 = emulated.board.emulator.model_copy(update={"serial_index": 2})
         [line] = flash.commands(emulated.folder, emulated.board.model_copy(update={"emulator": usart3}))
         assert line[-6:-1] == ["-serial", "null", "-serial", "null", "-serial"]

@@ -54,13 +54,14 @@ static void start_uart(uint32_t divider) {
     cortexm_enable_link_irq();
 }
 
+/* Takes all that is there: a UART may hold several bytes, and QEMU's raises no second interrupt for a byte that it
+ * delivers while the one before it is read. */
 void mcu_link_isr(void) {
-    const uint32_t status = UART_STATUS;
-    if (status & OVERRUN) {
-        overruns++;
-        UART_CLEAR_OVERRUN;
-    }
-    if (status & (RECEIVED | OVERRUN)) {
+    for (uint32_t status = UART_STATUS; status & (RECEIVED | OVERRUN); status = UART_STATUS) {
+        if (status & OVERRUN) {
+            overruns++;
+            UART_CLEAR_OVERRUN;
+        }
         const uint8_t byte = (uint8_t)UART_INPUT;
         if (status & RECEIVED) ring_put(&received, byte);
     }
