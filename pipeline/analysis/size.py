@@ -47,7 +47,7 @@ class Sizes(Strict):
 
     format: Literal[1] = 1
     """FORMAT."""
-    name: Name
+    name: Label
     """Of the network or run."""
     board: Name
     """What it was built for."""

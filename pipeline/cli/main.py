@@ -22,7 +22,6 @@ from pipeline.core import interrupt
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.registry import unknown
 
-EXPECTED_FAILURE = 2
 INTERRUPTED = 130
 DESCRIPTION = "Train robust ternary networks, pack them at 2 bits, and measure them on the microcontroller."
 COMMANDS: dict[str, Command] = {command.NAME: command for group in GROUPS.values() for command in group}
@@ -44,7 +43,7 @@ FILE_SYSTEM = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 1 something is missing (doctor), 2 an expected failure, 130 interrupted."""
+    """Exit code: 0 done, 1 something is missing (doctor), 2 an expected failure, 3 a broken budget, 130 interrupted."""
     _print_anything()
     with interrupt.handled():
         return _main(sys.argv[1:] if argv is None else list(argv))
@@ -55,7 +54,7 @@ def _main(words: list[str]) -> int:
         arguments = parse(words)
         return COMMANDS[arguments.command].invoke(arguments)
     except PipelineError as error:
-        return _failed(str(error), error.hint)
+        return _failed(str(error), error.hint, error.EXIT_CODE)
     except ModuleNotFoundError as error:
         package = packages.of_module(error.name or "")
         if package is None:
@@ -87,15 +86,15 @@ def _reader_left() -> int:
     """The exit code where nobody reads standard output any more, as of a shell's `| head`."""
     # What is still buffered would fail once more when Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return EXPECTED_FAILURE
+    return PipelineError.EXIT_CODE
 
 
-def _failed(message: str, hint: str) -> int:
+def _failed(message: str, hint: str, code: int = PipelineError.EXIT_CODE) -> int:
     """Prints an expected failure, a line each; its exit code."""
     print(f"error: {_one_line(message)}", file=sys.stderr)
     if hint:
         print(f"hint: {_one_line(hint)}", file=sys.stderr)
-    return EXPECTED_FAILURE
+    return code
 
 
 def _one_line(message: str) -> str:

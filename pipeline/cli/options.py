@@ -71,6 +71,12 @@ TRITS = Option(
     {"type": int, "choices": (4, 5)},
     HOW,
 )
+BUDGET = Option(
+    "--budget",
+    "what it may cost, besides the job's [budget]: flash=40KiB,ram=36KiB; exit code 3 when it costs more",
+    {"metavar": "PARTS"},
+    HOW,
+)
 RESUME = Option(
     "--resume",
     "continue an earlier training of the same recipe, also one of fewer epochs",

@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.analysis.budget import TICKS
 from pipeline.cli import console, options
 from pipeline.config import board as boards
+from pipeline.config import budget as budgets
 from pipeline.config import job as jobs
+from pipeline.config.budget import NO_BUDGET, CostBudget
 from pipeline.config.job import AttackConfig, FirmwareConfig, Job
 from pipeline.core import schema
 from pipeline.core.errors import ConfigError
@@ -22,6 +25,8 @@ from pipeline.workflow.plan import RunPlan, for_audit, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
 
 RUNS = Path("runs")
+BUILDING = ("build", "size")
+"""Commands that build and do not run."""
 MAIN_JOB = "digits"
 PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "cli_args", "oracle", "devices", "cluster")
 """Arguments that a RunPlan takes as they are."""
@@ -46,7 +51,7 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
     else:
         _check_stored(arguments)
         planned = plan_model(zoo.find(model), arguments.dataset, board, RUNS, draws=arguments.seed, **given)
-    planned = _packed(planned, arguments)
+    planned = _with_options(planned, arguments)
     if (attacks := _attacks(arguments)) is not None:
         planned = replace(planned, attacks=attacks)
     return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
@@ -56,13 +61,23 @@ def subject(word: str, arguments: argparse.Namespace) -> RunPlan:
     """How to build and run what one word names (workflow/subjects.py), with the options that the command has."""
     given = {name: getattr(arguments, name) for name in PLANNED if name != "cli_args" and hasattr(arguments, name)}
     planned = subjects.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
-    return _packed(planned, arguments)
+    return _with_options(planned, arguments)
 
 
-def _packed(planned: RunPlan, arguments: argparse.Namespace) -> RunPlan:
-    """The plan with --trits-per-byte, where it is given."""
-    trits = getattr(arguments, "trits_per_byte", None)
-    return planned if trits is None else replace(planned, firmware=FirmwareConfig(trits_per_byte=trits))
+def _with_options(planned: RunPlan, arguments: argparse.Namespace) -> RunPlan:
+    """The plan with --trits-per-byte and --budget, where they are given."""
+    if (trits := getattr(arguments, "trits_per_byte", None)) is not None:
+        planned = replace(planned, firmware=FirmwareConfig(trits_per_byte=trits))
+    return replace(planned, budget=planned.budget.with_parts(given_budget(arguments)))
+
+
+def given_budget(arguments: argparse.Namespace) -> CostBudget:
+    """What --budget says. ConfigError: a part that the command cannot check, for it runs nothing."""
+    words = getattr(arguments, "budget", None)
+    found = budgets.parse(words) if words else NO_BUDGET
+    if arguments.command in BUILDING and (ticks := [name for name in TICKS if getattr(found, name) is not None]):
+        raise ConfigError(f"--budget {words}: {ticks[0]}: tritmcu {arguments.command} runs nothing", "tritmcu run")
+    return found
 
 
 def audit_plan(arguments: argparse.Namespace) -> RunPlan:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pipeline.config.budget import NO_BUDGET, CostBudget
 from pipeline.config.dataset import DatasetConfig
 from pipeline.core import paths, registry, schema
 from pipeline.core.errors import ConfigError
@@ -337,6 +338,8 @@ class Job(Strict):
     """How bits are chosen after training; None: as trained."""
     firmware: FirmwareConfig = FirmwareConfig()
     """How the network is packed."""
+    budget: CostBudget = NO_BUDGET
+    """What its firmware may cost."""
     calibration: Positive = 512
     """Training samples that fix the quantization of tensors the model leaves open."""
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 
 class PipelineError(Exception):
     """Base of every expected failure. `str(error)` is one line; `hint` is the next step, "" when there is none."""
+
+    EXIT_CODE: ClassVar[int] = 2
+    """Of the command that fails so."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -27,6 +31,13 @@ class UnsupportedError(PipelineError):
 
 class FitError(PipelineError):
     """The model does not fit the board; the message names what is needed, what there is, and the largest part."""
+
+
+class BudgetError(PipelineError):
+    """Whoever changed the network or set the budget can fix it: it fits the board and works, but costs more than the
+    job's [budget] or --budget allows; the message names by how much, and the largest parts."""
+
+    EXIT_CODE = 3
 
 
 class DeviceError(PipelineError):

@@ -15,7 +15,7 @@ from pipeline.codegen import arduino, footprint
 from pipeline.config.board import Board
 from pipeline.core import shell
 from pipeline.core.errors import ConfigError, FitError, ToolError
-from pipeline.core.nouns import Image, Progress, Sources, no_progress
+from pipeline.core.nouns import FLASH, RAM, Image, Progress, Sources, no_progress
 
 ELF = "firmware.elf"
 OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
@@ -78,25 +78,26 @@ def _project(folder: Path) -> Iterator[Path]:
 def check_fit(sources: Sources, board: Board) -> None:
     """FitError when what is known before building exceeds the board's memory: constant tables against flash; arena,
     stack and link buffers against RAM. The code comes on top, so passing is no promise."""
-    for region, available in _regions(board).items():
-        parts = _known_parts(region, sources, board)
+    for region, parts in known_parts(sources, board).items():
+        available = _regions(board)[region]
         if sum(parts.values()) > available:
             raise _fit_error(region, parts, board, "at least ")
 
 
 def _regions(board: Board) -> dict[str, int]:
-    return {"flash": board.memory.flash.length, "RAM": board.memory.ram.length}
+    return {FLASH: board.memory.flash.length, RAM: board.memory.ram.length}
 
 
-def _known_parts(region: str, sources: Sources, board: Board) -> dict[str, int]:
-    """Bytes by what needs them, as far as they are known without building."""
-    if region == "flash":
-        return {f"the tables of layer {name!r}": size for name, size in sources.layer_table_bytes.items()}
+def known_parts(sources: Sources, board: Board) -> dict[str, dict[str, int]]:
+    """Bytes of FLASH and RAM by what needs them, as far as they are known without building."""
     return {
-        "the activation arena": sources.arena_bytes,
-        "the stack": board.memory.stack_bytes,
-        "the receive buffer": board.link.rx_buffer_bytes,
-        "the frame buffer": board.link.max_payload,
+        FLASH: {f"the tables of layer {name!r}": size for name, size in sources.layer_table_bytes.items()},
+        RAM: {
+            "the activation arena": sources.arena_bytes,
+            "the stack": board.memory.stack_bytes,
+            "the receive buffer": board.link.rx_buffer_bytes,
+            "the frame buffer": board.link.max_payload,
+        },
     }
 
 
@@ -188,9 +189,9 @@ def _compile(project: Path, sources: Sources, board: Board) -> None:
 
 def _does_not_fit(region: str, overflow_bytes: int, sources: Sources, board: Board) -> FitError:
     """The linker's verdict: exact, and split between the model and the rest."""
-    region = region.replace("FLASH", "flash")
-    parts = _known_parts(region, sources, board)
-    rest = "the code" if region == "flash" else "other variables"
+    region = FLASH if region == "FLASH" else region
+    parts = known_parts(sources, board)[region]
+    rest = "the code" if region == FLASH else "other variables"
     unknown_bytes = _regions(board)[region] + overflow_bytes - sum(parts.values())
     return _fit_error(region, {**parts, rest: unknown_bytes}, board)
 

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis import figures, outcomes, samples
+from pipeline.analysis import figures, latency, outcomes, samples
 from pipeline.analysis.samples import Samples
 from pipeline.analysis.statistics import wilson
 from pipeline.config.board import Board
 from pipeline.core import registry, store, templates
 from pipeline.core.nouns import (
-    QUIET_SAMPLES,
     AttackOutcome,
     AuditResult,
     Dataset,
@@ -251,11 +250,9 @@ def _confusion(trace: DatasetTrace, classes: int) -> NDArray[np.int64]:
 
 
 def _latency(inputs: ReportInputs) -> Numbers:
-    """Ticks of the clean samples, of the first ones where the link's interrupts are counted; the key that holds them is
-    the tick's unit."""
-    clean, unit = inputs.trace.datasets[0], inputs.trace.device.tick_unit
-    counted = len(clean.ticks) if unit == "instructions" else QUIET_SAMPLES
-    ticks, layer_ticks = clean.ticks[:counted], clean.layer_ticks[:counted]
+    """Ticks of the clean samples; the key that holds them is the tick's unit."""
+    unit = inputs.trace.device.tick_unit
+    ticks, layer_ticks = latency.undisturbed(inputs.trace)
     median = np.median(layer_ticks, axis=0)
     total = float(median.sum())
     return {

@@ -12,6 +12,7 @@ from pipeline.codegen import select
 from pipeline.config import board as boards
 from pipeline.config import dataset as datasets
 from pipeline.config.board import Board
+from pipeline.config.budget import NO_BUDGET, CostBudget
 from pipeline.config.dataset import DatasetConfig
 from pipeline.config.job import AttackConfig, FirmwareConfig, Job, eps_value
 from pipeline.core import schema, store
@@ -74,7 +75,8 @@ class RunPlan:
     """How many boards answer the attacks, 1 or more."""
     cluster: str | None = None
     """Address of a Ray cluster whose boards they are, or "local"; None: those of this machine, without Ray."""
-
+    budget: CostBudget = NO_BUDGET
+    """What its firmware may cost."""
     draws: int | None = None
     """Seed of what is drawn for a stored network, samples and attacks; None: that of its job."""
 
@@ -107,22 +109,28 @@ def plan_job(job: Job, board: Board, runs: Path, **options: Any) -> RunPlan:
     runs/<name>-<board>."""
     folder = runs / job.name
     device_folder = folder if board.name == job.board else runs / f"{job.name}-{board.name}"
-    given = {"firmware": job.firmware, "attacks": job.attacks, **options}
+    given = {"firmware": job.firmware, "attacks": job.attacks, "budget": job.budget, **options}
     return RunPlan(job.name, job.dataset, board, folder, device_folder, job, **given)
 
 
 def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: Path, **options: Any) -> RunPlan:
     """A stored TrainedModel or QModel in runs/<name>-<board>. dataset, board_name: instead of what its job says."""
     model = load_network(stored)
-    description = model.metrics.get("job")
-    job = schema.validate(Job, dict(description), f"{stored}: job") if description else None
+    job = stored_job(model, stored)
     random_inputs = dataset == binding.RANDOM
     data = None if random_inputs else _dataset(dataset, job, model, stored)
     board = boards.load(board_name or (job.board if job else Job.model_fields["board"].default))
     folder = runs / f"{model.name}-{board.name}"
     packed = job.firmware if job else select.DEFAULT
-    given = {"firmware": packed, "attacks": job.attacks if job else (), "random_inputs": random_inputs, **options}
+    attacks, budget = (job.attacks, job.budget) if job else ((), NO_BUDGET)
+    given = {"firmware": packed, "attacks": attacks, "budget": budget, "random_inputs": random_inputs, **options}
     return RunPlan(model.name, data, board, folder, folder, job, model=model, **given)
+
+
+def stored_job(model: QModel, place: Path) -> Job | None:
+    """The job that a stored network was trained by; None where it does not say."""
+    description = model.metrics.get("job")
+    return schema.validate(Job, dict(description), f"{place}: job") if description else None
 
 
 def _dataset(named: str | None, job: Job | None, model: QModel, stored: Path) -> DatasetConfig | None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from pipeline.config import board as boards
 from pipeline.config import job as jobs
+from pipeline.config.budget import NO_BUDGET, CostBudget
 from pipeline.core import registry, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Image
 from pipeline.stages import STAGES
 from pipeline.workflow import zoo
-from pipeline.workflow.plan import RunPlan, plan_job, plan_model
+from pipeline.workflow.plan import RunPlan, load_network, plan_job, plan_model, stored_job
 
 IMAGE, QMODEL = "image", "qmodel"
 """Folders of a run."""
@@ -53,6 +54,14 @@ def built_image(word: str, board: str | None) -> tuple[Image, Path] | None:
             image = store.load(folder, Image)
             return (image, folder) if board in (None, image.board) else None
     return None
+
+
+def stored_budget(run: Path) -> CostBudget:
+    """The budget of the job that a run folder's network was trained by; an empty one where it keeps no network."""
+    if not (run / QMODEL).is_dir():
+        return NO_BUDGET
+    known = stored_job(load_network(run / QMODEL), run / QMODEL)
+    return known.budget if known else NO_BUDGET
 
 
 def _network(place: Path) -> Path:

@@ -16,7 +16,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.analysis import agreement
+from pipeline.analysis import agreement, budget, size
 from pipeline.config.job import Job, LayerwiseConfig, earlier
 from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
@@ -319,15 +319,19 @@ class Workflow:
 
     @_once
     def build(self) -> Image:
-        """The built firmware."""
+        """The built firmware. BudgetError, once it is stored, when it breaks the plan's budget."""
         sources, board = self.render(), self.plan.board
 
         def make(folder: Path) -> Image:
+            budget.check_known(self.plan.budget, build.known_parts(sources, board))
             return build.build(sources, board, folder, progress=self._progress)
 
         # An image that says less of itself, as earlier versions stored it, is built again.
         key = digest_of(sources.digest, [field.name for field in fields(Image)])
-        return self._stage("build", self._image_folder, Image, key, make, notes.image)
+        image = self._stage("build", self._image_folder, Image, key, make, notes.image)
+        flash, ram = board.memory.flash.length, board.memory.ram.length
+        budget.check_sizes(self.plan.budget, size.of_image(image, self.plan.name, flash, ram))
+        return image
 
     @_once
     def flash(self) -> DeviceInfo:

@@ -19,8 +19,8 @@ class Run(Command):
     NAME = "run"
     HELP = "run all stages, from a job or a stored network to the report"
     OPTIONS = (
-        *options.FIRMWARE, options.LIMIT, options.PORT, options.UNIT, options.RUNNER, options.RESUME, options.FRESH,
-        options.JSON,
+        *options.FIRMWARE, options.BUDGET, options.LIMIT, options.PORT, options.UNIT, options.RUNNER, options.RESUME,
+        options.FRESH, options.JSON,
     )  # fmt: skip
 
     def invoke(self, arguments: argparse.Namespace) -> int:
@@ -32,7 +32,9 @@ class Run(Command):
 
 
 def show_report(plan: RunPlan, report: Any, as_json: bool) -> None:
-    """Prints the content of report.json, or two tables and where report.html is."""
+    """Prints the content of report.json, or two tables and where report.html is. BudgetError, after that, when one
+    inference takes more than the plan's budget."""
+    from pipeline.analysis import budget
     from pipeline.cli import console
 
     if as_json:
@@ -40,3 +42,7 @@ def show_report(plan: RunPlan, report: Any, as_json: bool) -> None:
     else:
         console.summary(report)
         console.stdout(str(plan.device_folder / "report.html"))
+    latency = report["latency"]
+    unit = latency["unit"]
+    layers = {layer["name"]: layer[unit]["max"] for layer in latency["per_layer"]}
+    budget.check_ticks(plan.budget, unit, latency[unit]["max"], layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from pipeline.cli.command import Command, Option
 
 if TYPE_CHECKING:
     from pipeline.analysis.size import Sizes
+    from pipeline.config.budget import CostBudget
 
 SUBJECT = Option(
     "network",
@@ -36,14 +38,18 @@ class Size(Command):
 
     NAME = "size"
     HELP = "show what every byte of a firmware is, or what changed since another one"
-    OPTIONS = (SUBJECT, DIFF, options.BOARD, options.KERNELS, options.TRITS, DEPTH, options.JSON, MARKDOWN, HTML)
+    OPTIONS = (
+        SUBJECT, DIFF, options.BOARD, options.KERNELS, options.TRITS, options.BUDGET, DEPTH, options.JSON, MARKDOWN,
+        HTML,
+    )  # fmt: skip
 
     def invoke(self, arguments: argparse.Namespace) -> int:
-        from pipeline.analysis import size
-        from pipeline.cli import console
+        from pipeline.analysis import budget, size
+        from pipeline.cli import console, runs
         from pipeline.core import store
 
-        sizes, page = _sizes(arguments.network, arguments)
+        allowed = runs.given_budget(arguments)
+        sizes, page, of_job = _sizes(arguments.network, arguments)
         before = _sizes(arguments.diff, arguments)[0] if arguments.diff else None
         page = arguments.html or (None if arguments.json or arguments.markdown else page)
         if arguments.json:
@@ -57,25 +63,30 @@ class Size(Command):
         if page is not None:
             store.write_text(page, size.page(sizes, before))
             console.stderr(str(page))
+        budget.check_sizes(of_job.with_parts(allowed), sizes)
         return 0
 
 
-def _sizes(word: str, arguments: argparse.Namespace) -> tuple[Sizes, Path | None]:
-    """What the named firmware occupies, and where its page belongs, None where that is nobody's folder."""
+def _sizes(word: str, arguments: argparse.Namespace) -> tuple[Sizes, Path | None, CostBudget]:
+    """What the named firmware occupies; where its page belongs, None where that is nobody's folder; its job's
+    budget."""
     from pipeline.analysis import size
     from pipeline.cli import runs
     from pipeline.config import board as boards
+    from pipeline.config.budget import NO_BUDGET
     from pipeline.workflow import subjects
 
     path = Path(word)
     if path.suffix == ".json":
-        return size.load(path), None
+        return size.load(path), None, NO_BUDGET
     if (built := subjects.built_image(word, arguments.board)) is not None:
         image, folder = built
         name, board = folder.resolve().parent.name, boards.load(image.board)
+        budget = subjects.stored_budget(folder.parent)
     else:
         plan = runs.subject(word, arguments)
-        image, folder = runs.make_one(plan, "build"), plan.device_folder / subjects.IMAGE
-        name, board = plan.name, plan.board
+        # Over its budget or not: it is to be seen first.
+        image = runs.make_one(replace(plan, budget=NO_BUDGET), "build")
+        name, board, budget, folder = plan.name, plan.board, plan.budget, plan.device_folder / subjects.IMAGE
     memory = board.memory
-    return size.of_image(image, name, memory.flash.length, memory.ram.length), folder.parent / "size.html"
+    return size.of_image(image, name, memory.flash.length, memory.ram.length), folder.parent / "size.html", budget

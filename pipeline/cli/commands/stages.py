@@ -91,7 +91,7 @@ class Build(Stage):
     """Needs the board's compiler."""
 
     NAME, HELP = "build", STAGES["build"]
-    OPTIONS = (*options.FIRMWARE, options.FRESH)
+    OPTIONS = (*options.FIRMWARE, options.BUDGET, options.FRESH)
 
 
 class Flash(Stage):
@@ -114,7 +114,21 @@ class Stream(Stage):
     """The board answers every sample."""
 
     NAME, HELP = "stream", STAGES["stream"]
-    OPTIONS = (*options.FIRMWARE, options.LIMIT, options.PORT, options.UNIT, options.FRESH)
+    OPTIONS = (
+        *options.FIRMWARE, options.BUDGET, options.LIMIT, options.PORT, options.UNIT, options.FRESH,
+    )  # fmt: skip
+
+    def invoke(self, arguments: argparse.Namespace) -> int:
+        from pipeline.analysis import budget, latency
+        from pipeline.cli import runs
+        from pipeline.workflow import workflow
+
+        plan = runs.plan(arguments)
+        trace, qmodel = runs.make(plan, self.NAME, "lower", allowed=(*workflow.QUICK, self.NAME))
+        ticks, layer_ticks = latency.undisturbed(trace)
+        layers = {layer.name: int(most) for layer, most in zip(qmodel.layers, layer_ticks.max(axis=0), strict=True)}
+        budget.check_ticks(plan.budget, trace.device.tick_unit, int(ticks.max()), layers)
+        return 0
 
 
 class Report(Stage):

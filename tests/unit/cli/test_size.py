@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pipeline.cli import main
+from pipeline.cli.commands import run
+from pipeline.config.budget import CostBudget
 from pipeline.core import store
+from pipeline.core.errors import BudgetError
 from pipeline.core.nouns import Image
+from pipeline.workflow import subjects
 from tests.support import tiny
 
 
@@ -63,12 +69,35 @@ def test_a_build_is_compared_with_what_it_was(size, place):
     assert (place / "page.html").exists()
 
 
+def test_a_broken_budget_is_shown_and_has_its_own_exit_code(size, place):
+    code, out, err = size("runs/tiny-host --budget flash=1KiB,ram=1MiB")
+    assert code == 3
+    assert "kernels" in out, "what it is made of is printed all the same"
+    assert "error: flash: " in err and " over the budget of 1 024; largest parts: " in err
+    assert size("runs/tiny-host --budget flash=1MiB")[0] == 0
+    assert size("q --board host --budget ram=1")[0] == 3, "of a network too"
+    code = main.main(["build", "--model", "q", "--board", "host", "--run-dir", "elsewhere", "--budget", "ram=1"])
+    assert (code, (place / "elsewhere" / "image").exists()) == (3, False), "what is known before is not built"
+    assert main.main(["build", "--model", "q", "--board", "host", "--budget", "flash=1KiB"]) == 3
+
+
+def test_a_report_is_shown_before_its_budget_is_judged(capsys):
+    spread = {"max": 70}
+    latency = {"unit": "instructions", "instructions": spread, "per_layer": [{"name": "a", "instructions": spread}]}
+    plan = replace(subjects.plan("digits_stq_jr", "host", Path("runs")), budget=CostBudget(instructions=69))
+    with pytest.raises(BudgetError, match="instructions: 70, 1 over the budget of 69; largest parts: a 70"):
+        run.show_report(plan, {"latency": latency}, as_json=True)
+    assert json.loads(capsys.readouterr().out)["latency"] == latency
+
+
 @pytest.mark.parametrize(
     ("words", "says", "hint"),
     [
         ("digits_stq", "unknown network, run or job 'digits_stq'; did you mean 'digits_stq_jr'?", "tiny-host"),
         ("runs/tiny-host --board netduinoplus2", "holds a firmware, not the network it was made from", "name that"),
         ("missing.json", "missing.json: No such file", ""),
+        ("q --budget instructions=9e6", "--budget instructions=9e6: instructions: tritmcu size runs nothing", "run"),
+        ("q --budget flash=9KB", "unknown unit 'KB'", ""),
         ("q --depth 0", "'0' is not a positive integer", "--help"),
     ],
 )

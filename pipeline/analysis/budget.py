@@ -1,0 +1,67 @@
+"""Whether a firmware keeps to its budget, and what costs most where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.analysis import size
+from pipeline.analysis.size import Sizes
+from pipeline.config.budget import CostBudget
+from pipeline.core import text
+from pipeline.core.errors import BudgetError, ConfigError
+from pipeline.core.nouns import FLASH, RAM
+
+TICKS = ("instructions", "cycles")
+"""Parts of a budget that only running can count."""
+LARGEST = 3
+"""Parts that an error names."""
+
+
+def check_known(budget: CostBudget, parts: Mapping[str, Mapping[str, int]]) -> None:
+    """BudgetError when what is known before building breaks the budget. parts: bytes of FLASH and RAM by owner."""
+    _require(
+        _exceeded(f"{memory}, at least", sum(owners.values()), allowed, owners)
+        for memory, owners in parts.items()
+        if (allowed := _allowed(budget, memory)) is not None
+    )
+
+
+def check_sizes(budget: CostBudget, sizes: Sizes) -> None:
+    """BudgetError when the image is larger than the budget."""
+    _require(
+        _exceeded(memory, sizes.total(memory), allowed, dict(size.largest(size.tree(memory, sizes))))
+        for memory in (FLASH, RAM)
+        if (allowed := _allowed(budget, memory)) is not None
+    )
+
+
+def check_ticks(budget: CostBudget, unit: str, ticks: int, layers: Mapping[str, int]) -> None:
+    """BudgetError when one inference takes more than the budget. unit: what the device counts; ticks, layers: of the
+    slowest sample, and of each layer. ConfigError: the budget names what the device does not count."""
+    for name in TICKS:
+        allowed = getattr(budget, name)
+        if allowed is not None and name != unit:
+            counted = f"say {unit} instead" if unit in TICKS else "leave it out on this board"
+            raise ConfigError(f"budget: {name}: the board counts {unit}", counted)
+        if allowed is not None:
+            _require([_exceeded(name, ticks, allowed, layers)])
+
+
+def _allowed(budget: CostBudget, memory: str) -> int | None:
+    return budget.flash if memory == FLASH else budget.ram
+
+
+def _exceeded(what: str, needed: int, allowed: int, parts: Mapping[str, int]) -> str:
+    """What is over the budget, in words; "" where nothing is."""
+    if needed <= allowed:
+        return ""
+    ranked = sorted(parts.items(), key=lambda part: (-part[1], part[0]))[:LARGEST]
+    most = ", ".join(f"{name} {text.count(amount)}" for name, amount in ranked)
+    over = f"{text.count(needed - allowed)} over the budget of {text.count(allowed)}"
+    return f"{what}: {text.count(needed)}, {over}; largest parts: {most}"
+
+
+def _require(problems: Iterator[str] | Sequence[str]) -> None:
+    """BudgetError unless every problem is empty."""
+    if found := list(filter(None, problems)):
+        raise BudgetError("; ".join(found), "every part: tritmcu size")
