@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -114,7 +114,7 @@ class Network:
 
     def activation_bytes(self) -> int:
         """The arena if no kernel needed scratch."""
-        return planner.plan(self.model, [call and _without_scratch(call) for call in self.calls]).arena_bytes
+        return planner.activation_bytes(self.model, self.calls)
 
 
 def target(core: str) -> Board:
@@ -191,7 +191,3 @@ def shape(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
 
 def _times(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
-
-
-def _without_scratch(call: KernelCall) -> KernelCall:
-    return replace(call, scratch_bytes=0, trits=None)

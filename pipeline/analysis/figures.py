@@ -65,6 +65,25 @@ def _svg(figure: Figure) -> str:
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
+def pareto(points: Sequence[tuple[str, int | None, float, int]], unit: str) -> str:
+    """<svg> of accuracy over cost: left over ticks of one inference, right over flash. points: (name, ticks, accuracy
+    in percent, flash bytes); those that no other network beats in both are joined."""
+    figure = _figure(9.2, 3.8)
+    left, right = figure.subplots(1, 2)
+    timed = [(ticks, accuracy, name) for name, ticks, accuracy, _ in points if ticks is not None]
+    sized = [(flash, accuracy, name) for name, _, accuracy, flash in points]
+    for axes, found, label in ((left, timed, f"{unit or 'ticks'} per inference"), (right, sized, "flash (bytes)")):
+        _style(axes, label, "clean accuracy (%)")
+        known = sorted(found)
+        front = [p for p in known if not any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in known)]
+        axes.plot([p[0] for p in front], [p[1] for p in front], "--", color=MUTED, linewidth=1)
+        for colour, (cost, accuracy, name) in zip(itertools.cycle(ATTACK_COLOURS), known, strict=False):
+            axes.plot([cost], [accuracy], "o", color=colour)
+            axes.annotate(name, (cost, accuracy), xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK)
+        axes.margins(0.25)
+    return _svg(figure)
+
+
 def _accuracy(accuracy: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
     """Accuracy over eps in lattice steps, one colour per attack; Keras and twin dashed and dotted, the device drawn.
     Crosses: the worst case of several attacks, with its intervals."""

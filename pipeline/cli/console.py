@@ -19,6 +19,7 @@ PLAIN_INTERVAL_S = 10.0
 STAGE_COLUMN = 8
 BETWEEN = 2
 """Characters a table takes for each column besides its width."""
+Line = tuple[str, Sequence[str]]
 FILE_COLUMNS = 1000
 """Width of a table that goes into a file or a pipe."""
 
@@ -187,6 +188,15 @@ def sizes(root: Node, shown: Sequence[tuple[int, Node]], limit: int) -> None:
     of_board = f", {text.percent(root.size / limit)} of the board" if limit else ""
     table(f"{root.name}: {text.size(root.size)}{of_board}", columns, rows, right=range(1, len(columns)))
     stdout("")
+
+
+def comparison(names: Sequence[str], rows: Sequence[Line], layers: Sequence[Line]) -> None:
+    """Prints networks side by side. rows, layers: (what, a cell for each network)."""
+    right = range(1, len(names) + 1)
+    table("", ("", *names), [(what, *cells) for what, cells in rows], right=right)
+    if layers:
+        stdout("")
+        table("By layer", ("layer", *names), [(layer, *cells) for layer, cells in layers], right=right)
 
 
 def summary(report: Mapping[str, Any]) -> None:

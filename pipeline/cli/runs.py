@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +62,13 @@ def subject(word: str, arguments: argparse.Namespace) -> RunPlan:
     given = {name: getattr(arguments, name) for name in PLANNED if name != "cli_args" and hasattr(arguments, name)}
     planned = subjects.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
     return _with_options(planned, arguments)
+
+
+def subjects_on_one_board(words: Sequence[str], arguments: argparse.Namespace) -> list[RunPlan]:
+    """The plans of several words, all on --board or else on the board of the first."""
+    first = subject(words[0], arguments)
+    fixed = argparse.Namespace(**{**vars(arguments), "board": first.board.name})
+    return [first, *(subject(word, fixed) for word in words[1:])]
 
 
 def _with_options(planned: RunPlan, arguments: argparse.Namespace) -> RunPlan:

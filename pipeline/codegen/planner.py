@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.core.nouns import KernelCall, QModel
 
@@ -58,6 +58,11 @@ def plan(model: QModel, calls: Sequence[KernelCall | None]) -> MemoryPlan:
         tuple(scratch_at.get(i) for i in range(len(calls))),
         end,
     )
+
+
+def activation_bytes(model: QModel, calls: Sequence[KernelCall | None]) -> int:
+    """The arena if no kernel needed scratch."""
+    return plan(model, [call and replace(call, scratch_bytes=0, trits=None) for call in calls]).arena_bytes
 
 
 def _last_uses(model: QModel) -> list[int]:

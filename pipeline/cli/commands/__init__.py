@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pipeline.cli.command import Command
 from pipeline.cli.commands.audit import Audit
 from pipeline.cli.commands.boards import Boards
+from pipeline.cli.commands.compare import Compare
 from pipeline.cli.commands.doctor import Doctor
 from pipeline.cli.commands.export import Export
 from pipeline.cli.commands.imports import Import
@@ -20,7 +21,7 @@ from pipeline.cli.commands.zoo import Zoo
 GROUPS: Mapping[str, tuple[Command, ...]] = {
     "a whole experiment": (Run(), Audit(), Export()),
     "one stage of it": (Train(), Lower(), Attack(), Render(), Build(), Flash(), Stream(), Report()),
-    "what it costs": (Size(),),
+    "what it costs": (Size(), Compare()),
     "boards and networks": (Boards(), Zoo(), Import()),
     "this machine and what is connected to it": (Doctor(), Rig(), Reproduce()),
 }

@@ -1,0 +1,119 @@
+"""Networks side by side: what they answer, what they cost, and the ratios to the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.analysis import figures
+from pipeline.core import templates, text
+
+FORMAT = 1
+"""Of the JSON; changes when a key changes its meaning or goes away."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Right answers."""
+
+    accuracy: float
+    """0 to 1."""
+    interval: tuple[float, float]
+    """Its 95 % Wilson interval."""
+    n: int
+    """How many samples."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One network of a comparison."""
+
+    name: str
+    """Of the network."""
+    board: str
+    """What it was built for."""
+    kernels: str
+    """ "auto" or "reference"."""
+    clean: Share
+    """Of the integer network, on the same test samples as the others."""
+    robust: Mapping[str, Share]
+    """By attack, budget and how it was measured; only what its card states of this very network."""
+    unit: str
+    """What a tick is."""
+    ticks: int | None
+    """Median of one inference; None where nothing ran."""
+    layers: Mapping[str, int]
+    """The same by layer; empty where nothing ran."""
+    flash: Mapping[str, int]
+    """Bytes: "weights", "other tables", "kernels", "runtime"."""
+    ram: Mapping[str, int]
+    """Bytes: "activations", "scratch", "stack", "runtime"."""
+
+
+def numbers(contenders: Sequence[Contender]) -> dict[str, Any]:
+    """The content of the JSON, every key described in docs/SIZE.md."""
+    return {"format": FORMAT, "networks": [asdict(contender) | _totals(contender) for contender in contenders]}
+
+
+def _totals(one: Contender) -> dict[str, int]:
+    return {"flash_bytes": sum(one.flash.values()), "ram_bytes": sum(one.ram.values())}
+
+
+def columns(contenders: Sequence[Contender]) -> list[str]:
+    """Heading of each network: its name, numbered where that alone does not tell them apart."""
+    names = [one.name for one in contenders]
+    return [name if names.count(name) == 1 else f"{name} ({number + 1})" for number, name in enumerate(names)]
+
+
+def rows(contenders: Sequence[Contender]) -> Iterator[tuple[str, list[str]]]:
+    """(what, a cell for each network) of accuracy and cost; costs carry their ratio to the first network's."""
+    yield "clean accuracy (twin)", [text.percent(one.clean.accuracy) for one in contenders]
+    for attack in dict.fromkeys(attack for one in contenders for attack in one.robust):
+        measured = [one.robust.get(attack) for one in contenders]
+        yield attack, [text.percent(share.accuracy) if share else "not measured" for share in measured]
+    unit = next((one.unit for one in contenders if one.ticks is not None), "")
+    yield f"{unit} per inference".strip(), _amounts([one.ticks for one in contenders])
+    for what, total in (("flash", "flash_bytes"), ("ram", "ram_bytes")):
+        name = what if what == "flash" else "RAM"
+        yield f"{name} (bytes)", _amounts([_totals(one)[total] for one in contenders])
+        for part in dict.fromkeys(part for one in contenders for part in getattr(one, what)):
+            yield f"  {part}", _amounts([getattr(one, what).get(part, 0) for one in contenders])
+
+
+def layer_rows(contenders: Sequence[Contender]) -> Iterator[tuple[str, list[str]]]:
+    """(layer, ticks in each network) of every layer of any network, in order."""
+    for layer in dict.fromkeys(layer for one in contenders for layer in one.layers):
+        yield layer, _amounts([one.layers.get(layer) for one in contenders])
+
+
+def _amounts(values: Sequence[int | None]) -> list[str]:
+    """Numbers as a person reads them, from the second on with the ratio to the first."""
+    first, *others = values
+    cells = ["not measured" if first is None else text.count(first)]
+    for value in others:
+        ratio = f" ({value / first:.2f}×)" if value is not None and first else ""
+        cells.append("not measured" if value is None else f"{text.count(value)}{ratio}")
+    return cells
+
+
+def page(contenders: Sequence[Contender]) -> str:
+    """The HTML page: tables and a Pareto plot. It opens offline."""
+    names = columns(contenders)
+    points = [
+        (name, one.ticks, 100 * one.clean.accuracy, _totals(one)["flash_bytes"])
+        for name, one in zip(names, contenders, strict=True)
+    ]
+    unit = next((one.unit for one in contenders if one.ticks is not None), "")
+    return (
+        templates.pages()
+        .get_template("compare.html.j2")
+        .render(
+            names=names,
+            contenders=contenders,
+            rows=list(rows(contenders)),
+            layers=list(layer_rows(contenders)),
+            plot=figures.pareto(points, unit),
+            unit=unit,
+        )
+    )

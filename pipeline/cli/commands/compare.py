@@ -1,0 +1,51 @@
+"""`tritmcu compare`: networks side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from pipeline.cli import options
+from pipeline.cli.command import Command, Option
+
+NETWORKS = Option(
+    "networks",
+    "networks of the zoo, jobs that are trained, folders of runs or of stored networks; ratios are to the first",
+    {"metavar": "NETWORK", "nargs": "+"},
+    options.WHAT,
+)
+HTML = Option(
+    "--html",
+    "HTML page; by default runs/compare/compare.html",
+    {"type": Path, "metavar": "FILE"},
+    selects=False,
+)
+
+
+class Compare(Command):
+    """Each is built, and run where its board is emulated."""
+
+    NAME = "compare"
+    HELP = "show networks side by side: accuracy, robustness, instructions, flash, RAM"
+    OPTIONS = (NETWORKS, options.DATASET, options.LIMIT, options.BOARD, options.KERNELS, options.JSON, HTML)
+
+    def invoke(self, arguments: argparse.Namespace) -> int:
+        from contextlib import closing
+
+        from pipeline.analysis import compare
+        from pipeline.cli import console, runs
+        from pipeline.core import store
+        from pipeline.workflow import comparison
+
+        plans = runs.subjects_on_one_board(arguments.networks, arguments)
+        with closing(console.display()) as display:
+            found = comparison.compare(plans, runs.RUNS, display)
+        page = arguments.html or runs.RUNS / comparison.FOLDER / "compare.html"
+        store.write_text(page, compare.page(found))
+        if arguments.json:
+            console.stdout(json.dumps(compare.numbers(found), indent=1))
+        else:
+            console.comparison(compare.columns(found), list(compare.rows(found)), list(compare.layer_rows(found)))
+        console.stderr(str(page))
+        return 0

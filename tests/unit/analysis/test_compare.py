@@ -1,0 +1,54 @@
+"""compare: ratios are to the first network, what was not measured says so, the page holds what it was given."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+from pipeline.analysis import compare
+from pipeline.analysis.compare import Contender, Share
+from pipeline.core import paths
+
+FIRST = Contender(
+    name="first", board="host", kernels="auto", clean=Share(0.8, (0.7, 0.9), 50), robust={"PGD": Share(0.3, (0, 1), 9)},
+    unit="instructions", ticks=200, layers={"conv": 150, "pool": 50},
+    flash={"weights": 10, "kernels": 30}, ram={"activations": 8},
+)  # fmt: skip
+OTHER = replace(FIRST, name="o<b>", robust={}, ticks=300, layers={"conv": 300}, flash={"weights": 30, "kernels": 30})
+
+
+def test_rows_are_those_of_both_with_ratios_to_the_first():
+    rows = dict(compare.rows([FIRST, OTHER]))
+    assert rows["clean accuracy (twin)"] == ["80.0 %", "80.0 %"]
+    assert rows["PGD"] == ["30.0 %", "not measured"]
+    assert rows["instructions per inference"] == ["200", "300 (1.50×)"]
+    assert rows["flash (bytes)"] == ["40", "60 (1.50×)"]
+    assert rows["  weights"] == ["10", "30 (3.00×)"]
+    assert dict(compare.layer_rows([FIRST, OTHER])) == {"conv": ["150", "300 (2.00×)"], "pool": ["50", "not measured"]}
+
+
+def test_what_did_not_run_is_not_measured():
+    silent = replace(FIRST, ticks=None, layers={})
+    assert dict(compare.rows([silent, silent]))["per inference"] == ["not measured", "not measured"]
+    assert "by layer" not in compare.page([silent])
+
+
+def test_equal_names_are_told_apart():
+    assert compare.columns([FIRST, OTHER, FIRST]) == ["first (1)", "o<b>", "first (3)"]
+
+
+def test_the_page_plots_every_network_and_escapes_names():
+    page = compare.page([FIRST, OTHER])
+    assert "300 (1.50×)" in page
+    assert "o<b>" not in page
+    drawing = page[page.index("<svg") : page.index("</svg>") + len("</svg>")]
+    assert ET.fromstring(drawing.replace("xlink:href", "href")).tag.endswith("svg")
+
+
+def test_every_key_of_the_json_is_described():
+    page = (paths.RESOURCES / "docs" / "SIZE.md").read_text(encoding="utf-8")
+    content = compare.numbers([FIRST])
+    (network,) = content["networks"]
+    assert network["flash_bytes"] == 40 and network["ram_bytes"] == 8
+    keys = {*content, *network, *network["clean"]}
+    assert {key for key in keys if f"`{key}`" not in page and f"`.{key}`" not in page} == set()
