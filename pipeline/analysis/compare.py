@@ -38,7 +38,7 @@ class Contender:
     clean: Share
     """Of the integer network, on the same test samples as the others."""
     robust: Mapping[str, Share]
-    """By attack, budget and how it was measured; only what its card states of this very network."""
+    """By attack, budget and how it was measured; only what its card states of this very network, or its run stores."""
     unit: str
     """What a tick is."""
     ticks: int | None

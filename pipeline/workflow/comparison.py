@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.analysis import latency
+from pipeline.analysis import latency, outcomes
 from pipeline.analysis.compare import Contender, Share
 from pipeline.analysis.statistics import wilson
 from pipeline.codegen import planner, select
@@ -76,7 +76,7 @@ def _contender(plan: RunPlan, model: QModel, runs: Path, display: Display, seed:
         board=plan.board.name,
         kernels=plan.kernels,
         clean=_accuracy(model, work.load_data().splits["test"].subset(plan.limit, seed)),
-        robust=_robust(plan.name, model),
+        robust=_of_card(plan.name, model) | _stored(plan, display),
         unit=plan.board.tick,
         ticks=ticks,
         layers=layers,
@@ -97,7 +97,7 @@ def _accuracy(model: QModel, samples: Split) -> Share:
     return Share(hits / len(samples), wilson(hits, len(samples)), len(samples))
 
 
-def _robust(name: str, model: QModel) -> dict[str, Share]:
+def _of_card(name: str, model: QModel) -> dict[str, Share]:
     """What the card of this very network states, by attack, budget and where the gradients came from."""
     if name not in zoo.names() or (card := zoo.card(name)).digest != model.digest:
         return {}
@@ -105,6 +105,22 @@ def _robust(name: str, model: QModel) -> dict[str, Share]:
     found = {f"PGD-20 by the gradients of {by}, eps {point.eps}": point for point in card.robust}
     found |= {f"suite {point.suite}, eps {point.eps}": point for point in card.worst}
     return {attack: Share(point.accuracy, point.interval, point.n) for attack, point in found.items()}
+
+
+def _stored(plan: RunPlan, display: Display) -> dict[str, Share]:
+    """What the attacks of the run left, where it stores them and these would do the same now: the same network,
+    samples, settings and code of attacks."""
+    if not plan.attacks or not (plan.folder / "data").is_dir():
+        return {}
+    try:
+        tested = Workflow(plan, display, QUICK).attack()
+    except ConfigError:
+        return {}
+    found = {campaign["data"]: campaign["robust"] for campaign in outcomes.summarize(tested.outcomes)}
+    return {
+        f"{data}, stored by the run": Share(robust["accuracy"], tuple(robust["interval"]), robust["n"])
+        for data, robust in found.items()
+    }
 
 
 def _flash(image: Image, sources: Sources) -> dict[str, int]:
