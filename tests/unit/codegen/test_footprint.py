@@ -84,7 +84,7 @@ def test_gaps_and_labels(tmp_path: Path) -> None:
     (tmp_path / "a.S").write_text(PROGRAM)
     script = "SECTIONS { .nn 0x100 : { *(.text) } .data 0x20000000 : AT(0x400) { *(.data) } }"
     (tmp_path / "a.ld").write_text(script)
-    tools = ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-nostdlib", "-Wl,-T,a.ld,-e,first", "a.S", "-o", "a.elf")
+    tools = ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-nostdlib", "-Wl,-n,-T,a.ld,-e,first", "a.S", "-o", "a.elf")
     shell.run(list(tools), cwd=tmp_path)
     found = footprint.read(tmp_path / "a.elf", NO_SOURCES)
     assert [(part.memory, part.path, part.size) for part in found.parts] == [
