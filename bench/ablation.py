@@ -95,7 +95,7 @@ class Run:
 
 def training(job: Job) -> str:
     """Digest that runs with the same training share."""
-    return digest_of(job.seed, job.dataset.model_dump(), job.model.identity(), job.train.identity())
+    return digest_of(job.seed, job.dataset.identity(), job.model.identity(), job.train.identity())
 
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

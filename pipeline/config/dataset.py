@@ -102,9 +102,11 @@ class MfccConfig(Strict):
         return 1 + (self.samples - self.window) // self.stride
 
 
-class DatasetConfig(Strict):
+class DatasetConfig(schema.Identified):
     """Which samples. Of the keys after limit_test a data set uses those that its module lists in SETTINGS; others are
     refused."""
+
+    FIRST = frozenset({"name", "limit_train", "limit_test"})
 
     name: Annotated[str, schema.registered("datasets")]
     """Module of datasets/."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -46,18 +46,7 @@ RANDOM, REFERENCE = "random", "mlperf_tiny"
 KERAS_FILE = "model.keras"
 
 
-class Trained(Strict):
-    """Options that decide what a training ends with."""
-
-    FIRST: ClassVar[frozenset[str]] = frozenset()
-
-    def identity(self) -> dict[str, Any]:
-        """What tells one training from another: the options named in FIRST, and every other one that is not at its
-        default. So a new option leaves what was stored before it valid."""
-        return {**self.model_dump(include=set(self.FIRST)), **self.model_dump(exclude_defaults=True)}
-
-
-class ModelConfig(Trained):
+class ModelConfig(schema.Identified):
     """Which network, and how its weights and activations are quantized."""
 
     FIRST = frozenset({"name", "weight_bits", "first_layer_bits", "last_layer_bits", "width"})
@@ -129,7 +118,7 @@ class AdversarialConfig(Strict):
         return self.step_size or (1.25 if self.method == "fast_fgsm" else 0.25)
 
 
-class TrainConfig(Trained):
+class TrainConfig(schema.Identified):
     """The recipe."""
 
     FIRST = frozenset(

@@ -7,7 +7,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,6 +25,17 @@ class Strict(BaseModel):
     def _lists_are_tuples(cls, data: Any) -> Any:
         """TOML and JSON have lists only."""
         return {key: _frozen(value) for key, value in data.items()} if isinstance(data, dict) else data
+
+
+class Identified(Strict):
+    """Options of which the digest outlives new ones."""
+
+    FIRST: ClassVar[frozenset[str]] = frozenset()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells one from another: the options named in FIRST, and every other one that is not at its default. So
+        a new option leaves what was stored before it valid."""
+        return {**self.model_dump(include=set(self.FIRST)), **self.model_dump(exclude_defaults=True)}
 
 
 def _frozen(value: Any) -> Any:
