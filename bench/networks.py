@@ -128,15 +128,10 @@ def dense512() -> QModel:
 
 
 def stored() -> tuple[QModel, ...]:
-    """Every network of the zoo that is ternary throughout, named after its folder. The others are there to compare
-    accuracies: the portable kernels compute most of their layers."""
+    """Every network of the zoo, named after its folder."""
     folders = sorted(path.parent for path in ZOO.glob("*/meta.json"))
     models = ((folder.name, store.load(folder, QModel)) for folder in folders)
-    return tuple(QModel(name, m.input, m.classes, m.layers) for name, m in models if _is_ternary(m))
-
-
-def _is_ternary(model: QModel) -> bool:
-    return {layer.weight_bits for layer in model.layers if layer.weights is not None} == {2}
+    return tuple(QModel(name, m.input, m.classes, m.layers) for name, m in models)
 
 
 def samples(spec: TensorSpec, n: int, seed: int = 1) -> Int8Array:

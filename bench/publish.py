@@ -20,7 +20,9 @@ PICTURE = paths.RESOURCES / "docs" / "images" / "kernels.svg"
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 OURS, THEIRS, INK, GRID = "#0b8a6f", "#98a2b3", "#1c2430", "#e4e7ec"
 IN_DOCUMENT = ("resnet8", "dscnn", "dense512")
-"""Networks whose layers the document shows."""
+"""Ternary networks whose layers the document shows."""
+EIGHT_BITS = ("cifar10_resnet8_float", "kws_dscnn_float")
+"""Networks with weights of 8 bits, whose layers with weights it shows as well."""
 
 Row = dict[str, Any]
 
@@ -219,16 +221,9 @@ def _size_cells(totals: Mapping[str, Row]) -> list[tuple[str, ...]]:
 
 def tables(results: Mapping[str, Any]) -> str:
     """The Markdown between the markers of docs/KERNELS.md: layers on the Cortex-M4, networks on all cores, bytes."""
-    rows = [_document_cells(row) for row in document_rows(results)]
-    head = (
-        "layer on the Cortex-M4",
-        "instructions",
-        "per MAC",
-        "cycles, model",
-        "CMSIS-NN s8",
-        "per MAC",
-        "times fewer",
-    )
+    layers = [_document_cells(row) for row in document_rows(results, IN_DOCUMENT)]
+    wide = [_document_cells(row) for row in document_rows(results, EIGHT_BITS) if row["macs"]]
+    columns = ("instructions", "per MAC", "cycles, model", "CMSIS-NN s8", "per MAC", "times fewer")
     totals = [
         (name, core, text.count(row["instructions"]), _count(row.get("reference_instructions")), *_theirs(row))
         for core, networks in results["networks_by_core"].items()
@@ -237,7 +232,8 @@ def tables(results: Mapping[str, Any]) -> str:
     return "\n\n".join(
         (
             f"![Instructions per multiply-accumulate](images/{PICTURE.name})",
-            markdown(head, rows),
+            markdown(("ternary layer on the Cortex-M4", *columns), layers),
+            markdown(("8-bit layer on the Cortex-M4", *columns), wide),
             markdown(("network", "core", "instructions", "portable kernels", "CMSIS-NN s8", "times fewer"), totals),
             markdown(("bytes on the Cortex-M4", *SIZES.values()), _size_cells(results["networks"])),
             f"Compiled by {results['compiler']}. CMSIS-NN: {recorded()['conditions']}",
@@ -245,11 +241,11 @@ def tables(results: Mapping[str, Any]) -> str:
     )
 
 
-def document_rows(results: Mapping[str, Any]) -> list[Row]:
-    """Layers on the Cortex-M4, the first of each shape."""
+def document_rows(results: Mapping[str, Any], networks: Sequence[str]) -> list[Row]:
+    """Layers of those networks on the Cortex-M4, the first of each shape."""
     distinct: dict[str, Row] = {}
     for row in results["layers"]:
-        if row["core"] == M4 and row["name"].split("/")[0] in IN_DOCUMENT:
+        if row["core"] == M4 and row["name"].split("/")[0] in networks:
             distinct.setdefault(row["shape"], row)
     return list(distinct.values())
 
@@ -278,7 +274,7 @@ def picture(results: Mapping[str, Any]) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    rows = [row for row in document_rows(results) if row["macs"] and row["cmsis_nn_instructions"]]
+    rows = [row for row in document_rows(results, IN_DOCUMENT) if row["macs"] and row["cmsis_nn_instructions"]]
     matplotlib.rcParams.update({"svg.hashsalt": "tritmcu", "svg.fonttype": "none", "font.size": 9})
     figure = Figure(figsize=(8, 0.5 * len(rows) + 0.8), layout="constrained")
     axes = figure.add_subplot()

@@ -7,17 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codegen.kernels import conv2d_t2_swar, dense_t2_swar, depthwise_conv2d_t2_swar
-from pipeline.network import twin
+from pipeline.codegen.kernels import (
+    concatenate_swar,
+    conv2d_s8_swar,
+    conv2d_t2_swar,
+    dense_t2_swar,
+    depthwise_conv2d_t2_swar,
+)
+from pipeline.core.nouns import QLayer, QModel, Quantization, TensorSpec
+from pipeline.network import rescale, twin
 from tests.support import single
 from tests.support.single import Geometry
 
 CASES = 300
 
 
-def check(family, geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
+def check(family, geometry: Geometry, seed: int, density: float, extreme: bool, bits: int = 2) -> None:
     random = np.random.default_rng(seed)
-    layer = single.layer(geometry, random, density, extreme)
+    layer = single.layer(geometry, random, density, extreme, bits=bits)
     model = single.model([layer], geometry.shape, single.zero_point(random))
     assert family.serves(layer, [model.input]) == ""
     x = single.inputs(model, random)
@@ -40,6 +47,12 @@ def convolutions(draw: st.DrawFn) -> Geometry:
 @settings(max_examples=CASES)
 def test_conv2d(geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
     check(conv2d_t2_swar, geometry, seed, density, extreme)
+
+
+@given(convolutions(), st.integers(0, 9999), st.sampled_from([0.0, 0.5, 1.0]), st.booleans())
+@settings(max_examples=CASES // 3)
+def test_conv2d_of_8_bits(geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
+    check(conv2d_s8_swar, geometry, seed, density, extreme, bits=8)
 
 
 @pytest.mark.parametrize("filter_width", [1, 3])
@@ -75,3 +88,30 @@ def test_depthwise_conv2d_whose_sums_fill_the_fields() -> None:
 @settings(max_examples=CASES)
 def test_dense(features: int, units: int, seed: int, density: float, extreme: bool) -> None:
     check(dense_t2_swar, Geometry("dense", (1, 1, features), units), seed, density, extreme)
+
+
+@given(st.integers(0, 9999), st.integers(1, 9), st.tuples(st.integers(-3, 3), st.integers(-3, 3)))
+@settings(max_examples=CASES // 10)
+def test_concatenate(seed: int, channels: int, scales: tuple[int, int]) -> None:
+    """Every value of both inputs, to scales, zero points and limits of any kind."""
+    random = np.random.default_rng(seed)
+    quantization = Quantization(1.0, single.zero_point(random))
+    shape = (16, 36, channels)
+    output = Quantization(float(np.exp2(scales[0] / 2)), single.zero_point(random))
+    params = rescale.concatenate_params(quantization, Quantization(float(np.exp2(scales[1])), 0), output)
+    low, high = sorted(random.integers(-128, 128, 2).tolist())
+    spec = TensorSpec((*shape[:2], 2 * channels), output)
+    layer = QLayer("side", "concatenate", (0, 0), spec, {**params, "activation": (low, high)})
+    model = QModel("layers", TensorSpec(shape, quantization), ("a",), (layer,))
+    assert concatenate_swar.serves(layer, model.input_specs(layer)) == ""
+    x = np.resize(np.arange(-128, 128), (1, *shape)).astype(np.int8)
+    got = twin.trace(model, x, concatenate_swar.call)[0]
+    assert np.array_equal(got, twin.specification(model, x)[0])
+
+
+def test_a_small_concatenation_is_not_worth_tables() -> None:
+    spec = TensorSpec((1, 1, 4), Quantization(1.0, 0))
+    params = rescale.concatenate_params(spec.quantization, spec.quantization, spec.quantization)
+    output = TensorSpec((1, 1, 8), spec.quantization)
+    layer = QLayer("side", "concatenate", (0, 0), output, {**params, "activation": (-128, 127)})
+    assert concatenate_swar.serves(layer, [spec, spec]) == "its tables pay from 1024 elements on, not at 8"

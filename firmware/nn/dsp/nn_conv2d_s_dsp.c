@@ -70,12 +70,13 @@ static void point_rows(convolution *c, int32_t y) {
 
 /* Inputs of a window behind the whole words of its rows; returns their sum. */
 static int32_t lay_rest(const convolution *c, int32_t offset, int16_t *to) {
-    int32_t sum = 0, place = 0;
+    const int32_t behind = WORD * c->words, pair = 2 * PIXELS; /* from two inputs to the next two */
+    int32_t sum = 0, half = 0;
     for (int32_t i = 0; i < c->filter_dims->h; i++) {
-        const int8_t *from = c->rows[i] + offset + WORD * c->words;
-        for (int32_t left = c->rest; left > 0; left--, place++) {
-            sum += *from;
-            to[place / 2 * 2 * PIXELS + place % 2] = *from++;
+        const int8_t *from = c->rows[i] + offset + behind;
+        for (const int8_t *const end = from + c->rest; from < end; half ^= 1) {
+            sum += to[half] = *from++;
+            to += half * pair;
         }
     }
     return sum;

@@ -63,11 +63,18 @@ void nn_conv2d_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
                        const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
                        const nn_dims *output_dims, int8_t *output);
 
+/* Filter: see nn_conv2d_s8_swar.c. Scratch: two windows, each a multiple of four inputs. */
+nn_conv2d_kernel nn_conv2d_s8_swar;
+
 /* Filter: 2 bits a weight, see nn_depthwise_conv2d_t2_swar.c. output may be input where both have one shape and
  * params->ch_mult is 1. */
 nn_depthwise_conv2d_kernel nn_depthwise_conv2d_t2_swar;
 
 /* Filter: two outputs a word, see nn_dense_t2_swar.c. Scratch: 4 bytes for every NN_SWAR_TERMS / 8 * 8 features. */
 nn_dense_kernel nn_dense_t2_swar;
+
+/* Scratch: 512 bytes. */
+void nn_concatenate_swar(const nn_context *ctx, const nn_concat_params *params, const nn_dims *input1_dims,
+                         const int8_t *input1, const nn_dims *input2_dims, const int8_t *input2, int8_t *output);
 
 #endif

@@ -1,4 +1,4 @@
-"""bench/results/kernels.json is fresh: every ternary network of the zoo, each layer with the kernel chosen today."""
+"""bench/results/kernels.json is fresh: every network of the zoo, each layer with the kernel chosen today."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = (networks.resnet8(), networks.dscnn(), networks.dense512())
 AGAIN = "the table is stale: make bench-kernels"
 
 
-def test_the_table_holds_every_ternary_network_of_the_zoo() -> None:
+def test_the_table_holds_every_network_of_the_zoo() -> None:
     wanted = {model.name for model in (*OURS, *ZOO)} | {f"{kernels.DENSER}_5_trits"}
     assert set(publish.read()["networks"]) == wanted, AGAIN
 
