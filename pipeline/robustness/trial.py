@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import interrupt
 from pipeline.core.nouns import FloatArray, Int8Array
 from pipeline.robustness.budget import Budget
 from pipeline.robustness.losses import Labels, Loss, margins
@@ -112,7 +113,9 @@ class Trial:
         return np.asarray(np.clip(np.rint(z), q.qmin, q.qmax), np.int8)
 
     def _record(self, q: Int8Array, rows: Rows, answers: Int8Array) -> None:
-        """Keeps what these answers tell; a sample may stand in `rows` several times."""
+        """Keeps what these answers tell; a sample may stand in `rows` several times. Between two answers a request to
+        end is noticed: progress is told once a batch, and a batch may take minutes."""
+        interrupt.check()
         y = self.y[rows]
         wrong = answers.argmax(axis=1) != y
         share = self.budget.distance(q, self.x[rows])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipeline.config.job import SUITES, AttackConfig
-from pipeline.core import registry
+from pipeline.core import interrupt, registry
 from pipeline.core.errors import ConfigError
 from pipeline.robustness import campaign, suites
 from tests.support import linear_oracle
@@ -68,6 +70,23 @@ def test_every_attack_stays_inside_its_budget_and_counts_what_it_asks(name, norm
     asked = sum(map(len, oracle.asked)) - before - 3 * 24
     assert outcome.queries.sum() == asked
     assert np.all(outcome.smallest[outcome.fooled] <= 1 + 1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), [("pgd", {"steps": 1000}), ("square", {"queries": 1000})])
+def test_a_request_to_end_is_noticed_within_a_batch(name, options, monkeypatch):
+    """Not at its end only: with thousands of queries a sample that is minutes away. Each thread ends after an answer."""
+    oracle, clean = linear_oracle.problem(24)
+    answer, asked = oracle.logits, itertools.count()
+
+    def terminated(x):
+        if next(asked) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return answer(x)
+
+    monkeypatch.setattr(oracle, "logits", terminated)
+    with interrupt.handled(), pytest.raises(KeyboardInterrupt):
+        attacked(name, oracle, clean, **options)
+    assert next(asked) <= 4 + 24
 
 
 @pytest.mark.parametrize("name", EXACT)
