@@ -74,7 +74,7 @@ def test_every_attack_stays_inside_its_budget_and_counts_what_it_asks(name, norm
 
 @pytest.mark.parametrize(("name", "options"), [("pgd", {"steps": 1000}), ("square", {"queries": 1000})])
 def test_a_request_to_end_is_noticed_within_a_batch(name, options, monkeypatch):
-    """Not at its end only: with thousands of queries a sample that is minutes away. Each thread ends after an answer."""
+    """Not at its end only: with thousands of queries a sample that is minutes away. A thread ends after an answer."""
     oracle, clean = linear_oracle.problem(24)
     answer, asked = oracle.logits, itertools.count()
 
