@@ -24,15 +24,19 @@ class Zoo(Command):
         if arguments.json:
             console.stdout(json.dumps(zoo.listing(), indent=1))
             return 0
-        columns = ("name", "clean", "95 % interval", "robust", "bytes", "data set", "method")
+        columns = ("name", "clean", "95 % interval", "PGD-20", "worst case", "bytes", "data set", "method")
         rows = []
         for card in map(zoo.card, zoo.names()):
             low, high = (text.percent(share) for share in card.clean.interval)
             clean, size = text.percent(card.clean.accuracy), text.count(card.tables_bytes)
-            robust = ", ".join(f"{text.percent(point.accuracy)} at {point.eps}" for point in card.robust[-1:])
-            rows.append((card.name, clean, f"{low} to {high}", robust or "–", size, card.dataset, card.method))
+            robust, worst = (
+                ", ".join(f"{text.percent(point.accuracy)} at {point.eps}" for point in points[-1:])
+                for points in (card.robust, card.worst)
+            )
+            row = (card.name, clean, f"{low} to {high}", robust or "–", worst or "not measured", size, card.dataset)
+            rows.append((*row, card.method))
         for known in zoo.own():
             origin = f"imported from {known[zoo.IMPORTED]}" if known[zoo.IMPORTED] else ""
-            rows.append((known["name"], "–", "–", "–", "–", known[zoo.DATASET] or "–", origin))
-        console.table("", columns, rows, right=range(1, 5))
+            rows.append((known["name"], "–", "–", "–", "–", "–", known[zoo.DATASET] or "–", origin))
+        console.table("", columns, rows, right=range(1, 6))
         return 0
