@@ -38,6 +38,7 @@ dfu-util               dfu-util
 bossac                 bossa-cli
 avrdude                avrdude
 clang                  clang
+ccache                 ccache
 =libfuzzer             libclang-rt-dev
 TABLE
 }

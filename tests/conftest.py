@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +26,25 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes depends on what else the computer does.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+
+CACHE = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles the same file with the same flags once a session: most firmware here has the same kernels."""
+    ccache = shutil.which("ccache")
+    if ccache is None or "CCACHE_DIR" in os.environ:
+        return
+    config.stash[CACHE] = os.environ["CCACHE_DIR"] = tempfile.mkdtemp(prefix="ccache")
+    # Folders of tests differ; what lies in them, seen from the build folder, does not.
+    os.environ |= {"CCACHE_BASEDIR": tempfile.gettempdir(), "CCACHE_NOHASHDIR": "1"}
+    os.environ |= {f"CMAKE_{language}_COMPILER_LAUNCHER": ccache for language in ("C", "ASM")}
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if CACHE in config.stash:
+        shutil.rmtree(config.stash[CACHE], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
