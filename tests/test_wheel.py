@@ -154,7 +154,7 @@ def test_without_a_training_framework_a_network_is_built_flashed_streamed_and_re
     run, limit = ("--model", "digits_stq_jr", "--dataset", "noise"), ("--limit", "12")
     device = ("--board", "mine")
     for words in (
-        ("attack", *run, *limit),
+        ("attack", *run, *device, *limit),
         ("build", *run, *device),
         ("flash", *run, *device),
         ("stream", *run, *device, *limit),

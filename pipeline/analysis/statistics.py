@@ -17,7 +17,8 @@ def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     centre = p + z * z / (2 * n)
     spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    return max(0.0, min(p, low)), min(1.0, max(p, high))  # rounding would leave p outside at 0 and at n
 
 
 def fair_coin_limit(flips: int, level: float = LEVEL) -> int:

@@ -135,7 +135,7 @@ def chain(*layers):
     "layers, said",
     [
         ([keras.layers.UpSampling2D(name="bigger")], "'bigger' is a UpSampling2D"),
-        ([qkeras.QConv2D(2, 3, kernel_quantizer="ternary()", name="theirs")], "'theirs': kernel quantizer"),
+        ([qkeras.QConv2D(2, 3, kernel_quantizer="quantized_po2(4)", name="theirs")], "'theirs': kernel quantizer"),
         ([qkeras.QActivation("quantized_tanh(8)", name="bent")], "'bent': activation quantized_tanh"),
     ],
 )
