@@ -33,8 +33,8 @@ def test_two_emulators_answer_an_attack_as_the_twin_does(firmware, tmp_path):
         (_, attacked), [outcome] = attack.attack(oracles, dataset, [config], 1)
         running = emulators_of(e.folder)
         assert len(running) == 2
-        cpus = set().union(*(os.sched_getaffinity(pid) for pid in running))
-        assert len(cpus) == min(2, len(os.sched_getaffinity(0)))
+        # Which ones depends on what else is emulated: tests/unit/device holds the choice.
+        assert all(len(os.sched_getaffinity(pid)) == 1 for pid in running)
         assert devices.summary("netduinoplus2", e.image.digest).differing == 0
     assert emulators_of(e.folder) == []
     assert np.array_equal(attacked.splits["test"].x, expected.splits["test"].x)
