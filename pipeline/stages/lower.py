@@ -30,8 +30,12 @@ from pipeline.network.geometry import extent
 INPUT = "input"
 WEIGHTED = frozenset({"conv2d", "depthwise_conv2d", "dense"})
 POOLING = frozenset({"max_pool2d", "average_pool2d", "global_max_pool2d", "global_average_pool2d"})
-MOST_BIAS_ERROR = 16.0
-"""Output steps: a sixteenth of what 8 bits hold."""
+MOST_BIAS_ERROR = 1.5
+"""Output steps that rounding a bias to accumulator steps may cost: with half a step of the output's own, two. A free
+output lattice is made that coarse."""
+MOST_FIXED_BIAS_ERROR = 16.0
+"""The same where a quantizer fixes the lattice, as after the 2-bit activations of models/stq_net.py: a sixteenth of
+what 8 bits hold. The agreement of the report shows what it comes to."""
 CONSTANT_CHANNEL_BITS = 20
 """Accumulator bits of a channel that folds to a constant (a batch normalisation gain of zero)."""
 
@@ -134,11 +138,11 @@ class _Lowering:
             )
         self.tensor[layer.name] = self.tensor[layer.inputs[0]]
 
-    def _output(self, chain: _Chain) -> tuple[Quantization, tuple[int, int]]:
-        """Quantization of the chain's output and its clamp."""
+    def _output(self, chain: _Chain, finest: float = 0.0) -> tuple[Quantization, tuple[int, int]]:
+        """Quantization of the chain's output and its clamp. finest: least scale where no quantizer names it."""
         relu = chain.activation is not None and chain.activation.config["function"] == "relu"
         fixed = _quantization(chain.activation) if chain.activation else None
-        quantization = fixed or calibrated(*self.trained.ranges[chain.end])
+        quantization = fixed or calibrated(*self.trained.ranges[chain.end], finest)
         low = max(quantization.qmin, quantization.zero_point) if relu else quantization.qmin
         if chain.activation is not None and chain.activation.config.get("symmetric"):
             low = max(low, -quantization.qmax)
@@ -146,13 +150,14 @@ class _Lowering:
 
     def _weighted(self, chain: _Chain) -> None:
         head, source = chain.head, self._spec(chain.head.inputs[0])
-        quantization, clamp = self._output(chain)
         weights, scale, bias = _fold(chain)
+        accumulator = _accumulator(scale * source.quantization.scale, bias)
+        quantization, clamp = self._output(chain, float(np.max(accumulator.error)) / MOST_BIAS_ERROR)
         shape, geometry = _geometry(head, source.shape, weights)
         bound = _input_bound(source.quantization) * np.abs(weights.astype(np.int64)).reshape(len(scale), -1).sum(axis=1)
-        requant = _requantization(head.name, scale * source.quantization.scale, bias, quantization.scale, bound)
+        requant = _requantization(head.name, accumulator, quantization.scale, bound)
         constant = (-1,) + (1,) * (weights.ndim - 1)
-        weights = np.where(requant.constant.reshape(constant), 0, weights).astype(np.int8)
+        weights = np.where(accumulator.constant.reshape(constant), 0, weights).astype(np.int8)
         layer = QLayer(
             head.name, head.kind, self._tensors(head), TensorSpec(shape, quantization),
             {**geometry, "activation": clamp}, _stored_layout(head.kind, weights), head.config["bits"],
@@ -221,10 +226,10 @@ class _Lowering:
         self._append(QLayer(layer.name, kind, self._tensors(layer), output, params, keras_name=layer.name))
 
 
-def calibrated(low: float, high: float) -> Quantization:
-    """int8 quantization whose lattice covers [low, high] and holds zero exactly."""
+def calibrated(low: float, high: float, finest: float = 0.0) -> Quantization:
+    """int8 quantization whose lattice covers [low, high] and holds zero exactly; its scale is at least `finest`."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / 255 or 1.0
+    scale = max((high - low) / 255, finest) or 1.0
     return Quantization(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
 
 
@@ -300,49 +305,63 @@ def _input_bound(q: Quantization) -> int:
 
 
 @dataclass(frozen=True)
-class _Requant:
-    bias: Int32Array
-    multiplier: Int32Array
-    shift: Int8Array
+class _Accumulator:
+    """What a weighted layer sums up, per channel."""
+
+    scale: NDArray[np.float64]
+    """Real value of one step."""
+    bias: NDArray[np.int64]
+    """Steps."""
+    error: NDArray[np.float64]
+    """What rounding the bias to steps costs, real units, >= 0."""
     constant: NDArray[np.bool_]
     """Channels whose output does not depend on the input; their weights become zero."""
 
 
+@dataclass(frozen=True)
+class _Requant:
+    bias: Int32Array
+    multiplier: Int32Array
+    shift: Int8Array
+
+
+def _accumulator(scale: NDArray[Any], bias: NDArray[Any]) -> _Accumulator:
+    """scale: real value of one product, per channel; bias: real values."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        constant = ~(np.abs(bias) / scale < (1 << 30))
+    scale = np.where(constant, np.abs(bias) / (1 << CONSTANT_CHANNEL_BITS), scale)
+    steps = np.divide(bias, scale, out=np.zeros_like(bias), where=scale > 0)
+    whole = np.rint(steps)
+    return _Accumulator(scale, whole.astype(np.int64), np.abs(whole - steps) * scale, constant)
+
+
 def _require_fine_bias(name: str, error: NDArray[Any]) -> None:
-    """UnsupportedError where rounding a bias to accumulator steps moves the output by more than MOST_BIAS_ERROR: error,
-    in output steps, per channel. That is so where the whole range of the output is smaller than a few products."""
-    coarse = np.flatnonzero(error > MOST_BIAS_ERROR)
+    """UnsupportedError where rounding a bias to accumulator steps moves the output by more than MOST_FIXED_BIAS_ERROR:
+    error, in output steps, per channel. That is so where a quantizer names a range smaller than a few products."""
+    coarse = np.flatnonzero(error > MOST_FIXED_BIAS_ERROR)
     if coarse.size:
         c = int(coarse[0])
         raise UnsupportedError(
             f"layer {name!r}, channel {c}: the output scale is too fine, its bias is {error[c]:.1f} output steps off",
-            "its outputs on the calibration samples are almost all the same: give its activation a fixed quantizer",
+            "give its activation a quantizer of a larger range, or none",
         )
 
 
-def _requantization(
-    name: str, acc_scale: NDArray[Any], bias: NDArray[Any], out_scale: float, weight_bound: NDArray[Any]
-) -> _Requant:
+def _requantization(name: str, accumulator: _Accumulator, out_scale: float, weight_bound: NDArray[Any]) -> _Requant:
     """Bias in accumulator units, multiplier and shift per channel; proves that no accumulator leaves int32.
 
-    acc_scale: real value of one accumulator step, per channel; weight_bound: largest |sum of products|.
+    weight_bound: largest |sum of products|, per channel.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        constant = ~(np.abs(bias) / acc_scale < (1 << 30))
-    constant_scale = np.abs(bias) / (1 << CONSTANT_CHANNEL_BITS)
-    acc_scale = np.where(constant, constant_scale, acc_scale)
-    steps = np.divide(bias, acc_scale, out=np.zeros_like(bias), where=acc_scale > 0)
-    q_bias = np.rint(steps).astype(np.int64)
-    _require_fine_bias(name, np.abs(q_bias - steps) * acc_scale / out_scale)
+    _require_fine_bias(name, accumulator.error / out_scale)
     try:
-        pairs = [arith.quantize_multiplier(float(s / out_scale)) for s in acc_scale]
+        pairs = [arith.quantize_multiplier(float(s / out_scale)) for s in accumulator.scale]
     except ValueError as error:
         raise UnsupportedError(f"layer {name!r}: {error}", "its output scale is too fine for its weights") from error
     shift = np.array([s for _, s in pairs])
-    bound = np.where(constant, 0, weight_bound) + np.abs(q_bias)
+    bound = np.where(accumulator.constant, 0, weight_bound) + np.abs(accumulator.bias)
     unsafe = np.flatnonzero(~arith.left_shift_is_safe(bound, shift))
     if unsafe.size:
         c = int(unsafe[0])
         what = f"layer {name!r}, channel {c}: accumulators up to {int(bound[c])} shifted left by {int(shift[c])}"
         raise UnsupportedError(f"{what} leave 32 bits", "its output scale is too fine for its weights")
-    return _Requant(q_bias.astype(np.int32), np.array([m for m, _ in pairs], np.int32), shift.astype(np.int8), constant)
+    return _Requant(accumulator.bias.astype(np.int32), np.array([m for m, _ in pairs], np.int32), shift.astype(np.int8))

@@ -158,6 +158,18 @@ def test_too_fine_output_scale_is_refused() -> None:
         lower.lower(broken(lambda x: replace(x, config=config) if x.name == "main_bn_act" else x))
 
 
+def test_a_free_output_lattice_is_no_finer_than_its_biases_are_rounded() -> None:
+    """Calibration has seen outputs that hardly differ: steps of a small part of a product."""
+    trained = replace(tiny.trained(), ranges={"logits": (0.0, 1e-4)})
+    model = lower.lower(trained)
+    output = model.output.quantization
+    assert output.scale > 1e-4 / 255
+    logits = model.layers[-1]
+    real_bias = trained.layers[-1].arrays["bias"]
+    products = logits.multiplier * 2.0 ** (logits.shift.astype(float) - 31) * output.scale
+    assert np.abs(logits.bias * products - real_bias).max() <= lower.MOST_BIAS_ERROR * output.scale * (1 + 1e-6)
+
+
 def test_lowering_is_deterministic() -> None:
     assert lower.lower(tiny.trained(7)).digest == lower.lower(tiny.trained(7)).digest
     assert lower.lower(tiny.trained(7)).digest != lower.lower(tiny.trained(8)).digest
