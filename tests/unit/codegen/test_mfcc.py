@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from pipeline import datasets
 from pipeline.codegen import library, mfcc
 from pipeline.config import board
 from pipeline.config.dataset import DatasetConfig, MfccConfig
-from pipeline.core import shell
+from pipeline.core import paths, shell
 from pipeline.core.nouns import QModel, Quantization, TensorSpec
-from pipeline.datasets import _mfcc
+from pipeline.datasets import _mfcc, speech_commands
 from pipeline.stages import lower
 from tests.support import tiny
 
@@ -52,10 +53,10 @@ def sounds(front: MfccConfig) -> np.ndarray:
     return np.stack([0 * time, faint, loud, tone]).astype(np.int16)
 
 
-@pytest.mark.parametrize("front", [MfccConfig(), OTHER], ids=["mlperf", "other"])
-def test_features_of_sound_are_those_of_the_training_data(front: MfccConfig, tmp_path: Path) -> None:
-    """At most one step apart, and only where a coefficient lies halfway up to the rounding of single precision."""
-    model, pcm = network(front), sounds(front)
+def heard(pcm: np.ndarray, front: MfccConfig, tmp_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(features that the exported C makes of the sounds, those of the training data), int8. At most one step apart, and
+    only where a coefficient lies halfway up to the rounding of single precision."""
+    model = network(front)
     for path, text in library.library(model, board.load("host"), "reference", front_end=front).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -71,6 +72,23 @@ def test_features_of_sound_are_those_of_the_training_data(front: MfccConfig, tmp
     halfway = np.abs(np.abs(steps - np.floor(steps)) - 0.5) < 0.001
     assert np.array_equal(got[~halfway], wanted[~halfway])
     assert halfway.mean() < 0.01, "nearly all were compared"
+    return got, wanted
+
+
+@pytest.mark.parametrize("front", [MfccConfig(), OTHER], ids=["mlperf", "other"])
+def test_features_of_sound_are_those_of_the_training_data(front: MfccConfig, tmp_path: Path) -> None:
+    heard(sounds(front), front, tmp_path)
+
+
+@pytest.mark.data
+@pytest.mark.skipif("TRITMCU_DATA" not in os.environ, reason="TRITMCU_DATA is not set")
+def test_features_of_real_clips_are_those_of_the_training_data(tmp_path: Path) -> None:
+    """Every recording of the test split, as a microphone would deliver it."""
+    folder, clips = speech_commands._clips(paths.data_folder())
+    pcm = np.stack([speech_commands._read(folder, clip) for clip in clips if clip.split == "test"])
+    got, wanted = heard(pcm, MfccConfig(), tmp_path)
+    assert len(got) > 500
+    assert np.mean(got != wanted) < 1e-4
 
 
 def test_who_hears_is_told_by_the_data_set() -> None:
