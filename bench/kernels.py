@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import cmsis, measure, networks, publish
+from bench import zoo as cards
 from bench.cmsis import Library
 from bench.measure import BOARDS, M4, Counted, Network
 from pipeline.cli import console
@@ -24,6 +25,7 @@ from pipeline.core import shell
 from pipeline.core.errors import ConfigError, PipelineError, ToolError
 from pipeline.core.nouns import Progress, QModel, no_progress
 from pipeline.core.registry import unknown
+from pipeline.workflow import zoo
 
 EXPECTED_FAILURE, INTERRUPTED = 2, 130
 DEVELOPMENT = ("unicorn", "capstone", "matplotlib")
@@ -109,6 +111,8 @@ def _bench_and_keep(core: str, models: Sequence[QModel], library: Library | None
     found["compiler"] = shell.run(["arm-none-eabi-gcc", "--version"]).output.splitlines()[0]
     if keep:
         publish.write(publish.merged(found))
+        for name in set(found["networks"].get(M4, ())) & set(zoo.names()):
+            cards.cost(name)
     return found
 
 

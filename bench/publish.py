@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.measure import BOARDS, M4
 from pipeline.cli import console
+from pipeline.config import board
 from pipeline.core import paths, store, text
 
 RESULTS = paths.RESOURCES / "bench" / "results" / "kernels.json"
@@ -123,6 +124,20 @@ def _by_core(results: Mapping[str, Any]) -> dict[str, Any]:
 def read() -> dict[str, Any]:
     """The content of kernels.json."""
     return dict(json.loads(RESULTS.read_text(encoding="utf-8")))
+
+
+def cost(results: Mapping[str, Any], network: str) -> Row | None:
+    """What a card of the zoo says of the network's cost on the Cortex-M4, None where the bench has not run it. Layers
+    that only rename their input have no row and take no cycles."""
+    if network not in results["networks"]:
+        return None
+    layers = (row for row in results["layers"] if row["core"] == M4 and row["name"].startswith(f"{network}/"))
+    return {
+        "board": BOARDS[M4],
+        "instructions": results["networks"][network]["instructions"],
+        "cycles": sum(row["cycles_model"] for row in layers),
+        "clock_hz": board.load(BOARDS[M4]).clock_hz,
+    }
 
 
 def write(results: dict[str, Any]) -> None:

@@ -131,6 +131,25 @@ def _zoo() -> Iterator[str]:
                 yield _line([link, card.dataset, card.method, text.count(card.tables_bytes), *points, _worst(card)])
         yield ""
     yield "Percent, 95 % Wilson intervals in brackets; bytes: packed weights, biases and requantization.\n"
+    yield from _inference(cards)
+
+
+def _inference(cards: Iterable[zoo.Card]) -> Iterator[str]:
+    """What one inference of each network costs."""
+    yield "### What an inference costs\n"
+    yield (
+        "Instructions are executed in the board's emulator, exact. Cycles are those of the layers in a model of the "
+        "Cortex-M4 without wait states of the flash, and the time is that at the board's clock: model, not silicon. "
+        "From `make bench-kernels`.\n"
+    )
+    yield from _table(["network", "board", "instructions", "cycles (model)", "clock", "time (model, not silicon)"])
+    for card in cards:
+        if (cost := card.cost) is not None:
+            figures = (text.count(cost.instructions), text.count(cost.cycles))
+            yield _line(
+                [card.name, cost.board, *figures, f"{cost.clock_hz / 1e6:g} MHz", f"{cost.milliseconds:.1f} ms"]
+            )
+    yield ""
 
 
 def _worst(card: zoo.Card) -> str:

@@ -2,8 +2,10 @@
 
     python -m bench.zoo add runs/NAME [--name NAME] [--note TEXT]    # or make zoo-add RUN=runs/NAME
     python -m bench.zoo measure NAME                                 # the accuracies again, of the stored network
+    python -m bench.zoo cost NAME                                    # the cost, from bench/results/kernels.json
 
-Clean accuracy on the whole test split; PGD-20 at the eps of the job's own PGD, else 1, 2, 4 and 8/255.
+make bench-kernels writes the cost of every network that it runs. Clean accuracy on the whole test split; PGD-20 at the
+eps of the job's own PGD, else 1, 2, 4 and 8/255.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench import robustness
+from bench import publish, robustness
 from pipeline import datasets
 from pipeline.cli import console
 from pipeline.config import job as jobs
@@ -55,6 +57,15 @@ def measure(name: str, display: Any = None) -> zoo.Card:
     eps = tuple(point.eps for point in card.robust)
     numbers = robustness.measure(qmodel, data, eps, job.seed, samples, display.progress)
     fresh = schema.validate(zoo.Card, {**card.model_dump(), **numbers}, f"zoo/{name}: card")
+    write(fresh, qmodel)
+    return fresh
+
+
+def cost(name: str) -> zoo.Card:
+    """The card of an entry with what the stored bench says of its cost."""
+    card, qmodel = zoo.card(name), store.load(zoo.find(Path(name)), QModel)
+    known = {**card.model_dump(), "cost": publish.cost(publish.read(), name)}
+    fresh = schema.validate(zoo.Card, known, f"zoo/{name}: card")
     write(fresh, qmodel)
     return fresh
 
@@ -105,16 +116,18 @@ def write(card: zoo.Card, qmodel: QModel) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Make an entry of the zoo from a finished run, or measure it again.")
-    parser.add_argument("action", choices=("add", "measure"))
-    parser.add_argument("run", type=Path, help="folder of the run, runs/NAME; to measure, the name of the entry")
+    parser.add_argument("action", choices=("add", "measure", "cost"))
+    parser.add_argument("run", type=Path, help="folder of the run, runs/NAME; else the name of the entry")
     parser.add_argument("--name", default="", help="of the entry; by default the job's")
     parser.add_argument("--note", default="", help="a sentence for the card")
     arguments = parser.parse_args()
     with closing(console.display()) as display:
-        if arguments.action == "measure":
+        if arguments.action == "add":
+            card = add(arguments.run, arguments.name, arguments.note, display)
+        elif arguments.action == "measure":
             card = measure(str(arguments.run), display)
         else:
-            card = add(arguments.run, arguments.name, arguments.note, display)
+            card = cost(str(arguments.run))
     console.stdout(json.dumps(card.model_dump(mode="json"), indent=1))
 
 

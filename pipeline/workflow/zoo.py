@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.config.job import RANDOM, REFERENCE, Job, TrainConfig
 from pipeline.core import paths, registry, schema, store, text
 from pipeline.core.errors import ConfigError
-from pipeline.core.schema import Label, Name, Strict
+from pipeline.core.schema import Label, Name, Positive, Strict
 
 CARD = "card.json"
 DATASET, IMPORTED = "dataset", "imported"
@@ -59,6 +59,24 @@ class Worst(Robust):
     """Its name."""
 
 
+class Cost(Strict):
+    """What one inference costs on a board, emulated."""
+
+    board: Name
+    """Whose firmware was run."""
+    instructions: Positive
+    """Executed, counted by the emulator: exact."""
+    cycles: Positive
+    """Of its layers, in a model of the Cortex-M4 without wait states of the flash: not silicon."""
+    clock_hz: Positive
+    """Of the board's core."""
+
+    @property
+    def milliseconds(self) -> float:
+        """Estimate of the time at the board's clock."""
+        return 1e3 * self.cycles / self.clock_hz
+
+
 class Card(Strict):
     """What is known of one network."""
 
@@ -88,6 +106,8 @@ class Card(Strict):
     """PGD-20 from a random start, infinity norm, gradients of the stored integers."""
     worst: tuple[Worst, ...] = ()
     """What a whole suite of attacks leaves; empty on cards that were measured by the gradients of the Keras model."""
+    cost: Cost | None = None
+    """Of one inference; None where it was not measured."""
     digest: str
     """Of the QModel."""
     retrain: Label
@@ -203,12 +223,21 @@ def page(known: Card) -> str:
         *accuracy_table(rows),
         "",
         MEASURED if known.worst else MEASURED_BEFORE,
+        *(["", cost_line(known.cost)] if known.cost else []),
         *(["", known.note] if known.note else []),
         "",
         f"    tritmcu run --model {known.name} --board netduinoplus2",
         f"    {known.retrain or '# its job is in meta.json'}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def cost_line(cost: Cost) -> str:
+    """The cost in a sentence, with what is measured and what is estimated."""
+    return (
+        f"One inference on {cost.board}: {text.count(cost.instructions)} instructions, executed in the emulator; "
+        f"{cost.milliseconds:.1f} ms at {cost.clock_hz / 1e6:g} MHz (model, not silicon)."
+    )
 
 
 def accuracy_table(rows: list[tuple[str, Accuracy]]) -> list[str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import robustness
+from bench import publish, robustness
 from bench import zoo as maker
 from pipeline.cli import console, main
 from pipeline.config import job as jobs
-from pipeline.core import paths, store
+from pipeline.core import paths, store, text
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel
 from pipeline.network import twin
@@ -40,6 +40,8 @@ def test_a_card_is_that_of_its_network(name):
     assert card.method == zoo.method(jobs.Job.model_validate(dict(qmodel.metrics["job"])))
     for point in (card.clean, *card.robust):
         assert point.interval[0] <= point.accuracy <= point.interval[1]
+    stored = publish.cost(publish.read(), name)
+    assert (card.cost and card.cost.model_dump()) == stored, "the cost is stale: python -m bench.zoo cost " + name
     if card.retrain:
         assert (paths.RESOURCES / card.retrain.split()[-1]).exists()
 
@@ -66,6 +68,16 @@ def test_the_listing_is_complete(capsys):
     table = capsys.readouterr().out
     for card in listed:
         assert card["name"] in table and card["method"] in table
+        assert text.compact(card["cost"]["instructions"]) in table
+    assert "not silicon" in table
+
+
+def test_a_cost_says_what_is_an_estimate():
+    cost = zoo.Cost(board="netduinoplus2", instructions=2_000_000, cycles=3_360_000, clock_hz=168_000_000)
+    assert cost.milliseconds == 20.0
+    assert "executed in the emulator; 20.0 ms at 168 MHz (model, not silicon)" in zoo.cost_line(cost)
+    page = zoo.page(zoo.card(zoo.names()[0]).model_copy(update={"cost": None}))
+    assert "not silicon" not in page, "nothing is said of what was not measured"
 
 
 def test_a_network_is_found_by_name_and_by_path(tmp_path, monkeypatch):
