@@ -125,7 +125,7 @@ def _by_attack(accuracy: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]
     """The curve of every attack and norm: the clean point, then its points by rising eps."""
     curves: dict[str, list[Mapping[str, Any]]] = {}
     for point in sorted(accuracy["attacks"], key=lambda p: float(p["eps"])):
-        curves.setdefault(f"{point['name'].upper()} {_norm(point['norm'])}", []).append(point)
+        curves.setdefault(_title(point["name"], point["norm"], point["variant"]), []).append(point)
     return {name: [_start(points[0]), *points] for name, points in curves.items()}
 
 
@@ -133,6 +133,11 @@ def _start(point: Mapping[str, Any]) -> dict[str, Any]:
     """Where a curve begins: the clean answers to the very samples that were attacked."""
     clean = point["clean"]
     return {"eps_lsb": 0, "device": clean["device"], "device_interval": clean["interval"], "keras": None, "twin": None}
+
+
+def _title(name: str, norm: str, variant: str) -> str:
+    """Of a curve: the attack, its norm, and what tells it from others of its name."""
+    return f"{name.upper()} {_norm(norm)} {variant}".rstrip()
 
 
 def _norm(norm: str) -> str:
@@ -215,7 +220,7 @@ def _smallest_changes(samples: Samples) -> dict[str, NDArray[np.float64]]:
         assert info is not None
         right = outcomes.first(samples.outcomes, label).attacked
         steps = outcomes.smallest_by(samples.outcomes, label)[right] * info.eps_lsb
-        known = found.setdefault(f"{info.name.upper()} {_norm(info.norm)}", {})
+        known = found.setdefault(_title(info.name, info.norm, info.variant), {})
         for index, change in zip(answers.index[right].tolist(), steps.tolist(), strict=True):
             known[index] = min(change, known.get(index, np.inf))
     return {name: np.array(list(changes.values())) for name, changes in found.items() if changes}

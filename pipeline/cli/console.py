@@ -204,8 +204,8 @@ def summary(report: Mapping[str, Any]) -> None:
     accuracy, latency, memory = report["accuracy"], report["latency"], report["memory"]
     rows = [_accuracy_row("clean", "–", "0", accuracy["clean"], "–")]
     for attack in accuracy["attacks"]:
-        success = text.percent(attack["success"]["rate"])
-        rows.append(_accuracy_row(attack["name"], attack["eps_label"], str(attack["eps_lsb"]), attack, success))
+        success, name = text.percent(attack["success"]["rate"]), f"{attack['name']} {attack['variant']}".rstrip()
+        rows.append(_accuracy_row(name, attack["eps_label"], str(attack["eps_lsb"]), attack, success))
     columns = ("data", "eps", "lattice steps", "Keras", "twin", "device", "samples", "attack success")
     table(f"Accuracy: {report['job']['name']} on {report['board']['name']}", columns, rows, right=range(1, 8))
     unit, ram = latency["unit"], sum(memory["ram_groups"].values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -210,6 +210,8 @@ class TrainConfig(schema.Identified):
         return self.robust_eps or (self.adversarial.eps if self.adversarial else None)
 
 
+LONGEST_VARIANT = 120
+"""Characters of what tells attacks of one name apart: it becomes part of a label."""
 SUITES = ("quick", "strict")
 """Names of suites, which stand for several attacks (robustness/suites.py)."""
 
@@ -261,9 +263,43 @@ class AttackConfig(Strict):
         for key in sorted(self.model_fields_set - used):
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: {self.name!r} does not use it; it uses {', '.join(sorted(used))}")
+        if len({eps_value(label) for label in self.eps}) < len(self.eps):
+            raise ValueError(f"eps: {', '.join(self.eps)}: the same budget twice")
         if "source" in used and self.source is None:
             raise ValueError(f"source: {self.name!r} needs the network whose gradients it follows")
         return self
+
+
+def variants(attacks: Sequence[AttackConfig]) -> tuple[str, ...]:
+    """For each of these attacks the settings that tell it from the others of its name, such as "loss=margin"; "" where
+    the name alone does. ValueError names two that make the same attack at the same eps."""
+    for number, attack in enumerate(attacks):
+        for before, other in enumerate(attacks[:number]):
+            if twice := _same_eps(attack, other):
+                raise ValueError(f"attacks.{before} and attacks.{number} are the same: {attack.name} at eps {twice}")
+    return tuple(_variant(attack, [other for other in attacks if other.name == attack.name]) for attack in attacks)
+
+
+def _same_eps(one: AttackConfig, other: AttackConfig) -> str | None:
+    """An eps at which both do the same."""
+    if (one.name, one.unit, _settings(one)) != (other.name, other.unit, _settings(other)):
+        return None
+    known = {eps_value(label) for label in other.eps}
+    return next((label for label in one.eps if eps_value(label) in known), None)
+
+
+def _variant(attack: AttackConfig, alike: Sequence[AttackConfig]) -> str:
+    mine, others = _settings(attack), [_settings(other) for other in alike]
+    different = [key for key in mine if any(other[key] != mine[key] for other in others)]
+    text = " ".join(f"{key}={'all' if mine[key] is None else mine[key]}" for key in different)
+    if len(text) > LONGEST_VARIANT or not text.isprintable():
+        raise ValueError(f"{attack.name}: {text!r:.80} is no name to tell it from others: give source a shorter one")
+    return text
+
+
+def _settings(attack: AttackConfig) -> dict[str, object]:
+    """All that decides what an attack does but its budgets."""
+    return {key: getattr(attack, key) for key in ("norm", "samples", *attack_settings(attack.name))}
 
 
 def attack_settings(name: str) -> tuple[str, ...]:
@@ -331,6 +367,11 @@ class Job(Strict):
     """What its firmware may cost."""
     calibration: Positive = 512
     """Training samples that fix the quantization of tensors the model leaves open."""
+
+    @model_validator(mode="after")
+    def _distinct_attacks(self) -> Job:
+        variants(self.attacks)
+        return self
 
 
 def eps_value(label: str) -> float:

@@ -146,8 +146,8 @@ class Dataset:
 
     @property
     def label(self) -> str:
-        """ "clean", or the attack's name and eps."""
-        return f"{self.attack.name} eps={self.attack.eps_label}" if self.attack else "clean"
+        """ "clean", or the attack's name and eps, between them what tells it from others of its name."""
+        return f"{self.attack.title} eps={self.attack.eps_label}" if self.attack else "clean"
 
     @property
     def digest(self) -> str:
@@ -170,6 +170,13 @@ class AttackInfo:
     """The largest change of any element in lattice steps, as the device sees it; in real units floor(eps / scale)."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """The attack's own settings, plain JSON values."""
+    variant: Label = ""
+    """The settings that tell it from the other attacks of its name in the same job, such as "loss=margin"; "": none."""
+
+    @property
+    def title(self) -> str:
+        """Name and variant."""
+        return f"{self.name} {self.variant}".rstrip()
 
 
 @dataclass(frozen=True)

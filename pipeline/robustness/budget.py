@@ -87,9 +87,9 @@ class Budget:
             share = np.where(change > 0, change / reach, 0.0)
         return np.asarray(share.max(axis=1))
 
-    def info(self, name: str, params: dict[str, Any]) -> AttackInfo:
+    def info(self, name: str, params: dict[str, Any], variant: str) -> AttackInfo:
         """What an adversarial Dataset made inside this budget says of its making."""
-        return AttackInfo(name, self.norm, self.eps, self.label, self.steps, params)
+        return AttackInfo(name, self.norm, self.eps, self.label, self.steps, params, variant)
 
 
 def _unit(config: AttackConfig, dataset: Dataset) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.job import SUITES, AttackConfig, attack_settings
+from pipeline.config.job import SUITES, AttackConfig, attack_settings, variants
 from pipeline.core import registry
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AttackOutcome, Dataset, Int8Array, Progress, Split, no_progress
@@ -41,6 +41,8 @@ class Campaign:
     """The entry: an attack or a suite."""
     budget: Budget
     """Of every attack of it."""
+    variant: str = ""
+    """See config.job.variants."""
 
     @property
     def attacks(self) -> tuple[AttackConfig, ...]:
@@ -61,9 +63,10 @@ def settings(config: AttackConfig) -> dict[str, object]:
 
 
 def campaigns(configs: Sequence[AttackConfig], dataset: Dataset) -> tuple[Campaign, ...]:
-    """Every entry at every eps. ConfigError names the entry whose eps or norm cannot be, before any work."""
+    """Every entry at every eps. ConfigError names the entry whose eps or norm cannot be, or two that are the same,
+    before any work."""
     made = []
-    for place, config in enumerate(configs):
+    for place, (config, variant) in enumerate(zip(configs, _variants(configs), strict=True)):
         for part in suites.expand(config):
             norms = registry.load("attacks", part.name).NORMS
             if config.norm not in norms:
@@ -72,8 +75,15 @@ def campaigns(configs: Sequence[AttackConfig], dataset: Dataset) -> tuple[Campai
                     f'use norm = "{norms[0]}", or another attack',
                 )
         for label in config.eps:
-            made.append(Campaign(config, Budget.of(config, label, dataset, f"attacks.{place}.eps")))
+            made.append(Campaign(config, Budget.of(config, label, dataset, f"attacks.{place}.eps"), variant))
     return tuple(made)
+
+
+def _variants(configs: Sequence[AttackConfig]) -> tuple[str, ...]:
+    try:
+        return variants(configs)
+    except ValueError as error:
+        raise ConfigError(str(error), "leave one out, or let a setting differ") from error
 
 
 def run(
@@ -84,7 +94,7 @@ def run(
     split = clean.splits["test"].subset(campaign.config.samples, seed)
     run = _Run(campaign, split, oracle_for, seed, progress)
     outcomes = run.all()
-    info = campaign.budget.info(campaign.config.name, campaign.params)
+    info = campaign.budget.info(campaign.config.name, campaign.params, campaign.variant)
     attacked = replace(clean, splits={"test": replace(split, x=run.x)}, parent=clean.digest, attack=info)
     return attacked, tuple(replace(outcome, label=attacked.label) for outcome in outcomes)
 

@@ -187,7 +187,9 @@ def _attack(attacked: DatasetTrace, clean: DatasetTrace, inputs: ReportInputs) -
     assert attacked.attack is not None
     info = attacked.attack
     return {
+        "data": attacked.label,
         "name": info.name,
+        "variant": info.variant,
         "norm": info.norm,
         "eps": info.eps,
         "eps_label": info.eps_label,

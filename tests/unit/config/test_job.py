@@ -58,6 +58,8 @@ def test_a_small_job_is_valid_and_frozen(tmp_path):
         (JOB + ATTACK.replace("8/255", "8/0"), "must be a positive number or a fraction"),
         (JOB + ATTACK.replace('"8/255", 0.1', ""), "key 'attacks.0.eps'"),
         (JOB + ATTACK.replace("fgsm", "fgms"), "unknown attack 'fgms'; did you mean 'fgsm'?"),
+        (JOB + ATTACK + ATTACK, "attacks.0 and attacks.1 are the same: fgsm at eps 8/255"),
+        (JOB + ATTACK.replace("0.1", '"16/510"'), "eps: 8/255, 16/510: the same budget twice"),
         (JOB.replace('"toy"', '"To y"'), "key 'name' = 'To y'"),
         (JOB.replace("epochs = 3", "epochs = 3\ntemperature = nan"), "key 'train.temperature'"),
         (JOB.replace("[model]", "[model]\nlayer_bits = {conv1 = 5}"), "key 'model.layer_bits.conv1' = 5"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.analysis.outcomes import summarize
 from pipeline.config.job import AttackConfig
 from pipeline.core import registry, store
 from pipeline.core.errors import ConfigError
@@ -101,3 +102,21 @@ def test_noise_sensitivity_grows_with_eps_and_names_the_weighted_layers(digits):
     small, large = (attack.noise_sensitivity(network(), eps, digits, 1) for eps in ("4/255", "32/255"))
     assert set(small) == {"conv1", "conv2", "conv3", "logits"}
     assert all(0 < small[name] < large[name] for name in small)
+
+
+def test_attacks_of_one_name_are_told_apart_by_the_settings_that_differ(digits):
+    margin = PGD.model_copy(update={"loss": "margin"})
+    datasets, outcomes = run(network(), digits, PGD, margin)
+    labels = ["pgd loss=cross_entropy eps=32/255", "pgd loss=margin eps=32/255"]
+    assert [data.label for data in datasets[1:]] == [outcome.label for outcome in outcomes] == labels
+    told = summarize(outcomes)
+    assert [campaign["data"] for campaign in told] == labels
+    left = [round(campaign["robust"]["accuracy"] * 60) for campaign in told]
+    assert left == [int((o.attacked & ~o.fooled).sum()) for o in outcomes]
+
+
+@pytest.mark.parametrize("eps", ["32/255", "64/510"])
+def test_the_same_attack_twice_is_refused_by_name(digits, eps):
+    smaller, again = (PGD.model_copy(update={"eps": labels}) for labels in (("4/255",), ("1/255", eps)))
+    with pytest.raises(ConfigError, match=rf"attacks\.1 and attacks\.2 are the same: pgd at eps {eps}"):
+        attack.check(digits, [smaller, PGD, again])
