@@ -254,7 +254,9 @@ def _row(line: Any, name: str, pictures: Sequence[NDArray[np.uint8]], titles: Se
     """Draws a row of the gallery. line: its axes, one for each picture."""
     line[0].set_ylabel(name, fontsize=8, color=MUTED)
     for axes, image, (title, colour) in zip(line, pictures, titles, strict=True):
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        # A spectrogram of a few columns would be a sliver: only what is nearly square keeps its proportions.
+        aspect = "equal" if max(image.shape[:2]) <= 2 * min(image.shape[:2]) else "auto"
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect=aspect)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)

@@ -177,12 +177,20 @@ def method(job: Job) -> str:
     'ternary, STQ, JR 0.001'
     """
     widths = _widths(job)
-    words = [NAMES.get(bits, f"{bits}-bit") for bits in widths]
-    words = [" and ".join(words), *(["STQ"] if job.train.stochastic and {1, 2} & set(widths) else [])]
+    words = [_weights(widths), *(["STQ"] if job.train.stochastic and {1, 2} & set(widths) else [])]
     words += _training(job.train)
     if job.layerwise:
         words.append(f"then {job.layerwise.method} within {job.layerwise.budget:g} x ternary")
     return ", ".join(words)
+
+
+def _weights(widths: tuple[int, ...]) -> str:
+    """Weight bits in words, the general one first: "ternary with 3- and 4-bit layers". Floats are lowered to 8 bits."""
+    name, *others = [NAMES.get(widths[0], f"{widths[0]}-bit"), *(f"{min(bits, 8)}-" for bits in widths[1:])]
+    if not others:
+        return name
+    *most, last = others
+    return f"{name} with {', '.join(most)}{' and ' if most else ''}{last}bit layers"
 
 
 def _widths(job: Job) -> tuple[int, ...]:

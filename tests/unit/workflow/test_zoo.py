@@ -104,7 +104,7 @@ def test_a_damaged_card_is_named(tmp_path, monkeypatch):
         ("digits", "ternary, STQ, JR 0.001"),
         ("digits_laq", "8-bit, JR 0.001, then laq within 1.75 x ternary"),
         ("cifar10_resnet8_stq_augmented", "ternary, STQ, started from the MLPerf-Tiny reference"),
-        ("cifar10_stq_net", "ternary and 3-bit and 4-bit, STQ, JR 0.001"),
+        ("cifar10_stq_net", "ternary with 3- and 4-bit layers, STQ, JR 0.001"),
     ],
 )
 def test_a_recipe_in_words(job, words):
