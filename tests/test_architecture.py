@@ -92,14 +92,17 @@ def modules(path: Path) -> set[str]:
 
 def test_every_package_has_a_floor():
     assert {package(place(path)) for path in FILES} - {""} == set().union(*ORDER)
+    assert {place(path) for path in FILES if package(place(path)) == ""} == {"__init__.py", "api.py"}
 
 
 @EACH_FILE
 def test_imports_point_downward(path):
-    if place(path) == "__init__.py":
+    """api.py is above all packages; __init__.py, which names what is in it, imports nothing by itself."""
+    mine, theirs_all = package(place(path)), modules(path) - {"__init__.py"}
+    assert mine == "" or "api.py" not in theirs_all, f"{place(path)} imports pipeline.api"
+    if mine == "":
         return
-    mine = package(place(path))
-    for theirs in {package(name) for name in modules(path)} - {mine, ""}:
+    for theirs in {package(name) for name in theirs_all} - {mine}:
         assert floor(theirs) < floor(mine), f"{place(path)} imports pipeline.{theirs}"
 
 
@@ -184,6 +187,13 @@ def test_help_answers_at_once():
         return ended.ru_utime + ended.ru_stime - started.ru_utime - started.ru_stime
 
     assert min(seconds() for _ in range(5)) < HELP_SECONDS
+
+
+def test_the_package_itself_loads_nothing():
+    loaded = loaded_modules("import pipeline; assert 'load' in dir(pipeline)")
+    assert loaded & {"numpy", "pydantic", "rich", "jinja2", "serial"} == set()
+    light = loaded_modules("import pipeline; assert all(getattr(pipeline, name) for name in pipeline.__all__)")
+    assert light & {"tensorflow", "keras", "qkeras", "art", "sklearn", "matplotlib", "rich"} == set()
 
 
 def test_help_loads_nothing_heavy():

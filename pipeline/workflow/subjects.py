@@ -28,7 +28,7 @@ def plan(word: str, board: str | None, runs: Path, dataset: str | None = None, *
         return _of_job(word, board, runs, options)
     if place.exists():
         return plan_model(_network(place), dataset, board, runs, **options)
-    if word in zoo.names() or place.parent == Path("zoo"):
+    if word in registry.names("zoo") or place.parent == Path("zoo"):
         return plan_model(zoo.find(place), dataset, board, runs, **options)
     if word in registry.names("jobs"):
         return _of_job(word, board, runs, options)
@@ -40,7 +40,7 @@ def plan(word: str, board: str | None, runs: Path, dataset: str | None = None, *
 def known(runs: Path) -> set[str]:
     """Everything that has a name of its own."""
     stored = (path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else ()
-    return {*zoo.names(), *registry.names("jobs"), *stored}
+    return {*registry.names("zoo"), *registry.names("jobs"), *stored}
 
 
 def built_image(word: str, board: str | None) -> tuple[Image, Path] | None:

@@ -56,6 +56,22 @@ T = TypeVar("T")
 class Display(Protocol):
     """Who watches; only the command line draws. A stage starts and finishes, or is skipped."""
 
+    def start(self, stage: str) -> None:
+        """The stage of that name begins to work."""
+
+    def progress(self, what: str, done: int, total: int, info: str = "") -> None:
+        """So much of `total` is done; `what` names one bar, info is a few words beside it. Called often."""
+
+    def finish(self, stage: str, seconds: float, note: str) -> None:
+        """The stage is done; note: what it made, in a few words."""
+
+    def skip(self, stage: str, note: str) -> None:
+        """What the stage would make is stored and up to date."""
+
+
+class _Quiet:
+    """Shows nothing."""
+
     def start(self, stage: str) -> None: ...
 
     def progress(self, what: str, done: int, total: int, info: str = "") -> None: ...
@@ -63,6 +79,10 @@ class Display(Protocol):
     def finish(self, stage: str, seconds: float, note: str) -> None: ...
 
     def skip(self, stage: str, note: str) -> None: ...
+
+
+QUIET: Display = _Quiet()
+"""A Display that shows nothing."""
 
 
 def _once(method: Callable[[Workflow], T]) -> Callable[[Workflow], T]:

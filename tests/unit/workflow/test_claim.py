@@ -10,7 +10,7 @@ from pipeline.cli import main, runs
 from pipeline.core import paths
 from pipeline.core.errors import ConfigError
 from pipeline.workflow import claim
-from pipeline.workflow.workflow import Workflow
+from pipeline.workflow.workflow import QUIET, Workflow
 
 JOB = """name = "toy"
 [dataset]
@@ -22,14 +22,6 @@ epochs = 3
 """
 
 
-class Silent:
-    """A Display that shows nothing."""
-
-    def start(self, *told) -> None: ...
-
-    progress = finish = skip = start
-
-
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -37,7 +29,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def workflow(*words: str) -> Workflow:
-    return Workflow(runs.plan(main.parse(["train", *words])), Silent())
+    return Workflow(runs.plan(main.parse(["train", *words])), QUIET)
 
 
 @pytest.fixture

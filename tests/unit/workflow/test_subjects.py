@@ -27,6 +27,8 @@ def test_a_folder_a_network_of_the_zoo_a_job_and_a_run(tmp_path, monkeypatch):
     assert found["mine"].name == "tiny"
     assert found["digits_laq"].job is not None and found["digits_laq"].model is None
     assert found["digits_laq"].command("train") == "tritmcu train digits_laq"
+    store.save(tmp_path / "zoo" / "imported", tiny.qmodel(), "key")
+    assert subjects.plan("imported", "host", tmp_path / "runs").name == "tiny"
     both = subjects.plan("digits_stq_jr", None, tmp_path / "runs")
     assert both.model is not None and both.board.name == both.job.board
     with pytest.raises(ConfigError, match="unknown network, run or job 'mime'; did you mean 'mine'") as caught:

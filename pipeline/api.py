@@ -1,0 +1,220 @@
+"""The pipeline from Python: a network, and what is done with it. `import pipeline` offers these names.
+
+Everything runs through `workflow`, so a program and the command line share stored runs: what one has made, the other
+finds up to date. Expected failures are the kinds of `pipeline.core.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analysis import size
+from pipeline.analysis.compare import Contender
+from pipeline.analysis.size import Sizes
+from pipeline.codegen.select import Kernels
+from pipeline.config import board as boards_
+from pipeline.config.budget import NO_BUDGET
+from pipeline.config.job import AttackConfig
+from pipeline.core import schema
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import AttackResult, AuditResult, Dataset, Image, Int8Array, QModel, Trace, TrainedModel
+from pipeline.network import twin
+from pipeline.stages.report import Numbers
+from pipeline.workflow import binding, comparison, imports, subjects
+from pipeline.workflow.imports import Imported
+from pipeline.workflow.plan import RunPlan, for_audit
+from pipeline.workflow.workflow import QUICK, Display, Workflow
+
+RUNS = "runs"
+"""Folder of the runs, in the current one, as on the command line."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, the board it runs on and the samples it is tested with: what `load` returns.
+
+    Each method returns what a stage makes, and makes on the way what that needs; what is stored and up to date is not
+    made again. Only `train` trains: of a job that has not been trained, the others are a ConfigError.
+    """
+
+    plan: RunPlan
+    """What is run, and where it is kept."""
+    runs: Path
+    """Folder of all runs."""
+    display: Display | None = None
+    """Who watches; None: bars on standard error where that is a terminal, else lines."""
+
+    @property
+    def model(self) -> QModel:
+        """The integer network."""
+        if self.plan.model is not None:
+            return self.plan.model
+        with self._allowed(*QUICK) as work:
+            return work.lower()
+
+    @property
+    def data(self) -> Dataset:
+        """The whole data set on the network's input lattice. ConfigError: it is not known, or cannot be read."""
+        with self._allowed() as work:
+            return work.load_data()
+
+    def predict(self, x: NDArray[Any]) -> Int8Array:
+        """(n, classes) int8 logits, bit for bit those of the device; the class is the argmax.
+
+        x: (n, *input shape), int8 on the input lattice, or real values of a float type in the units of the data set,
+        which are rounded to it and saturate. ConfigError: another shape or type, or NaN.
+        """
+        model = self.model
+        return twin.run(model, _on_lattice(model, np.asarray(x))).reshape(len(x), -1)
+
+    def train(self) -> TrainedModel:
+        """The trained network of a job. ConfigError: this is a stored network."""
+        with self._allowed("train") as work:
+            return work.train()
+
+    def attack(self) -> AttackResult:
+        """The clean test samples, an attacked copy for each attack and eps, and what every attack did."""
+        with self._allowed(*QUICK, "attack") as work:
+            return work.attack()
+
+    def audit(self, eps: str | None = None, *, source: str | None = None, on_board: bool = False) -> AuditResult:
+        """Whether the robust accuracy can be believed. eps: budget in real input units, such as "8/255", None: the
+        largest of the network's job; source: network to transfer from, None: the zoo's first other one for the same
+        samples; on_board: ask the board, too."""
+        audited = replace(self, plan=for_audit(self.plan, eps, source))
+        with audited._allowed(*QUICK, "audit", *(("flash", "stream") if on_board else ())) as work:
+            return work.audit()
+
+    def build(self) -> Image:
+        """The firmware of the board. FitError: it does not fit; BudgetError: it costs more than the job allows."""
+        with self._allowed(*QUICK) as work:
+            return work.build()
+
+    def size(self) -> Sizes:
+        """What every byte of the firmware is, over its budget or not."""
+        unlimited = replace(self, plan=replace(self.plan, budget=NO_BUDGET))
+        memory = self.plan.board.memory
+        return size.of_image(unlimited.build(), self.plan.name, memory.flash.length, memory.ram.length)
+
+    def stream(self) -> Trace:
+        """The board's answers to all test samples, clean and attacked. DeviceError: no board answers; MismatchError:
+        its answers are not the twin's."""
+        with self._allowed(*QUICK, "attack", "flash", "stream") as work:
+            return work.stream()
+
+    def report(self) -> Numbers:
+        """The content of report.json (docs/REPORT.md), which is written with report.md and report.html into
+        `plan.device_folder`."""
+        with self._allowed(*QUICK, "attack", "flash", "stream", "report") as work:
+            return work.report()
+
+    @contextmanager
+    def _allowed(self, *stages: str) -> Iterator[Workflow]:
+        """The workflow, in which only these stages may work."""
+        with _watched(self.display) as display:
+            yield Workflow(self.plan, display, stages)
+
+
+def load(
+    network: str | Path,
+    *,
+    board: str | None = None,
+    dataset: str | None = None,
+    attacks: Sequence[Mapping[str, Any]] | None = None,
+    limit: int | None = None,
+    kernels: Kernels = "auto",
+    port: str | None = None,
+    unit: str = "",
+    runs: str | Path = RUNS,
+    display: Display | None = None,
+) -> Network:
+    """The network of that name: a stored one (of the zoo or imported), the folder of one or of a run, a job by its name
+    or file, or a run by its name in `runs`.
+
+    board, dataset: instead of those of its job; dataset "random": random inputs. attacks: entries as in [[attacks]] of
+    a job, None: the job's. limit: attack and stream only so many test samples, 1 or more, drawn evenly from all
+    classes. kernels: "auto" or "reference". port, unit: of a real board. display: who watches, None: progress on
+    standard error; QUIET: nobody. ConfigError: a name or value that is not known.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit {limit}: not a positive integer", "leave it out for all test samples")
+    options: dict[str, Any] = {"limit": limit, "kernels": kernels, "port": port, "unit": unit}
+    if attacks is not None:
+        named = enumerate(attacks)
+        options["attacks"] = tuple(schema.validate(AttackConfig, dict(a), f"attacks.{i}") for i, a in named)
+    plan = subjects.plan(str(network), board, Path(runs), dataset, **options)
+    if dataset is not None and plan.model is None:
+        raise ConfigError(f"dataset {dataset!r}: a job names its own data set", "leave it out, or change the job")
+    return Network(plan, Path(runs), display)
+
+
+def import_network(
+    path: str | Path,
+    *,
+    name: str = "",
+    dataset: str = "",
+    input_range: tuple[float, float] | None = None,
+    display: Display | None = None,
+) -> Imported:
+    """The network in a file of Keras or QKeras (.keras, .h5) or TensorFlow Lite (int8 .tflite), stored in zoo/ of the
+    current folder; `load` knows it by `.model.name`.
+
+    name: "": the file's. dataset: what it was trained on, which a Keras file needs, by name or a TOML file with
+    [dataset]. input_range: lowest and highest real input, where they differ from the data set's. ConfigError: a missing
+    or damaged file, a name that is taken, a data set that does not fit. UnsupportedError: a layer, operation or setting
+    that no layer kind computes.
+    """
+    request = imports.Request(Path(path), name, dataset, input_range)
+    with _watched(display) as watching:
+        return imports.network(request, progress=watching.progress)
+
+
+def compare(networks: Sequence[Network]) -> list[Contender]:
+    """What each network answers and costs: the same samples through each, and one firmware of each counted. The first
+    one's display watches. ConfigError: none, other boards, or other samples."""
+    if len({network.plan.board.name for network in networks}) != 1:
+        given = ", ".join(f"{n.plan.name} on {n.plan.board.name}" for n in networks) or "nothing"
+        raise ConfigError(f"compare: {given}", "load all of them for one board")
+    with _watched(networks[0].display) as display:
+        return comparison.compare([network.plan for network in networks], networks[0].runs, display)
+
+
+def networks(runs: str | Path = RUNS) -> tuple[str, ...]:
+    """Sorted names that `load` knows: stored networks, jobs and runs."""
+    return tuple(sorted(subjects.known(Path(runs))))
+
+
+def boards() -> tuple[str, ...]:
+    """Sorted names of the boards, shipped and your own."""
+    return tuple(boards_.names())
+
+
+def _on_lattice(model: QModel, x: NDArray[Any]) -> Int8Array:
+    """The samples as the network takes them."""
+    if x.shape[1:] != model.input.shape or x.ndim == 0 or len(x) == 0 or (x.dtype != np.int8 and x.dtype.kind != "f"):
+        shape = ", ".join(map(str, model.input.shape))
+        raise ConfigError(f"{model.name}: x {x.dtype} {x.shape}", f"samples (n, {shape}), int8 or real values")
+    if x.dtype == np.int8:
+        return x
+    if not np.isfinite(x).all():
+        raise ConfigError(f"{model.name}: x holds NaN or infinity", "leave out such samples")
+    return model.input.quantization.quantize(x + model.metrics.get(binding.SHIFT, 0.0))
+
+
+@contextmanager
+def _watched(display: Display | None) -> Iterator[Display]:
+    """The display, or the default one, which is put away afterwards."""
+    if display is not None:
+        yield display
+        return
+    from pipeline.cli import console
+
+    with closing(console.display()) as default:
+        yield default
