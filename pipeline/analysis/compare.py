@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.analysis import figures
@@ -34,7 +34,7 @@ class Contender:
     board: str
     """What it was built for."""
     kernels: str
-    """ "auto" or "reference"."""
+    """Whose: as --kernels has it."""
     clean: Share
     """Of the integer network, on the same test samples as the others."""
     robust: Mapping[str, Share]
@@ -49,6 +49,8 @@ class Contender:
     """Bytes: "weights", "other tables", "kernels", "runtime"."""
     ram: Mapping[str, int]
     """Bytes: "activations", "scratch", "stack", "runtime"."""
+    unserved: Mapping[str, str] = field(default_factory=dict)
+    """By name of the layers that only their portable kernel computes: what the core's faster kernels ask for."""
 
 
 def numbers(contenders: Sequence[Contender]) -> dict[str, Any]:
@@ -61,8 +63,9 @@ def _totals(one: Contender) -> dict[str, int]:
 
 
 def columns(contenders: Sequence[Contender]) -> list[str]:
-    """Heading of each network: its name, numbered where that alone does not tell them apart."""
-    names = [one.name for one in contenders]
+    """Heading of each: the network's name, with board and kernels where these differ, numbered where all are alike."""
+    shown = [key for key in ("board", "kernels") if len({getattr(one, key) for one in contenders}) > 1]
+    names = [", ".join([one.name, *(getattr(one, key) for key in shown)]) for one in contenders]
     return [name if names.count(name) == 1 else f"{name} ({number + 1})" for number, name in enumerate(names)]
 
 
@@ -72,19 +75,36 @@ def rows(contenders: Sequence[Contender]) -> Iterator[tuple[str, list[str]]]:
     for attack in dict.fromkeys(attack for one in contenders for attack in one.robust):
         measured = [one.robust.get(attack) for one in contenders]
         yield attack, [text.percent(share.accuracy) if share else "not measured" for share in measured]
-    unit = next((one.unit for one in contenders if one.ticks is not None), "")
-    yield f"{unit} per inference".strip(), _amounts([one.ticks for one in contenders])
+    for unit in units(contenders) or ("",):
+        ticks = (one.ticks if one.unit == unit else None for one in contenders)
+        yield f"{unit} per inference".strip(), _amounts(list(ticks))
     for what, total in (("flash", "flash_bytes"), ("ram", "ram_bytes")):
         name = what if what == "flash" else "RAM"
         yield f"{name} (bytes)", _amounts([_totals(one)[total] for one in contenders])
         for part in dict.fromkeys(part for one in contenders for part in getattr(one, what)):
             yield f"  {part}", _amounts([getattr(one, what).get(part, 0) for one in contenders])
+    if any(one.unserved for one in contenders):
+        yield "layers without a fast kernel", [", ".join(one.unserved) or "none" for one in contenders]
 
 
 def layer_rows(contenders: Sequence[Contender]) -> Iterator[tuple[str, list[str]]]:
-    """(layer, ticks in each network) of every layer of any network, in order."""
-    for layer in dict.fromkeys(layer for one in contenders for layer in one.layers):
-        yield layer, _amounts([one.layers.get(layer) for one in contenders])
+    """(layer, ticks in each network) of every layer of any network, in order; by unit where they are several."""
+    counted = units(contenders)
+    for unit in counted:
+        ticks = [one.layers if one.unit == unit else {} for one in contenders]
+        for layer in dict.fromkeys(layer for layers in ticks for layer in layers):
+            yield f"{layer} ({unit})" if len(counted) > 1 else layer, _amounts([layers.get(layer) for layers in ticks])
+
+
+def units(contenders: Sequence[Contender]) -> tuple[str, ...]:
+    """What the ticks of those that ran are, in order."""
+    return tuple(dict.fromkeys(one.unit for one in contenders if one.ticks is not None))
+
+
+def unserved(contenders: Sequence[Contender]) -> dict[str, str]:
+    """What faster kernels ask for, by "heading: layer" of every layer that none of them computes."""
+    named = zip(columns(contenders), contenders, strict=True)
+    return {f"{name}: {layer}": why for name, one in named for layer, why in one.unserved.items()}
 
 
 def _amounts(values: Sequence[int | None]) -> list[str]:
@@ -98,19 +118,21 @@ def _amounts(values: Sequence[int | None]) -> list[str]:
 
 
 def page(contenders: Sequence[Contender]) -> str:
-    """The HTML page: tables and a Pareto plot. It opens offline."""
+    """The HTML page: tables and a Pareto plot, of ticks in the first unit that there is. It opens offline."""
     names = columns(contenders)
+    unit = next(iter(units(contenders)), "")
     points = [
-        (name, one.ticks, 100 * one.clean.accuracy, _totals(one)["flash_bytes"])
+        (name, one.ticks if one.unit == unit else None, 100 * one.clean.accuracy, _totals(one)["flash_bytes"])
         for name, one in zip(names, contenders, strict=True)
     ]
-    unit = next((one.unit for one in contenders if one.ticks is not None), "")
     return (
         templates.pages()
         .get_template("compare.html.j2")
         .render(
             names=names,
+            boards=list(dict.fromkeys(one.board for one in contenders)),
             contenders=contenders,
+            unserved=unserved(contenders),
             rows=list(rows(contenders)),
             layers=list(layer_rows(contenders)),
             plot=figures.pareto(points, unit),

@@ -22,6 +22,8 @@ FORMAT = 1
 MEMORIES = (FLASH, RAM)
 LARGEST = 5
 """Parts that a message names."""
+UNSERVED = "no fast kernel computes this layer"
+"""Of a layer that the portable kernel computes."""
 CHANGES = 30
 """Changed parts that the Markdown table lists; the rest of them in one line."""
 PAGE = Rectangle(0, 0, 1000, 560)
@@ -65,6 +67,8 @@ class Sizes(Strict):
     """Every byte of the flash."""
     ram: tuple[SizedPart, ...]
     """Every byte of the RAM."""
+    unserved: dict[Owner, Owner] = Field(default_factory=dict)
+    """By name of the layers that only their portable kernel computes: what the core's faster kernels ask for."""
 
     @property
     def title(self) -> str:
@@ -118,6 +122,7 @@ def of_image(image: Image, name: str, flash_limit_bytes: int, ram_limit_bytes: i
         ram_limit_bytes=ram_limit_bytes,
         flash=listed[FLASH],
         ram=listed[RAM],
+        unserved=dict(image.unserved),
     )
 
 
@@ -219,6 +224,7 @@ def markdown(sizes: Sizes, before: Sizes | None = None) -> str:
         root = tree(memory, sizes, before)
         lines += _group_table(root, sizes.limit(memory))
         lines += _change_table(root)
+    lines += [f"- {templates.cell(name)}: {UNSERVED}; {templates.cell(why)}" for name, why in sizes.unserved.items()]
     return "\n".join(lines)
 
 

@@ -190,6 +190,12 @@ def sizes(root: Node, shown: Sequence[tuple[int, Node]], limit: int) -> None:
     stdout("")
 
 
+def unserved(layers: Mapping[str, str]) -> None:
+    """Prints the layers that only their portable kernel computes, and what faster ones ask for; nothing without any."""
+    if layers:
+        table("Layers without a fast kernel", ("layer", "what the core's faster kernels ask for"), list(layers.items()))
+
+
 def comparison(names: Sequence[str], rows: Sequence[Line], layers: Sequence[Line]) -> None:
     """Prints networks side by side. rows, layers: (what, a cell for each network)."""
     right = range(1, len(names) + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from pipeline.core import schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AuditResult
 from pipeline.stages import STAGES
-from pipeline.workflow import subjects, workflow, zoo
+from pipeline.workflow import subjects as networks
+from pipeline.workflow import workflow, zoo
 from pipeline.workflow.plan import RunPlan, for_audit, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
 
@@ -60,15 +61,20 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
 def subject(word: str, arguments: argparse.Namespace) -> RunPlan:
     """How to build and run what one word names (workflow/subjects.py), with the options that the command has."""
     given = {name: getattr(arguments, name) for name in PLANNED if name != "cli_args" and hasattr(arguments, name)}
-    planned = subjects.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
+    planned = networks.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
     return _with_options(planned, arguments)
 
 
-def subjects_on_one_board(words: Sequence[str], arguments: argparse.Namespace) -> list[RunPlan]:
-    """The plans of several words, all on --board or else on the board of the first."""
-    first = subject(words[0], arguments)
-    fixed = argparse.Namespace(**{**vars(arguments), "board": first.board.name})
-    return [first, *(subject(word, fixed) for word in words[1:])]
+def subjects(arguments: argparse.Namespace) -> list[RunPlan]:
+    """The plans of several networks, each on every --board, or else on the board of the first one, with each of the
+    --kernels."""
+
+    def planned(word: str, board: str | None, kernels: str) -> RunPlan:
+        return subject(word, argparse.Namespace(**{**vars(arguments), "board": board, "kernels": kernels}))
+
+    words, kernels = arguments.networks, dict.fromkeys(arguments.kernels or (options.KERNELS.settings["default"],))
+    boards = dict.fromkeys(arguments.board or (planned(words[0], None, next(iter(kernels))).board.name,))
+    return [planned(word, board, choice) for word in words for board in boards for choice in kernels]
 
 
 def _with_options(planned: RunPlan, arguments: argparse.Namespace) -> RunPlan:

@@ -106,6 +106,26 @@ def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> KernelC
     return None
 
 
+def unserved(
+    model: QModel, chosen: Sequence[KernelCall | None], board: Board, kernels: Kernels = "auto"
+) -> dict[str, str]:
+    """By name of the layers whose chosen call is the portable kernel although the core has faster ones of their kind:
+    what these ask for, kernel by kernel. Nothing where the portable kernels were asked for."""
+    if kernels == "reference" or board.is_host:
+        return {}
+    known = {f"nn_{name}" for name in registry.names("kernels")}
+    portable = (layer for layer, call in zip(model.layers, chosen, strict=True) if call and call.function not in known)
+    asked = {layer.name: _objections(layer, model.input_specs(layer), board.core) for layer in portable}
+    return {name: "; ".join(reasons) for name, reasons in asked.items() if reasons}
+
+
+def _objections(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> list[str]:
+    """Why each of the core's optimised kernels of the layer's kind does not compute it."""
+    names = [name for family in kernel_families(core) for name in _of_family(family)]
+    mine = [name for name in names if name.startswith(f"{layer.kind}_")]
+    return [f"{name}: {registry.load('kernels', name).serves(layer, specs)}" for name in mine]
+
+
 @cache
 def _of_family(family: str) -> tuple[str, ...]:
     """The optimised kernels whose C files lie in this folder of firmware/nn."""

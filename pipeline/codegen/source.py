@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.codegen import footprint, planner, select
@@ -95,16 +96,19 @@ def layers(
     return [_layer(model, i, symbols[i], call, plan) for i, call in enumerate(calls)]
 
 
-def code(model: QModel, calls: Sequence[KernelCall | None]) -> tuple[LayerCode, ...]:
-    """What every layer of the model becomes."""
-    return tuple(_code(layer, call) for layer, call in zip(model.layers, calls, strict=True))
+def code(
+    model: QModel, calls: Sequence[KernelCall | None], unserved: Mapping[str, str] = MappingProxyType({})
+) -> tuple[LayerCode, ...]:
+    """What every layer of the model becomes. unserved: by layer, as `select.unserved` has it."""
+    rows = zip(model.layers, calls, strict=True)
+    return tuple(_code(layer, call, unserved.get(layer.name, "")) for layer, call in rows)
 
 
-def _code(layer: QLayer, call: KernelCall | None) -> LayerCode:
+def _code(layer: QLayer, call: KernelCall | None, unserved: str) -> LayerCode:
     if call is None:
         return LayerCode(layer.name, kernel=None, weights_bytes=0, tables_bytes=0)
     weights = call.tables[select.FILTER].nbytes if select.FILTER in call.tables else 0
-    return LayerCode(layer.name, call.function, weights, sum(table.nbytes for table in call.tables.values()))
+    return LayerCode(layer.name, call.function, weights, sum(t.nbytes for t in call.tables.values()), unserved)
 
 
 def _layer(model: QModel, index: int, symbol: str, call: KernelCall | None, plan: planner.MemoryPlan) -> Layer:

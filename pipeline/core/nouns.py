@@ -350,6 +350,8 @@ class LayerCode:
     """Of its packed weights in flash."""
     tables_bytes: int
     """Of all its constant tables in flash: weights, biases, requantization."""
+    unserved: str = ""
+    """What the core's faster kernels of this kind ask for, where none of them computes the layer; "" elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -424,6 +426,8 @@ class Image:
     """Every byte by owner: of the flash they add up to flash_bytes, of the RAM to ram_bytes + stack_bytes."""
     footprint: Mapping[str, int]
     """Bytes of flash by owner, adding up to flash_bytes: "layer NAME" for each layer's tables, then groups of code."""
+    unserved: Mapping[str, str] = field(default_factory=dict)
+    """By name of the layers that only their portable kernel computes: what the core's faster kernels ask for."""
 
 
 @dataclass(frozen=True)

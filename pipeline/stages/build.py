@@ -229,4 +229,5 @@ def _image(sources: Sources, board: Board, elf: Path, compiler: str, flags: Sequ
         sections=measured.sections,
         parts=measured.parts,
         footprint=owners,
+        unserved={layer.name: layer.unserved for layer in sources.layers if layer.unserved},
     )

@@ -52,7 +52,7 @@ def render(
         files[path] = environment.get_template(template).render(context)
     digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
     files[DIGEST_FILE] = environment.get_template("build_id.h.j2").render(context, digest=digest)
-    code = source.code(model, calls)
+    code = source.code(model, calls, select.unserved(model, calls, board, kernels))
     return Sources(dict(sorted(files.items())), digest, board.name, model.digest, plan.arena_bytes, code)
 
 

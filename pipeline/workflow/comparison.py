@@ -1,4 +1,5 @@
-"""Several networks measured alike: the same samples through each, and one firmware of each counted."""
+"""Several networks, boards or kernels measured alike: the same samples through each network, and one firmware of each
+network, board and kernels counted."""
 
 from __future__ import annotations
 
@@ -31,10 +32,15 @@ def compare(plans: Sequence[RunPlan], runs: Path, display: Display) -> list[Cont
     models = [Workflow(_apart(plan, runs), display, QUICK).lower() for plan in plans]
     for plan, model in zip(plans[1:], models[1:], strict=True):
         _check_alike(plans[0], models[0], plan, model)
-    return [
-        _contender(replace(plan, dataset=plans[0].dataset), model, runs, display, plans[0].seed)
-        for plan, model in zip(plans, models, strict=True)
-    ]
+    clean: dict[str, Share] = {}
+    found = []
+    for plan, model in zip(plans, models, strict=True):
+        of_first = replace(plan, dataset=plans[0].dataset)
+        if model.digest not in clean:
+            samples = Workflow(replace(of_first, model=model), display, QUICK).load_data().splits["test"]
+            clean[model.digest] = _accuracy(model, samples.subset(plan.limit, plans[0].seed))
+        found.append(_contender(of_first, model, clean[model.digest], runs, display))
+    return found
 
 
 def _apart(plan: RunPlan, runs: Path) -> RunPlan:
@@ -65,31 +71,34 @@ def _about(plan: RunPlan, spec: TensorSpec) -> str:
     return f"{'x'.join(map(str, spec.shape))} samples of {source}"
 
 
-def _contender(plan: RunPlan, model: QModel, runs: Path, display: Display, seed: int) -> Contender:
+def _contender(plan: RunPlan, model: QModel, clean: Share, runs: Path, display: Display) -> Contender:
     runs_here = plan.board.emulator is not None or plan.board.is_host or plan.port is not None
     counted = replace(_apart(plan, runs), model=model, attacks=(), limit=TIMED_SAMPLES)
     work = Workflow(counted, display, (*QUICK, "attack", "flash", "stream"))
     image, sources = work.build(), work.render()
-    ticks, layers = _ticks(work, model) if runs_here else (None, {})
+    unit, ticks, layers = _ticks(work, model) if runs_here else (plan.board.tick, None, {})
     return Contender(
         name=plan.name,
         board=plan.board.name,
         kernels=plan.kernels,
-        clean=_accuracy(model, work.load_data().splits["test"].subset(plan.limit, seed)),
+        clean=clean,
         robust=_of_card(plan.name, model) | _stored(plan, display),
-        unit=plan.board.tick,
+        unit=unit,
         ticks=ticks,
         layers=layers,
         flash=_flash(image, sources),
         ram=_ram(image, planner.activation_bytes(model, select.calls(model, plan.board, plan.kernels, plan.firmware))),
+        unserved=image.unserved,
     )
 
 
-def _ticks(work: Workflow, model: QModel) -> tuple[int, dict[str, int]]:
-    """Medians of one inference and of each layer."""
-    ticks, layer_ticks = latency.undisturbed(work.stream())
+def _ticks(work: Workflow, model: QModel) -> tuple[str, int, dict[str, int]]:
+    """What the device counts; medians of one inference and of each layer."""
+    trace = work.stream()
+    ticks, layer_ticks = latency.undisturbed(trace)
     medians = np.median(layer_ticks, axis=0)
-    return int(np.median(ticks)), {x.name: int(m) for x, m in zip(model.layers, medians, strict=True)}
+    layers = {x.name: int(m) for x, m in zip(model.layers, medians, strict=True)}
+    return trace.device.tick_unit, int(np.median(ticks)), layers
 
 
 def _accuracy(model: QModel, samples: Split) -> Share:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli import options
@@ -23,12 +24,24 @@ HTML = Option(
 )
 
 
+BOARDS = replace(
+    options.BOARD,
+    help="board instead of that of the first; given several times, every network on each",
+    settings={"action": "append", "metavar": "NAME"},
+)
+KERNELS = replace(
+    options.KERNELS,
+    help="as for run; given several times, every network with each",
+    settings={**options.KERNELS.settings, "action": "append", "default": None},
+)
+
+
 class Compare(Command):
     """Each is built, and run where its board is emulated."""
 
     NAME = "compare"
     HELP = "show networks side by side: accuracy, robustness, instructions, flash, RAM"
-    OPTIONS = (NETWORKS, options.DATASET, options.LIMIT, options.BOARD, options.KERNELS, options.JSON, HTML)
+    OPTIONS = (NETWORKS, options.DATASET, options.LIMIT, BOARDS, KERNELS, options.JSON, HTML)
 
     def invoke(self, arguments: argparse.Namespace) -> int:
         from contextlib import closing
@@ -38,7 +51,7 @@ class Compare(Command):
         from pipeline.core import store
         from pipeline.workflow import comparison
 
-        plans = runs.subjects_on_one_board(arguments.networks, arguments)
+        plans = runs.subjects(arguments)
         with closing(console.display()) as display:
             found = comparison.compare(plans, runs.RUNS, display)
         page = arguments.html or runs.RUNS / comparison.FOLDER / "compare.html"
@@ -47,5 +60,6 @@ class Compare(Command):
             console.stdout(json.dumps(compare.numbers(found), indent=1))
         else:
             console.comparison(compare.columns(found), list(compare.rows(found)), list(compare.layer_rows(found)))
+            console.unserved(compare.unserved(found))
         console.stderr(str(page))
         return 0

@@ -60,6 +60,7 @@ class Size(Command):
             for memory in size.MEMORIES:
                 root = size.tree(memory, sizes, before)
                 console.sizes(root, list(size.rows(root, arguments.depth)), sizes.limit(memory))
+            console.unserved(sizes.unserved)
         if page is not None:
             store.write_text(page, size.page(sizes, before))
             console.stderr(str(page))

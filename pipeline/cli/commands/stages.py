@@ -93,6 +93,11 @@ class Build(Stage):
     NAME, HELP = "build", STAGES["build"]
     OPTIONS = (*options.FIRMWARE, options.BUDGET, options.FRESH)
 
+    def show(self, plan: RunPlan, made: Any, arguments: argparse.Namespace) -> None:
+        from pipeline.cli import console
+
+        console.unserved(made.unserved)
+
 
 class Flash(Stage):
     """Needs one of the board's flashing tools."""

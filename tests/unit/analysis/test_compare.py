@@ -37,6 +37,35 @@ def test_equal_names_are_told_apart():
     assert compare.columns([FIRST, OTHER, FIRST]) == ["first (1)", "o<b>", "first (3)"]
 
 
+def test_boards_and_kernels_stand_in_the_heading_where_they_differ():
+    slower = replace(FIRST, kernels="reference")
+    assert compare.columns([FIRST, slower]) == ["first, auto", "first, reference"]
+    elsewhere = replace(FIRST, board="mps2-an385")
+    assert compare.columns([FIRST, elsewhere, elsewhere]) == [
+        "first, host",
+        "first, mps2-an385 (2)",
+        "first, mps2-an385 (3)",
+    ]
+
+
+def test_what_boards_count_differently_is_not_compared():
+    timed = replace(FIRST, unit="cycles", ticks=900, layers={"conv": 800})
+    rows = dict(compare.rows([FIRST, timed]))
+    assert rows["instructions per inference"] == ["200", "not measured"]
+    assert rows["cycles per inference"] == ["not measured", "900"]
+    layers = dict(compare.layer_rows([FIRST, timed]))
+    assert layers["conv (instructions)"] == ["150", "not measured"]
+    assert layers["conv (cycles)"] == ["not measured", "800"]
+
+
+def test_layers_without_a_fast_kernel_are_named_with_what_one_asks_for():
+    portable = replace(OTHER, unserved={"conv": "conv2d_s_dsp: it reads weights of 8, 4 or 3 bits, not 5"})
+    assert dict(compare.rows([FIRST, portable]))["layers without a fast kernel"] == ["none", "conv"]
+    assert "not 5" in compare.page([FIRST, portable])
+    assert compare.unserved([FIRST, portable]) == {"o<b>: conv": portable.unserved["conv"]}
+    assert "without a fast kernel" not in compare.page([FIRST])
+
+
 def test_the_page_plots_every_network_and_escapes_names():
     page = compare.page([FIRST, OTHER])
     assert "300 (1.50×)" in page

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench import networks
@@ -10,6 +12,7 @@ from pipeline.config.job import FirmwareConfig
 from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import KernelCall
+from pipeline.stages import render
 from tests.support import tiny, unpacking
 
 M4 = board.load("netduinoplus2")
@@ -112,3 +115,16 @@ def test_families_of_a_core_the_fastest_first(core: str, families: tuple[str, ..
 def test_every_folder_of_kernels_has_cores_that_execute_it() -> None:
     folders = {path.name for path in NN.iterdir() if path.is_dir()}
     assert folders == {family for core in CORE_FLAGS for family in kernel_families(core)}
+
+
+def test_a_layer_that_no_fast_kernel_computes_is_named_with_what_they_ask_for() -> None:
+    model = tiny.qmodel()
+    m3 = board.load("mps2-an385")
+    narrow = {layer.name for layer in model.layers if (layer.kind, layer.weight_bits) == ("conv2d", 2)}
+    wide = replace(model, layers=tuple(replace(x, weight_bits=3) if x.name in narrow else x for x in model.layers))
+    found = select.unserved(wide, select.calls(wide, m3), m3)
+    assert narrow and narrow <= set(found)
+    assert all("conv2d_t2_swar: it reads ternary weights, not 3 bits" in found[name] for name in narrow)
+    assert select.unserved(wide, select.calls(wide, m3, "reference"), m3, "reference") == {}, "as asked for"
+    assert select.unserved(wide, select.calls(wide, M4), M4) == {}
+    assert {row.name: row.unserved for row in render.render(wide, m3).layers if row.unserved} == found

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.cli import console
+from pipeline.cli import console, main, runs
 from pipeline.config.job import AttackConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AttackOutcome
@@ -29,6 +29,19 @@ def test_networks_of_different_samples_are_refused_by_name(tmp_path):
     assert "takes 8x8x1 samples of digits" in str(caught.value) or "samples of digits, 'kws" in str(caught.value)
     assert "samples of speech_commands" in str(caught.value)
     assert not list(tmp_path.iterdir()), "nothing was built"
+
+
+def test_every_network_goes_with_every_board_and_kernels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = main.parse(
+        ["compare", "digits_stq_jr", "digits_stq_jr_at", "--board", "host", "--board", "mps2-an385", "--board", "host",
+         "--kernels", "auto", "--kernels", "reference"]
+    )  # fmt: skip
+    found = [(plan.name, plan.board.name, plan.kernels) for plan in runs.subjects(arguments)]
+    boards = [("host", "auto"), ("host", "reference"), ("mps2-an385", "auto"), ("mps2-an385", "reference")]
+    assert found == [(name, *rest) for name in ("digits_stq_jr", "digits_stq_jr_at") for rest in boards]
+    alone = runs.subjects(main.parse(["compare", "digits_stq_jr", "digits_stq_jr_at"]))
+    assert {(plan.board.name, plan.kernels) for plan in alone} == {("netduinoplus2", "auto")}, "that of the first"
 
 
 def test_what_a_run_stores_of_its_attacks_counts_while_it_is_current(tmp_path, monkeypatch):
