@@ -23,6 +23,15 @@ def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: "1 sample", "1 559 samples". noun: regular, in the singular.
+
+    >>> counted(1, "sample"), counted(200, "attack"), counted(0, "layer")
+    ('1 sample', '200 attacks', '0 layers')
+    """
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def compact(number: float) -> str:
     """Three digits and a unit: "83.8 M".
 

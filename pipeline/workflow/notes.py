@@ -7,23 +7,26 @@ from pipeline.core.nouns import AttackResult, AuditResult, DeviceInfo, Image, QM
 
 
 def training(trained: TrainedModel) -> str:
-    return f"{len(trained.history)} epochs, validation accuracy {text.percent(trained.metrics['validation_accuracy'])}"
+    epochs = text.counted(len(trained.history), "epoch")
+    return f"{epochs}, validation accuracy {text.percent(trained.metrics['validation_accuracy'])}"
 
 
 def network(model: QModel) -> str:
     weights = sum(layer.weights.size for layer in model.layers if layer.weights is not None)
-    return f"{len(model.layers)} layers, {text.count(weights)} weights"
+    return f"{text.counted(len(model.layers), 'layer')}, {text.counted(weights, 'weight')}"
 
 
 def attacks(tested: AttackResult) -> str:
     attacked = tested.datasets[1:]
-    note = f"{len(attacked)} attacks on {text.count(max((len(d.splits['test']) for d in attacked), default=0))} samples"
-    return note if tested.device is None else f"{note}, {text.count(tested.device.answers)} answers of devices"
+    samples = text.counted(max((len(d.splits["test"]) for d in attacked), default=0), "sample")
+    note = f"{text.counted(len(attacked), 'attack')} on {samples}"
+    return note if tested.device is None else f"{note}, {text.counted(tested.device.answers, 'answer')} of devices"
 
 
 def audit(found: AuditResult) -> str:
     failed = [check.name for check in found.checks if check.passed is False]
-    return f"{found.verdict}, {len(found.checks)} checks{', failed: ' if failed else ''}{', '.join(failed)}"
+    checks = text.counted(len(found.checks), "check")
+    return f"{found.verdict}, {checks}{', failed: ' if failed else ''}{', '.join(failed)}"
 
 
 def sources(sources: Sources) -> str:
@@ -38,7 +41,7 @@ def device(device: DeviceInfo) -> str:
 def trace(trace: Trace) -> str:
     samples = sum(len(part.y) for part in trace.datasets)
     bytes_per_s = (trace.link.bytes_sent + trace.link.bytes_received) / max(trace.link.seconds, 1e-9)
-    return f"{text.count(samples)} samples, {text.size(round(bytes_per_s))}/s on the wire"
+    return f"{text.counted(samples, 'sample')}, {text.size(round(bytes_per_s))}/s on the wire"
 
 
 def image(image: Image) -> str:
