@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path, PurePosixPath
 
 from pipeline import __version__
@@ -47,8 +48,9 @@ def architectures(board: Board) -> str:
 
 
 def urn(name: str, digest: str) -> str:
-    """What library.properties gives as its address, which must be one, before anybody has published the library."""
-    return f"urn:tritmcu:{name}:{digest[:32]}"
+    """What library.properties gives as its address, which it must give, before anybody has published the library: a
+    UUID of this very network (RFC 9562)."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{name} {digest}").urn
 
 
 def library(sources: Sources, board: Board, model: str) -> dict[str, str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlparse
 
 import numpy as np
 import pytest
@@ -67,11 +67,16 @@ def test_library_properties(files: dict[str, str]) -> None:
     assert "arduino" not in found["maintainer"].lower()
     assert found["sentence"] not in found["paragraph"]
     assert found["category"] in CATEGORIES
-    assert urlparse(found["url"]).scheme and urlparse(found["url"]).path
+    assert found["url"] == uuid.UUID(found["url"]).urn, "a URI, as the field demands, until the library has an address"
     assert found["architectures"] == found["architectures"].lower()
     assert found["dot_a_linkage"] in {"true", "false"}
     assert all(f"src/{header}" in files for header in found["includes"].split(","))
     assert f"src/{found['name']}.h" in files, "LS008: a header of the library's name"
+
+
+def test_the_address_tells_networks_apart() -> None:
+    addresses = {properties(files)["url"] for files in ARDUINO_LIBRARIES.values()}
+    assert len(addresses) == len(ARDUINO_LIBRARIES)
 
 
 def test_the_architecture_is_that_of_the_boards_core() -> None:
