@@ -38,6 +38,7 @@ DOORS = {
     "elftools": {"codegen/footprint.py"},
     "rich": {"cli/console.py"},
     "PIL": {"datasets/images.py"},
+    "scipy": {"datasets/svhn.py"},
     "tflite_runtime": {"importers/tflite.py"},
     "ai_edge_litert": {"importers/tflite.py"},
 }

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import datasets
 from pipeline.config import job as jobs
-from pipeline.config.dataset import DatasetConfig, dataset_settings
+from pipeline.config.dataset import DatasetConfig, dataset_settings, has_folds
 from pipeline.config.job import ModelConfig, TrainConfig
 from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError
@@ -36,7 +36,7 @@ def noise(n: int = 12) -> Dataset:
     return Dataset("noise", spec, tuple(f"class{i}" for i in range(CLASSES)), splits)
 
 
-# Data sets: load(root, *, cache, progress) -> Dataset; with SETTINGS, load takes config too
+# Data sets: load(root, *, cache, progress) -> Dataset; with SETTINGS, load takes config too, with FOLDS fold
 
 
 @pytest.mark.parametrize("name", registry.names("datasets"))
@@ -44,7 +44,13 @@ def test_a_dataset_describes_itself(name):
     module = registry.load("datasets", name)
     assert module.DESCRIPTION and "\n" not in module.DESCRIPTION
     parameters = inspect.signature(module.load).parameters
-    assert list(parameters) == ["root", "cache", "progress", *(["config"] if name in OWN else [])]
+    assert list(parameters) == [
+        "root",
+        "cache",
+        "progress",
+        *(["config"] if name in OWN else []),
+        *(["fold"] if has_folds(name) else []),
+    ]
     assert all(parameters[key].kind is inspect.Parameter.KEYWORD_ONLY for key in list(parameters)[1:])
     assert set(dataset_settings(name)) <= set(DatasetConfig.model_fields)
 

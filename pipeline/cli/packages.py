@@ -41,6 +41,7 @@ PACKAGES = (
     Package("keras", "keras", "train, attack", "train"),
     Package("qkeras-v3", "qkeras", "train", "train"),
     Package("scikit-learn", "sklearn", "the digits data set", "train"),
+    Package("scipy", "scipy", "the official files of SVHN", "train"),
     Package("adversarial-robustness-toolbox", "art", "attack", "attack"),
 )
 

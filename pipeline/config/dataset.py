@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.core import registry, schema
 from pipeline.core.errors import ConfigError
@@ -18,6 +19,25 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Extent = Annotated[int, Field(ge=1, le=512)]
 Hertz = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+MOST_FOLDS = 20
+
+
+def fold_of(label: str) -> tuple[int, int]:
+    """(number from 0, how many there are) of a fold written "1/5". ValueError: no such fold.
+
+    >>> fold_of("1/5"), fold_of("5/5")
+    ((0, 5), (4, 5))
+    """
+    found = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", label, re.ASCII)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not (1 <= number <= count and 2 <= count <= MOST_FOLDS):
+        raise ValueError(f'must be one of 2 to {MOST_FOLDS} folds, such as "1/5", the first of five')
+    return number - 1, count
+
+
+def _fold(label: str) -> str:
+    fold_of(label)
+    return label
 
 
 class SplitConfig(Strict):
@@ -103,7 +123,7 @@ class MfccConfig(Strict):
 
 
 class DatasetConfig(schema.Identified):
-    """Which samples. Of the keys after limit_test a data set uses those that its module lists in SETTINGS; others are
+    """Which samples. Of the keys after fold a data set uses those that its module lists in SETTINGS; others are
     refused."""
 
     FIRST = frozenset({"name", "limit_train", "limit_test"})
@@ -114,6 +134,9 @@ class DatasetConfig(schema.Identified):
     """Use only so many training samples, drawn evenly from all classes; None for all."""
     limit_test: Positive | None = None
     """Use only so many test samples, drawn evenly from all classes; None for all."""
+    fold: Annotated[str, AfterValidator(_fold)] | None = None
+    """Cross-validation: the test split is this one of several folds of all samples, "1/5" the first of five; None: the
+    data set's own splits. Of digits and speech_commands."""
     path: Annotated[str, Field(min_length=1)] | None = None
     """The file or folder that holds the samples; a relative one from the current folder on."""
     labels: Annotated[str, Field(min_length=1)] = FOLDERS
@@ -141,10 +164,12 @@ class DatasetConfig(schema.Identified):
     @model_validator(mode="after")
     def _used_settings(self) -> DatasetConfig:
         used = dataset_settings(self.name)
-        for key in sorted(self.model_fields_set - {"name", "limit_train", "limit_test", *used}):
+        for key in sorted(self.model_fields_set - {"name", "limit_train", "limit_test", "fold", *used}):
             if getattr(self, key) != type(self).model_fields[key].default:
                 known = f"it uses {', '.join(sorted(used))}" if used else "it has no settings"
                 raise ValueError(f"{key}: data set {self.name!r} does not use it; {known}")
+        if self.fold is not None and not has_folds(self.name):
+            raise ValueError(f"fold: data set {self.name!r} has splits of its own and no folds")
         if "path" in used and self.path is None:
             raise ValueError(f"path: data set {self.name!r} needs the file or folder of its samples")
         if len(set(self.classes)) != len(self.classes):
@@ -155,8 +180,13 @@ class DatasetConfig(schema.Identified):
 
 
 def dataset_settings(name: str) -> tuple[str, ...]:
-    """The keys of DatasetConfig that a data set uses besides name and limits; none for most."""
+    """The keys of DatasetConfig that a data set uses besides name, limits and fold; none for most."""
     return tuple(getattr(registry.load("datasets", name), "SETTINGS", ()))
+
+
+def has_folds(name: str) -> bool:
+    """Whether the data set's load takes a fold."""
+    return bool(getattr(registry.load("datasets", name), "FOLDS", False))
 
 
 def named(text: str) -> DatasetConfig:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.dataset import SplitConfig
+from pipeline.config.dataset import SplitConfig, fold_of
 from pipeline.core import names
 from pipeline.core.errors import ConfigError
 
@@ -29,6 +29,39 @@ def stratified(y: Indices, shares: Mapping[str, float], seed: int, least: int = 
             rest = rest[count:]
         parts["train"].append(rest)
     return {name: rng.permutation(np.concatenate(part)).astype(np.int64) for name, part in parts.items()}
+
+
+def folded(y: Indices, groups: Sequence[str], fold: str, place: str) -> dict[str, Indices]:
+    """Rows of y (n,), class indices, by split, in rising order, for one fold of a cross-validation, "1/5" the first of
+    five: "test" is the fold, "validation" half of the next one, "train" the rest. Over all folds every row is tested
+    once.
+
+    Rows of one group, such as recordings of one speaker, stay together. Groups are taken in a fixed random order, each
+    to the half fold that has fewest samples of its classes. ConfigError, at `place`: a class that has none in a split.
+    """
+    number, count = fold_of(fold)
+    part = _dealt(y, groups, 2 * count)
+    test, validation = (2 * number, 2 * number + 1), (2 * number + 2) % (2 * count)
+    chosen = {"test": np.isin(part, test), "validation": part == validation}
+    chosen["train"] = ~(chosen["test"] | chosen["validation"])
+    for name, rows in chosen.items():
+        if missing := sorted(set(y.tolist()) - set(y[rows].tolist())):
+            what = f"{place}: class {missing[0]} has no sample in the {name} split of fold {fold}"
+            raise ConfigError(what, "take fewer folds")
+    return {name: np.flatnonzero(chosen[name]) for name in SPLITS}
+
+
+def _dealt(y: Indices, groups: Sequence[str], parts: int) -> Indices:
+    """The part of each row, 0 to parts - 1."""
+    names, of_row = np.unique(np.array(groups), return_inverse=True)
+    part, counts = np.zeros(len(y), np.int64), np.zeros((parts, int(y.max()) + 1), np.int64)
+    members = np.split(np.argsort(of_row, kind="stable"), np.cumsum(np.bincount(of_row))[:-1])
+    for group in np.random.default_rng(0).permutation(len(names)):
+        own = np.bincount(y[members[group]], minlength=counts.shape[1])
+        taken = min(range(parts), key=lambda p: (int(counts[p] @ own), int(counts[p].sum()), p))
+        part[members[group]] = taken
+        counts[taken] += own
+    return part
 
 
 def divided(

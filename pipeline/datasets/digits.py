@@ -16,12 +16,14 @@ LEVELS = 16
 """Pixels are integers 0..16."""
 QUANTIZATION = Quantization(scale=1 / 255, zero_point=-128)
 SHARES = {"test": 0.20, "validation": 0.10}
+FOLDS = True
 
 
-def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) -> Dataset:
+def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, fold: str | None = None) -> Dataset:
     """The Dataset, 8x8x1: pixel k becomes real k/16 on the lattice of an 8-bit image, q = round(255 k / 16) - 128.
 
-    Fixed splits, stratified by class: 20 % test, 10 % validation, the rest training. root, cache: not used.
+    Fixed splits, stratified by class: 20 % test, 10 % validation, the rest training; with a fold those of the fold
+    (_split.folded). root, cache: not used.
     """
     try:
         from sklearn.datasets import load_digits
@@ -30,6 +32,8 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) ->
     digits = load_digits()
     x = QUANTIZATION.quantize(digits.images[..., np.newaxis] / LEVELS)
     y = digits.target.astype(np.int64)
-    splits = {name: Split(x[index], y[index], index) for name, index in _split.stratified(y, SHARES, seed=0).items()}
+    rows = _split.folded(y, [f"{i}" for i in range(len(y))], fold, "digits") if fold else None
+    rows = rows or _split.stratified(y, SHARES, seed=0)
+    splits = {name: Split(x[index], y[index], index) for name, index in rows.items()}
     progress("data", 1, 1, f"digits: {len(x)} images")
     return Dataset("digits", TensorSpec((8, 8, 1), QUANTIZATION), tuple("0123456789"), splits, augment="none")

@@ -12,10 +12,11 @@ speech_commands_test_set_v0.02/   the official test-set archive: <word>/*.wav, _
 from __future__ import annotations
 
 import csv
+import re
 import wave
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, FloatArray, Progress, Split, TensorSpec, no_progress
-from pipeline.datasets import _cache, _lattice, _mfcc, _sound
+from pipeline.datasets import _cache, _lattice, _mfcc, _sound, _split
 
 DESCRIPTION = "spoken words, twelve classes, MFCC 49x10 (Speech Commands v0.02)"
 
@@ -34,6 +35,9 @@ CLASSES = (*WORDS, "silence", "unknown")
 SILENCE, UNKNOWN = CLASSES.index("silence"), CLASSES.index("unknown")
 NOISE_FOLDER = "_background_noise_"
 SPLITS = ("train", "validation", "test")
+FOLDS = True
+SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_")
+"""In the name of a clip: who speaks."""
 
 VARIANTS = 4
 """Copies of a training clip: as it is, and three varied ones."""
@@ -61,16 +65,20 @@ class Clip:
     start: int = 0
 
 
-def load(root: Path | None, *, cache: Path, progress: Progress = no_progress) -> Dataset:
+def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, fold: str | None = None) -> Dataset:
     """The Dataset, 49x10x1, int8 on the lattice that covers the range of the training features and holds 0.
 
     The features of one set of files are computed once and kept in `cache`. Training clips come four times: clean, and
     three times moved by up to 100 ms and, with probability 0.8, with up to a tenth of noise mixed in (the background
     noise of the archive; the training clips of silence where there is none). Dataset.spread is that of each
-    coefficient, over all frames. ConfigError: files missing, or no 16 kHz mono 16-bit sound.
+    coefficient, over all frames. fold: splits of a cross-validation over all clips, in which each speaker stays in one
+    split (_split.folded). ConfigError: files missing, or no 16 kHz mono 16-bit sound.
     """
     folder, clips = _clips(root)
-    features = _cached_features(folder, clips, cache, progress)
+    name = "speech_commands"
+    if fold is not None:
+        clips, name = _folded(clips, fold), f"{name}-fold{fold.replace('/', 'of')}"
+    features = _cached_features(folder, clips, cache, name, progress)
     low, high = (float(bound(features["train"])) for bound in (np.min, np.max))
     quantization = _lattice.covering(low, high)
     splits = {}
@@ -156,11 +164,22 @@ def _require_all_splits(clips: list[Clip], place: Path) -> list[Clip]:
     return clips
 
 
-def _cached_features(folder: Path, clips: list[Clip], cache: Path, progress: Progress) -> Mapping[str, FloatArray]:
+def _folded(clips: list[Clip], fold: str) -> list[Clip]:
+    """The clips with the splits of one fold."""
+    y = np.array([clip.label for clip in clips], dtype=np.int64)
+    speakers = [found[1] if (found := SPEAKER.search(c.path)) else f"{c.path} {c.start}" for c in clips]
+    rows = _split.folded(y, speakers, fold, "speech_commands")
+    split = {int(row): name for name, found in rows.items() for row in found}
+    return [replace(clip, split=split[number]) for number, clip in enumerate(clips)]
+
+
+def _cached_features(
+    folder: Path, clips: list[Clip], cache: Path, name: str, progress: Progress
+) -> Mapping[str, FloatArray]:
     """Features by split, from the cache if they were computed before from the same files."""
     states = _cache.states(folder, (clip.path for clip in clips), UNPACK)
     key = [VERSION, [(c.path, c.label, c.split, c.start, *state) for c, state in zip(clips, states, strict=True)]]
-    return _cache.kept(cache, "speech_commands", key, lambda: _features(folder, clips, progress))
+    return _cache.kept(cache, name, key, lambda: _features(folder, clips, progress))
 
 
 def _features(folder: Path, clips: list[Clip], progress: Progress) -> dict[str, FloatArray]:

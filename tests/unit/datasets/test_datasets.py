@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import datasets
+from pipeline.config.dataset import DatasetConfig, fold_of
+from pipeline.core import schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Quantization
-from pipeline.datasets import _mfcc, cifar10, digits, speech_commands
+from pipeline.datasets import _mfcc, _split, cifar10, digits, speech_commands, svhn
 from pipeline.training import augment
 
 DATA = Path(os.environ["TRITMCU_DATA"]) if "TRITMCU_DATA" in os.environ else None
@@ -38,6 +41,116 @@ def test_digits_splits_are_stratified_disjoint_and_fixed(tmp_path):
     assert len(first.splits["test"]) >= 350
     counts = np.bincount(first.splits["test"].y)
     assert counts.max() - counts.min() <= 2
+
+
+# Folds of a cross-validation
+
+
+def test_over_all_folds_every_digit_is_tested_once(tmp_path):
+    folds = [datasets.load(DatasetConfig(name="digits", fold=f"{i}/5"), cache=tmp_path) for i in range(1, 6)]
+    tested = [fold.splits["test"] for fold in folds]
+    assert sorted(np.concatenate([split.index for split in tested])) == list(range(1797))
+    for split in tested:
+        counts = np.bincount(split.y)
+        assert counts.max() - counts.min() <= 3  # classes have 174 to 183 digits
+    for fold in folds:
+        indices = [set(fold.splits[name].index.tolist()) for name in _split.SPLITS]
+        assert sum(map(len, indices)) == len(set.union(*indices)) == 1797
+        assert [round(len(found) / 1797, 2) for found in indices] == [0.7, 0.1, 0.2]
+    assert len({fold.digest for fold in [*folds, digits.load(None, cache=tmp_path)]}) == 6
+
+
+def test_a_group_stays_in_one_split():
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(0, 3, 300), [f"{g}" for g in rng.integers(0, 40, 300)]
+    for fold in ("1/3", "2/3", "3/3"):
+        rows = _split.folded(y, groups, fold, "here")
+        speakers = [{groups[row] for row in rows[name]} for name in _split.SPLITS]
+        assert sum(map(len, speakers)) == len(set.union(*speakers)) == len(set(groups))
+    with pytest.raises(ConfigError, match="here: class 1 has no sample in the test split of fold 1/2"):
+        _split.folded(np.array([0, 0, 0, 0, 0, 1]), list("abcdef"), "1/2", "here")
+
+
+@pytest.mark.parametrize("label", ["0/5", "6/5", "1/1", "1/21", "a", "1/5/2", "01/5", "\u0661/5"])
+def test_a_fold_that_cannot_be_is_refused(label):
+    with pytest.raises(ValueError, match="must be one of 2 to 20 folds"):
+        fold_of(label)
+    with pytest.raises(ConfigError, match=r"job: key 'fold' = .*must be one of 2 to 20 folds"):
+        schema.validate(DatasetConfig, {"name": "digits", "fold": label}, "job")
+
+
+def test_a_data_set_without_folds_says_so():
+    with pytest.raises(ConfigError, match="fold: data set 'cifar10' has splits of its own and no folds"):
+        schema.validate(DatasetConfig, {"name": "cifar10", "fold": "1/5"}, "job")
+
+
+# SVHN
+
+
+def write_svhn(folder: Path, **changes) -> None:
+    """The official files in small: 20 digits to train with, 5 to test; digit k of train is k % 10."""
+    from scipy.io import savemat
+
+    rng = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    for name, n in ((svhn.TRAIN_FILE, 20), (svhn.TEST_FILE, 5)):
+        images = rng.integers(0, 256, (32, 32, 3, n)).astype(np.uint8)
+        labels = np.array([[k % 10 or 10] for k in range(n)], np.uint8)
+        savemat(folder / name, {"X": images, "y": labels, **changes.get(name.partition("_")[0], {})})
+
+
+def test_svhn_in_the_official_files(tmp_path):
+    from scipy.io import loadmat
+
+    write_svhn(tmp_path / "svhn")
+    data = svhn.load(tmp_path, cache=tmp_path)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 10, "validation": 10, "test": 5}
+    raw = loadmat(tmp_path / "svhn" / svhn.TEST_FILE)["X"]
+    assert data.splits["test"].x[3, 5, 7, 1] == int(raw[5, 7, 1, 3]) - 128
+    assert data.splits["test"].y.tolist() == [0, 1, 2, 3, 4]
+    assert data.splits["validation"].index.tolist() == list(range(10, 20))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"X": np.zeros((32, 32, 3, 20))}, "images float64"),
+        ({"y": np.ones((3, 1), np.uint8)}, "for 3 labels"),
+        ({"y": np.full((20, 1), 11, np.uint8)}, "labels must be digits"),
+        ({"y": np.full((20, 1), 0, np.uint8)}, "labels must be digits"),
+    ],
+)
+def test_wrong_svhn_files_are_named(tmp_path, change, said):
+    write_svhn(tmp_path / "svhn", train=change)
+    with pytest.raises(ConfigError, match=rf"train_32x32\.mat: .*{said}"):
+        svhn.load(tmp_path, cache=tmp_path)
+
+
+def test_missing_and_damaged_svhn_files(tmp_path):
+    write_svhn(tmp_path / "svhn")
+    path = tmp_path / "svhn" / svhn.TEST_FILE
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ConfigError, match=r"test_32x32\.mat: not an official SVHN file"):
+        svhn.load(tmp_path, cache=tmp_path)
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"test_32x32\.mat: missing") as caught:
+        svhn.load(tmp_path, cache=tmp_path)
+    assert f"go into {tmp_path / 'svhn'}" in caught.value.hint
+
+
+def test_an_excerpt_of_svhn_keeps_photographs_apart_and_says_what_is_missing(tmp_path):
+    (tmp_path / "svhn").mkdir()
+    rng, n = np.random.default_rng(0), 200
+    content = {"x": rng.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8), "y": np.arange(n, dtype=np.uint8) % 10}
+    np.savez(tmp_path / "svhn" / svhn.EXCERPT, **content, src_image=np.arange(n) // 2)
+    told: list[str] = []
+    data = svhn.load(tmp_path, cache=tmp_path, progress=lambda what, done, total, info="": told.append(info))
+    assert told == ["svhn: first1083.npz alone, train_32x32.mat and test_32x32.mat are missing"]
+    photographs = [set((split.index // 2).tolist()) for split in data.splits.values()]
+    assert sum(map(len, photographs)) == len(set.union(*photographs)) == n // 2
+    np.savez(tmp_path / "svhn" / svhn.EXCERPT, **content)
+    with pytest.raises(ConfigError, match=r"first1083\.npz: not an excerpt of SVHN"):
+        svhn.load(tmp_path, cache=tmp_path)
 
 
 # CIFAR-10
@@ -163,6 +276,29 @@ def test_speech_commands_test_set_layout(tmp_path):
     assert not np.array_equal(train.x[0], train.x[4])
     real = data.input.quantization
     assert real.qmin <= real.zero_point <= real.qmax
+
+
+def test_a_fold_of_speech_commands_keeps_speakers_apart(tmp_path):
+    folder, lines = tmp_path / speech_commands.TEST_SET, ["path,word,split"]
+    for number in range(48):
+        word = ("yes", "no", "_silence_", "_unknown_")[number % 4]
+        speaker = f"{number // 8:08x}_nohash_{number}" if word != "_silence_" else f"{number}"
+        write_wave(folder / word / f"{speaker}.wav", number, seconds=0.1)
+        lines.append(f"{word}/{speaker}.wav,{word},train")
+    for row in (1, 2):
+        lines[row] = lines[row].replace("train", ("validation", "test")[row - 1])
+    (folder / "split.csv").write_text("\n".join(lines) + "\n")
+    tested = []
+    for number in (1, 2):
+        config = {"root": tmp_path, "cache": tmp_path / "cache", "fold": f"{number}/2"}
+        data = speech_commands.load(**config)
+        silent = data.classes.index("silence")
+        speakers = [set((s.index[s.y != silent] // 8).tolist()) for s in data.splits.values()]
+        assert sum(map(len, speakers)) == len(set.union(*speakers)) == 6
+        assert speech_commands.load(**config).digest == data.digest
+        tested.extend(data.splits["test"].index.tolist())
+    assert sorted(tested) == list(range(48))
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
 
 
 def test_speech_features_are_computed_once(tmp_path):
