@@ -65,8 +65,8 @@ data: setup ## unpack ../shared/data, where it exists, into build/data
 zoo-add: setup ## an entry of the zoo from a finished run (RUN=runs/NAME)
 	$(BIN)/python -m bench.zoo add '$(RUN)'
 
-ablation: setup ## train and attack what is missing of bench/ablation.toml (hours; goes on where it stopped)
-	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m bench.ablation
+ablation: setup ## the sweep bench/ablation.toml: train and attack what is missing (hours; ABLATION="--cluster local")
+	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m bench.ablation $(ABLATION)
 
 results: setup ## docs/RESULTS.md and the tables of README.md and docs/BOARDS.md from what is stored
 	$(BIN)/python -m bench.results

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import publish
 from bench.measure import M4
+from pipeline.analysis.trials import Accuracy
 from pipeline.config import board as boards
 from pipeline.core import paths, store, text
 from pipeline.workflow import zoo
@@ -32,7 +33,7 @@ def _network(card: zoo.Card, row: publish.Row) -> Iterable[str]:
         yield text.count(row[key]) if row.get(key) else "–"
 
 
-def _percent(point: zoo.Accuracy) -> str:
+def _percent(point: Accuracy) -> str:
     return f"{100 * point.accuracy:.1f} %"
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bench import ablation
-from bench.ablation import Row, Study
+from pipeline.analysis import trials
+from pipeline.analysis.trials import Accuracy, Record
+from pipeline.config.sweep import Row, Study, Sweep
 from pipeline.core import paths, store, text
 from pipeline.workflow import zoo
 
@@ -71,27 +73,23 @@ def difference(new: Share, old: Share) -> Difference:
 
 @dataclass(frozen=True)
 class Measured:
-    """The runs of one row; columns: "clean", then every eps."""
+    """The trials of one row; columns: "clean" and attacks, as trials.measured takes them."""
 
     row: Row
-    runs: Sequence[dict[str, Any]]
+    runs: Sequence[Record]
 
-    def accuracies(self, column: str) -> list[dict[str, Any]]:
-        """One entry per seed."""
-        if column == "clean":
-            return [run["clean"] for run in self.runs]
-        return [next(point for point in run["robust"] if point["eps"] == column) for run in self.runs]
+    def accuracies(self, column: str) -> list[Accuracy]:
+        """Of every trial that measured it."""
+        return [found for run in self.runs if (found := trials.measured(run, column)) is not None]
 
     def pooled(self, column: str) -> Share:
-        """Over all seeds."""
+        """Over all trials."""
         points = self.accuracies(column)
-        return Share(round(sum(p["accuracy"] * p["n"] for p in points)), sum(p["n"] for p in points))
+        return Share(round(sum(p.accuracy * p.n for p in points)), sum(p.n for p in points))
 
     def cell(self, column: str) -> str:
-        """Mean over seeds, and standard deviation where there are several."""
-        values = [100 * point["accuracy"] for point in self.accuracies(column)]
-        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.1f}{spread}"
+        """Mean over the trials, and standard deviation where there are several."""
+        return trials.spread([point.accuracy for point in self.accuracies(column)])
 
 
 def page() -> str:
@@ -106,13 +104,13 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _measured(study: Study, stored: Sequence[dict[str, Any]]) -> dict[str, Measured]:
+def _measured(study: Study, stored: Sequence[Record]) -> dict[str, Measured]:
     """What is stored of a study's rows as they are written now, by name."""
-    keys = {run.key for run in ablation.wanted(ablation.Table(study=(study,)))}
+    keys = {trial.key for trial in ablation.wanted(Sweep(study=(study,)))}
     found = {}
     for row in study.row:
         mine = (study.name, row.name)
-        runs = [run for run in stored if run["key"] in keys and (run["study"], run["row"]) == mine]
+        runs = [run for run in stored if run.key in keys and (run.study, run.row) == mine]
         if runs:
             found[row.name] = Measured(row, runs)
     return found
@@ -156,32 +154,45 @@ def _worst(card: zoo.Card) -> str:
     return "; ".join(f"{_with_interval(point)} {point.suite}, {point.eps}" for point in card.worst) or "–"
 
 
-def _with_interval(point: zoo.Accuracy) -> str:
+def _with_interval(point: Accuracy) -> str:
     low, high = (f"{100 * share:.1f}" for share in point.interval)
     return f"{100 * point.accuracy:.1f} ({low}–{high})"
 
 
+def _columns(measured: dict[str, Measured]) -> list[str]:
+    """The data that every run of these rows measured, "clean" first."""
+    runs = [run for row in measured.values() for run in row.runs]
+    known = dict.fromkeys((trials.CLEAN, *(point.data for run in runs for point in run.robust)))
+    return [name for name in known if all(trials.measured(run, name) for run in runs)]
+
+
+def _heading(column: str) -> str:
+    """The data as a heading: PGD with its 20 steps."""
+    return re.sub(r"^pgd eps=", "PGD-20 ", column)
+
+
 def _study(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
-    columns = ("clean", *study.eps)
+    columns = _columns(measured)
     first = next(iter(measured.values())).runs[0]
-    seeds = sorted({run["seed"] for row in measured.values() for run in row.runs})
+    seeds = sorted({run.seed for row in measured.values() for run in row.runs})
+    samples = [first.clean.n if first.clean else 0, first.robust[0].n]
     missing = f" of {', '.join(map(str, study.seeds))}" if len(seeds) < len(study.seeds) else ""
     yield f"## Ablation: {study.name}\n"
     yield (
         f"`{study.base}` with one thing changed at a time, seeds {', '.join(map(str, seeds))}{missing}; "
-        f"{first['clean']['n']} clean and {first['robust'][0]['n']} attacked test samples each. Percent, mean and "
+        f"{samples[0]} clean and {samples[1]} attacked test samples each. Percent, mean and "
         "standard deviation over seeds; bytes of packed weights.\n"
     )
-    yield from _table(["recipe", "seeds", "clean", *(f"PGD-20 {eps}" for eps in study.eps), "bytes"])
+    yield from _table(["recipe", "seeds", "clean", *map(_heading, columns[1:]), "bytes"])
     for name, row in measured.items():
-        size = text.count(statistics.mean(run["weights_bytes"] for run in row.runs))
+        size = text.count(statistics.mean(run.weights_bytes for run in row.runs))
         yield _line([name, str(len(row.runs)), *map(row.cell, columns), size])
     yield ""
 
 
 def _verdicts(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
     """Every row against the one it names, then what helped and what did not."""
-    columns = ("clean", *study.eps)
+    columns = _columns(measured)
     pairs = [(row, measured[row.row.against]) for row in measured.values() if row.row.against in measured]
     found = {
         row.row.name: [difference(row.pooled(c), other.pooled(c)) for c in columns] for row, other in pairs
@@ -191,19 +202,19 @@ def _verdicts(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
         "Percentage points, all seeds together, with 95 % intervals; bold where the interval does not hold zero. Seeds "
         "share their test samples, so the intervals are somewhat too narrow.\n"
     )
-    yield from _table(["recipe", "against", *columns])
+    yield from _table(["recipe", "against", *(column.removeprefix("pgd eps=") for column in columns)])
     for row, other in pairs:
         yield _line([row.row.name, other.row.name, *map(str, found[row.row.name])])
     yield ""
     for title, chosen in LISTS.items():
-        lines = [_change(row, other, study, found) for row, other in pairs if chosen(_signs(row, other, found))]
+        lines = [_change(row, other, columns, found) for row, other in pairs if chosen(_signs(row, other, found))]
         if lines:
             yield from (f"### {study.name}: {title}\n", *lines, "")
 
 
 def _signs(row: Measured, other: Measured, found: dict[str, list[Difference]]) -> frozenset[int | str]:
     """Signs of the differences, and "smaller" where the weights take fewer bytes."""
-    smaller = row.runs[0]["weights_bytes"] < other.runs[0]["weights_bytes"]
+    smaller = row.runs[0].weights_bytes < other.runs[0].weights_bytes
     return frozenset([*(d.sign for d in found[row.row.name]), *(["smaller"] if smaller else [])])
 
 
@@ -216,9 +227,8 @@ LISTS: dict[str, Callable[[frozenset[int | str]], bool]] = {
 """Title -> whether a change belongs there, by `_signs`."""
 
 
-def _change(row: Measured, other: Measured, study: Study, found: dict[str, list[Difference]]) -> str:
-    columns = ("clean", *(f"PGD-20 {eps}" for eps in study.eps))
-    counting = [f"{c} {d}" for c, d in zip(columns, found[row.row.name], strict=True) if d.sign]
+def _change(row: Measured, other: Measured, columns: Sequence[str], found: dict[str, list[Difference]]) -> str:
+    counting = [f"{_heading(c)} {d}" for c, d in zip(columns, found[row.row.name], strict=True) if d.sign]
     return f"- {row.row.name}, against {other.row.name}: {', '.join(counting) or 'no difference that counts'}"
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from pipeline.analysis import statistics
 from pipeline.codegen import select
 from pipeline.config.job import AttackConfig
-from pipeline.core import registry
 from pipeline.core.nouns import Dataset, Progress, QModel, no_progress
 from pipeline.network import twin
 from pipeline.robustness.surrogate import Surrogate
@@ -43,7 +42,12 @@ def measure(
     datasets, _ = attack.attack(lambda _: Surrogate(qmodel), clean, (config,), seed, progress=progress)
     robust = [{"eps": d.attack.eps_label, **_accuracy(qmodel, d, progress)} for d in datasets if d.attack]
     worst = worst_case(qmodel, clean, eps[-1], seed, samples, progress)
-    return {"clean": _accuracy(qmodel, clean, progress), "robust": robust, "worst": [worst], **sizes(qmodel)}
+    return {
+        "clean": _accuracy(qmodel, clean, progress),
+        "robust": robust,
+        "worst": [worst],
+        **select.table_bytes(qmodel),
+    }
 
 
 def worst_case(
@@ -54,17 +58,6 @@ def worst_case(
     oracle_for = attack.oracles(qmodel, lambda _: qmodel)
     (_, attacked), _ = attack.attack(oracle_for, clean, (config,), seed, progress=progress)
     return {"suite": SUITE, "eps": eps, **_accuracy(qmodel, attacked, progress)}
-
-
-def sizes(qmodel: QModel) -> dict[str, int]:
-    """Bytes of the constant tables of all layers, by the portable kernels."""
-    weights = tables = 0
-    for layer in qmodel.layers:
-        call = registry.load("layers", layer.kind).kernel(layer, qmodel.input_specs(layer))
-        bytes_of = {name: table.nbytes for name, table in call.tables.items()} if call else {}
-        tables += sum(bytes_of.values())
-        weights += bytes_of.get(select.FILTER, 0)
-    return {"weights_bytes": weights, "tables_bytes": tables}
 
 
 def _accuracy(qmodel: QModel, dataset: Dataset, progress: Progress) -> dict[str, Any]:

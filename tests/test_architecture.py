@@ -30,7 +30,7 @@ DOORS = {
     "keras": {"training"},
     "qkeras": {"training"},
     "art": {"robustness/attacks"},
-    "ray": {"robustness/cluster.py"},
+    "ray": {"core/cluster.py"},
     "jinja2": {"core/templates.py"},
     "serial": {"device/links"},
     "subprocess": {"core/shell.py"},

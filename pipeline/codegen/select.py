@@ -44,6 +44,18 @@ def calls(
     return chosen
 
 
+def table_bytes(model: QModel) -> dict[str, int]:
+    """Bytes of the constant tables of all layers by the portable kernels: `weights_bytes` of packed weights,
+    `tables_bytes` with biases and requantization."""
+    weights = tables = 0
+    for layer in model.layers:
+        call = registry.load("layers", layer.kind).kernel(layer, model.input_specs(layer))
+        bytes_of = {name: table.nbytes for name, table in call.tables.items()} if call else {}
+        tables += sum(bytes_of.values())
+        weights += bytes_of.get(FILTER, 0)
+    return {"weights_bytes": weights, "tables_bytes": tables}
+
+
 def _required(call: KernelCall | None, layer: QLayer) -> KernelCall:
     expanding = _expanding(call, layer)
     if expanding is None:

@@ -21,6 +21,10 @@ class ConfigError(PipelineError):
     """The author of a job file, board file or command line can fix it."""
 
 
+class DivergedError(ConfigError):
+    """The author of a recipe can fix it: the loss of its training is not finite."""
+
+
 class ToolError(PipelineError):
     """Whoever installs this machine can fix it: a program or package is missing, too old or failed."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.config.job import Job, TrainConfig, eps_value
 from pipeline.core import registry
 from pipeline.core.digest import digest_of
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, DivergedError
 from pipeline.core.nouns import Dataset, Int8Array, Progress, Split
 from pipeline.training import augment, blocks, checkpoint, initial, keras_model
 from pipeline.training.keras_backend import compiled, keras, to_numpy, value_and_gradients
@@ -261,12 +261,12 @@ class Run:
                 text += f" robust {last['validation_robust_accuracy']:.3f}"
         return text
 
-    def _diverged(self, step: int) -> ConfigError:
+    def _diverged(self, step: int) -> DivergedError:
         kept = f"; the checkpoint of epoch {self.done.epoch} is kept" if self.done.epoch else ""
         strength, regularized = self.recipe.jacobian_lambda, self.recipe.regularized
         levers = "train.learning_rate" + (" or train.jacobian_lambda" if regularized else "")
         now = f"{self.recipe.learning_rate:g}" + (f", {strength}" if regularized else "")
-        return ConfigError(
+        return DivergedError(
             f"{self.job.name}: the loss is not finite at step {step} of epoch {self.done.epoch + 1}{kept}",
             f"lower {levers} (now {now})",
         )

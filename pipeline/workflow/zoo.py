@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.analysis.trials import Accuracy
 from pipeline.config.job import RANDOM, REFERENCE, Job, TrainConfig
 from pipeline.core import paths, registry, schema, store, text
 from pipeline.core.errors import ConfigError
@@ -32,17 +33,6 @@ MEASURED_BEFORE = (
     "of eps / 8 from a random start, gradients of the Keras model, every input on the lattice the board receives."
 )
 """What a card without a worst case rests on."""
-
-
-class Accuracy(Strict):
-    """How often the integer network answers rightly."""
-
-    accuracy: float
-    """Share of right answers, 0 to 1."""
-    interval: tuple[float, float]
-    """Its 95 % Wilson interval."""
-    n: int
-    """How many test samples."""
 
 
 class Robust(Accuracy):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.config import board as boards
+from pipeline.core import cluster as door
+from pipeline.core.cluster import Actor, Cluster
 from pipeline.core.errors import DeviceError, PipelineError, ToolError
 from pipeline.device.session import Result
 from pipeline.network import twin
@@ -22,12 +24,16 @@ class _RayError(Exception):
     """As ray.exceptions.RayError."""
 
 
+class _TaskError(_RayError):
+    """As ray.exceptions.RayTaskError."""
+
+
 class _Exceptions:
-    RayError = _RayError
+    RayError, RayTaskError = _RayError, _TaskError
 
 
 class _Ray:
-    """What RemoteDevice takes of Ray: get(call) makes the call."""
+    """What an Actor takes of Ray: get(call) makes the call."""
 
     exceptions = _Exceptions
 
@@ -60,7 +66,7 @@ RESULT = Result(np.zeros(3, np.int8), 0, np.zeros(0, np.uint32))
 
 
 def test_what_a_lost_board_has_answered_is_taken_first():
-    device, taken = RemoteDevice(_Ray, _Actor(lambda samples: ([RESULT], ("gone", "plug it in")))), []
+    device, taken = RemoteDevice(Actor(_Ray, _Actor(lambda samples: ([RESULT], ("gone", "plug it in"))))), []
     with pytest.raises(DeviceError, match="gone") as caught:
         device.ask([b"a", b"b"], taken.append)
     assert caught.value.hint == "plug it in"
@@ -72,16 +78,24 @@ def test_a_machine_that_is_gone_is_a_device_error():
         raise _RayError("the actor died\nunexpectedly")
 
     actor = _Actor(fail)
-    device = RemoteDevice(_Ray, actor)
+    device = RemoteDevice(Actor(_Ray, actor))
     with pytest.raises(DeviceError, match=r"gone \(the actor died unexpectedly\)"):
         device.ask([b"a"], lambda result: None)
     device.close()
     assert actor.closed == 1
 
 
+def test_a_mistake_of_ours_on_another_machine_is_no_lost_machine():
+    def fail(samples):
+        raise _TaskError("KeyError")
+
+    with pytest.raises(_TaskError):
+        RemoteDevice(Actor(_Ray, _Actor(fail))).ask([b"a"], lambda result: None)
+
+
 def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ToolError, match="needs the package ray") as caught, cluster.devices("local", *[None] * 5):  # type: ignore[misc]
+    with pytest.raises(ToolError, match="needs the package ray") as caught, door.joined("local"):
         pass
     assert "tritmcu[cluster]" in caught.value.hint
 
@@ -91,18 +105,18 @@ def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
     [("nowhere", "must be HOST:PORT"), ("127.0.0.1:99999", "must be HOST:PORT"), ("127.0.0.1:1", "no cluster there")],
 )
 def test_an_address_without_a_cluster_is_refused_at_once(address, told):
-    with pytest.raises(PipelineError, match=f"--cluster {address}: {told}"), cluster._joined(_Ray, address, {}, 1):
+    with pytest.raises(PipelineError, match=f"--cluster {address}: {told}"), door._joined(_Ray, address, 1, {}):
         pass
 
 
 def test_fewer_boards_than_wanted_are_refused_naming_both():
     ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 3.0, "host": 1.0})
-    board = boards.load("host")
-    cluster._check_resources(ray, "local", board, 3, "CPU")
+    board, joined = boards.load("host"), Cluster(ray, "local")
+    cluster._check_boards(joined, board, 3, "CPU")
     with pytest.raises(DeviceError, match="'host': 4 devices wanted, cluster local has 3 CPUs for emulators"):
-        cluster._check_resources(ray, "local", board, 4, "CPU")
+        cluster._check_boards(joined, board, 4, "CPU")
     with pytest.raises(DeviceError, match="'host': 2 devices wanted, cluster local has 1 of them") as caught:
-        cluster._check_resources(ray, "local", board, 2, "host")
+        cluster._check_boards(joined, board, 2, "host")
     assert caught.value.hint == "--devices 1"
 
 
@@ -112,7 +126,7 @@ def test_a_local_cluster_answers_as_the_twin(firmware, tmp_path):
     host = firmware("host")
     x = tiny.samples(host.qmodel, 20)
     setting = (host.qmodel, host.image, host.folder, host.board, [None, None], tmp_path / "answers")
-    with attack.devices(*setting, address=cluster.LOCAL) as oracle:
+    with attack.devices(*setting, address=door.LOCAL) as oracle:
         assert np.array_equal(oracle.logits(x), twin.run(host.qmodel, x).reshape(20, -1))
         told = oracle.summary("host", host.image.digest)
         assert (told.devices, told.answers, told.differing) == (2, 20, 0)

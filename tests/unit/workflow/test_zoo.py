@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import publish, robustness
+from bench import publish
 from bench import zoo as maker
 from pipeline.cli import console, main
+from pipeline.codegen import select
 from pipeline.config import job as jobs
 from pipeline.core import paths, store, text
 from pipeline.core.errors import ConfigError
@@ -35,7 +36,7 @@ def test_every_stored_network_has_a_card():
 def test_a_card_is_that_of_its_network(name):
     card, qmodel = zoo.card(name), network(name)
     assert (card.name, card.digest) == (qmodel.name, qmodel.digest) == (name, card.digest)
-    assert robustness.sizes(qmodel) == {"weights_bytes": card.weights_bytes, "tables_bytes": card.tables_bytes}
+    assert select.table_bytes(qmodel) == {"weights_bytes": card.weights_bytes, "tables_bytes": card.tables_bytes}
     assert (zoo.shelf() / name / "README.md").read_text() == zoo.page(card)
     assert card.method == zoo.method(jobs.Job.model_validate(dict(qmodel.metrics["job"])))
     for point in (card.clean, *card.robust):

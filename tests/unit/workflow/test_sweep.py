@@ -1,0 +1,268 @@
+"""Sweeps: what a trial is, in which order they go, what is kept, what happens to those that end badly."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.analysis import trials as results
+from pipeline.cli import main
+from pipeline.config import sweep
+from pipeline.core import cluster
+from pipeline.core.errors import ConfigError, DeviceError
+from pipeline.workflow import sweep as work
+from pipeline.workflow.sweep import FILE, Here, Silent, SweepRun, There
+from tests.support import sweeps
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "small.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def trials(folder: Path, text: str = sweeps.TABLE) -> tuple[sweep.Trial, ...]:
+    path = write(folder, text)
+    return sweep.trials(sweep.load(path), path.name)
+
+
+class Pool:
+    """Ends each task at once, as `ends` says by row and seed: the fields of its record, or None for a lost machine."""
+
+    def __init__(self, **ends) -> None:
+        self.ends, self.begun, self.tasks = {name: list(found) for name, found in ends.items()}, [], []
+
+    def has_room(self):
+        return len(self.tasks) < 1
+
+    def start(self, task):
+        self.begun.append((task.trial.row, task.trial.seed))
+        self.tasks.append(task)
+
+    def next(self):
+        task = self.tasks.pop()
+        planned = self.ends.get(f"{task.trial.row}{task.trial.seed}", [])
+        found = planned.pop(0) if planned else {}
+        if isinstance(found, BaseException):
+            raise found
+        return task.trial, found if found is None else sweeps.record(task, **found)
+
+
+def done(folder: Path, pool: Pool, text: str = sweeps.TABLE) -> tuple[SweepRun, list[str]]:
+    said: list[str] = []
+    run = SweepRun("small", trials(folder, text), folder / "runs")
+    run.run(pool, said.append)
+    return run, said
+
+
+def test_every_row_has_a_trial_for_every_seed_and_fold(tmp_path):
+    found = trials(tmp_path, sweeps.TABLE.replace("seeds", "folds = 3\nseeds"))
+    assert [(t.seed, t.fold, t.row) for t in found] == [
+        (seed, f"{fold}/3", row) for seed in (1, 2) for fold in (1, 2, 3) for row in ("plain", "binary")
+    ]
+    assert len({t.key for t in found}) == len({t.training for t in found}) == 12
+    assert {(t.job.seed, t.job.dataset.fold) for t in found} == {(s, f"{f}/3") for s in (1, 2) for f in (1, 2, 3)}
+    assert found[1].job.model.weight_bits == 1 and found[1].job.train.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seeds", "seed", "unknown key 'study.0.seed'; did you mean 'seeds'"),
+        ("weight_bits", "bits", "small.toml: study 'digits', row 'binary': unknown key 'model.bits'"),
+        ("{ weight_bits = 1 }", "{ weight_bits = 2 }", "digits, binary, seed 1: the same job as digits, plain, seed 1"),
+        ('name = "binary"', 'name = "plain"', "two rows 'plain'"),
+        ("[1, 2]", "[1, 1]", "two seeds 1"),
+        ("[1, 2]", "[]", "key 'study.0.seeds'"),
+        ('name = "binary"', 'name = "binary"\nagainst = "8 bits"', "row 'binary': against = '8 bits': no other row"),
+        ('name = "binary"', 'name = "binary"\nbits_of = "plain"', "bits_of = 'plain': that row has no [layerwise]"),
+        ("train = { epochs = 1 }", "seed = 3", "change.seed: a sweep sets it itself"),
+        ("train = { epochs = 1 }", 'dataset = { fold = "1/5" }', "change.dataset.fold: a sweep sets it itself"),
+        ('base = "digits"', 'base = "digit"', "unknown job 'digit'; did you mean 'digits'?"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, capsys, old, new, told):
+    path = write(tmp_path, sweeps.TABLE.replace(old, new, 1))
+    assert main.main(["sweep", str(path), "--run-dir", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert told in error[0] and len(error) <= 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        done(tmp_path, Pool(plain2=[KeyboardInterrupt()]))
+    pool = Pool()
+    run, said = done(tmp_path, pool)
+    assert pool.begun == [("plain", 2), ("binary", 2)]
+    assert said[:2] == ["begun: digits, plain, seed 2", "done: digits, plain, seed 2: clean 70.0 %"]
+    assert [line.state for line in run.lines()] == ["2/2", "2/2"]
+    assert next(results.cells(run.lines())) == ["digits", "plain", "2/2", "65.0 ± 7.1", "65.0 ± 7.1", "100"]
+    again = Pool()
+    assert done(tmp_path, again)[0].records == run.records and again.begun == []
+
+
+def test_a_trial_that_diverges_or_fails_is_kept_apart_and_the_rest_goes_on(tmp_path):
+    apart = {"clean": None, "robust": (), "message": "<the loss> is not finite"}
+    pool = Pool(plain1=[{"state": "diverged", **apart}], binary1=[{"state": "failed", **apart}])
+    run, _ = done(tmp_path, pool)
+    assert pool.begun == [("plain", 1), ("binary", 1), ("plain", 2), ("binary", 2)]
+    assert [line.state for line in run.lines()] == ["1/2, 1 diverged", "1/2, 1 failed"]
+    page = (run.root / work.PAGE).read_text()
+    assert "diverged: &lt;the loss&gt; is not finite" in page and "2 of 4 trials done, 2 kept apart" in page
+    assert json.loads((run.root / work.NUMBERS).read_text()) == results.numbers(run.lines())
+    with pytest.raises(ConfigError, match="1 of 4 trials failed, first digits, binary, seed 1: <the loss>"):
+        run.require_all()
+    again = Pool()
+    done(tmp_path, again)[0].require_all()
+    assert again.begun == [("binary", 1)]
+
+
+def test_a_trial_goes_on_elsewhere_until_it_has_lost_too_many_machines(tmp_path):
+    pool = Pool(plain1=[None, None], binary1=[None] * work.MOST_LOSSES)
+    run, said = done(tmp_path, pool)
+    assert pool.begun[:3] == [("plain", 1)] * 3
+    assert sum("goes on elsewhere" in line for line in said) == 2 + work.MOST_LOSSES - 1
+    assert [line.state for line in run.lines()] == ["2/2", "1/2, 1 failed"]
+
+
+LAYERWISE = f"""{sweeps.TABLE}
+[[study.row]]
+name = "chosen"
+bits_of = "uniform"
+
+[[study.row]]
+name = "uniform"
+change = {{ layerwise = {{ method = "uniform", bits = 3 }} }}
+"""
+
+
+def test_a_trial_waits_for_its_bits_and_for_the_training_it_shares(tmp_path):
+    pool = Pool(uniform1=[{"bits": {"conv1": 3}}])
+    seen = []
+    pool.start, start = lambda task: (seen.append(task), start(task)), pool.start
+    done(tmp_path, pool, LAYERWISE)
+    order = [(task.trial.row, task.trial.seed) for task in seen]
+    assert order.index(("uniform", 1)) < order.index(("chosen", 1))
+    (chosen,) = (task for task in seen if (task.trial.row, task.trial.seed) == ("chosen", 1))
+    assert chosen.bits == {"conv1": 3} and chosen.training is None
+    (uniform,) = (task for task in seen if (task.trial.row, task.trial.seed) == ("uniform", 1))
+    assert uniform.training == next(t.folder for t in seen if (t.trial.row, t.trial.seed) == ("plain", 1))
+
+
+def test_what_builds_on_a_diverged_trial_is_not_begun(tmp_path):
+    pool = Pool(plain1=[{"state": "diverged", "clean": None, "robust": (), "message": "not finite"}])
+    run, _ = done(tmp_path, pool, LAYERWISE)
+    assert ("uniform", 1) not in pool.begun and ("chosen", 1) not in pool.begun
+    states = {(r.row, r.seed): (r.state, r.message) for r in run.records.values()}
+    assert states["uniform", 1] == ("diverged", "not finite")
+    assert states["chosen", 1] == ("failed", "the trial that chooses its bits diverged")
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    run, _ = done(tmp_path, Pool())
+    (run.folder(run.trials[0]) / FILE).write_text("{}")
+    with pytest.raises(ConfigError, match=r"trial\.json: key 'study' is missing"):
+        SweepRun("small", run.trials, run.root)
+
+
+SHORT = """
+[[study]]
+name = "digits"
+base = "digits"
+[study.change]
+train = { epochs = 1 }
+model = { width = 0.25, weight_bits = 8 }
+dataset = { limit_train = 128, limit_test = 60 }
+attacks = [{ name = "fgsm", eps = ["16/255"], samples = 20 }]
+[[study.row]]
+name = "8 bits"
+[[study.row]]
+name = "3 bits"
+change = { layerwise = { method = "uniform", bits = 3 } }
+"""
+
+
+@pytest.mark.slow
+def test_trials_are_trained_attacked_shown_and_not_repeated(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, SHORT)
+    assert main.main(["sweep", str(path)]) == 0
+    assert main.main(["sweep", str(path), "--show", "--json"]) == 0
+    out = capsys.readouterr().out
+    shown = json.loads(out[out.index("{") :])
+    assert [row["row"] for row in shown["rows"]] == ["8 bits", "3 bits"]
+    whole, few = (row["trials"][0] for row in shown["rows"])
+    assert (whole["clean"]["n"], whole["robust"][0]["n"], whole["robust"][0]["data"]) == (60, 20, "fgsm eps=16/255")
+    assert set(few["bits"].values()) == {3} and few["weights_bytes"] < whole["weights_bytes"]
+    run = SweepRun("small", trials(tmp_path, SHORT), Path("runs/small"))
+    stamps = [(run.folder(trial) / "trained" / "meta.json").stat().st_mtime_ns for trial in run.trials]
+    for trial in run.trials:
+        (run.folder(trial) / FILE).unlink()  # as if the sweep had been killed before it was written
+    again = SweepRun("small", run.trials, run.root)
+    again.run(Here(Silent()), lambda line: None)
+    assert [(run.folder(trial) / "trained" / "meta.json").stat().st_mtime_ns for trial in run.trials] == stamps
+    clean = [record.clean.model_dump(mode="json") for record in again.records.values()]
+    assert clean == [whole["clean"], few["clean"]]
+
+
+def test_a_cluster_without_cores_is_refused(tmp_path):
+    class Joined:
+        address = "here:1"
+
+        def count(self, resource):
+            return 3
+
+    with pytest.raises(DeviceError, match="cluster here:1: has 3 processor cores, a trial takes 4"):
+        There(Joined(), 4, tmp_path)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1"])
+def test_a_cluster_that_cannot_be_reached_is_one_line(tmp_path, capsys, monkeypatch, address):
+    monkeypatch.setitem(__import__("sys").modules, "ray", object())
+    path = write(tmp_path, sweeps.TABLE)
+    command = ["sweep", str(path), "--run-dir", str(tmp_path / "runs"), "--cluster", address]
+    assert main.main(command) == 2
+    assert f"--cluster {address}: " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_machine_of_a_cluster_loses_nothing(tmp_path, monkeypatch):
+    """Two machines, simulated; one is killed while both work."""
+    pytest.importorskip("ray", reason="the extra [cluster] is not installed")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setattr(work, "perform_there", sweeps.wait_there)
+    simulated = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        machines = [simulated.add_node(num_cpus=1) for _ in range(2)]
+        run = SweepRun("small", trials(tmp_path), tmp_path / "runs")
+        run.root.mkdir()
+        (run.root / sweeps.STOP).touch()
+        said: list[str] = []
+        with cluster.joined(simulated.address) as joined:
+            pool = There(joined, 1, run.root)
+            first = joined.first
+
+            def kill_one(calls):
+                """Before the first wait for a trial: a machine goes as soon as two trials are begun."""
+                monkeypatch.setattr(joined, "first", first)
+                while len(list(run.root.rglob("processes"))) < 2:
+                    time.sleep(0.05)
+                simulated.remove_node(machines.pop(), allow_graceful=False)
+                ended = first(calls)
+                (run.root / sweeps.STOP).unlink()
+                return ended
+
+            monkeypatch.setattr(joined, "first", kill_one)
+            run.run(pool, said.append)
+    finally:
+        simulated.shutdown()
+    run.require_all()
+    assert [line.state for line in run.lines()] == ["2/2", "2/2"]
+    begun = [len(path.read_text().split()) for path in run.root.rglob("processes")]
+    assert sorted(begun) == [1, 1, 1, 2]
+    assert sum("goes on elsewhere" in line for line in said) == 1
