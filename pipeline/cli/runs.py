@@ -21,7 +21,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AuditResult
 from pipeline.stages import STAGES
 from pipeline.workflow import subjects as networks
-from pipeline.workflow import workflow, zoo
+from pipeline.workflow import ternarization, workflow, zoo
 from pipeline.workflow.plan import RunPlan, for_audit, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
 
@@ -47,7 +47,7 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
         if options.DATASET.given(arguments):
             raise ConfigError(f"--dataset {arguments.dataset}: only for --model; a job names its own data set")
         file = jobs.find(arguments.job or MAIN_JOB)
-        job = _job(file, arguments)
+        job = _with_training(jobs.load(file), arguments)
         planned = plan_job(job, boards.load(board or job.board), RUNS, job_file=file, **given)
     else:
         _check_stored(arguments)
@@ -100,6 +100,22 @@ def audit_plan(arguments: argparse.Namespace) -> RunPlan:
     return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
 
 
+def ternary_plan(arguments: argparse.Namespace) -> RunPlan:
+    """How a Keras network is made ternary. ConfigError: an unknown file, recipe, data set or board."""
+    given = arguments.input_range
+    request = ternarization.Request(
+        *(arguments.file, arguments.data, arguments.recipe, arguments.name),
+        first_bits=arguments.first_bits,
+        last_bits=arguments.last_bits,
+        input_range=tuple(given) if given else None,
+        eps=arguments.eps,
+    )
+    job = _with_training(ternarization.job(request), arguments)
+    planned = {name: getattr(arguments, name) for name in PLANNED if name != "cli_args" and hasattr(arguments, name)}
+    plan = plan_job(job, boards.load(arguments.board or job.board), RUNS, **planned)
+    return plan if arguments.run_dir is None else plan.moved_to(arguments.run_dir)
+
+
 def make_audit(planned: RunPlan, asks_board: bool) -> AuditResult:
     """The audit, progress drawn."""
     with closing(console.display()) as display:
@@ -140,8 +156,8 @@ def _check_stored(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"{option.flag}: a stored network is not trained", f"leave out {option.flag} or --model")
 
 
-def _job(file: Path, arguments: argparse.Namespace) -> Job:
-    job = jobs.load(file)
+def _with_training(job: Job, arguments: argparse.Namespace) -> Job:
+    """The job with --epochs and --seed, where they are given."""
     if arguments.epochs is not None:
         job = job.model_copy(update={"train": job.train.model_copy(update={"epochs": arguments.epochs})})
     return job if arguments.seed is None else job.model_copy(update={"seed": arguments.seed})

@@ -189,10 +189,21 @@ def has_folds(name: str) -> bool:
     return bool(getattr(registry.load("datasets", name), "FOLDS", False))
 
 
-def named(text: str) -> DatasetConfig:
-    """What --dataset means: a data set by name, or the `[dataset]` table of a TOML file. ConfigError: neither."""
+def _files(text: str) -> dict[str, Any] | None:
+    """The table for files of a user's own, by what they are; None: the name of a data set, or of nothing."""
+    path = Path(text)
+    if text in registry.names("datasets") or not path.exists():
+        return None
+    if path.is_dir():
+        return {"name": "wav" if any(path.rglob("*.wav")) else "images", "path": text}
+    return {"name": "npz", "path": text} if path.suffix == ".npz" else None
+
+
+def named(text: str, option: str = "--dataset") -> DatasetConfig:
+    """What --dataset means: a data set by name, an .npz file, a folder of images or recordings, or the `[dataset]`
+    table of a TOML file. ConfigError, naming the option: none of these."""
     if not text.endswith(".toml"):
-        return schema.validate(DatasetConfig, {"name": text}, "--dataset")
+        return schema.validate(DatasetConfig, _files(text) or {"name": text}, option)
     table: Any = schema.read_toml(Path(text)).get("dataset")
     if not isinstance(table, dict):
         raise ConfigError(f"{text}: no table [dataset]", 'write one, such as name = "npz", path = "samples.npz"')

@@ -38,11 +38,19 @@ def _strength(value: object) -> object:
     return value
 
 
+def _teacher(name: str) -> str | None:
+    return None if name == NO_TEACHER else name
+
+
 Epsilon = Annotated[str, BeforeValidator(_epsilon)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Strength = Annotated[float | dict[str, float], BeforeValidator(_strength)]
 WeightBits = Literal[1, 2, 3, 4, 8, 32]
-RANDOM, REFERENCE = "random", "mlperf_tiny"
-"""Where weights may come from, besides earlier trainings."""
+RANDOM, REFERENCE, ORIGINAL = "random", "mlperf_tiny", "original"
+"""Where weights may come from, besides earlier trainings; "original" is the model file of the job."""
+NO_TEACHER = "none"
+CLONE = "clone"
+"""The model that is made of a file."""
 KERAS_FILE = "model.keras"
 
 
@@ -52,7 +60,11 @@ class ModelConfig(schema.Identified):
     FIRST = frozenset({"name", "weight_bits", "first_layer_bits", "last_layer_bits", "width"})
 
     name: Annotated[str, schema.registered("models")]
-    """Module of models/."""
+    """Module of models/; with a file "clone", and need not be given."""
+    file: Annotated[str, Field(min_length=1)] | None = None
+    """A trained network of Keras (.keras, .h5) to clone; a relative path from the job file on."""
+    input_range: tuple[Finite, Finite] | None = None
+    """Real inputs of the file's network where the data set's lattice has its ends; None: it takes the data set's."""
     weight_bits: WeightBits = 2
     """1: binary, stored and computed as ternary codes -1 and 1 at 2 bits; 2: ternary; 3, 4, 8: symmetric integers; 32:
     float in training, 8 bits on the device (no quantizer trains them, so they would not survive fewer)."""
@@ -68,6 +80,30 @@ class ModelConfig(schema.Identified):
     """Of every ReLU, 2 to 8."""
     width: Annotated[float, Field(gt=0, le=8)] = 1.0
     """Channel multiplier, in (0, 8]."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_file_is_cloned(cls, data: Any) -> Any:
+        return {"name": CLONE, **data} if isinstance(data, dict) and data.get("file") is not None else data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if (self.file is None) != (self.name != CLONE):
+            raise ValueError(f'file: goes with name "{CLONE}", which it implies, and only with it')
+        if self.file is None:
+            if self.input_range is not None:
+                raise ValueError("input_range: goes with file; other models take the data set's inputs")
+            return self
+        if self.input_range is not None and not self.input_range[0] < self.input_range[1]:
+            raise ValueError("input_range: the first number must be smaller than the second")
+        for key in ("width", "activation_bits"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: a model file has its own; leave it out")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """As Identified; the content of the file tells one from another, not its path."""
+        return {key: value for key, value in super().identity().items() if key != "file"}
 
 
 class AdversarialConfig(Strict):
@@ -127,8 +163,9 @@ class TrainConfig(schema.Identified):
     )  # fmt: skip
 
     initial: Annotated[str, Field(min_length=1)] = "random"
-    """Where the weights start: "random"; "mlperf_tiny": the reference model in TRITMCU_DATA; or an earlier training, by
-    the name of its run or by a folder, its weights going to the layers of the same name."""
+    """Where the weights start: "random"; "mlperf_tiny": the reference model in TRITMCU_DATA; "original": model.file,
+    the default with one; or an earlier training, by the name of its run or by a folder, its weights going to the layers
+    of the same name."""
     epochs: Positive
     """Passes over the training samples."""
     batch_size: Positive = 128
@@ -165,8 +202,9 @@ class TrainConfig(schema.Identified):
     """Vary samples as the data set says."""
     adversarial: AdversarialConfig | None = None
     """Adversarial training; None: none."""
-    distill: Annotated[str, Field(min_length=1)] | None = None
-    """A teacher, named as in initial, without "random" (Hinton et al. 2015, arXiv 1503.02531); None: no teacher."""
+    distill: Annotated[str, Field(min_length=1), AfterValidator(_teacher)] | None = None
+    """A teacher, named as in initial, without "random" (Hinton et al. 2015, arXiv 1503.02531); "none", the default
+    without model.file: no teacher."""
     distill_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the teacher's answers in the loss, in (0, 1]."""
     distill_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
@@ -373,16 +411,46 @@ class Job(Strict):
         variants(self.attacks)
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _begin_with_the_file(cls, data: Any) -> Any:
+        """With model.file its weights are where the training starts, and its network is the teacher."""
+        if not isinstance(data, dict) or not all(isinstance(data.get(key), Mapping) for key in ("model", "train")):
+            return data
+        if data["model"].get("file") is None:
+            return data
+        return {**data, "train": {"initial": ORIGINAL, "distill": ORIGINAL, **data["train"]}}
+
+    @model_validator(mode="after")
+    def _begins_somewhere(self) -> Job:
+        named = {"train.initial": self.train.initial, "train.distill": self.train.distill}
+        for key, name in named.items():
+            if name == ORIGINAL and self.model.file is None:
+                raise ValueError(f'{key}: "{ORIGINAL}" is the network of model.file, and there is none')
+        if self.model.file is not None and self.train.initial == RANDOM:
+            raise ValueError(f'train.initial: "{RANDOM}" goes with a builder; a model file has weights, leave it out')
+        return self
+
 
 def eps_value(label: str) -> float:
     """The number an eps label stands for."""
     return float(Fraction(label))
 
 
-def earlier(recipe: TrainConfig) -> tuple[Path, ...]:
-    """The files of earlier trainings that a recipe builds on: those its initial and distill name."""
-    names = (recipe.initial, recipe.distill or REFERENCE)
-    return tuple(stored_training(name) for name in names if name not in (RANDOM, REFERENCE))
+def earlier(job: Job) -> tuple[Path, ...]:
+    """The files that a training builds on: its model file, and those of earlier trainings that initial and distill
+    name."""
+    names = (job.train.initial, job.train.distill or REFERENCE)
+    stored = tuple(stored_training(name) for name in names if name not in (RANDOM, REFERENCE, ORIGINAL))
+    return stored if job.model.file is None else (model_file(job.model), *stored)
+
+
+def model_file(config: ModelConfig, place: str = "model.file") -> Path:
+    """The file that is cloned. ConfigError, which begins with `place`, when there is none."""
+    assert config.file is not None
+    if not Path(config.file).is_file():
+        raise ConfigError(f"{place}: {config.file}: no such file", "a .keras or .h5 file, from the job file on")
+    return Path(config.file)
 
 
 def stored_training(name: str) -> Path:
@@ -411,4 +479,9 @@ def load(path: Path) -> Job:
     """The validated job. A missing file is a ConfigError that lists the ready-made jobs."""
     if not path.exists():
         raise ConfigError(*registry.unknown("job file", str(path), (f"jobs/{n}.toml" for n in registry.names("jobs"))))
-    return schema.load(Job, path)
+    job = schema.load(Job, path)
+    if job.model.file is None:
+        return job
+    found = job.model.model_copy(update={"file": str(path.parent / job.model.file)})
+    model_file(found, f"{path}: key 'model.file'")
+    return job.model_copy(update={"model": found})

@@ -57,6 +57,11 @@ class Quantization:
     def qmax(self) -> int:
         return (1 << (self.bits - 1)) - 1
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Lowest and highest real value on the lattice."""
+        return (self.qmin - self.zero_point) * self.scale, (self.qmax - self.zero_point) * self.scale
+
     def dequantize(self, q: NDArray[Any]) -> FloatArray:
         """float32 real values of the integers q, same shape."""
         return ((q.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)).astype(np.float32)
@@ -187,10 +192,12 @@ class TrainedLayer:
     int8 (kh, kw, in, out) | (kh, kw, in, multiplier) | (in, out), scale float64 (out,) with weight = codes * scale
     (depthwise: (in * multiplier,), channel-major), bias float64 (out,) if any. batch_normalization: arrays gamma,
     beta, mean, variance; config epsilon. activation: config function "linear" | "relu", scale, zero_point, bits of its
-    int8 output (None: to be calibrated from TrainedModel.ranges), symmetric, true where it leaves out the lowest level.
+    int8 output (None: to be calibrated from TrainedModel.ranges), symmetric, true where it leaves out the lowest level,
+    limit, the largest value of a relu, if any.
     max_pool2d, average_pool2d: config pool (h, w), strides, padding. global_average_pool2d, global_max_pool2d: config
     keepdims, true for (1, 1, c), else (c,). pad2d: config before (rows above, columns to the left), after (below, to
-    the right). flatten, add, concatenate: nothing.
+    the right). flatten: config shape of the output, by default (features,). rescaling: config scale, offset: input *
+    scale + offset. add, concatenate: nothing.
     """
 
     name: Label

@@ -120,9 +120,9 @@ def bound(model: TrainedModel, shares: Mapping[str, Share], eps: float) -> float
     network at x, for an input of the mean layer norms.
 
     E(input) = eps; weighted layer: E(out) = lipschitz * E(in) + error * input_norm; add: sum of its inputs;
-    concatenation: root of the sum of squares; average of n elements: E / sqrt(n); activations, maxima of disjoint
-    windows and flattening do not enlarge it. So the bound is the adversarial loss (the part with eps) plus the
-    quantization loss (the rest).
+    concatenation: root of the sum of squares; average of n elements: E / sqrt(n); rescaling: its scale; activations,
+    maxima of disjoint windows and flattening do not enlarge it. So the bound is the adversarial loss (the part with
+    eps) plus the quantization loss (the rest).
     """
     reach = {"input": eps}
     for layer in model.layers:
@@ -141,6 +141,8 @@ def _reach(layer: TrainedLayer, inputs: list[float], shares: Mapping[str, Share]
         return math.hypot(*inputs)
     if layer.kind == "average_pool2d":
         return inputs[0] / math.sqrt(math.prod(layer.config["pool"]))
+    if layer.kind == "rescaling":
+        return inputs[0] * float(layer.config["scale"])
     return inputs[0]
 
 
@@ -197,7 +199,7 @@ def _shape(layer: TrainedLayer, inputs: list[tuple[int, ...]]) -> tuple[int, ...
     if layer.kind == "concatenate":
         return (*first[:-1], sum(shape[-1] for shape in inputs))
     if layer.kind == "flatten":
-        return (math.prod(first),)
+        return tuple(layer.config.get("shape", (math.prod(first),)))
     if layer.kind.startswith("global_"):
         return (1, 1, first[-1]) if layer.config.get("keepdims", False) else (first[-1],)
     if layer.kind in {"conv2d", "depthwise_conv2d", "max_pool2d", "average_pool2d"}:

@@ -36,6 +36,8 @@ output lattice is made that coarse."""
 MOST_FIXED_BIAS_ERROR = 16.0
 """The same where a quantizer fixes the lattice, as after the 2-bit activations of models/stq_net.py: a sixteenth of
 what 8 bits hold. The agreement of the report shows what it comes to."""
+MOST_ZERO_ERROR = 1e-3
+"""Steps that the zero of a rescaled tensor may be beside its lattice: scales come from float32 numbers."""
 CONSTANT_CHANNEL_BITS = 20
 """Accumulator bits of a channel that folds to a constant (a batch normalisation gain of zero)."""
 
@@ -90,8 +92,10 @@ class _Lowering:
             self._pool(layer)
         elif layer.kind == "flatten":
             spec = self._spec(layer.inputs[0])
-            flat = TensorSpec((spec.size_bytes,), spec.quantization)
+            flat = TensorSpec(tuple(layer.config.get("shape", (spec.size_bytes,))), spec.quantization)
             self._append(QLayer(layer.name, "flatten", self._tensors(layer), flat, keras_name=layer.name))
+        elif layer.kind == "rescaling":
+            self._rescale(layer)
         elif layer.kind == "pad2d":
             self._pad(layer)
         elif layer.kind == "activation":
@@ -210,6 +214,26 @@ class _Lowering:
         params = {"before": before, "after": after}
         self._append(QLayer(layer.name, "pad2d", self._tensors(layer), padded, params, keras_name=layer.name))
 
+    def _rescale(self, layer: TrainedLayer) -> None:
+        """The same integers, standing for other real values; the device computes nothing."""
+        spec, factor, offset = self._spec(layer.inputs[0]), layer.config["scale"], layer.config["offset"]
+        q = spec.quantization
+        zero = q.zero_point - offset / (factor * q.scale)
+        if abs(zero - round(zero)) > MOST_ZERO_ERROR or not -128 <= round(zero) <= 127:
+            what = f"layer {layer.name!r}: its zero would be at {zero:.4g} of the lattice, zeros around an image too"
+            raise UnsupportedError(what, "use an offset for which that is an integer from -128 to 127, such as 0")
+        output = TensorSpec(spec.shape, Quantization(q.scale * factor, round(zero), q.bits))
+        self._append(QLayer(layer.name, "flatten", self._tensors(layer), output, keras_name=layer.name))
+
+    def _bounded(self, pool: TrainedLayer, q: Quantization) -> tuple[TrainedLayer | None, tuple[int, int]]:
+        """The relu after a pooling, or None, and the clamp of both: it changes no lattice, so it is exact."""
+        after = self._only_reader(pool.name, "activation")
+        if after is None or after.config["function"] != "relu" or _quantization(after) is not None:
+            return None, (q.qmin, q.qmax)
+        limit = after.config.get("limit")
+        high = q.qmax if limit is None else min(q.qmax, q.zero_point + round(limit / q.scale))
+        return after, (max(q.qmin, q.zero_point), high)
+
     def _pool(self, layer: TrainedLayer) -> None:
         spec = self._spec(layer.inputs[0])
         h, w, c = spec.shape
@@ -218,12 +242,13 @@ class _Lowering:
         stride = (1, 1) if whole else tuple(layer.config["strides"])
         padding = "valid" if whole else layer.config["padding"]
         (oh, top), (ow, left) = (extent(n, k, s, padding) for n, k, s in zip((h, w), pool, stride, strict=True))
-        limits = (spec.quantization.qmin, spec.quantization.qmax)
+        relu, limits = self._bounded(layer, spec.quantization)
         params = {"pool": pool, "stride": stride, "padding": (top, left), "activation": limits}
         flat = whole and not layer.config.get("keepdims", False)
         output = TensorSpec((c,) if flat else (oh, ow, c), spec.quantization)
         kind = layer.kind.removeprefix("global_")
-        self._append(QLayer(layer.name, kind, self._tensors(layer), output, params, keras_name=layer.name))
+        chain = _Chain(layer, None, relu)
+        self._append_chain(QLayer(layer.name, kind, self._tensors(layer), output, params, keras_name=chain.end), chain)
 
 
 def calibrated(low: float, high: float, finest: float = 0.0) -> Quantization:

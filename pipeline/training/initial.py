@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.config.job import RANDOM, REFERENCE, TrainConfig, earlier, stored_training
+from pipeline.config.job import ORIGINAL, RANDOM, REFERENCE, Job, ModelConfig, earlier, stored_training
 from pipeline.core import paths
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import Dataset
+from pipeline.core.nouns import Dataset, TensorSpec
 from pipeline.training import keras_model, mlperf
 from pipeline.training.keras_backend import keras, to_numpy
+from pipeline.training.models import clone
 
 SAMPLES = 512
 """Training samples that show a warm start the ranges of its tensors."""
@@ -19,8 +20,8 @@ SAMPLES = 512
 
 def start(model: Any, initial: str, builder: Any, dataset: Dataset) -> None:
     """Gives the keras.Model the weights that train.initial names: TrainConfig. builder: the model's module."""
-    if initial == RANDOM:
-        return
+    if initial in (RANDOM, ORIGINAL):
+        return  # as built: a clone has the weights of its file
     if initial != REFERENCE:
         _copy(keras_model.load(stored_training(initial).parent), model, initial)
         return
@@ -31,27 +32,30 @@ def start(model: Any, initial: str, builder: Any, dataset: Dataset) -> None:
     builder.warm_start(model, paths.data_folder(), dataset.input.quantization.dequantize(x))
 
 
-def teacher(name: str, model: Any) -> Callable[[Any], Any]:
-    """Real inputs -> logits of the network that train.distill names; `model`: the one that learns from it. ConfigError
-    unless both take the same samples and know as many classes."""
+def teacher(name: str, model: Any, config: ModelConfig, dataset_input: TensorSpec) -> Callable[[Any], Any]:
+    """Real inputs -> logits of the network that train.distill names; `model`: the one that learns from it, of `config`.
+    ConfigError unless both take the same samples and know as many classes."""
     if name == REFERENCE:
         _check_teacher(name, mlperf.INPUT, mlperf.CLASSES, model)
         return mlperf.reference(paths.data_folder())
-    loaded = keras_model.load(stored_training(name).parent)
+    if name == ORIGINAL:
+        loaded, (gain, offset) = clone.original(config), clone.units(config, dataset_input)
+    else:
+        loaded, gain, offset = keras_model.load(stored_training(name).parent), 1.0, 0.0
     _check_teacher(name, loaded.input_shape[1:], loaded.output_shape[-1], model)
     constants = {id(v): keras.ops.convert_to_tensor(to_numpy(v)) for v in loaded.variables}
 
     def answer(x: Any) -> Any:
         with keras.StatelessScope() as scope:
             scope.state_mapping.update(constants)
-            return loaded(x, training=False)
+            return loaded(x * gain + offset, training=False)
 
     return answer
 
 
-def digests(recipe: TrainConfig) -> list[str]:
-    """Digests of the earlier trainings that the recipe builds on."""
-    return [digest_of(path.read_bytes()) for path in earlier(recipe)]
+def digests(job: Job) -> list[str]:
+    """Digests of the files that the training builds on."""
+    return [digest_of(path.read_bytes()) for path in earlier(job)]
 
 
 def _copy(source: Any, model: Any, name: str) -> None:

@@ -7,9 +7,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.core.errors import ConfigError, UnsupportedError
-from pipeline.core.nouns import Dataset
-from pipeline.training import blocks
+from pipeline.training import blocks, keras_graph
 from pipeline.training.keras_backend import keras, qkeras
 from pipeline.training.quantizers import FixedLinear
 
@@ -74,13 +75,32 @@ def without_softmax(model: Any) -> Any:
     return model
 
 
-def require_shapes(model: Any, dataset: Dataset) -> None:
-    """UnsupportedError unless the keras.Model takes samples of the data set and answers one number for each class."""
+def without_rescaling(model: Any) -> tuple[Any, float, float]:
+    """(the keras.Model without the Rescaling layers at its input, scale, offset): it takes input * scale + offset. Only
+    layers with one positive scale and one offset are taken off."""
+    graph, source = keras_graph.calls(model), keras_graph.INPUT
+    taken, scale, offset = 0, 1.0, 0.0
+    for call in graph[:-1]:
+        factor, shift = (np.asarray(getattr(call.layer, name, np.nan)) for name in ("scale", "offset"))
+        readers = [other.name for other in graph if source in other.inputs]
+        rescales = isinstance(call.layer, keras.layers.Rescaling) and factor.size == shift.size == 1
+        if readers != [call.name] or not rescales or not factor > 0:
+            break
+        taken, source = taken + 1, call.name
+        scale, offset = scale * float(factor), offset * float(factor) + float(shift)
+    if not taken:
+        return model, scale, offset
+    inputs = keras.Input(graph[taken].shapes[0][1:])
+    values = keras_graph.outputs(graph[taken:], inputs, source)
+    return keras.Model(inputs, values[graph[-1].name], name=model.name), scale, offset
+
+
+def require_shapes(model: Any, shape: tuple[int, ...], classes: int) -> None:
+    """UnsupportedError unless the keras.Model takes samples of this shape and answers one number for each class."""
     shapes = [getattr(model, f"{end}_shape", None) for end in ("input", "output")]
     takes, answers = (shape[1:] if isinstance(shape, tuple) else shape for shape in shapes)
-    if takes != dataset.input.shape or answers != (len(dataset.classes),):
+    if takes != shape or answers != (classes,):
         raise UnsupportedError(
-            f"takes {takes} and answers {answers}; data set {dataset.name!r} has {dataset.input.shape} and "
-            f"{len(dataset.classes)} classes",
+            f"takes {takes} and answers {answers}; the data set has {shape} and {classes} classes",
             "name the data set that it was trained on",
         )

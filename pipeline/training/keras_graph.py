@@ -72,9 +72,9 @@ def calls(model: Any) -> tuple[Call, ...]:
     return tuple(made)
 
 
-def outputs(graph: Sequence[Call], x: Any) -> Mapping[str, Any]:
-    """The output of every call at inference, by name, for a batch x."""
-    values = {INPUT: x}
+def outputs(graph: Sequence[Call], x: Any, source: str = INPUT) -> Mapping[str, Any]:
+    """The output of every call at inference, by name, for a batch x, which is that of `source`."""
+    values = {source: x}
     for call in graph:
         tensors = [values[name] for name in call.inputs]
         values[call.name] = call.layer(tensors if isinstance(call.layer, MERGING) else tensors[0])

@@ -106,12 +106,16 @@ def describe(model: Any, dataset: Dataset, calibration: int) -> TrainedModel:
     layers = tuple(keras_reader.read(graph))
     x = dataset.splits["train"].x
     x = x[np.linspace(0, len(x) - 1, min(calibration, len(x))).astype(int)]
+    ranges = _ranges(model, x, dataset.input.quantization, list(keras_reader.ends(graph).values()))
+    for layer in layers:
+        if layer.kind == "flatten" and layer.name in ranges:  # of a layer that Keras does not know by itself, too
+            ranges.setdefault(layer.inputs[0], ranges[layer.name])
     return TrainedModel(
         name=model.name,
         input=dataset.input,
         classes=dataset.classes,
         layers=layers,
-        ranges=_ranges(model, x, dataset.input.quantization, list(keras_reader.ends(graph).values())),
+        ranges=ranges,
     )
 
 

@@ -13,12 +13,14 @@ from pipeline.core.nouns import Int8Array, TrainedLayer
 from pipeline.training import keras_kernel, keras_settings
 from pipeline.training.keras_backend import keras, qkeras, to_numpy
 from pipeline.training.keras_graph import INPUT, Call, free_name
-from pipeline.training.quantizers import SymmetricInteger, WeightQuantizer, weight_codes
+from pipeline.training.quantizers import EMPTY_CHANNEL_SCALE, SymmetricInteger, WeightQuantizer, weight_codes
 
 Config = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 Read = tuple[str, Config, Arrays]
 """Kind, config and arrays of a TrainedLayer."""
+GAIN_CODE = 127
+"""The code of a gain: as large as there is, for the bias is rounded to products of it."""
 
 
 def read(graph: Sequence[Call]) -> Iterator[TrainedLayer]:
@@ -27,6 +29,7 @@ def read(graph: Sequence[Call]) -> Iterator[TrainedLayer]:
     UnsupportedError names a layer, or its setting, that has no counterpart on the device, and weights that are NaN.
     """
     end = {INPUT: INPUT, **ends(graph)}
+    taken = {*end, *end.values()}
     for call in graph:
         layer = _layer(call, tuple(end[name] for name in call.inputs))
         for what, array in layer.arrays.items():
@@ -34,10 +37,40 @@ def read(graph: Sequence[Call]) -> Iterator[TrainedLayer]:
                 raise UnsupportedError(
                     f"layer {call.name!r}: {what} holds NaN or infinity", "train again, see the loss"
                 )
-        yield layer
+        yield from _alone(layer, call.shapes[0][1:], taken) if _stands_alone(call, graph) else [layer]
         if end[call.name] != call.name:
             kind, config, arrays = _function(call.layer.activation, call.name)
             yield TrainedLayer(end[call.name], kind, (call.name,), config, arrays)
+
+
+def _stands_alone(call: Call, graph: Sequence[Call]) -> bool:
+    """Whether the call is a batch normalization that no weighted layer can take over: it follows none, or one with an
+    activation or other readers."""
+    if keras_settings.known_class(call.layer) is not keras.layers.BatchNormalization:
+        return False
+    source = next((other for other in graph if other.name == call.inputs[0]), None)
+    if source is None or keras_settings.known_class(source.layer) not in WEIGHTED_LAYERS or _bent(source.layer):
+        return True
+    return sum(source.name in other.inputs for other in graph) > 1
+
+
+def _alone(norm: TrainedLayer, shape: tuple[int | None, ...], taken: set[str]) -> Iterator[TrainedLayer]:
+    """A batch normalization as a depthwise convolution of 1 x 1: its gain is the weight, its shift the bias. shape: of
+    its input; a vector becomes an image of one pixel, and a vector again, under names that are not taken."""
+    gain = norm.arrays["gamma"] / np.sqrt(norm.arrays["variance"] + norm.config["epsilon"])
+    arrays = {
+        "codes": (GAIN_CODE * np.sign(gain)).astype(np.int8).reshape(1, 1, -1, 1),
+        "scale": np.where(gain == 0, EMPTY_CHANNEL_SCALE, np.abs(gain) / GAIN_CODE),
+        "bias": norm.arrays["beta"] - norm.arrays["mean"] * gain,
+    }
+    config: Config = {"bits": 8, "strides": (1, 1), "padding": "valid"}
+    if len(shape) == 3:
+        yield TrainedLayer(norm.name, "depthwise_conv2d", norm.inputs, config, arrays)
+        return
+    pixel, gained = (free_name(f"{norm.name}_{what}", taken) for what in ("pixel", "gain"))
+    yield TrainedLayer(pixel, "flatten", norm.inputs, {"shape": (1, 1, len(gain))})
+    yield TrainedLayer(gained, "depthwise_conv2d", (pixel,), config, arrays)
+    yield TrainedLayer(norm.name, "flatten", (gained,), {"shape": (len(gain),)})
 
 
 def ends(graph: Sequence[Call]) -> Mapping[str, str]:
@@ -130,11 +163,13 @@ def _batch_normalization(call: Call) -> Read:
     return "batch_normalization", {"epsilon": float(layer.epsilon)}, arrays
 
 
-def _function(activation: Any, name: str) -> Read:
+def _function(activation: Any, name: str, limit: float | None = None) -> Read:
     """The activation of the layer of that name: a quantizer, or keras' relu or relu6, whose lattice is calibrated: it
-    ends where they do."""
+    ends where they do. limit: of a relu, its largest value."""
     if activation in (keras.activations.relu, keras.activations.relu6):
-        return "activation", {"function": "relu", "scale": None, "zero_point": None, "bits": None}, {}
+        limit = 6.0 if activation is keras.activations.relu6 else limit
+        config: Config = {"function": "relu", "scale": None, "zero_point": None, "bits": None}
+        return "activation", config if limit is None else {**config, "limit": float(limit)}, {}
     kind = keras_settings.known_class(activation)
     if kind not in (qkeras.quantized_relu, qkeras.quantized_bits, qkeras.quantized_linear):
         what = getattr(activation, "__name__", None) or str(activation)
@@ -184,6 +219,23 @@ def _padding(call: Call) -> Read:
     return "pad2d", {"before": (top, left), "after": (bottom, right)}, {}
 
 
+def _reshape(call: Call) -> Read:
+    """The same elements in the same order, under another shape."""
+    shape = tuple(call.layer.compute_output_shape(call.shapes[0])[1:])
+    if len(shape) not in (1, 3):
+        what = f"layer {call.name!r}: makes the shape {shape}"
+        raise UnsupportedError(what, "a tensor is (features,) or (height, width, channels)")
+    return "flatten", {"shape": shape}, {}
+
+
+def _rescaling(call: Call) -> Read:
+    scale, offset = (np.asarray(value, np.float64) for value in (call.layer.scale, call.layer.offset))
+    if scale.size != 1 or offset.size != 1 or not (np.isfinite(offset).all() and 0 < scale < np.inf):
+        what = f"layer {call.name!r}: Rescaling(scale={call.layer.scale}, offset={call.layer.offset})"
+        raise UnsupportedError(what, "one positive scale and one offset for all channels")
+    return "rescaling", {"scale": float(scale), "offset": float(offset)}, {}
+
+
 def _activation(call: Call) -> Read:
     if call.layer.activation is keras.activations.softmax:
         what = f"layer {call.name!r}: a softmax that is not the last layer"
@@ -207,7 +259,9 @@ _READERS: Mapping[type, Callable[[Call], Read]] = {
     qkeras.QDense: _weighted("dense", "kernel"),
     keras.layers.BatchNormalization: _batch_normalization,
     qkeras.QActivation: lambda call: _function(call.layer.activation, call.name),
-    keras.layers.ReLU: lambda call: _function(keras.activations.relu, call.name),
+    keras.layers.ReLU: lambda call: _function(keras.activations.relu, call.name, call.layer.max_value),
+    keras.layers.Reshape: _reshape,
+    keras.layers.Rescaling: _rescaling,
     keras.layers.MaxPooling2D: _pool("max_pool2d"),
     keras.layers.AveragePooling2D: _pool("average_pool2d"),
     keras.layers.GlobalAveragePooling2D: _global_pool("global_average_pool2d"),

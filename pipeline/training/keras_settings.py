@@ -75,6 +75,8 @@ SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
     keras.layers.Concatenate: {**LAYER, "axis": _any},
     keras.layers.ReLU: {**LAYER, "max_value": _any, "negative_slope": (0, None), "threshold": (0, None)},
     keras.layers.Activation: {**LAYER, "activation": _any},
+    keras.layers.Reshape: {**LAYER, "target_shape": _any},
+    keras.layers.Rescaling: {**LAYER, "scale": _any, "offset": _any},
     keras.layers.ZeroPadding2D: {**LAYER, "padding": _any, "data_format": LAST},
     keras.layers.Conv2D: {
         **PLAIN, **WINDOW, "filters": _any, "kernel_size": _any, "dilation_rate": ONES, "groups": ONES,

@@ -67,7 +67,7 @@ class Run:
         self.optimizer.build(self.model.trainable_variables)
         self.seed = keras.random.SeedGenerator(job.seed)
         self.sums = keras.Variable(np.zeros(len(MEASURES), np.float32), trainable=False, name="sums")
-        teacher = initial.teacher(recipe.distill, self.model) if recipe.distill else None
+        teacher = initial.teacher(recipe.distill, self.model, job.model, dataset.input) if recipe.distill else None
         self.objective = Objective(self.model, recipe, self._bounds(), self.seed, teacher)
         self._compile()
 
@@ -277,7 +277,7 @@ class Run:
 
     def _key(self) -> str:
         recipe = {key: value for key, value in self.recipe.identity().items() if key != "epochs"}
-        sources = initial.digests(self.recipe)
+        sources = initial.digests(self.job)
         return digest_of(self.job.seed, self.job.model.identity(), recipe, self.dataset.digest, *sources)
 
 

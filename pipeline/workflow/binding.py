@@ -44,9 +44,13 @@ class Units:
         if not (np.isfinite(input_range).all() and low < high):
             what = f"--input-range {low:g} {high:g}: not a range"
             raise ConfigError(what, "the lowest, then the highest real input, as in --input-range 0 255")
-        first, last = reach(dataset.input.quantization)
+        first, last = dataset.input.quantization.reach
         gain = (high - low) / (last - first)
         return Units(gain, low / gain - first)
+
+    def then(self, scale: float, offset: float) -> Units:
+        """Those of a network that takes input * scale + offset, scale above 0, of what this one takes."""
+        return Units(self.gain * scale, self.shift + offset / (self.gain * scale))
 
     def stated(self, model: QModel) -> QModel:
         """The network of an input in its own units, stated in those of the data set: the same integers."""
@@ -57,7 +61,7 @@ class Units:
     def applied(self, dataset: Dataset) -> Dataset:
         """The data set in the network's units, on a lattice that holds zero."""
         q = dataset.input.quantization
-        low, high = (self.gain * (value + self.shift) for value in reach(q))
+        low, high = (self.gain * (value + self.shift) for value in q.reach)
         own = Quantization(q.scale * self.gain, q.zero_point, q.bits) if not self.shift else lower.calibrated(low, high)
         return replace(_requantized(dataset, own, self), input=TensorSpec(dataset.input.shape, own))
 
@@ -70,11 +74,6 @@ def _requantized(dataset: Dataset, own: Quantization, units: Units) -> Dataset:
     return replace(
         dataset, splits={name: replace(split, x=_looked_up(moved, split.x)) for name, split in dataset.splits.items()}
     )
-
-
-def reach(q: Quantization) -> tuple[float, float]:
-    """Lowest and highest real value on the lattice."""
-    return (q.qmin - q.zero_point) * q.scale, (q.qmax - q.zero_point) * q.scale
 
 
 def bind(model: QModel, dataset: Dataset) -> Dataset:
@@ -100,8 +99,8 @@ def _looked_up(table: Int8Array, x: Int8Array) -> Int8Array:
 
 
 def _require_same_units(model: QModel, dataset: Dataset, shift: float) -> None:
-    a, b = (value - shift for value in reach(model.input.quantization))
-    c, d = reach(dataset.input.quantization)
+    a, b = (value - shift for value in model.input.quantization.reach)
+    c, d = dataset.input.quantization.reach
     if min(b, d) - max(a, c) < LEAST_OVERLAP * max(b - a, d - c):
         raise ConfigError(
             f"network {model.name!r} takes inputs from {a:.6g} to {b:.6g}, data set {dataset.name!r} has {c:.6g} to "

@@ -130,25 +130,52 @@ def _tflite(request: Request, name: str, data: Dataset | None, progress: Progres
 
 def _keras(request: Request, name: str, data: Dataset | None, progress: Progress) -> _Read:
     """Weights as their quantizers make them, plain ones at 8 bits; ranges that the file leaves open from samples."""
-    from pipeline.training import keras_file, keras_model
+    from pipeline.training import keras_model
 
     if data is None:
         what = f"{request.path}: samples must show the ranges of its tensors"
-        raise ConfigError(what, "add --dataset: a name, or a TOML file with [dataset]")
-    keras, units = keras_file.load(request.path), Units.of(request.input_range, data)
-    own = units.applied(data)
-    calibration = Job.model_fields["calibration"].default
-    try:
-        keras_file.require_shapes(keras, own)
-        model = lower.lower(replace(keras_model.describe(keras, own, calibration), name=name))
-    except PipelineError as error:
-        raise type(error)(f"{request.path}: {error}", error.hint) from error
-    judged, q = _judged(own), own.input.quantization
-    names = [layer.keras_name for layer in model.layers if layer.keras_name]
+        raise ConfigError(what, "add --dataset: a name, files, or a TOML file with [dataset]")
+    made = calibrated(request.path, name, data, request.input_range)
+    judged, q = _judged(made.data), made.data.input.quantization
+    names = [layer.keras_name for layer in made.model.layers if layer.keras_name]
     x = judged.x[:AGREEMENT_SAMPLES]
-    agreeing = agreement.agreement(model, x, keras_model.layer_outputs(keras, x, q, names))
-    answers = keras_model.predict(keras, judged.x, q, progress=progress)
-    return _Read(units.stated(model), int(np.sum(answers.argmax(axis=1) == judged.y)), agreeing)
+    agreeing = agreement.agreement(made.model, x, keras_model.layer_outputs(made.keras, x, q, names))
+    answers = keras_model.predict(made.keras, judged.x, q, progress=progress)
+    return _Read(made.stated, int(np.sum(answers.argmax(axis=1) == judged.y)), agreeing)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The network of a Keras file in integers."""
+
+    keras: Any
+    """The keras.Model, without softmax and rescaling of its input."""
+    model: QModel
+    """The integer network; its input in its own units."""
+    data: Dataset
+    """The data set in these units."""
+    units: Units
+    """How they follow from those of the data set."""
+
+    @property
+    def stated(self) -> QModel:
+        """The integer network, its input in the units of the data set."""
+        return self.units.stated(self.model)
+
+
+def calibrated(path: Path, name: str, data: Dataset, input_range: tuple[float, float] | None) -> Calibrated:
+    """The network in a Keras file, lowered on the ranges that training samples show. Errors as of `network`."""
+    from pipeline.training import keras_file, keras_model
+
+    keras, scale, offset = keras_file.without_rescaling(keras_file.load(path))
+    units = Units.of(input_range, data).then(scale, offset)
+    own = units.applied(data)
+    try:
+        keras_file.require_shapes(keras, own.input.shape, len(own.classes))
+        described = keras_model.describe(keras, own, Job.model_fields["calibration"].default)
+        return Calibrated(keras, lower.lower(replace(described, name=name)), own, units)
+    except PipelineError as error:
+        raise type(error)(f"{path}: {error}", error.hint) from error
 
 
 Reader = Callable[[Request, str, Dataset | None, Progress], _Read]

@@ -461,7 +461,7 @@ class Workflow:
         return digest_of(
             *(job.seed, job.calibration, job.dataset.model_dump(include={"name", "limit_train"})),
             *(job.model.identity(), job.train.identity()),
-            *(digest_of(path.read_bytes()) for path in earlier(job.train)),
+            *(digest_of(path.read_bytes()) for path in earlier(job)),
             *(self._training_data, keys.plug_in("models", job.model.name)),
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.analysis.trials import Accuracy
-from pipeline.config.job import RANDOM, REFERENCE, Job, TrainConfig
+from pipeline.config.job import ORIGINAL, RANDOM, REFERENCE, Job, TrainConfig
 from pipeline.core import paths, registry, schema, store, text
 from pipeline.core.errors import ConfigError
 from pipeline.core.schema import Label, Name, Positive, Strict
@@ -192,7 +192,7 @@ def _widths(job: Job) -> tuple[int, ...]:
 
 def _training(recipe: TrainConfig) -> list[str]:
     """What the weights began from, regularization, adversarial training and distillation, where there are any."""
-    start = "the MLPerf-Tiny reference" if recipe.initial == REFERENCE else recipe.initial
+    start = {REFERENCE: "the MLPerf-Tiny reference", ORIGINAL: "the original"}.get(recipe.initial, recipe.initial)
     words = [] if recipe.initial == RANDOM else [f"started from {start}"]
     if recipe.regularized:
         strength = recipe.jacobian_lambda if not isinstance(recipe.jacobian_lambda, dict) else "by block"

@@ -17,10 +17,11 @@ from pipeline.cli.commands.run import Run
 from pipeline.cli.commands.size import Size
 from pipeline.cli.commands.stages import Attack, Build, Flash, Lower, Render, Report, Stream, Train
 from pipeline.cli.commands.sweep import Sweep
+from pipeline.cli.commands.ternarize import Ternarize
 from pipeline.cli.commands.zoo import Zoo
 
 GROUPS: Mapping[str, tuple[Command, ...]] = {
-    "a whole experiment": (Run(), Audit(), Export(), Sweep()),
+    "a whole experiment": (Run(), Ternarize(), Audit(), Export(), Sweep()),
     "one stage of it": (Train(), Lower(), Attack(), Render(), Build(), Flash(), Stream(), Report()),
     "what it costs": (Size(), Compare()),
     "boards and networks": (Boards(), Zoo(), Import()),

@@ -17,6 +17,7 @@ name = "digits_cnn"
 [train]
 epochs = 3
 """
+FILE = JOB.replace('name = "digits_cnn"', 'file = "missing.keras"')
 ATTACK = """
 [[attacks]]
 name = "fgsm"
@@ -66,6 +67,16 @@ def test_a_small_job_is_valid_and_frozen(tmp_path):
         (JOB.replace("[model]", "[model]\nactivation_bits = 1"), "key 'model.activation_bits' = 1"),
         (JOB.replace("[model]", "[model]\nwidth = 9"), "key 'model.width' = 9"),
         (JOB.replace("[model]", '[model]\nalpha = "max"'), "key 'model.alpha' = 'max'"),
+        (JOB + 'initial = "original"', 'train.initial: "original" is the network of model.file, and there is none'),
+        (JOB + 'distill = "original"', 'train.distill: "original" is the network of model.file, and there is none'),
+        (JOB.replace("[model]", '[model]\nfile = "x.keras"'), "table 'model': file: goes with name \"clone\""),
+        (JOB.replace("digits_cnn", "clone"), "table 'model': file: goes with name \"clone\""),
+        (JOB.replace("[model]", "[model]\ninput_range = [0, 1]"), "table 'model': input_range: goes with file"),
+        (FILE.replace("[train]", "width = 2\n[train]"), "table 'model': width: a model file has its own"),
+        (FILE.replace("[train]", "activation_bits = 4\n[train]"), "table 'model': activation_bits: a model file has"),
+        (FILE.replace("[train]", "input_range = [1, 0]\n[train]"), "table 'model': input_range: the first number"),
+        (FILE + 'initial = "random"', 'train.initial: "random" goes with a builder'),
+        (FILE, "key 'model.file': "),
         (JOB + "temperature = -1", "key 'train.temperature' = -1"),
         (JOB + "jacobian_lambda = -0.1", "key 'train.jacobian_lambda' = -0.1: must be a number, at least 0"),
         (JOB + "jacobian_lambda = {conv1 = inf}", "table 'train.jacobian_lambda': must be a number, at least 0"),
@@ -208,3 +219,16 @@ def test_a_byte_order_mark_is_accepted_and_utf_16_is_named(tmp_path):
     (tmp_path / "job.toml").write_text(text, encoding="utf-16")
     with pytest.raises(ConfigError, match="is UTF-16"):
         job.load(tmp_path / "job.toml")
+
+
+def test_a_model_file_is_named_from_the_job_on_and_is_where_training_begins(tmp_path):
+    (tmp_path / "missing.keras").write_bytes(b"weights")
+    loaded = load_job(tmp_path, FILE)
+    assert (loaded.model.name, loaded.model.file) == ("clone", str(tmp_path / "missing.keras"))
+    assert (loaded.train.initial, loaded.train.distill) == ("original", "original")
+    assert "file" not in loaded.model.identity(), "its content tells one from another"
+    assert job.earlier(loaded) == (tmp_path / "missing.keras",)
+    stored = schema.validate(job.Job, loaded.model_dump(mode="json"), "stored")
+    assert stored == loaded
+    assert load_job(tmp_path, FILE + 'distill = "none"').train.distill is None
+    assert load_job(tmp_path, JOB + 'distill = "none"') == load_job(tmp_path, JOB)

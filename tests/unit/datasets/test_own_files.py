@@ -79,6 +79,15 @@ def test_a_table_of_a_toml_file_stands_for_a_name():
     Path("data.toml").write_text('[dataset]\nname = "npz"\npath = "x.npz"\n', encoding="utf-8")
     assert tables.named("data.toml") == DatasetConfig(name="npz", path="x.npz")
     assert tables.named("digits") == DatasetConfig(name="digits")
+    assert tables.named(str(save(x=[[1]], y=[0]))) == DatasetConfig(name="npz", path="data.npz")
+    Path("digits").mkdir()
+    assert tables.named("digits") == DatasetConfig(name="digits"), "a name is a name, whatever lies here"
+    Path("photos/cat").mkdir(parents=True)
+    assert tables.named("photos") == DatasetConfig(name="images", path="photos")
+    Path("photos/cat/1.wav").touch()
+    assert tables.named("photos") == DatasetConfig(name="wav", path="photos")
+    with pytest.raises(ConfigError, match=r"--data: .*unknown data set 'photo'"):
+        tables.named("photo", "--data")
     Path("none.toml").write_text("dataset = 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"none\.toml: no table \[dataset\]"):
         tables.named("none.toml")

@@ -299,6 +299,11 @@ REFUSED = {
         lambda: blocks.QDense(3, kernel_quantizer=StochasticTernary(), name="c"),
         r"'c': a dense layer on shape \(6, 6, 4\)",
     ),
+    "a vector of rows": (lambda: L.Reshape((6, 24), name="c"), r"'c': makes the shape \(6, 24\)"),
+    "a scale per channel": (lambda: L.Rescaling([1.0, 2.0, 1.0, 1.0], name="c"), r"'c': Rescaling\(scale=\[1.0, 2.0"),
+    "turned over": (lambda: L.Rescaling(-1.0, name="c"), r"Rescaling\(scale=-1.0"),
+    "between two steps": (lambda: L.Rescaling(2.0, 0.01, name="c"), "'c': its zero would be at 2.68 of the lattice"),
+    "far away": (lambda: L.Rescaling(1.0, 3.0, name="c"), "'c': its zero would be at -189 of the lattice"),
     "a layer of their own": (lambda: type("Conv", (blocks.QConv2D,), {})(4, 3, name="c"), "'c' is a Conv"),
 }
 
@@ -320,6 +325,37 @@ def images() -> Any:
 def model_of(build: Any) -> Any:
     inputs = images()
     return keras.Model(inputs, build(inputs))
+
+
+PLAIN = {
+    "Rescaling": lambda x: L.Conv2D(3, 3, padding="same")(L.Rescaling(2.0, 0.5)(x)),
+    "Rescaling inside": lambda x: L.Conv2D(3, 3, padding="same")(L.Rescaling(0.5)(L.Conv2D(3, 1)(x))),
+    "Reshape": lambda x: L.Conv2D(3, 2)(L.Reshape((3, 4, -1))(x)),
+    "Reshape to a vector": lambda x: L.Dense(3)(L.Reshape((144,))(x)),
+    "normalization first": lambda x: L.Conv2D(3, 3, padding="same")(L.BatchNormalization()(x)),
+    "normalization, then relu": lambda x: L.ReLU()(L.BatchNormalization()(L.MaxPooling2D(2)(L.Conv2D(3, 3)(x)))),
+    "normalization of an activation": lambda x: L.BatchNormalization()(L.Conv2D(3, 3, activation="relu")(x)),
+    "normalization of a vector": lambda x: L.Dense(3)(L.BatchNormalization()(L.GlobalAveragePooling2D()(x))),
+    "normalization of a shared tensor": lambda x: L.Add()([y := L.Conv2D(4, 1)(x), L.BatchNormalization()(y)]),
+    "relu after a maximum": lambda x: L.ReLU()(L.MaxPooling2D(2)(L.Conv2D(3, 3)(x))),
+    "relu after a mean": lambda x: L.Activation("relu")(L.AveragePooling2D(2)(L.Conv2D(3, 3)(x))),
+    "relu6 after a mean": lambda x: L.Activation("relu6")(
+        L.GlobalAveragePooling2D()(L.Conv2D(3, 3)(L.Rescaling(9.0)(x)))
+    ),
+    "a bounded relu after a mean": lambda x: L.ReLU(0.25)(L.AveragePooling2D(2)(L.Conv2D(3, 3)(x))),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_layers_wherever_they_stand(name: str) -> None:
+    model = model_of(PLAIN[name])
+    randomize(model, 5)
+    check(model)
+
+
+def test_relu_after_pooling_and_rescaling_cost_no_layer() -> None:
+    model = model_of(lambda x: L.ReLU()(L.MaxPooling2D(2)(L.Conv2D(3, 3)(L.Rescaling(0.5)(x)))))
+    assert [layer.kind for layer in described(model)[0].layers] == ["flatten", "conv2d", "max_pool2d"]
 
 
 GRAPHS = {

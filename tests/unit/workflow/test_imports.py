@@ -111,6 +111,21 @@ def test_a_float_keras_file_is_calibrated_and_compared_at_once(folder, capsys):
     assert (code, "samples must show the ranges" in err) == (2, True)
 
 
+def test_rescaling_at_the_input_goes_into_its_lattice(folder):
+    """A network of pixels from 0 to 255 that begins by bringing them to [-1, 1]: zeros around an image are zeros."""
+    from pipeline.training.keras_backend import keras
+
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(keras.layers.Rescaling(1.0)(inputs))
+    x = keras.layers.Conv2D(4, 3, strides=4, padding="same", activation="relu")(x)
+    keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(x))).save("net.keras")
+    made = imports.network(Request(Path("net.keras"), dataset="digits", input_range=(0.0, 255.0)))
+    assert made.model.metrics["input_shift"] == pytest.approx(-0.5)
+    assert made.model.input.quantization.scale == pytest.approx(1 / 255)
+    assert [layer.kind for layer in made.model.layers] == ["conv2d", "flatten", "dense"]
+    assert max(found["max_lsb"] for found in made.agreement.values()) <= 2
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [

@@ -1,0 +1,80 @@
+"""`tritmcu ternarize`: a float Keras network becomes a ternary one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+from pipeline.cli import options
+from pipeline.cli.command import Command, Option
+from pipeline.cli.commands.imports import INPUT_RANGE
+
+FILE = Option("file", "trained network of Keras (.keras, .h5)", {"type": Path, "metavar": "MODEL"}, options.WHAT)
+DATA = Option(
+    "--data",
+    "what it is trained on: a data set by name, an .npz file, a folder of images or recordings, or a TOML file with "
+    "[dataset]",
+    {"metavar": "DATA", "required": True},
+    options.WHAT,
+)
+RECIPE = Option(
+    "--recipe",
+    "job whose [train] and bits are taken; by default 20 epochs of stochastic ternary training",
+    {"metavar": "JOB", "default": ""},
+    options.WHAT,
+)
+MADE = Option(
+    "--name",
+    "of the new network; by default the file's, and _ternary",
+    {"metavar": "NAME", "default": ""},
+    options.WHAT,
+)
+WIDTHS = (1, 2, 3, 4, 8)
+FIRST_BITS = Option(
+    "--first-bits",
+    "of the first layer's weights; 2 unless the recipe says so",
+    {"type": int, "choices": WIDTHS},
+    options.WHAT,
+)
+LAST_BITS = Option(
+    "--last-bits",
+    "of the last layer's weights; 2 unless the recipe says so",
+    {"type": int, "choices": WIDTHS},
+    options.WHAT,
+)
+EPS = Option(
+    "--eps",
+    "budget of the attack on both networks, real input units; by default the largest of the recipe, or 8/255",
+    {"metavar": "EPS", "default": ""},
+    options.WHAT,
+)
+
+
+class Ternarize(Command):
+    """Trained on from the file's weights, taught by the file's network."""
+
+    NAME = "ternarize"
+    HELP = "make a float Keras network ternary, and show it beside the original"
+    OPTIONS = (
+        FILE, DATA, RECIPE, MADE, FIRST_BITS, LAST_BITS, INPUT_RANGE, EPS, options.EPOCHS, options.SEED, options.LIMIT,
+        options.BOARD, options.RUN_DIR, options.KERNELS, options.RESUME, options.FRESH, options.JSON,
+    )  # fmt: skip
+
+    def invoke(self, arguments: argparse.Namespace) -> int:
+        from contextlib import closing
+
+        from pipeline.analysis import compare
+        from pipeline.cli import console, runs
+        from pipeline.workflow import ternarization
+
+        plan = runs.ternary_plan(arguments)
+        with closing(console.display()) as display:
+            found = ternarization.ternarize(plan, runs.RUNS, display)
+        if arguments.json:
+            console.stdout(json.dumps(compare.numbers(found), indent=1))
+        else:
+            console.comparison(compare.columns(found), list(compare.rows(found)), list(compare.layer_rows(found)))
+        console.stderr(f"next: tritmcu run --model {shlex.quote(str(plan.folder / 'qmodel'))}")
+        return 0
