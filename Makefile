@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest docs hil fuzz mutants bench-kernels bench-train bench-attack data clean zoo-add ablation results
+.PHONY: help setup run test lint pytest docs hil fuzz mutants bench-kernels bench-train bench-attack bench-twin data clean zoo-add ablation results
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -57,6 +57,9 @@ bench-train: setup ## what a training step costs without and with each regulariz
 
 bench-attack: setup ## what a step of a white-box attack costs, beside ART on a Keras model (a minute)
 	@$(BIN)/python -m bench.attack
+
+bench-twin: setup ## images a second on this computer, beside TensorFlow Lite's own kernels (needs TRITMCU_DATA)
+	@$(BIN)/python -m bench.twin
 
 data: setup ## unpack ../shared/data, where it exists, into build/data
 	@if [[ -z "$$TRITMCU_DATA" && -f ../shared/data/unpack.py && ! -f build/data/complete ]]; then \

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bench.ablation import STORED
-from bench.train import fastest
+from bench.timing import fastest
 from pipeline.config import job as jobs
 from pipeline.core import paths, registry, store
 from pipeline.core.nouns import Int8Array, QModel

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.results import COST
+from bench.timing import fastest
 from pipeline.config.dataset import DatasetConfig
 from pipeline.config.job import Job, ModelConfig, TrainConfig
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
@@ -49,7 +49,7 @@ def main() -> None:
     """Measures, prints a table and writes bench/results/train.json."""
     runs = {name: run(**recipe) for name, recipe in VARIANTS.items()}
     batch = next(runs["plain"].batches(0))
-    steps = fastest({name: lambda r=r: to_numpy(r.step(*batch)) for name, r in runs.items()})  # type: ignore[misc]
+    steps = fastest({name: lambda r=r: to_numpy(r.step(*batch)) for name, r in runs.items()}, ROUNDS)  # type: ignore[misc]
     plain = steps["plain"]
     result = {
         "backend": NAME,
@@ -90,24 +90,11 @@ def run(**recipe: Any) -> Run:
     return Run(job, job.train, data, Path(os.devnull))
 
 
-def fastest(tasks: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
-    """(wall clock, processor time) of the fastest of `rounds` runs of each task, seconds; a first run warms it up."""
-    best = dict.fromkeys(tasks, (np.inf, np.inf))
-    for number in range(rounds + 1):
-        for name, task in tasks.items():
-            wall, spent = time.perf_counter(), time.process_time()
-            task()
-            took = (time.perf_counter() - wall, time.process_time() - spent)
-            if number:
-                best[name] = (min(best[name][0], took[0]), min(best[name][1], took[1]))
-    return best
-
-
 def shares(plain: Run, wall: float, spent: float) -> dict[str, float]:
     """Shares of an epoch's processor time, without Jacobian or attack: making batches, and validation with the settling
     of statistics before it."""
     count = TRAINING // BATCH
-    parts = fastest({"batches": lambda: list(plain.batches(0)), "validation": plain.validate})
+    parts = fastest({"batches": lambda: list(plain.batches(0)), "validation": plain.validate}, ROUNDS)
     batches, validation = parts["batches"][1] / plain.steps * count, parts["validation"][1]
     whole = count * spent + batches + validation
     return {"input": round(batches / whole, 4), "validation": round(validation / whole, 4)}

@@ -26,9 +26,10 @@ PACKAGES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorf
 Pair = tuple[int, int]
 
 
-def interpreter(model: Path) -> Any:
-    """An allocated TensorFlow Lite interpreter, on its reference kernels, of a file that `import_model` can import. It
-    gets only what was read and checked of the file.
+def interpreter(model: Path, *, reference: bool = True) -> Any:
+    """An allocated TensorFlow Lite interpreter of a file that `import_model` can import, on one thread. It gets only
+    what was read and checked of the file. reference: its reference kernels, whose every tensor can be read; else its
+    fast ones, which may round otherwise.
 
     ConfigError, UnsupportedError: as import_model; ToolError: no interpreter is installed, or NumPy is too new for it.
     """
@@ -36,10 +37,12 @@ def interpreter(model: Path) -> Any:
     _Import(graph).convert()
     module = _module()
     try:
+        resolver = module.OpResolverType
         made = module.Interpreter(
             model_content=graph.contents(),
-            experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
-            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=resolver.BUILTIN_REF if reference else resolver.AUTO,
+            experimental_preserve_all_tensors=reference,
+            num_threads=1,
         )
         made.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:

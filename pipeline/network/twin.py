@@ -1,43 +1,31 @@
 """The twin: a QModel on this machine, bit for bit what the device computes.
 
-`run` and `trace` go through the portable C kernels of firmware/nn, compiled here; `specification` through NumPy.
-The two agree by test (tests/conformance), so either stands for the arithmetic.
+`run` goes through batch.c, many samples at once; `trace` through the portable C kernels of firmware/nn, compiled here,
+layer by layer; `specification` through NumPy. They agree by test (tests/conformance), so any stands for the arithmetic.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.core import paths, registry, shell
+from pipeline.core import registry
 from pipeline.core.nouns import Arg, Int8Array, KernelCall, Progress, QLayer, QModel, TensorSpec, no_progress
+from pipeline.network import batch, host
+from pipeline.network.batch import Workspaces
 
-PORTABLE = ("reference", "swar")
-"""Folders of firmware/nn that any compiler for 32 bits or more takes."""
-FLAGS = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
 Chooser = Callable[[QLayer, Sequence[TensorSpec]], KernelCall | None]
-CHUNK = 64
-"""Samples one thread takes at a time."""
+SHOWN_SAMPLES = 1024
+"""Between two looks at how far it is."""
 
 
 def run(model: QModel, x: Int8Array, progress: Progress = no_progress) -> Int8Array:
     """int8 (n, *output shape): the device's answers to x int8 (n, *input shape), computed on all cores."""
-    out = np.empty((len(x), *model.output.shape), np.int8)
-    starts = range(0, len(x), CHUNK)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = [pool.submit(_run_chunk, model, x[s : s + CHUNK], out[s : s + CHUNK]) for s in starts]
-        for done, future in enumerate(futures, 1):
-            future.result()
-            progress("twin", min(done * CHUNK, len(x)), len(x), "")
-    return out
+    return Twin(model).run(x, progress)
 
 
 def trace(model: QModel, x: Int8Array, kernel: Chooser | None = None) -> list[Int8Array]:
@@ -67,24 +55,22 @@ def _reference(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall | None:
     return call
 
 
-def _run_chunk(model: QModel, x: Int8Array, out: Int8Array) -> None:
-    out[...] = Twin(model).run(x)
-
-
 class Twin:
-    """The twin of a model for one thread, made ready once: for who asks about few samples, often."""
+    """The twin of a model, made ready once: for who asks often. Several threads may ask."""
 
     def __init__(self, model: QModel) -> None:
-        self._network, self._shape = _Network(model, _reference), model.output.shape
+        self.model = model
+        self._batches = Workspaces(model) if batch.serves(model) else None
 
-    def run(self, x: Int8Array) -> Int8Array:
-        """int8 (n, *output shape): the device's answers to x int8 (n, *input shape)."""
-        out = np.empty((len(x), *self._shape), np.int8)
-        for i, sample in enumerate(x):
-            for value in self._network.layers_of(sample):
-                last = value
-            out[i] = last
-        return out
+    def run(self, x: Int8Array, progress: Progress = no_progress) -> Int8Array:
+        """int8 (n, *output shape): the device's answers to x int8 (n, *input shape), computed on all cores."""
+        parts = []
+        for start in range(0, len(x), SHOWN_SAMPLES):
+            part = x[start : start + SHOWN_SAMPLES]
+            parts.append(self._batches.outputs(part) if self._batches else trace(self.model, part)[-1])
+            progress("twin", start + len(part), len(x), "")
+        shape = (len(x), *self.model.output.shape)
+        return np.concatenate(parts).reshape(shape) if parts else np.empty(shape, np.int8)
 
 
 class _Network:
@@ -154,24 +140,7 @@ def _flatten(fields: Mapping[str, Any]) -> Iterator[int]:
             yield int(value)
 
 
-def host_library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> ctypes.CDLL:
-    """C sources, which may include the headers of firmware/nn, as a shared library for this machine: built once per
-    state of sources, headers, compiler and CPU into the user's cache."""
-    folders = _portable_folders()
-    headers = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.h"))]
-    info = Path("/proc/cpuinfo")
-    cpu = info.read_text(encoding="utf-8").split("\n\n")[0] if info.exists() else platform.processor()
-    flags_of_cpu = [line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name"))]
-    options = (*FLAGS, *(f"-I{folder}" for folder in folders), *flags)
-    return ctypes.CDLL(str(shell.compiled(name, sources, options, also=(headers, flags_of_cpu))))
-
-
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
     """The portable kernels."""
-    return host_library("libnn.so", [path for folder in _portable_folders() for path in sorted(folder.glob("*.c"))])
-
-
-def _portable_folders() -> list[Path]:
-    kernels = paths.shipped("firmware") / "nn"
-    return [kernels, *(kernels / family for family in PORTABLE)]
+    return host.library("libnn.so", [path for folder in host.portable_folders() for path in sorted(folder.glob("*.c"))])

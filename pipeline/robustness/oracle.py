@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.nouns import FloatArray, Int8Array, QModel, TensorSpec
-from pipeline.network import twin
+from pipeline.network.twin import Twin
 from pipeline.robustness.losses import Loss
 
 
@@ -54,12 +54,12 @@ class GradientOracle(Oracle, Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class TwinOracle:
-    """A network's twin: its answers on this machine, without gradients."""
+    """A network's twin: its answers on this machine, without gradients. Several threads may ask."""
 
-    model: QModel
-    """The network."""
+    def __init__(self, model: QModel) -> None:
+        self.model = model
+        self._twin = Twin(model)
 
     @property
     def input(self) -> TensorSpec:
@@ -74,7 +74,7 @@ class TwinOracle:
         return self.model.output.quantization.scale
 
     def logits(self, x: Int8Array) -> Int8Array:
-        return twin.run(self.model, x).reshape(len(x), -1)
+        return self._twin.run(x).reshape(len(x), -1)
 
 
 @dataclass(frozen=True)

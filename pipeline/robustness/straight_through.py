@@ -1,7 +1,7 @@
 """Forward and backward through a QModel in NumPy: the specification of the surrogate's gradients.
 
 Rounding counts as the identity, and a clamp passes what the variant says; everything else is differentiated as it is.
-Slow and in float64; compiled.py does the same fast, and a test holds the two together.
+Slow and in float64; network/batch.py does the same fast, and a test holds the two together.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.core import registry
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import QLayer, QModel
+from pipeline.network.batch import clamp_of
 
 Variant = Literal["clip", "relu", "identity", "smooth"]
 """What is differentiated (backward pass differentiable approximation, Athalye et al. 2018, arXiv 1802.00420). clip: the
@@ -56,7 +57,7 @@ def require_gradients(model: QModel) -> None:
 
 def limits(layer: QLayer, variant: Variant) -> tuple[float, float]:
     """Between which values before the clamp, both included, a layer passes gradients."""
-    low, high = layer.params.get("activation", (-np.inf, np.inf))
+    low, high = clamp_of(layer)
     if variant == "identity":
         return -np.inf, np.inf
     return low, np.inf if variant == "relu" else high

@@ -320,9 +320,10 @@ class _Show:
 
 def _twin_ahead(qmodel: QModel, x: Sequence[Int8Array]) -> Generator[Int8Array, None, None]:
     """Yields the twin's logits, int8 (classes,), sample by sample; the next chunk is computed meanwhile."""
+    answering = twin.Twin(qmodel)
     with ThreadPoolExecutor(max_workers=1) as pool:
         starts = range(0, len(x), TWIN_CHUNK)
-        chunks = (pool.submit(twin.run, qmodel, np.stack(x[i : i + TWIN_CHUNK])) for i in starts)
+        chunks = (pool.submit(answering.run, np.stack(x[i : i + TWIN_CHUNK])) for i in starts)
         current = next(chunks, None)
         while current is not None:
             values = current.result()

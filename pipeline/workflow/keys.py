@@ -25,9 +25,10 @@ def plug_in(package: str, name: str) -> str:
     return digest_of(ast.dump(tree))
 
 
-def package(name: str) -> str:
-    """Digest of the code of a package, its plug-ins too, as `plug_in` takes it."""
-    files = sorted((paths.PACKAGE / name).rglob("*.py"))
+def integers() -> str:
+    """Digest of the code that decides what a network of integers answers to an attack, plug-ins too, as `plug_in` takes
+    it."""
+    files = [path for name in ("network", "robustness") for path in sorted((paths.PACKAGE / name).rglob("*.py"))]
     trees = [_WithoutImports().visit(ast.parse(path.read_text(encoding="utf-8"))) for path in files]
     return digest_of([ast.dump(tree) for tree in trees])
 

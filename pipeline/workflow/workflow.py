@@ -251,7 +251,7 @@ class Workflow:
         attacks = self.plan.attacks
         sources = [self.plan.load_network(config.source).digest for config in attacks if config.source]
         return digest_of(
-            *(self.lower().digest, clean.digest, self.plan.seed, sources, keys.package("robustness")),
+            *(self.lower().digest, clean.digest, self.plan.seed, sources, keys.integers()),
             [config.model_dump() for config in attacks],
             *(keys.plug_in("attacks", a.name) for a in attacks if registry.is_own("attacks", a.name)),
             *([self._train_key] if self.plan.model is None else []),
@@ -301,7 +301,7 @@ class Workflow:
             )
 
         key = digest_of(
-            *(qmodel.digest, clean.digest, self.plan.seed, keys.package("robustness"), entry.model_dump()),
+            *(qmodel.digest, clean.digest, self.plan.seed, keys.integers(), entry.model_dump()),
             [self.plan.load_network(source).digest for source in sources],
             [data.dataset for data in trace.datasets] if trace else [],
         )

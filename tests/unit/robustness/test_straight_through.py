@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.core import registry
 from pipeline.core.errors import ConfigError, UnsupportedError
-from pipeline.network import twin
-from pipeline.robustness import bound, straight_through
+from pipeline.network import bound, twin
+from pipeline.robustness import straight_through
 from tests.support import networks, tiny
 
 KINDS = registry.names("layers")

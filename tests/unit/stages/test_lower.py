@@ -9,6 +9,7 @@ from pipeline.analysis import agreement
 from pipeline.core.errors import UnsupportedError
 from pipeline.core.nouns import TrainedModel
 from pipeline.network import twin
+from pipeline.network.batch import MOST_SAMPLES
 from pipeline.stages import lower
 from tests.support import tiny
 
@@ -177,7 +178,7 @@ def test_lowering_is_deterministic() -> None:
 
 def test_run_is_trace_of_the_last_layer() -> None:
     model = tiny.qmodel(2)
-    x = tiny.samples(model, twin.CHUNK + 3)
+    x = tiny.samples(model, MOST_SAMPLES + 3)
     assert np.array_equal(twin.run(model, x), twin.trace(model, x)[-1])
 
 

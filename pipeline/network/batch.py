@@ -1,10 +1,16 @@
-"""The surrogate's passes through compiled.c: straight_through.py, fast. Samples go through in chunks that stay in the
-cache; a chunk's buffers belong to one thread, and no thread waits for another."""
+"""Batches of samples through a network on this machine, forward and backward, by batch.c. Samples go through in chunks
+that stay in the cache; a chunk's buffers belong to one thread, and no thread waits for another.
+
+Forward, the integers of the device to the bit: a test holds them to the portable kernels. Backward, straight through
+rounding: robustness/straight_through.py is the specification."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,10 +18,8 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UnsupportedError
 from pipeline.core.nouns import FloatArray, Int8Array, QLayer, QModel
-from pipeline.network import geometry
-from pipeline.robustness import bound, straight_through
-from pipeline.robustness.bound import Bound, Clamp, Margins, Step, Tensor
-from pipeline.robustness.straight_through import Variant
+from pipeline.network import bound, geometry
+from pipeline.network.bound import Bound, Clamp, Margins, Step, Tensor
 
 CACHE_ELEMENTS = 1 << 16
 """Elements of the largest tensor of a chunk: a few such tensors fit a second-level cache."""
@@ -23,13 +27,27 @@ MOST_SAMPLES = 64
 """Of a chunk."""
 States = Sequence[NDArray[np.uint8]]
 """(n, state_bytes) of each layer: what the forward pass leaves for the backward pass."""
+Limits = Callable[[QLayer], tuple[float, float]]
+"""Between which values before its clamp, both included, a layer passes gradients."""
+
+
+def serves(model: QModel) -> bool:
+    """Whether batch.c has every layer kind of the model."""
+    return all(layer.kind in bound.KINDS for layer in model.layers)
+
+
+def clamp_of(layer: QLayer) -> tuple[float, float]:
+    """(low, high) of the layer's activation; infinite without one."""
+    low, high = layer.params.get("activation", (-np.inf, np.inf))
+    return float(low), float(high)
 
 
 class Workspace:
-    """One thread's buffers and bound calls for a model and a variant. Not for two threads at once."""
+    """One thread's buffers and bound calls for a model. Not for two threads at once. passes: where gradients pass;
+    rounded: as on the device, else every layer but the last computes in real numbers."""
 
-    def __init__(self, model: QModel, variant: Variant) -> None:
-        self.model, self.variant = model, variant
+    def __init__(self, model: QModel, passes: Limits = clamp_of, rounded: bool = True) -> None:
+        self.model, self._passes = model, passes
         largest = max(spec.size_bytes for spec in map(model.tensor, range(len(model.layers) + 1)))
         self.samples = max(1, min(MOST_SAMPLES, CACHE_ELEMENTS // largest))
         """Most samples of a chunk."""
@@ -38,7 +56,6 @@ class Workspace:
         ]
         self._real = Tensor.of(self.samples, model.output.shape)
         self._layers = [self._bound(layer) for layer in model.layers]
-        rounded = variant != "smooth"
         self._forward = [
             layer.forward(tensor, self._clamp(layer.layer, rounded))
             for layer, tensor in zip(self._layers, self._tensors[1:], strict=True)
@@ -54,8 +71,8 @@ class Workspace:
         return tuple(layer.state_bytes for layer in self._layers)
 
     def forward(self, x: Int8Array, states: States) -> tuple[FloatArray, Int8Array]:
-        """(real logits float32 (n, classes), outputs int8 (n, classes)) of at most `samples` x; fills the states. In
-        the variant "smooth" the outputs are not the deployed ones."""
+        """(real logits float32 (n, classes), outputs int8 (n, classes)) of at most `samples` x; fills the states. The
+        outputs are the deployed ones if rounded."""
         n, x, first, last = len(x), np.ascontiguousarray(x), self._tensors[0], self._tensors[-1]
         zero, output = self.model.input.quantization.zero_point, self.model.output.quantization
         address, target = first.at(first.values)[::-1]
@@ -106,6 +123,49 @@ class Workspace:
 
     def _clamp(self, layer: QLayer, rounded: bool) -> Clamp:
         zero = layer.output.quantization.zero_point
-        low, high = layer.params.get("activation", (-np.inf, np.inf))
-        passes = straight_through.limits(layer, self.variant)
-        return Clamp(rounded, low - zero, high - zero, *(limit - zero for limit in passes))
+        return Clamp(rounded, *(limit - zero for limit in (*clamp_of(layer), *self._passes(layer))))
+
+
+class Workspaces:
+    """Workspaces of a model: as many as threads ever asked for one at once. Several threads may ask."""
+
+    def __init__(self, model: QModel, passes: Limits = clamp_of, rounded: bool = True) -> None:
+        self._setting = model, passes, rounded
+        self._free = [Workspace(*self._setting)]
+        self._samples, self.state_bytes = self._free[0].samples, self._free[0].state_bytes
+
+    @contextmanager
+    def _one(self) -> Iterator[Workspace]:
+        """A workspace that nobody else has."""
+        try:
+            workspace = self._free.pop()
+        except IndexError:
+            workspace = Workspace(*self._setting)
+        yield workspace
+        self._free.append(workspace)
+
+    def each(self, n: int, work: Callable[[slice, Workspace], None]) -> None:
+        """work(slice, workspace) for chunks that make up n samples, on all cores."""
+        parts = [slice(start, min(start + self._samples, n)) for start in range(0, n, self._samples)]
+        threads = min(os.cpu_count() or 1, len(parts))
+
+        def take(first: int) -> None:
+            with self._one() as workspace:
+                for part in parts[first::threads]:
+                    work(part, workspace)
+
+        if threads <= 1:
+            take(0) if parts else None
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(take, range(threads)))
+
+    def outputs(self, x: Int8Array) -> Int8Array:
+        """int8 (n, outputs) for x int8 (n, *shape): what `forward` of a rounded workspace answers."""
+        answers = np.empty((len(x), self._setting[0].output.size_bytes), np.int8)
+
+        def chunk(part: slice, workspace: Workspace) -> None:
+            answers[part] = workspace.forward(x[part], workspace.own_states)[1]
+
+        self.each(len(x), chunk)
+        return answers

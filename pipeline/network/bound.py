@@ -1,4 +1,4 @@
-"""Layers of a network bound to compiled.c and to one thread's buffers."""
+"""Layers of a network bound to batch.c and to one thread's buffers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from pipeline.core import paths
 from pipeline.core.nouns import FloatArray, QLayer, TensorSpec
-from pipeline.network import arith, geometry, rescale, twin
+from pipeline.network import arith, geometry, host, rescale
 
-SOURCE = paths.PACKAGE / "robustness" / "compiled.c"
+SOURCE = paths.PACKAGE / "network" / "batch.c"
 FLAGS = ("-ffp-contract=fast",)
 """A product and its sum may become one instruction: sums of integers stay exact."""
 EXACT = 1 << 24
 """Integers below this are exact in float32."""
 LANES, GROUP = 8, 16
-"""Of compiled.c."""
+"""Of batch.c."""
 Margins = tuple[tuple[int, int], tuple[int, int]]
 Step = Callable[[int, int], object]
 """step(samples, address of the layer's state of the first of them)."""
@@ -560,5 +560,5 @@ def kernel(layer: QLayer) -> tuple[int, int]:
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL:
-    """compiled.c for this machine, built once into the user's cache."""
-    return twin.host_library("libsurrogate.so", [SOURCE], FLAGS)
+    """batch.c for this machine, built once into the user's cache."""
+    return host.library("libbatch.so", [SOURCE], FLAGS)

@@ -1,9 +1,10 @@
-/* Layers forward and backward on the host, for attacks: the arithmetic of the device with sums in float32.
+/* Layers forward and backward on the host, for the twin and for attacks: the arithmetic of the device with sums in
+ * float32.
  *
  * A float holds an activation minus its zero point, or a derivative. Sums of integers below 2^24 are exact in float32,
  * in any order; layers that may exceed that are summed in double. Rounding is nn_arith.h's. Tables of offsets (floats)
  * say where things lie, so that no function here knows about strides, padding or samples; margins hold zeros.
- * compiled.py calls these functions and fills the structures, which have the same fields there. */
+ * bound.py calls these functions and fills the structures, which have the same fields there. */
 #include "nn_arith.h"
 
 #include <math.h>
