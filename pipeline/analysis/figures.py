@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis import outcomes
 from pipeline.analysis.samples import Answers, Samples
+from pipeline.core.nouns import AttackInfo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,46 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
 COLOURS = {"keras": "#98a2b3", "twin": "#2e90fa", "device": "#0b8a6f"}
 ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What budgets of some units are drawn over."""
+
+    units: tuple[str, ...]
+    """Of eps, which share the scale."""
+    label: str
+    """Of the axis."""
+    start: float | None
+    """Where nothing changes; None: at infinity, and the larger number is the smaller change."""
+
+    def holds(self, unit: str) -> bool:
+        """Whether budgets in this unit belong here."""
+        return unit in self.units
+
+    def place(self, point: Mapping[str, Any]) -> float:
+        """Of a budget, as the report has it."""
+        return float(point["eps"] if point["eps_lsb"] is None else point["eps_lsb"])
+
+    def changes(self, info: AttackInfo, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of changes that use these shares of a budget; of an unknown one infinite."""
+        if self.start is None:
+            return np.asarray(info.eps - 20 * np.log10(shares))
+        return np.asarray(shares * (info.eps if info.eps_lsb is None else info.eps_lsb))
+
+    def set_limits(self, axes: Axes) -> None:
+        """Smaller changes to the left."""
+        if self.start is None:
+            axes.invert_xaxis()
+        else:
+            axes.set_xlim(left=self.start)
+
+
+SCALES = (
+    Scale(("real", "sigma"), "largest change of an input element (lattice steps)", 0),
+    Scale(("snr",), "signal-to-noise ratio of the recording (dB)", None),
+    Scale(("int16",), "largest change of a sample of the recording (int16 steps)", 0),
+)
 
 
 def draw(numbers: Mapping[str, Any], samples: Samples) -> dict[str, str]:
@@ -85,32 +127,49 @@ def pareto(points: Sequence[tuple[str, int | None, float, int]], unit: str) -> s
 
 
 def _accuracy(accuracy: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
-    """Accuracy over eps in lattice steps, one colour per attack; Keras and twin dashed and dotted, the device drawn.
-    Crosses: the worst case of several attacks, with its intervals."""
+    """Accuracy over the budget, axes for each of its scales and one colour per attack; Keras and twin dashed and
+    dotted, the device drawn. Crosses: the worst case of several attacks, with its intervals."""
     if not accuracy["attacks"]:
         return ""
-    figure = _figure(5.8, 4.2)
-    axes = _axes(figure, "largest change of an input element (lattice steps)", "accuracy (%)")
-    for colour, (name, points) in zip(itertools.cycle(ATTACK_COLOURS), _by_attack(accuracy).items(), strict=False):
-        x = [point["eps_lsb"] for point in points]
-        low, high = zip(*(point["device_interval"] for point in points), strict=True)
-        axes.fill_between(x, 100 * np.array(low), 100 * np.array(high), color=colour, alpha=0.12, linewidth=0)
-        for who, style in (("keras", "--"), ("twin", ":"), ("device", "-")):
-            y = [np.nan if point[who] is None else 100 * point[who] for point in points]
-            marker, width = ("o", 2.0) if who == "device" else ("", 1.2)
-            axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=f"{name}, {who}")
     several = [point for point in worst if len(point["attacks"]) > 1]
-    if several:
-        steps, shares = [p["eps_lsb"] for p in several], np.array([p["robust"]["accuracy"] for p in several])
-        reach = np.abs(np.array([p["robust"]["interval"] for p in several]).T - shares)
-        axes.errorbar(
-            steps, 100 * shares, 100 * reach, fmt="x", color=INK, capsize=3, label="worst case of all attacks"
-        )
-    axes.set_ylim(_floor(accuracy, several), 101)
-    axes.set_xlim(left=0)
-    axes.locator_params(axis="y", integer=True)
+    scales = [scale for scale in SCALES if any(scale.holds(point["unit"]) for point in accuracy["attacks"])]
+    figure = _figure(5.8 * len(scales), 4.2)
+    for axes, scale in zip(figure.subplots(1, len(scales), squeeze=False)[0], scales, strict=True):
+        _style(axes, scale.label, "accuracy (%)")
+        mine = [point for point in accuracy["attacks"] if scale.holds(point["unit"])]
+        for colour, (name, points) in zip(itertools.cycle(ATTACK_COLOURS), _by_attack(mine, scale).items()):
+            _curve(axes, scale, name, points, colour)
+        _crosses(axes, scale, [point for point in several if scale.holds(point["unit"])])
+        if scale.start is None:
+            clean = accuracy["clean"]["device"]
+            axes.axhline(100 * clean, color=MUTED, linestyle=":", linewidth=1.2, label="clean, device")
+        axes.set_ylim(_floor(accuracy, several), 101)
+        scale.set_limits(axes)
+        axes.locator_params(axis="y", integer=True)
     figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)
     return _svg(figure)
+
+
+def _curve(axes: Axes, scale: Scale, name: str, points: Sequence[Mapping[str, Any]], colour: str) -> None:
+    """An attack's points by rising strength."""
+    x = [scale.place(point) for point in points]
+    low, high = zip(*(point["device_interval"] for point in points), strict=True)
+    axes.fill_between(x, 100 * np.array(low), 100 * np.array(high), color=colour, alpha=0.12, linewidth=0)
+    for who, style in (("keras", "--"), ("twin", ":"), ("device", "-")):
+        y = [np.nan if point[who] is None else 100 * point[who] for point in points]
+        if np.isnan(y).all():
+            continue
+        marker, width = ("o", 2.0) if who == "device" else ("", 1.2)
+        axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=f"{name}, {who}")
+
+
+def _crosses(axes: Axes, scale: Scale, points: Sequence[Mapping[str, Any]]) -> None:
+    if points:
+        places, shares = [scale.place(p) for p in points], np.array([p["robust"]["accuracy"] for p in points])
+        reach = np.abs(np.array([p["robust"]["interval"] for p in points]).T - shares)
+        axes.errorbar(
+            places, 100 * shares, 100 * reach, fmt="x", color=INK, capsize=3, label="worst case of all attacks"
+        )
 
 
 def _floor(accuracy: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> float:
@@ -121,18 +180,22 @@ def _floor(accuracy: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> f
     return 20 * (100 * lowest // 20)
 
 
-def _by_attack(accuracy: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """The curve of every attack and norm: the clean point, then its points by rising eps."""
+def _by_attack(points: Sequence[Mapping[str, Any]], scale: Scale) -> dict[str, list[Mapping[str, Any]]]:
+    """The curve of every attack and norm: the clean point, where the scale has a place for it, then its points by
+    rising eps."""
     curves: dict[str, list[Mapping[str, Any]]] = {}
-    for point in sorted(accuracy["attacks"], key=lambda p: float(p["eps"])):
+    for point in sorted(points, key=lambda p: float(p["eps"])):
         curves.setdefault(_title(point["name"], point["norm"], point["variant"]), []).append(point)
+    if scale.start is None:
+        return curves
     return {name: [_start(points[0]), *points] for name, points in curves.items()}
 
 
 def _start(point: Mapping[str, Any]) -> dict[str, Any]:
     """Where a curve begins: the clean answers to the very samples that were attacked."""
     clean = point["clean"]
-    return {"eps_lsb": 0, "device": clean["device"], "device_interval": clean["interval"], "keras": None, "twin": None}
+    numbers = {"device": clean["device"], "device_interval": clean["interval"], "keras": None, "twin": None}
+    return {"eps": 0.0, "eps_lsb": 0, **numbers}
 
 
 def _title(name: str, norm: str, variant: str) -> str:
@@ -195,34 +258,41 @@ def _training(history: Sequence[Mapping[str, float]]) -> str:
 
 
 def _smallest(samples: Samples) -> str:
-    """Share of the samples that a change of at most so many lattice steps is known to fool, a curve per attack: all its
-    budgets together."""
-    curves = _smallest_changes(samples)
-    if not curves:
+    """Share of the samples that a change of at most so much is known to fool, axes for each scale and a curve per
+    attack: all its budgets together."""
+    found = [(scale, curves) for scale in SCALES if (curves := _smallest_changes(samples, scale))]
+    if not found:
         return ""
-    figure = _figure(5.8, 3.8)
-    axes = _axes(figure, "smallest change known to fool a sample (lattice steps)", "samples fooled (%)")
-    for colour, (name, changes) in zip(itertools.cycle(ATTACK_COLOURS), curves.items(), strict=False):
-        found = np.sort(changes[np.isfinite(changes)])
-        x, y = np.concatenate([[0], found]), 100 * np.arange(len(found) + 1) / len(changes)
-        axes.step(x, y, where="post", color=colour, linewidth=1.8, label=name)
-    axes.set_ylim(0, 101)
-    axes.set_xlim(left=0)
+    figure = _figure(5.8 * len(found), 3.8)
+    for axes, (scale, curves) in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        _style(axes, f"smallest change known to fool a sample:\n{scale.label}", "samples fooled (%)")
+        for colour, (name, changes) in zip(itertools.cycle(ATTACK_COLOURS), curves.items()):
+            known = np.sort(changes[np.isfinite(changes)])
+            known = known if scale.start is not None else known[::-1]
+            start = known[:1] if scale.start is None else [scale.start]
+            x, y = np.concatenate([start, known]), 100 * np.arange(len(start) + len(known)) / len(changes)
+            axes.step(x, y if len(start) else y[1:], where="post", color=colour, linewidth=1.8, label=name)
+        axes.set_ylim(0, 101)
+        scale.set_limits(axes)
     figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=3)
     return _svg(figure)
 
 
-def _smallest_changes(samples: Samples) -> dict[str, NDArray[np.float64]]:
-    """By attack and norm: (n,) lattice steps of the samples that are answered rightly, inf where nothing is known."""
+def _smallest_changes(samples: Samples, scale: Scale) -> dict[str, NDArray[np.float64]]:
+    """By attack and norm: (n,) the smallest changes of the samples that are answered rightly, on the scale; not finite
+    where nothing is known."""
     found: dict[str, dict[int, float]] = {}
     for label in dict.fromkeys(outcome.label for outcome in samples.outcomes):
         answers, info = samples.answers(label), samples.answers(label).attack
         assert info is not None
+        if not scale.holds(info.unit):
+            continue
         right = outcomes.first(samples.outcomes, label).attacked
-        steps = outcomes.smallest_by(samples.outcomes, label)[right] * info.eps_lsb
+        changes = scale.changes(info, outcomes.smallest_by(samples.outcomes, label)[right])
         known = found.setdefault(_title(info.name, info.norm, info.variant), {})
-        for index, change in zip(answers.index[right].tolist(), steps.tolist(), strict=True):
-            known[index] = min(change, known.get(index, np.inf))
+        weaker = max if scale.start is None else min
+        for index, change in zip(answers.index[right].tolist(), changes.tolist(), strict=True):
+            known[index] = weaker(change, known.get(index, change))
     return {name: np.array(list(changes.values())) for name, changes in found.items() if changes}
 
 

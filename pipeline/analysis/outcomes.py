@@ -28,13 +28,13 @@ def summarize(outcomes: Sequence[AttackOutcome], device: DeviceAnswers | None = 
 
 
 def worst_cases(samples: Samples) -> list[dict[str, Any]]:
-    """Plain JSON values, an entry per norm and eps: what all attacks of that budget leave of the samples that each of
-    them was run on, and how many samples the attack of a row fooled that the one of a column did not."""
-    budgets: dict[tuple[str, float], list[Answers]] = {}
+    """Plain JSON values, an entry per norm, unit and eps: what all attacks of that budget leave of the samples that
+    each of them was run on, and how many samples the attack of a row fooled that the one of a column did not."""
+    budgets: dict[tuple[str, str, float], list[Answers]] = {}
     for label in dict.fromkeys(outcome.label for outcome in samples.outcomes):
         answers = samples.answers(label)
         assert answers.attack is not None
-        budgets.setdefault((answers.attack.norm, answers.attack.eps), []).append(answers)
+        budgets.setdefault((answers.attack.norm, answers.attack.unit, answers.attack.eps), []).append(answers)
     return [_worst_case(budgets[key], samples.outcomes) for key in sorted(budgets)]
 
 
@@ -47,6 +47,8 @@ def _worst_case(data: Sequence[Answers], outcomes: Sequence[AttackOutcome]) -> d
     fooled = [fooled_by(outcomes, answers.label)[at] for answers, at in zip(data, rows, strict=True)]
     return {
         "norm": info.norm,
+        "unit": info.unit,
+        "eps": info.eps,
         "eps_label": info.eps_label,
         "eps_lsb": info.eps_lsb,
         "attacks": [answers.label for answers in data],

@@ -211,7 +211,7 @@ def summary(report: Mapping[str, Any]) -> None:
     rows = [_accuracy_row("clean", "–", "0", accuracy["clean"], "–")]
     for attack in accuracy["attacks"]:
         success, name = text.percent(attack["success"]["rate"]), f"{attack['name']} {attack['variant']}".rstrip()
-        rows.append(_accuracy_row(name, attack["eps_label"], str(attack["eps_lsb"]), attack, success))
+        rows.append(_accuracy_row(name, attack["eps_label"], _steps(attack["eps_lsb"]), attack, success))
     columns = ("data", "eps", "lattice steps", "Keras", "twin", "device", "samples", "attack success")
     table(f"Accuracy: {report['job']['name']} on {report['board']['name']}", columns, rows, right=range(1, 8))
     unit, ram = latency["unit"], sum(memory["ram_groups"].values())
@@ -237,6 +237,11 @@ def summary(report: Mapping[str, Any]) -> None:
         ],
         right=(1, 2),
     )
+
+
+def _steps(budget: int | None) -> str:
+    """Of the lattice; of a waveform's budget none."""
+    return "–" if budget is None else str(budget)
 
 
 def attacks(campaigns: Sequence[Mapping[str, Any]]) -> None:

@@ -96,11 +96,17 @@ SUITE = Option(
 ATTACK = Option("--attack", "one attack instead of the job's, by the name of its module", {"metavar": "NAME"}, WHAT)
 EPS = Option(
     "--eps",
-    "budgets of --suite or --attack, in real input units: 8/255, or several",
+    "budgets of --suite or --attack, in real input units or as --eps-unit says: 8/255, or several",
     {"nargs": "+", "metavar": "EPS"},
     WHAT,
 )
 NORM = Option("--norm", "of the budgets; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, WHAT)
+EPS_UNIT = Option(
+    "--eps-unit",
+    "of the budgets: real (the default), sigma; of recordings snr (dB, with --norm l2) or int16 (steps)",
+    {"choices": ("real", "sigma", "snr", "int16"), "default": "real"},
+    WHAT,
+)
 STEPS = Option("--steps", "steps of an iterative --attack", {"type": positive, "metavar": "N"}, WHAT)
 QUERIES = Option("--queries", "answers that a black-box --attack may ask for", {"type": positive, "metavar": "N"}, WHAT)
 SOURCE = Option(
@@ -109,7 +115,7 @@ SOURCE = Option(
     {"metavar": "NETWORK"},
     WHAT,
 )
-ATTACKS = (SUITE, ATTACK, EPS, NORM, STEPS, QUERIES, SOURCE)
+ATTACKS = (SUITE, ATTACK, EPS, NORM, EPS_UNIT, STEPS, QUERIES, SOURCE)
 """What a network is attacked with."""
 
 ORACLE = Option(

@@ -136,6 +136,8 @@ def _attacks(arguments: argparse.Namespace) -> tuple[AttackConfig, ...] | None:
     if not arguments.eps:
         raise ConfigError(f"{given[0].flag}: needs --eps", "for images in [0, 1]: --eps 8/255")
     chosen = {option.name: getattr(arguments, option.name) for option in given if option not in NAMING}
+    if options.EPS_UNIT.name in chosen:
+        chosen["unit"] = chosen.pop(options.EPS_UNIT.name)
     return (schema.validate(AttackConfig, {"name": named[0] or named[1], **chosen}, "attack"),)
 
 

@@ -248,6 +248,10 @@ class TrainConfig(schema.Identified):
         return self.robust_eps or (self.adversarial.eps if self.adversarial else None)
 
 
+NORM_OF_UNIT = {"sigma": "linf", "snr": "l2", "int16": "linf"}
+"""The norm that a unit of eps has a meaning in, where that is one."""
+WAVEFORM_UNITS = ("snr", "int16")
+"""Units of the budget of a waveform."""
 LONGEST_VARIANT = 120
 """Characters of what tells attacks of one name apart: it becomes part of a label."""
 SUITES = ("quick", "strict")
@@ -271,8 +275,10 @@ class AttackConfig(Strict):
     """Budgets, each attacked by itself, in `unit`."""
     norm: Literal["linf", "l2"] = "linf"
     """Of the budget: largest change of an element, or Euclidean length of the change."""
-    unit: Literal["real", "sigma"] = "real"
-    """Of eps: real input units, or standard deviations of each input element over the training split."""
+    unit: Literal["real", "sigma", "snr", "int16"] = "real"
+    """Of eps: real input units, or standard deviations of each input element over the training split. "snr", "int16":
+    the waveform is attacked that the samples are made from; eps is the signal-to-noise ratio in dB, the smaller the
+    more may change (norm l2), or the largest change of a sample of the recording, 1 to 65535 (norm linf)."""
     samples: Positive | None = None
     """Attack only so many test samples, drawn evenly from all classes; all by default."""
     steps: Annotated[int, Field(ge=1, le=10000)] = 20
@@ -295,12 +301,19 @@ class AttackConfig(Strict):
     source: Annotated[str, Field(min_length=1)] | None = None
     """Of a transfer attack: the network whose gradients it follows, by its name in the zoo or its folder."""
 
+    @property
+    def on_waveform(self) -> bool:
+        """Whether recordings are attacked, not the samples made from them."""
+        return self.unit in WAVEFORM_UNITS
+
     @model_validator(mode="after")
     def _used_settings(self) -> AttackConfig:
         used = {"name", "eps", "norm", "unit", "samples", *attack_settings(self.name)}
         for key in sorted(self.model_fields_set - used):
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key}: {self.name!r} does not use it; it uses {', '.join(sorted(used))}")
+        if self.unit in NORM_OF_UNIT and self.norm != NORM_OF_UNIT[self.unit]:
+            raise ValueError(f'unit: "{self.unit}" goes with norm "{NORM_OF_UNIT[self.unit]}"')
         if len({eps_value(label) for label in self.eps}) < len(self.eps):
             raise ValueError(f"eps: {', '.join(self.eps)}: the same budget twice")
         if "source" in used and self.source is None:

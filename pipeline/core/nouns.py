@@ -40,14 +40,14 @@ def no_progress(what: str, done: int, total: int, info: str = "") -> None:
 
 @dataclass(frozen=True)
 class Quantization:
-    """real = (q - zero_point) * scale, q an integer of `bits` bits (two's complement, stored in int8)."""
+    """real = (q - zero_point) * scale, q an integer of `bits` bits (two's complement, stored in int8; sound: int16)."""
 
     scale: float
     """Real value of one lattice step, above 0."""
     zero_point: int
     """The integer that stands for real 0, in [qmin, qmax]."""
     bits: int = 8
-    """Width of q, 2 to 8."""
+    """Width of q, 2 to 8; 16 of sound as a microphone delivers it, which is no tensor."""
 
     @property
     def qmin(self) -> int:
@@ -69,7 +69,7 @@ class Quantization:
     def quantize(self, x: NDArray[Any]) -> Int8Array:
         """int8 lattice points nearest to the real values x (ties to even), saturated to [qmin, qmax]."""
         q = np.rint(np.asarray(x, dtype=np.float64) / self.scale) + self.zero_point
-        return np.asarray(np.clip(q, self.qmin, self.qmax), dtype=np.int8)
+        return np.asarray(np.clip(q, self.qmin, self.qmax), dtype=np.int8 if self.bits <= 8 else np.int16)
 
 
 @dataclass(frozen=True)
@@ -168,15 +168,18 @@ class AttackInfo:
     norm: Name
     """Of the budget: "linf" or "l2"."""
     eps: float
-    """Budget, above 0, in real input units or standard deviations, as its label says."""
+    """Budget, above 0, in `unit`."""
     eps_label: Label
-    """The same as the job writes it, such as "8/255" or "0.5 sigma"."""
-    eps_lsb: int
-    """The largest change of any element in lattice steps, as the device sees it; in real units floor(eps / scale)."""
+    """The same as the job writes it, such as "8/255", "0.5 sigma" or "20 dB"."""
+    eps_lsb: int | None
+    """The largest change of any element in lattice steps, as the device sees it; in real units floor(eps / scale); None
+    for the budget of a waveform, which says nothing of the features."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """The attack's own settings, plain JSON values."""
     variant: Label = ""
     """The settings that tell it from the other attacks of its name in the same job, such as "loss=margin"; "": none."""
+    unit: Name = "real"
+    """Of eps: "real", "sigma", "snr" or "int16", see AttackConfig."""
 
     @property
     def title(self) -> str:

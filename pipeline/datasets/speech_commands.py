@@ -93,6 +93,12 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, fo
     return Dataset("speech_commands", spec, CLASSES, splits, augment="shift", spread=spread)
 
 
+def recordings(root: Path | None, index: NDArray[np.int64]) -> NDArray[np.int16]:
+    """int16 (n, 16000): the clips of these indices as they were recorded. ConfigError: as for load."""
+    folder, clips = _clips(root)
+    return np.stack([_read(folder, clips[i]) for i in index])
+
+
 def _clips(root: Path | None) -> tuple[Path, list[Clip]]:
     """The folder and its clips, in a fixed order."""
     if root is None:

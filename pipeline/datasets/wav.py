@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.dataset import DatasetConfig
 from pipeline.core.nouns import Dataset, FloatArray, Progress, Split, TensorSpec, no_progress
@@ -42,6 +43,13 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, co
         augment=config.augment or "shift",
         spread=_lattice.spread(splits["train"].x, quantization, axes=(0, 1)),
     )
+
+
+def recordings(root: Path | None, index: NDArray[np.int64], *, config: DatasetConfig) -> NDArray[np.int16]:
+    """int16 (n, samples): these files, as `load` numbers them, cut or filled with zeros. ConfigError: as for load."""
+    listed, front = _files.listing(config, SUFFIXES, "WAV"), config.mfcc
+    paths = [listed.folder / listed.samples[i].path for i in index]
+    return np.stack([_sound.read(path, front.sample_rate, front.samples, CONVERT) for path in paths])
 
 
 def _features(paths: Iterator[Path], config: DatasetConfig) -> FloatArray:

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from pipeline.config.job import SUITES, AttackConfig, attack_settings, variants
 from pipeline.core import registry
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import AttackOutcome, Dataset, Int8Array, Progress, Split, no_progress
+from pipeline.core.nouns import AttackOutcome, Dataset, Progress, Split, no_progress
 from pipeline.robustness import suites
 from pipeline.robustness.budget import Budget
 from pipeline.robustness.oracle import Oracle, shards
+from pipeline.robustness.projection import Lattice
 from pipeline.robustness.trial import Trial
+from pipeline.robustness.waveform import Sound, WaveformOracle
 
 BATCH = 50
 """Samples one thread attacks at a time. What is found does not depend on it: all randomness is per sample."""
@@ -62,7 +64,7 @@ def settings(config: AttackConfig) -> dict[str, object]:
     return config.model_dump(include=set(attack_settings(config.name)))
 
 
-def campaigns(configs: Sequence[AttackConfig], dataset: Dataset) -> tuple[Campaign, ...]:
+def campaigns(configs: Sequence[AttackConfig], dataset: Dataset, sound: Sound | None = None) -> tuple[Campaign, ...]:
     """Every entry at every eps. ConfigError names the entry whose eps or norm cannot be, or two that are the same,
     before any work."""
     made = []
@@ -75,7 +77,7 @@ def campaigns(configs: Sequence[AttackConfig], dataset: Dataset) -> tuple[Campai
                     f'use norm = "{norms[0]}", or another attack',
                 )
         for label in config.eps:
-            made.append(Campaign(config, Budget.of(config, label, dataset, f"attacks.{place}.eps"), variant))
+            made.append(Campaign(config, Budget.of(config, label, dataset, f"attacks.{place}.eps", sound), variant))
     return tuple(made)
 
 
@@ -87,16 +89,32 @@ def _variants(configs: Sequence[AttackConfig]) -> tuple[str, ...]:
 
 
 def run(
-    campaign: Campaign, clean: Dataset, oracle_for: OracleFor, seed: int, progress: Progress = no_progress
+    campaign: Campaign,
+    clean: Dataset,
+    oracle_for: OracleFor,
+    seed: int,
+    progress: Progress = no_progress,
+    sound: Sound | None = None,
 ) -> tuple[Dataset, tuple[AttackOutcome, ...]]:
     """(the attacked copies of the campaign's samples, what each attack did). Samples that the oracle answers wrongly
-    when clean stay as they are; every other one becomes the point that fooled it, or came nearest to it."""
+    when clean stay as they are; every other one becomes the point that fooled it, or came nearest to it. sound: the
+    recordings, for a budget of waveforms: they are attacked, and the copies are what the front end makes of them."""
     split = clean.splits["test"].subset(campaign.config.samples, seed)
-    run = _Run(campaign, split, oracle_for, seed, progress)
+    if campaign.config.on_waveform:
+        assert sound is not None, "a budget of waveforms without recordings"
+        run = _Run(campaign, split, sound.read(split.index), _hearing(sound, oracle_for), seed, progress)
+    else:
+        run = _Run(campaign, split, split.x, oracle_for, seed, progress)
     outcomes = run.all()
+    x = sound.features(run.x) if sound is not None and campaign.config.on_waveform else run.x
     info = campaign.budget.info(campaign.config.name, campaign.params, campaign.variant)
-    attacked = replace(clean, splits={"test": replace(split, x=run.x)}, parent=clean.digest, attack=info)
+    attacked = replace(clean, splits={"test": replace(split, x=x)}, parent=clean.digest, attack=info)
     return attacked, tuple(replace(outcome, label=attacked.label) for outcome in outcomes)
+
+
+def _hearing(sound: Sound, oracle_for: OracleFor) -> OracleFor:
+    """The same oracles, asked about recordings."""
+    return lambda config: WaveformOracle(sound, oracle_for(config))
 
 
 @dataclass
@@ -105,10 +123,12 @@ class _Run:
 
     campaign: Campaign
     split: Split
+    clean: Lattice
+    """What is attacked of each sample: itself, or its recording."""
     oracle_for: OracleFor
     seed: int
     progress: Progress
-    x: Int8Array = field(init=False)
+    x: Lattice = field(init=False)
     """The copies so far."""
     left: NDArray[np.bool_] = field(init=False)
     """Samples that are still answered rightly."""
@@ -118,8 +138,8 @@ class _Run:
     def all(self) -> list[AttackOutcome]:
         """Every attack in turn."""
         oracle = self.oracle_for(self.campaign.attacks[0])
-        self.x = self.split.x.copy()
-        self.left = oracle.logits(self.split.x).argmax(axis=1) == self.split.y
+        self.x = self.clean.copy()
+        self.left = oracle.logits(self.clean).argmax(axis=1) == self.split.y
         self.margin = np.full(len(self.split), np.inf)
         return [self._attack(place, config) for place, config in enumerate(self.campaign.attacks)]
 
@@ -170,7 +190,7 @@ class _Run:
 
     def _trial(self, oracle: Oracle, config: AttackConfig, part: NDArray[np.int64], shown: _Shown) -> Trial:
         split = self.split.at(part)
-        trial = Trial(oracle, split.x, split.y, self.campaign.budget, split.index, self.seed, shown.count)
+        trial = Trial(oracle, self.clean[part], split.y, self.campaign.budget, split.index, self.seed, shown.count)
         registry.load("attacks", config.name).run(trial, config)
         return trial
 

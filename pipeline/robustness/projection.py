@@ -7,38 +7,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.nouns import Int8Array, Quantization
+from pipeline.core.nouns import Quantization
+
+Lattice = NDArray[Any]
+"""Samples on the input lattice: int8, or int16 where sound is attacked."""
 
 SLACK = 1e-6
 """Relative: 8/255 is eight lattice steps of 1/255, whatever floating point says."""
 
 
 def project_linf(
-    z: NDArray[Any], clean: Int8Array, reach: NDArray[np.float64] | int, quantization: Quantization
-) -> Int8Array:
-    """int8 like clean: z rounded (halves to even), every element moved to within `reach` steps of its clean value and
+    z: NDArray[Any], clean: Lattice, reach: NDArray[np.float64] | int, quantization: Quantization
+) -> Lattice:
+    """Like clean: z rounded (halves to even), every element moved to within `reach` steps of its clean value and
     into the input range. reach: whole numbers, of each element (*shape) or of all."""
     wide = clean.astype(np.int32)
     reach = np.asarray(reach, np.int32)
     low, high = np.maximum(wide - reach, quantization.qmin), np.minimum(wide + reach, quantization.qmax)
-    return np.asarray(np.clip(np.rint(z), low, high), np.int8)
+    return np.asarray(np.clip(np.rint(z), low, high), clean.dtype)
 
 
-def project_l2(z: NDArray[Any], clean: Int8Array, radius: float, quantization: Quantization) -> Int8Array:
-    """int8 lattice points near z (n, *shape) with ||q - clean||_2 <= radius, in steps, for every sample.
+def project_l2(
+    z: NDArray[Any], clean: Lattice, radius: NDArray[np.float64] | float, quantization: Quantization
+) -> Lattice:
+    """Lattice points near z (n, *shape) with ||q - clean||_2 <= radius, in steps, one for all samples or (n,).
 
     z, first pulled onto the ball, is rounded; where that leaves the ball, roundings away from `clean` are taken back,
     those that gained most first: with all of them taken back no element is farther away than in z.
     """
     base = clean.reshape(len(clean), -1).astype(np.float64)
     delta = np.clip(z.reshape(base.shape).astype(np.float64), quantization.qmin, quantization.qmax) - base
-    delta *= np.minimum(1.0, radius / np.maximum(np.linalg.norm(delta, axis=1, keepdims=True), 1e-12))
-    steps = _rounded_inside(delta, radius * (1 + SLACK))
-    return np.asarray(base + steps, np.int8).reshape(clean.shape)
+    reach = np.broadcast_to(np.reshape(radius, (-1, 1)), (len(base), 1))
+    delta *= np.minimum(1.0, reach / np.maximum(np.linalg.norm(delta, axis=1, keepdims=True), 1e-12))
+    steps = _rounded_inside(delta, reach * (1 + SLACK))
+    return np.asarray(base + steps, clean.dtype).reshape(clean.shape)
 
 
-def _rounded_inside(delta: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """Integers near delta (n, m), each row's norm at most `radius`, which no row of delta exceeds."""
+def _rounded_inside(delta: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Integers near delta (n, m), each row's norm at most `radius` (n, 1), which no row of delta exceeds."""
     steps = np.rint(delta)
     gain = np.abs(steps) - np.abs(delta)
     order = np.argsort(-gain, axis=1)

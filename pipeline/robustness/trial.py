@@ -13,13 +13,14 @@ from pipeline.core.nouns import FloatArray, Int8Array
 from pipeline.robustness.budget import Budget
 from pipeline.robustness.losses import Labels, Loss, margins
 from pipeline.robustness.oracle import GradientOracle, LossGradient, Oracle
-from pipeline.robustness.projection import SLACK
+from pipeline.robustness.projection import SLACK, Lattice
 
 Rows = NDArray[np.int64]
 
 
 class Trial:
-    """Samples x int8 (n, *shape) with labels y (n,), all answered rightly when clean, and what is known about them.
+    """Samples x (n, *shape), int8, or int16 where sound is attacked, with labels y (n,), all answered rightly when
+    clean, and what is known about them.
 
     An attack asks for answers and gradients at points of its choice, in lattice coordinates; what counts is recorded
     here: a sample is fooled once the oracle answers wrongly to a lattice point inside the budget. `rows` are numbers of
@@ -29,7 +30,7 @@ class Trial:
     def __init__(
         self,
         oracle: Oracle,
-        x: Int8Array,
+        x: Lattice,
         y: Labels,
         budget: Budget,
         index: NDArray[np.int64],
@@ -39,8 +40,9 @@ class Trial:
         """on_answers: called with the number of answers that have just come."""
         self.oracle, self.x, self.y, self.budget = oracle, x, y, budget
         self.low, self.high = budget.low(x), budget.high(x)
+        self._radii = budget.radii(x)
         self.best = x.copy()
-        """int8 like x: the point inside the budget that fooled the sample, else the one that came nearest to it."""
+        """Like x: the point inside the budget that fooled the sample, else the one that came nearest to it."""
         self.fooled = np.zeros(len(x), bool)
         self.queries = np.zeros(len(x), np.int64)
         """Points whose answer was asked for, with or without gradient."""
@@ -62,6 +64,10 @@ class Trial:
     def classes(self) -> int:
         return self.oracle.classes
 
+    def radius(self, rows: Rows) -> NDArray[np.float64]:
+        """Of the budget in lattice steps, to be multiplied with points of these samples."""
+        return self._radii[rows] if self.budget.relative else self._radii
+
     def generators(self, rows: Rows, *stream: int) -> list[np.random.Generator]:
         """A generator per sample that depends on the seed, the sample's index in its data set and `stream` alone: what
         else is attacked beside it changes nothing."""
@@ -73,7 +79,7 @@ class Trial:
         if self.budget.norm == "l2":
             size = np.linalg.norm(draws.reshape(len(rows), -1), axis=1)
             draws /= size.reshape(-1, *[1] * (draws.ndim - 1))
-        return self.clip(self.x[rows] + draws * self.budget.radius, rows)
+        return self.clip(self.x[rows] + draws * self.radius(rows), rows)
 
     def clip(self, z: NDArray[Any], rows: Rows) -> FloatArray:
         """float32: z moved into the budget and the input range, off the lattice still."""
@@ -81,7 +87,7 @@ class Trial:
         if self.budget.norm == "l2":
             change = z - self.x[rows]
             size = np.linalg.norm(change.reshape(len(rows), -1), axis=1)
-            shrink = np.minimum(1.0, float(self.budget.radius) / np.maximum(size, 1e-12))
+            shrink = np.minimum(1.0, self.radius(rows).reshape(-1) / np.maximum(size, 1e-12))
             z = self.x[rows] + change * shrink.reshape(-1, *[1] * (z.ndim - 1))
         return np.asarray(z, np.float32)
 
@@ -106,13 +112,13 @@ class Trial:
         self._record(q, rows, found.answers)
         return found
 
-    def _lattice(self, z: NDArray[Any], rows: Rows, free: bool) -> Int8Array:
+    def _lattice(self, z: NDArray[Any], rows: Rows, free: bool) -> Lattice:
         if not free:
             return self.budget.project(z, self.x[rows])
         q = self.budget.quantization
-        return np.asarray(np.clip(np.rint(z), q.qmin, q.qmax), np.int8)
+        return np.asarray(np.clip(np.rint(z), q.qmin, q.qmax), self.x.dtype)
 
-    def _record(self, q: Int8Array, rows: Rows, answers: Int8Array) -> None:
+    def _record(self, q: Lattice, rows: Rows, answers: Int8Array) -> None:
         """Keeps what these answers tell; a sample may stand in `rows` several times. Between two answers a request to
         end is noticed: progress is told once a batch, and a batch may take minutes."""
         interrupt.check()

@@ -25,6 +25,7 @@ from pipeline.robustness.answers import Answers
 from pipeline.robustness.device_oracle import Device, DeviceOracle
 from pipeline.robustness.oracle import Oracle, Transfer, TwinOracle
 from pipeline.robustness.surrogate import Surrogate
+from pipeline.robustness.waveform import Sound
 
 SENSITIVITY_SAMPLES = 128
 """Training samples whose attacked copies tell how sensitive every layer is."""
@@ -37,23 +38,24 @@ def attack(
     seed: int,
     *,
     progress: Progress = no_progress,
+    sound: Sound | None = None,
 ) -> tuple[tuple[Dataset, ...], tuple[AttackOutcome, ...]]:
     """(the clean test split, then one adversarial Dataset per entry and eps; the outcome of every attack). oracle_for:
-    who answers an attack with these settings, see `oracles`. ConfigError, before any work: an eps, norm or oracle that
-    an attack cannot work with."""
+    who answers an attack with these settings, see `oracles`; sound: the recordings behind the samples, None where there
+    are none. ConfigError, before any work: an eps, norm or oracle that an attack cannot work with."""
     clean = replace(dataset, splits={"test": dataset.splits["test"]})
-    planned = campaign.campaigns(attacks, clean)
+    planned = campaign.campaigns(attacks, clean, sound)
     datasets, outcomes = [clean], list[AttackOutcome]()
     for item in planned:
-        attacked, done = campaign.run(item, clean, oracle_for, seed, progress)
+        attacked, done = campaign.run(item, clean, oracle_for, seed, progress, sound)
         datasets.append(attacked)
         outcomes.extend(done)
     return tuple(datasets), tuple(outcomes)
 
 
-def check(dataset: Dataset, attacks: Sequence[AttackConfig]) -> None:
+def check(dataset: Dataset, attacks: Sequence[AttackConfig], sound: Sound | None = None) -> None:
     """ConfigError for an attack that cannot be: its eps, norm or setting, before any work."""
-    campaign.campaigns(attacks, dataset)
+    campaign.campaigns(attacks, dataset, sound)
 
 
 def check_black_box(attacks: Sequence[AttackConfig]) -> None:

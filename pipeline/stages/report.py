@@ -191,6 +191,7 @@ def _attack(attacked: DatasetTrace, clean: DatasetTrace, inputs: ReportInputs) -
         "name": info.name,
         "variant": info.variant,
         "norm": info.norm,
+        "unit": info.unit,
         "eps": info.eps,
         "eps_label": info.eps_label,
         "eps_lsb": info.eps_lsb,

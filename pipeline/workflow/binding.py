@@ -7,12 +7,16 @@ imported with, so a budget such as 8/255 means the same for it as for every othe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from pipeline import datasets
+from pipeline.config.dataset import DatasetConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Int8Array, QModel, Quantization, Split, TensorSpec, with_metrics
 from pipeline.network import twin
+from pipeline.robustness.waveform import Sound
 from pipeline.stages import lower
 
 RANDOM = "random"
@@ -91,6 +95,15 @@ def bind(model: QModel, dataset: Dataset) -> Dataset:
     if not shift and np.isclose(theirs.scale, ours.scale, rtol=1e-6) and theirs.zero_point == ours.zero_point:
         return replace(dataset, input=model.input)
     return replace(_requantized(dataset, ours, Units(shift=shift)), input=model.input)
+
+
+def sound(config: DatasetConfig, model: QModel) -> Sound | None:
+    """The recordings behind the samples of a data set, as the network receives them; None where it offers none."""
+    front = datasets.front_end(config)
+    if front is None or not datasets.has_recordings(config):
+        return None
+    shift = float(model.metrics.get(SHIFT, 0.0))
+    return Sound(partial(datasets.recordings, config), front, model.input.quantization, shift)
 
 
 def _looked_up(table: Int8Array, x: Int8Array) -> Int8Array:

@@ -36,6 +36,7 @@ from pipeline.core.nouns import (
 )
 from pipeline.device import rig
 from pipeline.quantization import layerwise
+from pipeline.robustness.waveform import Sound
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
 from pipeline.workflow import binding, checks, claim, keys, notes
@@ -198,15 +199,15 @@ class Workflow:
             raise ConfigError(f"{self.plan.name}: names no attacks", "name some: --suite strict --eps 8/255")
         if self.plan.oracle == "device":
             return self._attack_on_devices()
-        qmodel, clean = self.lower(), self._clean()
+        qmodel, clean, sound = self.lower(), self._clean(), self._sound()
         if not attacks and self.plan.model is not None:
             return AttackResult((clean,), (), {}, {})
-        attack.check(clean, attacks)
+        attack.check(clean, attacks, sound)
 
         def make(_: Path) -> AttackResult:
             oracles = attack.oracles(qmodel, self.plan.load_network)
             progress = self._progress
-            made, outcomes = attack.attack(oracles, clean, attacks, self.plan.seed, progress=progress)
+            made, outcomes = attack.attack(oracles, clean, attacks, self.plan.seed, progress=progress, sound=sound)
             agreeing, answers = self._keras(qmodel, made)
             return AttackResult(made, outcomes, agreeing, answers)
 
@@ -222,8 +223,8 @@ class Workflow:
         plan, folder = self.plan, self.plan.device_folder / "oracle"
         attack.check_black_box(plan.attacks)
         found = self._locations()
-        qmodel, clean = self.lower(), self._clean()
-        attack.check(clean, plan.attacks)
+        qmodel, clean, sound = self.lower(), self._clean(), self._sound()
+        attack.check(clean, plan.attacks, sound)
         image = self.build()
         places = [location.port_now() for location in found]
 
@@ -231,7 +232,7 @@ class Workflow:
             setting = (qmodel, image, self._image_folder, plan.board, places, folder / "answers")
             with attack.devices(*setting, address=plan.cluster, fresh=plan.fresh) as oracle:
                 oracles = attack.oracles(qmodel, plan.load_network, oracle)
-                result = attack.attack(oracles, clean, plan.attacks, plan.seed, progress=self._progress)
+                result = attack.attack(oracles, clean, plan.attacks, plan.seed, progress=self._progress, sound=sound)
                 return AttackResult(*result, {}, {}, oracle.summary(plan.board.name, image.digest))
 
         key = digest_of(self._attack_key(clean), image.digest, attack.is_emulated(plan.board, places))
@@ -246,15 +247,21 @@ class Workflow:
             raise ConfigError("--cluster: its machines find their boards themselves", "leave out --port and --unit")
         return (rig.Location(None),) * plan.devices
 
+    def _sound(self) -> Sound | None:
+        """The recordings that an attack of the plan asks for; None where none does, or there are none."""
+        wanted = any(config.on_waveform for config in self.plan.attacks)
+        return binding.sound(self.plan.dataset, self.lower()) if wanted and self.plan.dataset else None
+
     def _attack_key(self, clean: Dataset) -> str:
         """Digest of what the outcome of the attacks depends on, whoever answers them."""
-        attacks = self.plan.attacks
+        attacks, sound = self.plan.attacks, self._sound()
         sources = [self.plan.load_network(config.source).digest for config in attacks if config.source]
         return digest_of(
             *(self.lower().digest, clean.digest, self.plan.seed, sources, keys.integers()),
             [config.model_dump() for config in attacks],
             *(keys.plug_in("attacks", a.name) for a in attacks if registry.is_own("attacks", a.name)),
             *([self._train_key] if self.plan.model is None else []),
+            *([] if sound is None else [sound.read(clean.splits["test"].index), keys.package("datasets")]),
         )
 
     def _keras(

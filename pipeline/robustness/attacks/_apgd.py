@@ -86,7 +86,7 @@ def _begin(trial: Trial, rows: Rows, z: FloatArray, make_loss: Callable[[Rows], 
 
 
 def _step(trial: Trial, s: _State, make_loss: Callable[[Rows], Loss], momentum: float) -> None:
-    towards = trial.clip(s.z + columns(s.step, s.z) * ascent(s.gradient, trial.budget), s.rows)
+    towards = trial.clip(s.z + columns(s.step, s.z) * ascent(s.gradient, trial, s.rows), s.rows)
     moved = trial.clip(s.z + momentum * (towards - s.z) + (1 - momentum) * (s.z - s.before), s.rows)
     found = trial.gradient(moved, s.rows, make_loss(s.rows))
     s.before, s.z, s.gradient = s.z, moved, found.gradient

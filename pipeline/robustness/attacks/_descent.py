@@ -32,5 +32,5 @@ def _descend(trial: Trial, config: AttackConfig, restart: int) -> None:
             size = np.abs(gradient).reshape(len(rows), -1).mean(axis=1)
             velocity = config.momentum * velocity + gradient / columns(np.maximum(size, 1e-30), gradient)
             gradient = velocity
-        z = trial.clip(z + config.step_size * ascent(gradient, trial.budget), rows)
+        z = trial.clip(z + config.step_size * ascent(gradient, trial, rows), rows)
     trial.ask(z, rows)

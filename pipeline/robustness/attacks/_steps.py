@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.nouns import FloatArray
-from pipeline.robustness.budget import Budget
+from pipeline.robustness.trial import Rows, Trial
 
 
 def columns(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
@@ -16,10 +16,10 @@ def columns(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def ascent(gradient: FloatArray, budget: Budget) -> FloatArray:
-    """float32 like gradient: the longest step uphill inside the budget: radius times the sign of the gradient, or for
-    l2 times the gradient at unit length."""
-    if budget.norm == "linf":
-        return np.asarray(np.sign(gradient) * budget.radius, np.float32)
+def ascent(gradient: FloatArray, trial: Trial, rows: Rows) -> FloatArray:
+    """float32 like gradient, of these samples: the longest step uphill inside the budget: radius times the sign of the
+    gradient, or for l2 times the gradient at unit length."""
+    if trial.budget.norm == "linf":
+        return np.asarray(np.sign(gradient) * trial.radius(rows), np.float32)
     size = np.linalg.norm(gradient.reshape(len(gradient), -1).astype(np.float64), axis=1)
-    return np.asarray(gradient / columns(np.maximum(size, 1e-30), gradient) * budget.radius, np.float32)
+    return np.asarray(gradient / columns(np.maximum(size, 1e-30), gradient) * trial.radius(rows), np.float32)

@@ -16,4 +16,4 @@ def run(trial: Trial, config: AttackConfig) -> None:
     rows = trial.rows
     z = trial.x[rows].astype("float32")
     found = trial.gradient(z, rows, LOSSES[config.loss])
-    trial.ask(trial.clip(z + ascent(found.gradient, trial.budget), rows), rows)
+    trial.ask(trial.clip(z + ascent(found.gradient, trial, rows), rows), rows)

@@ -21,5 +21,5 @@ def run(trial: Trial, config: AttackConfig) -> None:
             return
         z = trial.start(rows, query)
         if trial.budget.norm == "linf":
-            z = trial.clip(trial.x[rows] + np.sign(z - trial.x[rows]) * trial.budget.radius, rows)
+            z = trial.clip(trial.x[rows] + np.sign(z - trial.x[rows]) * trial.radius(rows), rows)
         trial.ask(z, rows)

@@ -1,5 +1,5 @@
 """Square attack: random search with squares of shrinking size, by the margin of the integer answers alone
-(Andriushchenko et al. 2020, arXiv 1912.00049; schedule and proposals as in AutoAttack)."""
+(Andriushchenko et al. 2020, arXiv 1912.00049; schedule and proposals as in AutoAttack). l2: see _square_l2."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 
 from pipeline.config.job import AttackConfig
 from pipeline.core.nouns import FloatArray
+from pipeline.robustness.attacks import _square_l2
+from pipeline.robustness.attacks._square_l2 import SIGNS, Generators
 from pipeline.robustness.losses import margins
 from pipeline.robustness.trial import Rows, Trial
 
 NEEDS = "scores"
 SETTINGS = ("queries", "restarts")
-NORMS = ("linf",)
-SIGNS = np.array([-1.0, 1.0])
+NORMS = ("linf", "l2")
 FIRST_SHARE = 0.8
 """Of the image that the first squares cover."""
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -32,32 +33,32 @@ def _search(trial: Trial, queries: int, restart: int) -> None:
     if not len(rows):
         return
     generators = dict(zip(rows.tolist(), trial.generators(rows, restart), strict=True))
-    z = _stripes(trial, rows, generators)
+    start, proposed = (_stripes, _squares) if trial.budget.norm == "linf" else (_square_l2.start, _square_l2.proposal)
+    z = start(trial, rows, generators)
     margin = margins(trial.ask(z, rows), trial.y[rows])
     for query in range(1, queries):
         keep = ~trial.fooled[rows]
         rows, z, margin = rows[keep], z[keep], margin[keep]
         if not len(rows):
             return
-        proposal = _proposal(trial, rows, z, generators, query / queries)
+        share = FIRST_SHARE / 2 ** sum(10000 * query > limit * queries for limit in HALVINGS)
+        proposal = proposed(trial, rows, z, generators, share)
         found = margins(trial.ask(proposal, rows), trial.y[rows])
         better = found < margin
         z[better], margin[better] = proposal[better], found[better]
 
 
-def _stripes(trial: Trial, rows: Rows, generators: dict[int, np.random.Generator]) -> FloatArray:
+def _stripes(trial: Trial, rows: Rows, generators: Generators) -> FloatArray:
     """Vertical stripes of plus and minus the budget."""
     shape = (1, *trial.x.shape[2:]) if trial.x.ndim == 4 else trial.x.shape[1:]
     signs = np.stack([SIGNS[generators[row].integers(2, size=shape)] for row in rows.tolist()])
-    return trial.clip(trial.x[rows] + signs * trial.budget.radius, rows)
+    return trial.clip(trial.x[rows] + signs * trial.radius(rows), rows)
 
 
-def _proposal(
-    trial: Trial, rows: Rows, z: FloatArray, generators: dict[int, np.random.Generator], progress: float
-) -> FloatArray:
-    """z with a random square of every sample at plus or minus the budget, a sign per channel."""
-    share = FIRST_SHARE / 2 ** sum(progress * 10000 > limit for limit in HALVINGS)
-    proposal, reach = z.copy(), np.broadcast_to(trial.budget.radius, trial.x.shape[1:])
+def _squares(trial: Trial, rows: Rows, z: FloatArray, generators: Generators, share: float) -> FloatArray:
+    """z with a random square of every sample at plus or minus the budget, a sign per channel. share: of the image that
+    it covers."""
+    proposal, reach = z.copy(), np.broadcast_to(trial.radius(rows), trial.x.shape[1:])
     for i, row in enumerate(rows.tolist()):
         window = _window(generators[row], trial.x.shape[1:], share)
         sign = SIGNS[generators[row].integers(2, size=trial.x.shape[-1] if trial.x.ndim == 4 else 1)]

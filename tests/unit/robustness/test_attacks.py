@@ -15,6 +15,8 @@ from pipeline.config.job import SUITES, AttackConfig
 from pipeline.core import interrupt, registry
 from pipeline.core.errors import ConfigError
 from pipeline.robustness import campaign, suites
+from pipeline.robustness.attacks import _square_l2
+from pipeline.robustness.trial import Trial
 from tests.support import linear_oracle
 
 EPS = "4/255"
@@ -166,6 +168,7 @@ def test_the_strict_suite_is_autoattack_as_published():
         ({"name": "strict", "restarts": 2}, "restarts: 'strict' does not use it"),
         ({"name": "transfer"}, "source: 'transfer' needs the network"),
         ({"name": "pdg"}, "did you mean 'pgd'"),
+        ({"name": "pgd", "unit": "sigma", "norm": "l2"}, 'unit: "sigma" goes with norm "linf"'),
     ],
 )
 def test_settings_that_an_attack_does_not_use_are_refused(options, message):
@@ -179,7 +182,6 @@ def test_settings_that_an_attack_does_not_use_are_refused(options, message):
         ({"eps": ("8",)}, r"attacks.0.eps = 8: 2040 lattice steps, the whole input range of linear is 255"),
         ({"eps": ("1/1000",)}, r"attacks.0.eps = 1/1000: smaller than one step"),
         ({"eps": ("8/255",), "unit": "sigma"}, r"attacks.0.eps: unit sigma, but data set linear states no"),
-        ({"name": "square", "eps": ("8/255",), "norm": "l2"}, r"attacks.0.norm = l2: 'square' works in linf"),
     ],
 )
 def test_a_budget_that_cannot_be_is_refused_before_any_work(options, message):
@@ -188,6 +190,28 @@ def test_a_budget_that_cannot_be_is_refused_before_any_work(options, message):
     with pytest.raises(ConfigError, match=message):
         campaign.campaigns([AttackConfig(**{"name": "pgd", **options})], clean)
     assert len(oracle.asked) == before
+
+
+def test_a_norm_that_an_attack_does_not_know_is_refused_by_name(monkeypatch):
+    _, clean = linear_oracle.problem(10)
+    monkeypatch.setattr(registry.load("attacks", "simba"), "NORMS", ("linf",))
+    with pytest.raises(ConfigError, match=r"attacks.0.norm = l2: 'simba' works in linf"):
+        campaign.campaigns([config("simba", norm="l2")], clean)
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 2), (9, 3, 1), (20,), (1, 5, 1)])
+def test_a_proposal_of_square_moves_two_windows_and_uses_the_whole_budget(shape):
+    oracle, clean = linear_oracle.problem(3, shape=shape)
+    x = np.zeros((3, *shape), np.int8)  # far from the ends of the range: nothing is clipped
+    item = campaign.campaigns([AttackConfig(name="square", eps=("20/255",), norm="l2")], clean)[0]
+    trial = Trial(oracle, x, np.zeros(3, np.int64), item.budget, np.arange(3), 1)
+    rows = np.arange(3)
+    generators = dict(enumerate(trial.generators(rows)))
+    first = _square_l2.start(trial, rows, generators)
+    second = _square_l2.proposal(trial, rows, first, generators, 0.1)
+    for z in (first, second):
+        np.testing.assert_allclose(np.linalg.norm(z.reshape(3, -1), axis=1), 20, rtol=1e-5)
+    assert all(np.any(one != other) for one, other in zip(first, second, strict=True))
 
 
 def test_an_eps_in_sigma_is_a_budget_of_each_element_by_its_own_deviation():

@@ -120,3 +120,11 @@ def test_the_same_attack_twice_is_refused_by_name(digits, eps):
     smaller, again = (PGD.model_copy(update={"eps": labels}) for labels in (("4/255",), ("1/255", eps)))
     with pytest.raises(ConfigError, match=rf"attacks\.1 and attacks\.2 are the same: pgd at eps {eps}"):
         attack.check(digits, [smaller, PGD, again])
+
+
+def test_square_beats_noise_in_a_euclidean_budget(digits):
+    alike = {"eps": ("1.0",), "norm": "l2", "queries": 150, "samples": 12}
+    attacks = [AttackConfig(name=name, **alike) for name in ("noise", "square")]
+    _, (noise, square) = run(network(), digits, *attacks)
+    assert square.fooled.sum() > noise.fooled.sum() + 2
+    assert square.queries.max() <= 150

@@ -344,3 +344,36 @@ def test_a_report_without_attacks_training_and_keras(inputs, tmp_path):
     assert numbers["accuracy"]["clean"]["keras"] is None
     assert numbers["training_shares"] is None
     assert "<svg" not in (tmp_path / "report.html").read_text()
+
+
+def heard(inputs: ReportInputs) -> ReportInputs:
+    """The same, its strongest attacks those of recordings at 20 dB."""
+    sound = {"eps": 20.0, "eps_label": "20 dB", "eps_lsb": None, "unit": "snr", "norm": "l2"}
+
+    def moved(part):
+        return part if part.attack is None or part.attack.eps_label != "8/255" else (
+            dataclasses.replace(part, attack=dataclasses.replace(part.attack, **sound))
+        )  # fmt: skip
+
+    datasets = tuple(moved(data) for data in inputs.datasets)
+    traces = [
+        dataclasses.replace(moved(trace), label=data.label, dataset=data.digest)
+        for trace, data in zip(inputs.trace.datasets, datasets, strict=True)
+    ]
+    made = (outcome(datasets[2].label), weaker(datasets[3].label))
+    trace = dataclasses.replace(inputs.trace, datasets=tuple(traces))
+    return dataclasses.replace(inputs, datasets=datasets, trace=trace, outcomes=made)
+
+
+def test_budgets_of_recordings_have_axes_of_their_own(inputs, tmp_path):
+    made = heard(inputs)
+    numbers = report.report(made, tmp_path)
+    assert [(w["unit"], w["eps"], w["eps_lsb"]) for w in numbers["worst_case"]] == [("snr", 20.0, None)]
+    drawn = figures.draw(numbers, samples.load(tmp_path))
+    assert drawn["accuracy"].count('id="axes_') == 2
+    assert drawn["smallest"].count('id="axes_') == 1
+    assert "20 dB" in (tmp_path / "report.html").read_text()
+    assert "| 20 dB | – |" in (tmp_path / "report.md").read_text()
+    changes = figures._smallest_changes(samples.load(tmp_path), figures.SCALES[1])
+    half = changes["SQUARE L2"][np.isfinite(changes["SQUARE L2"])]
+    np.testing.assert_allclose(half, 20 + 20 * np.log10(2))
