@@ -10,6 +10,7 @@ from unicorn import arm_const as arm
 from pipeline.config.board import Board
 from tests.emulated.unicorn_mcu import Chip, Clocks, Flag, Gate, Registers, Switch, Uart, allow, bits
 
+M3 = arm.UC_CPU_ARM_CORTEX_M3
 M4 = arm.UC_CPU_ARM_CORTEX_M4
 M7 = arm.UC_CPU_ARM_CORTEX_M7
 MPU_TYPE, CCSIDR = 0xE000ED90, 0xE000ED80
@@ -20,9 +21,9 @@ def chip_of(board: Board) -> Chip:
     return CHIPS[board.mcu](board)
 
 
-def gpio_gates(base: int, enable: int) -> tuple[Gate, ...]:
-    """Ports A to K, a bit of the enable register each."""
-    return tuple(Gate(base + 0x400 * port, base + 0x400 * port + 0x3FF, enable, port) for port in range(11))
+def gpio_gates(base: int, enable: int, ports: int = 11, first: int = 0) -> tuple[Gate, ...]:
+    """Of so many ports, from A on, a bit of the enable register each."""
+    return tuple(Gate(base + 0x400 * n, base + 0x400 * n + 0x3FF, enable, first + n) for n in range(ports))
 
 
 def analog_pins(base: int) -> Registers:
@@ -40,7 +41,7 @@ def identification(mpu_regions: int, data_cache_sets: int = 0) -> Registers:
     return {MPU_TYPE: mpu_regions << 8, CCSIDR: (data_cache_sets - 1) << 13 if data_cache_sets else 0}
 
 
-# STM32F4: RM0090, RM0390. STM32F7: RM0410, RM0385.
+# STM32F2: RM0033. STM32F4: RM0090, RM0390. STM32F7: RM0410, RM0385.
 F_CR, F_PLLCFGR, F_CFGR, F_AHB1ENR, F_APB1ENR, F_APB2ENR = (0x40023800 + o for o in (0, 4, 8, 0x30, 0x40, 0x44))
 F_ACR, F_PWR_CR, F_PWR_CSR = 0x40023C00, 0x40007000, 0x40007004
 F_PRESCALERS = {0: 1, 4: 2, 5: 4, 6: 8, 7: 16}
@@ -58,7 +59,9 @@ def f_clocks(hse_hz: float, uart: int) -> Callable[[Registers], Clocks]:
     return clocks
 
 
-def f_check(hse_hz: float, normal_hz: float, over_drive_hz: float) -> Callable[[Registers, Clocks], None]:
+def f_check(
+    hse_hz: float, normal_hz: float, over_drive_hz: float, slowest_vco_hz: float, has_scales: bool
+) -> Callable[[Registers, Clocks], None]:
     def check(r: Registers, c: Clocks) -> None:
         cfgr, pll = r.get(F_CFGR, 0), r[F_PLLCFGR]
         limit_hz = over_drive_hz if bits(r.get(F_PWR_CSR, 0), 17, 1) else normal_hz
@@ -68,21 +71,30 @@ def f_check(hse_hz: float, normal_hz: float, over_drive_hz: float) -> Callable[[
         allow(c.core / F_PRESCALERS[bits(cfgr, 13, 3)] <= limit_hz / 2, "APB2 too fast")
         if bits(r[F_CR], 24, 1):
             vco_input = hse_hz / bits(pll, 0, 6)
-            allow(0.95e6 <= vco_input <= 2.1e6 and 100e6 <= vco_input * bits(pll, 6, 9) <= 432e6, "PLL out of range")
+            allow(0.95e6 <= vco_input <= 2.1e6, "PLL's input out of range")
+            allow(slowest_vco_hz <= vco_input * bits(pll, 6, 9) <= 432e6, "PLL out of range")
             allow(bits(pll, 24, 4) >= 2 and bits(pll, 28, 3) >= 2, "PLLQ or PLLR out of range")
-            allow(bits(r[F_PWR_CR], 14, 1) == 1, "the regulator is not at scale 1")
-        allow(not bits(r[F_PWR_CR], 16, 1) or bits(r[F_CR], 24, 1) == 1, "over-drive while the PLL is off")
+            allow(not has_scales or bits(r[F_PWR_CR], 14, 1) == 1, "the regulator is not at scale 1")
+        allow(has_scales or not bits(r.get(F_PWR_CR, 0), 14, 18), "a reserved bit of PWR_CR")
+        allow(not bits(r.get(F_PWR_CR, 0), 16, 1) or bits(r[F_CR], 24, 1) == 1, "over-drive while the PLL is off")
 
     return check
 
 
-def f_chip(cpu: int, normal_hz: float, over_drive_hz: float, sets: int = 0) -> Callable[[Board], Chip]:
+def f_chip(
+    cpu: int,
+    normal_hz: float,
+    over_drive_hz: float,
+    sets: int = 0,
+    slowest_vco_hz: float = 100e6,
+    has_scales: bool = True,
+) -> Callable[[Board], Chip]:
     def make(board: Board) -> Chip:
         hse_hz, uart = (float(board.defines[name]) for name in ("STM32_HSE_HZ", "STM32_UART"))
         return Chip(
             cpu=cpu,
             reset={
-                **{F_CR: 0x83, F_PLLCFGR: 0x24003010, F_PWR_CR: 0xC000, **identification(8, sets)},
+                **{F_CR: 0x83, F_PLLCFGR: 0x24003010, F_PWR_CR: 0xC000 * has_scales, **identification(8, sets)},
                 **{0x40020000: 0xA8000000, 0x40020400: 0x280},
             },
             flags=(
@@ -101,7 +113,63 @@ def f_chip(cpu: int, normal_hz: float, over_drive_hz: float, sets: int = 0) -> C
             ),
             uart=Uart({1: 0x40011000, 2: 0x40004400, 3: 0x40004800}[int(uart)], 2 if cpu == M7 else 1),
             clocks=f_clocks(hse_hz, int(uart)),
-            check=f_check(hse_hz, normal_hz, over_drive_hz),
+            check=f_check(hse_hz, normal_hz, over_drive_hz, slowest_vco_hz, has_scales),
+        )
+
+    return make
+
+
+# STM32F1: RM0008, RM0041.
+F13_CR, F13_CFGR, F13_APB2ENR, F13_APB1ENR, F13_ACR = 0x40021000, 0x40021004, 0x40021018, 0x4002101C, 0x40022000
+F13_HSI_HZ = 8e6
+
+
+def f13_clocks(hse_hz: float, uart: int) -> Callable[[Registers], Clocks]:
+    def clocks(r: Registers) -> Clocks:
+        cfgr = r.get(F13_CFGR, 0)
+        pll = (hse_hz if bits(cfgr, 16, 1) else F13_HSI_HZ / 2) * min(bits(cfgr, 18, 4) + 2, 16)
+        core = {0: F13_HSI_HZ, 1: hse_hz, 2: pll}[bits(cfgr, 2, 2)] / {0: 1, 8: 2}[bits(cfgr, 4, 4)]
+        apb1, apb2 = core / F_PRESCALERS[bits(cfgr, 8, 3)], core / F_PRESCALERS[bits(cfgr, 11, 3)]
+        return Clocks(core, core, apb2 if uart == 1 else apb1, apb1 if apb1 == core else 2 * apb1)
+
+    return clocks
+
+
+def f13_check(most_hz: float, has_wait_states: bool) -> Callable[[Registers, Clocks], None]:
+    def check(r: Registers, c: Clocks) -> None:
+        cfgr = r.get(F13_CFGR, 0)
+        allow(c.core <= most_hz, f"{c.core / 1e6} MHz")
+        allow(c.core / F_PRESCALERS[bits(cfgr, 8, 3)] <= most_hz / (2 if has_wait_states else 1), "APB1 too fast")
+        if has_wait_states:
+            allow(bits(r[F13_ACR], 0, 3) >= (c.flash - 1) // 24e6, "too few wait states")
+            allow(bits(r[F13_ACR], 4, 1) == 1, "no prefetch")
+        else:
+            allow(F13_ACR not in r, "this flash has no such register")
+
+    return check
+
+
+def f1_chip(most_hz: float, has_wait_states: bool = True) -> Callable[[Board], Chip]:
+    def make(board: Board) -> Chip:
+        hse_hz, uart = float(board.defines["STM32_HSE_HZ"]), int(board.defines["STM32_UART"])
+        base = {1: 0x40013800, 2: 0x40004400}[uart]
+        acr = {F13_ACR: 0x30} if has_wait_states else {}
+        pins = {0x40010800 + offset: 0x44444444 for offset in (0, 4)}
+        return Chip(
+            cpu=M3,
+            reset={F13_CR: 0x83, **acr, **pins, **identification(0)},
+            flags=(
+                Flag("HSE", (F13_CR, 1 << 16), (F13_CR, 1 << 17)),
+                Flag("PLL", (F13_CR, 1 << 24), (F13_CR, 1 << 25), "HSE"),
+            ),
+            switch=Switch(F13_CFGR, 2, {0: "", 1: "HSE", 2: "PLL"}),
+            gates=(
+                *gpio_gates(0x40010800, F13_APB2ENR, ports=5, first=2),
+                gate(base, *{1: (F13_APB2ENR, 14), 2: (F13_APB1ENR, 17)}[uart]),
+            ),
+            uart=Uart(base, 1),
+            clocks=f13_clocks(hse_hz, uart),
+            check=f13_check(most_hz, has_wait_states),
         )
 
     return make
@@ -231,6 +299,10 @@ def l_chip(is_plus: bool) -> Callable[[Board], Chip]:
 
 
 CHIPS: dict[str, Callable[[Board], Chip]] = {
+    "STM32F100RB": f1_chip(24e6, has_wait_states=False),
+    "STM32F103C8": f1_chip(72e6),
+    "STM32F103RB": f1_chip(72e6),
+    "STM32F205RF": f_chip(M3, 120e6, 120e6, slowest_vco_hz=192e6, has_scales=False),
     "STM32F405RG": f_chip(M4, 168e6, 168e6),
     "STM32F446RE": f_chip(M4, 168e6, 180e6),
     "STM32F746NG": f_chip(M7, 180e6, 216e6, sets=32),

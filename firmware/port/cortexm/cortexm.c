@@ -1,6 +1,5 @@
 #include "cortexm.h"
 
-#include "dwt.h"
 #include "mcu.h"
 #include "port.h"
 
@@ -18,6 +17,11 @@ uint32_t port_stack_high_water(void) {
 
 void cortexm_enable_link_irq(void) {
     NVIC_ISER(MCU_LINK_IRQ / 32U) = 1U << (MCU_LINK_IRQ % 32U);
+}
+
+void cortexm_disable_link_irq(void) {
+    NVIC_ICER(MCU_LINK_IRQ / 32U) = 1U << (MCU_LINK_IRQ % 32U);
+    cortexm_barrier();
 }
 
 uint8_t cortexm_ring_wait(ring *r) {
@@ -38,12 +42,4 @@ noreturn void cortexm_reset_mcu(void) {
     cortexm_barrier();
     SCB_AIRCR = 0x05FAU << 16 | 1U << 2; /* VECTKEY, SYSRESETREQ (B3.2.6) */
     for (;;) cortexm_barrier();
-}
-
-int cortexm_start_cycle_counter(void) {
-    return dwt_start();
-}
-
-uint32_t cortexm_cycles(void) {
-    return dwt_cycles();
 }

@@ -1,5 +1,10 @@
-/* What all Cortex-M ports share. A port's mcu.h defines MCU_LINK_IRQ, the interrupt number of the link's receiver, and
- * the port implements mcu_link_isr().
+/* What all Cortex-M ports share. A port's mcu.h defines
+ *
+ *   MCU_LINK_IRQ              interrupt number of the link's receiver; the port implements mcu_link_isr()
+ *   MCU_COUNTER               counts of the MCU's own counter since some time, modulo 2^32
+ *   MCU_USES_SYSTICK          1 where that is cortexm_systick(), else 0
+ *   MCU_EMULATED_COUNTER_HZ   what it counts a second in an emulator
+ *
  * Registers: Armv7-M Architecture Reference Manual (DDI 0403E), sections named below. */
 #ifndef CORTEXM_H
 #define CORTEXM_H
@@ -7,6 +12,7 @@
 #include <stdint.h>
 #include <stdnoreturn.h>
 
+#include "port.h"
 #include "ring.h"
 
 #define REG32(address) (*(volatile uint32_t *)(uintptr_t)(address))
@@ -27,6 +33,7 @@
 #define MPU_RBAR REG32(0xE000ED9CU)
 #define MPU_RASR REG32(0xE000EDA0U)
 #define NVIC_ISER(n) REG32(0xE000E100U + 4U * (n)) /* B3.4.4 */
+#define NVIC_ICER(n) REG32(0xE000E180U + 4U * (n)) /* B3.4.5 */
 
 /* For port_ticks_start and port_ticks_stop: inlined into the calibration only, they would cost more than it found. */
 #define NEVER_INLINE __attribute__((noinline))
@@ -47,8 +54,9 @@ static inline void cortexm_barrier(void) {
     __asm volatile("dsb\n\tisb" ::: "memory");
 }
 
-/* Lets the link's receiver interrupt. */
+/* Lets the link's receiver interrupt, or not. */
 void cortexm_enable_link_irq(void);
+void cortexm_disable_link_irq(void);
 
 /* The oldest byte of the ring; sleeps while it is empty. */
 uint8_t cortexm_ring_wait(ring *r);
@@ -59,9 +67,23 @@ noreturn void cortexm_reset_mcu(void);
 /* Starts the instruction and the data cache of a Cortex-M7. */
 void cortexm_start_caches(void);
 
-/* Starts the cycle counter (DWT, C1.8). Returns 1 when it advances, 0 where it does not exist, as in an emulator. */
-int cortexm_start_cycle_counter(void);
-uint32_t cortexm_cycles(void);
+/* An emulated instruction takes so many nanoseconds, by the board's [emulator] arguments. */
+#ifdef BOARD_EMULATED_INSTRUCTION_NS
+#define CORTEXM_INSTRUCTION_NS BOARD_EMULATED_INSTRUCTION_NS
+#else
+#define CORTEXM_INSTRUCTION_NS 1
+#endif
+
+/* Starts the ticks of port.h. They are the core's cycles where it has a counter that advances, which an emulator's and
+ * an Armv6-M core have not; else `counted`, by MCU_COUNTER, which is started and, where a tick is a microsecond, counts
+ * counter_hz a second. */
+void cortexm_start_ticks(uint32_t core_hz, port_tick counted, uint32_t counter_hz);
+
+/* Counts of the core's clock since some time, modulo 2^32. The interrupt takes this many instructions each 2^24. */
+#define CORTEXM_SYSTICK_INSTRUCTIONS 5U
+void cortexm_start_systick(void);
+void cortexm_systick_isr(void);
+uint32_t cortexm_systick(void);
 
 /* Implemented by the port: the link received something. */
 void mcu_link_isr(void);

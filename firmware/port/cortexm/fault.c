@@ -27,6 +27,13 @@ __attribute__((naked)) void cortexm_fault_entry(void) {
                    "bx r2\n\t");
 }
 
+/* Armv6-M has no fault status registers: every fault is a HardFault. */
+#if __ARM_ARCH > 6
+#define FAULT_STATUS .cfsr = SCB_CFSR, .hfsr = SCB_HFSR, .mmfar = SCB_MMFAR, .bfar = SCB_BFAR
+#else
+#define FAULT_STATUS .cfsr = 0, .hfsr = 0, .mmfar = 0, .bfar = 0
+#endif
+
 static int is_readable(const uint32_t *exception_frame) {
     return exception_frame >= __stack_bottom && exception_frame + FRAME_WORDS <= __stack_top;
 }
@@ -37,10 +44,7 @@ noreturn void cortexm_fault(const uint32_t *exception_frame, uint32_t exc_return
     const int readable = is_readable(exception_frame);
     const port_fault fault = {
         .ipsr = ipsr,
-        .cfsr = SCB_CFSR,
-        .hfsr = SCB_HFSR,
-        .mmfar = SCB_MMFAR,
-        .bfar = SCB_BFAR,
+        FAULT_STATUS,
         .pc = readable ? exception_frame[FRAME_PC] : 0,
         .lr = readable ? exception_frame[FRAME_LR] : 0,
         .exc_return = exc_return,

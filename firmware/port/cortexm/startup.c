@@ -13,7 +13,8 @@ noreturn void cortexm_start(void);
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
-/* Every exception but the link's is unexpected, so it is a fault; nothing behind the link's is ever enabled. */
+/* Every exception but the link's and SysTick's is unexpected, so it is a fault; nothing behind the link's is ever
+ * enabled. */
 typedef union {
     uint32_t *stack;
     void (*handler)(void);
@@ -22,7 +23,13 @@ typedef union {
 __attribute__((used, section(".vectors"))) static const vector vectors[16 + MCU_LINK_IRQ + 1] = {
     {.stack = __stack_top},
     {.handler = cortexm_reset},
+#if MCU_USES_SYSTICK
+    [2 ... 14] = {.handler = cortexm_fault_entry},
+    [15] = {.handler = cortexm_systick_isr},
+    [16 ... 15 + MCU_LINK_IRQ] = {.handler = cortexm_fault_entry},
+#else
     [2 ... 15 + MCU_LINK_IRQ] = {.handler = cortexm_fault_entry},
+#endif
     [16 + MCU_LINK_IRQ] = {.handler = mcu_link_isr},
 };
 
@@ -73,7 +80,9 @@ noreturn void cortexm_start(void) {
     enable_fpu();
     guard_stack();
     SCB_VTOR = (uint32_t)(uintptr_t)vectors;
+#if __ARM_ARCH > 6
     SCB_CCR |= 1U << 4; /* DIV_0_TRP (B3.2.8): a division by zero is a bug, not a zero */
+#endif
     const uint32_t *from = __data_load;
     for (uint32_t *to = __data_start; to < __data_end; to++) *to = *from++;
     for (uint32_t *to = __bss_start; to < __bss_end; to++) *to = 0;

@@ -7,31 +7,28 @@ was checked so.
 
 from __future__ import annotations
 
-import os
 import re
-import struct
-import tempfile
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import util
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from pipeline.config import board
-from pipeline.config.board import Board
-from pipeline.core import paths, shell
-from pipeline.stages import render
-from tests.support import tiny
+from pipeline.core import paths
+from tests.support.svd import Description, description, evaluate, evaluate_at_each
 
 pytestmark = pytest.mark.toolchain
 PORT = paths.shipped("firmware") / "port"
 
-COMMON = {
+GPIO_V1 = {
+    "&GPIO_CR(0, 0)": "GPIOA.CRL",
+    "&GPIO_CR(0, 9)": "GPIOA.CRH",
+    "&GPIO_CR(3, 8)": "GPIOD.CRH",
+    "&GPIO_BSRR(1)": "GPIOB.BSRR",
+}
+GPIO_V2 = {
     "&GPIO_MODER(0)": "GPIOA.MODER",
     "&GPIO_MODER(1)": "GPIOB.MODER",
     "&GPIO_MODER(3)": "GPIOD.MODER",
@@ -40,22 +37,24 @@ COMMON = {
     "&GPIO_AFR(0, 0)": "GPIOA.AFRL",
     "&GPIO_AFR(0, 7)": "GPIOA.AFRL",
     "&GPIO_AFR(3, 8)": "GPIOD.AFRH",
+}
+TIM2 = {
     "&TIM2_CR1": "TIM2.CR1",
     "&TIM2_EGR": "TIM2.EGR",
     "&TIM2_CNT": "TIM2.CNT",
     "&TIM2_PSC": "TIM2.PSC",
     "&TIM2_ARR": "TIM2.ARR",
+}
+COMMON = {
     "&UART_BRR": "UART.BRR",
     "&UART_CR1": "UART.CR1",
     "RECEIVER_ON": "UART.CR1.RE",
     "TRANSMITTER_ON": "UART.CR1.TE",
     "RECEIVED_INTERRUPT": "UART.CR1.RXF?NEIE",
-    "EIGHT_SAMPLES": "UART.CR1.OVER8",
     "UART_ON": "UART.CR1.UE",
     "MCU_LINK_IRQ": "UART.interrupt",
     "&RCC_CR": "RCC.CR",
     "&RCC_CFGR": "RCC.CFGR",
-    "&RCC_PLLCFGR": "RCC.PLLCFGR",
     "PLL_ON": "RCC.CR.PLL1?ON",
     "PLL_READY": "RCC.CR.PLL1?RDY",
     "SWITCH_MASK": "RCC.CFGR.SW",
@@ -63,6 +62,9 @@ COMMON = {
     "&FLASH_ACR": "FLASH.ACR",
     "LATENCY_MASK": "FLASH.ACR.LATENCY",
 }
+OVER8 = {"EIGHT_SAMPLES": "UART.CR1.OVER8"}
+PLLCFGR = {"&RCC_PLLCFGR": "RCC.PLLCFGR"}
+USUAL = {**COMMON, **GPIO_V2, **TIM2, **OVER8, **PLLCFGR}
 """C expression -> PERIPHERAL.REGISTER[.FIELD], patterns. A field's expression is its mask; "1U << X" is its first bit.
 UART is the peripheral of the link."""
 HSE = {"HSE_ON": "RCC.CR.HSEON", "HSE_READY": "RCC.CR.HSERDY", "HSE_BYPASS": "RCC.CR.HSEBYP"}
@@ -87,7 +89,7 @@ USART_V2 = {
     "FIFO_ON": "UART.CR1.FIFOEN",
 }
 STM32F = {
-    **COMMON,
+    **USUAL,
     **HSE,
     "&RCC_GPIOENR": "RCC.AHB1ENR",
     "&RCC_APB1ENR": "RCC.APB1ENR",
@@ -112,11 +114,33 @@ STM32F = {
     "OVER_DRIVE_SWITCH_READY": "PWR.CSR1?.ODSWRDY",
     "VOLTAGE_SCALE_1": "PWR.CR1?.VOS lowest",
 }
+STM32F13 = {
+    **COMMON,
+    **HSE,
+    **OVER8,
+    "&RCC_APB1ENR": "RCC.APB1ENR",
+    "&RCC_APB2ENR": "RCC.APB2ENR",
+    "&RCC_RESET_FLAGS": "RCC.CSR",
+    "RMVF": "RCC.CSR.RMVF",
+    "UART_ENABLE": "RCC.APB[12]ENR.UARTEN",
+    "1U << PLLMUL": "RCC.CFGR.PLLMUL",
+    "PLLSRC_HSE": "RCC.CFGR.PLLSRC",
+    "1U << PPRE1": "RCC.CFGR.PPRE1",
+    "1U << PPRE2": "RCC.CFGR.PPRE2",
+}
 TABLES: Mapping[str, dict[str, str]] = {
+    "cortexm/stm32/f/f2": {**STM32F, **USART_V1, "MCU_FLASH_ACCELERATORS": "FLASH.ACR.PRFTEN|ICEN|DCEN"},
+    "cortexm/stm32/f13/f1": {
+        **STM32F13,
+        **GPIO_V1,
+        **USART_V1,
+        "&RCC_GPIOENR": "RCC.APB2ENR",
+        "1U << MCU_GPIO_ENABLE": "RCC.APB2ENR.IOPAEN",
+    },
     "cortexm/stm32/f/f4": {**STM32F, **USART_V1, "MCU_FLASH_ACCELERATORS": "FLASH.ACR.PRFTEN|ICEN|DCEN"},
     "cortexm/stm32/f/f7": {**STM32F, **USART_V2},
     "cortexm/stm32/h7": {
-        **COMMON,
+        **USUAL,
         **HSE,
         **USART_V2,
         "&RCC_D1CFGR": "RCC.D1CFGR",
@@ -157,7 +181,7 @@ TABLES: Mapping[str, dict[str, str]] = {
         "&AXI_TARG7_FN_MOD": "AXI.AXI_TARG7_FN_MOD",
     },
     "cortexm/stm32/l4": {
-        **COMMON,
+        **USUAL,
         **USART_V2,
         "&RCC_GPIOENR": "RCC.AHB2ENR",
         "&RCC_APB1ENR": "RCC.APB1ENR1",
@@ -185,6 +209,8 @@ TABLES: Mapping[str, dict[str, str]] = {
     },
 }
 VALUES: Mapping[str, Mapping[str, tuple[str, int]]] = {
+    "cortexm/stm32/f/f2": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
+    "cortexm/stm32/f13/f1": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
     "cortexm/stm32/f/f4": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
     "cortexm/stm32/f/f7": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
     "cortexm/stm32/h7": {
@@ -218,21 +244,26 @@ class Case:
 
 
 EVERYTHING = ""
+NO_OVER_DRIVE = frozenset({"PWR.CR1?.ODEN", "PWR.CR1?.ODSWEN", "PWR.CSR1?.ODRDY", "PWR.CSR1?.ODSWRDY"})
 CASES = (
     Case(
         "olimex-stm32-h405",
         "STM32F41x",
         EVERYTHING,
-        frozenset({"PWR.CR1?.ODEN", "PWR.CR1?.ODSWEN", "PWR.CSR1?.ODRDY", "PWR.CSR1?.ODSWRDY", "PWR.CR1?.VOS lowest"}),
+        NO_OVER_DRIVE | {"PWR.CR1?.VOS lowest"},
     ),
     Case("nucleo-f446re", "STM32F429x", EVERYTHING),
     Case("nucleo-f767zi", "STM32F429x", "RCC|PWR|GPIO|TIM2"),
+    Case("netduino2", "STM32F41x", EVERYTHING, NO_OVER_DRIVE | {"PWR.CR1?.VOS lowest"}),
+    Case("nucleo-f103rb", "STM32F103xx", EVERYTHING, frozenset({"UART.CR1.OVER8"})),
     Case("nucleo-f767zi", "STM32L4x5", "UART|TIM2", frozenset({"UART.CR1.FIFOEN"})),
     Case("nucleo-h743zi2", "STM32L4x5", "UART|TIM2", frozenset({"UART.CR1.FIFOEN"})),
     Case("b-l475e-iot01a", "STM32L4x5", EVERYTHING, frozenset({"PWR.CR5", "PWR.CR5.R1MODE", "UART.CR1.FIFOEN"})),
 )
 """By descriptions that pyOCD ships."""
 EXACT_CASES = (
+    Case("netduino2", "STM32F215", EVERYTHING, NO_OVER_DRIVE | {"PWR.CR1?.VOS lowest"}),
+    Case("stm32vldiscovery", "STM32F100", EVERYTHING, frozenset({"FLASH.ACR.LATENCY", "UART.CR1.OVER8"})),
     Case("nucleo-f446re", "STM32F446", EVERYTHING),
     Case("nucleo-f767zi", "STM32F767", EVERYTHING, frozenset({"UART.CR1.FIFOEN"})),
     Case("stm32f746g-disco", "STM32F746", EVERYTHING, frozenset({"UART.CR1.FIFOEN"})),
@@ -240,84 +271,6 @@ EXACT_CASES = (
     Case("nucleo-l4r5zi", "STM32L4P5", EVERYTHING, frozenset({"UART.CR1.OVER8"})),
 )
 """By descriptions in the folder TRITMCU_SVD."""
-
-
-class Description:
-    """Registers, fields and interrupts of one SVD file."""
-
-    def __init__(self, text: bytes) -> None:
-        self.peripherals = {p.findtext("name", "").upper(): p for p in ElementTree.fromstring(text).iter("peripheral")}
-
-    def _source(self, name: str) -> ElementTree.Element:
-        peripheral = self.peripherals[name]
-        return self.peripherals[peripheral.get("derivedFrom", name).upper()]
-
-    @staticmethod
-    def _named(peripheral: str, register: str) -> str:
-        """Pattern of a register's name: some descriptions write PWR_CR5 for CR5."""
-        return rf"(?:{peripheral.rstrip('0123456789')}\d*_)?(?:{register})"
-
-    def base(self, peripheral: str) -> int:
-        return int(self.peripherals[peripheral].findtext("baseAddress", ""), 0)
-
-    def interrupt(self, peripheral: str) -> int:
-        for candidate in self.peripherals.values():
-            for interrupt in candidate.iter("interrupt"):
-                if interrupt.findtext("name", "").removesuffix("_IRQ") == peripheral:
-                    return int(interrupt.findtext("value", ""))
-        raise LookupError(f"no interrupt of {peripheral}")
-
-    def register(self, peripheral: str, pattern: str) -> tuple[int, ElementTree.Element]:
-        """(address, element)."""
-        for register in self._source(peripheral).iter("register"):
-            if re.fullmatch(self._named(peripheral, pattern), register.findtext("name", "").upper()):
-                return self.base(peripheral) + int(register.findtext("addressOffset", ""), 0), register
-        raise LookupError(f"no register {peripheral}.{pattern}")
-
-    def mask(self, peripheral: str, register: str, pattern: str) -> int:
-        """Mask of the fields whose names match; older descriptions list a field's bits one by one, as SW0 and SW1."""
-        mask = 0
-        for element in self._source(peripheral).iter("register"):
-            if re.fullmatch(self._named(peripheral, register), element.findtext("name", "").upper()):
-                for field in element.iter("field"):
-                    if re.fullmatch(rf"(?:{pattern})\d*", field.findtext("name", "").upper()):
-                        offset, width = (int(field.findtext(key, "")) for key in ("bitOffset", "bitWidth"))
-                        mask |= ((1 << width) - 1) << offset
-        if not mask:
-            raise LookupError(f"no field {peripheral}.{register}.{pattern}")
-        return mask
-
-
-@cache
-def description(name: str) -> Description:
-    """Of pyOCD, else of the folder TRITMCU_SVD; skips the test where neither has it."""
-    package = util.find_spec("pyocd")
-    assert package is not None and package.origin, "make setup installs pyocd"
-    with zipfile.ZipFile(Path(package.origin).parent / "debug" / "svd" / "svd_data.zip") as shipped:
-        if f"{name}.svd" in shipped.namelist():
-            return Description(shipped.read(f"{name}.svd"))
-    path = Path(os.environ.get("TRITMCU_SVD", "")) / f"{name}.svd"
-    if "TRITMCU_SVD" not in os.environ or not path.exists():
-        pytest.skip(f"TRITMCU_SVD names no folder with {name}.svd")
-    return Description(path.read_bytes())
-
-
-def evaluate(chosen: Board, expressions: Sequence[str]) -> dict[str, int]:
-    """Value of every C expression as the compiler sees it behind the port's mcu.h."""
-    values = ", ".join(f"(uint32_t)(uintptr_t)({expression})" for expression in expressions)
-    check = f'#include "mcu.h"\nconst uint32_t values[] = {{{values}}};'
-    sources = render.render(tiny.qmodel(), chosen)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        for path, text in {**sources.files, "check.c": check}.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text)
-        headers = {(folder / path).parent for path in sources.files if path.endswith(".h")}
-        command = ["arm-none-eabi-gcc", *chosen.core_flags, "-std=c11", "-Werror", *(f"-I{h}" for h in sorted(headers))]
-        shell.run([*command, "-c", "check.c", "-o", "check.o"], cwd=folder)
-        with (folder / "check.o").open("rb") as file:
-            data = ELFFile(file).get_section_by_name(".rodata").data()
-    return dict(zip(expressions, struct.unpack(f"<{len(expressions)}I", data), strict=True))
 
 
 @cache
@@ -375,7 +328,7 @@ def test_registers_are_where_the_description_has_them(case: Case) -> None:
 
 @pytest.mark.parametrize("case", EXACT_CASES, ids=lambda case: f"{case.board}-{case.svd}")
 def test_registers_are_where_the_exact_description_has_them(case: Case) -> None:
-    assert check(case) > 50
+    assert check(case) > 35
 
 
 @pytest.mark.parametrize(
@@ -383,6 +336,7 @@ def test_registers_are_where_the_exact_description_has_them(case: Case) -> None:
     [
         *((CASES[0], str(number)) for number in range(1, 7)),
         *((CASES[2], str(number)) for number in range(1, 7)),
+        *((CASES[4], str(number)) for number in range(1, 6)),
         *((CASES[-1], str(number)) for number in range(1, 6)),
         (replace(CASES[-1], lacks=CASES[-1].lacks | {"UART.CR1.OVER8", "UART.interrupt"}), "LPUART1"),
     ],
@@ -401,17 +355,30 @@ def test_codes_lie_in_their_fields(name: str) -> None:
         assert values[macro] & ~values[mask] == 0, macro
 
 
+def included(family: str, header: str = "mcu.h") -> set[Path]:
+    """What the family's mcu.h includes of the folders around it, and itself."""
+    folders = [PORT / family, *(PORT / family).parents][: len(Path(family).parts)]
+    found = next((folder / header for folder in folders if (folder / header).exists()), None)
+    if found is None or found.parent == PORT / "cortexm":
+        return set()
+    return {found}.union(*(included(family, name) for name in re.findall(r'#include "(.+)"', found.read_text())))
+
+
 def test_no_register_and_no_bit_is_left_out() -> None:
     """Every macro of the ports' headers that is a register or a bit of one is in a table above."""
     for family, table in TABLES.items():
         listed = set(re.findall(r"\w+", " ".join([*table, *VALUES[family], *NEITHER])))
-        other_uart = "usart_v2.h" if family == "cortexm/stm32/f/f4" else "usart_v1.h"
-        for header in sorted((PORT / "cortexm" / "stm32").rglob("*.h")):
-            if not (PORT / family).is_relative_to(header.parent) or header.name == other_uart:
-                continue
+        headers = included(family)
+        assert len(headers) >= 5
+        for header in sorted(headers):
             for macro, body in re.findall(r"#define (\w+)(?:\([\w, ]+\))? (.*)", header.read_text()):
                 if "REG32(" in body or "1U <<" in body:
                     assert macro in listed, f"{header.parent.name}/{header.name}: {macro}"
+
+
+def test_every_family_is_in_the_tables() -> None:
+    families = {port for port in board.ports() if port.startswith("cortexm/stm32/")}
+    assert families == set(TABLES) == set(VALUES)
 
 
 def test_a_wrong_constant_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,26 +388,28 @@ def test_a_wrong_constant_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BOARDS = sorted({case.board for case in (*CASES, *EXACT_CASES)})
+BAUDS = (9600, 57_600, 115_200, 460_800, 921_600, 1_000_000, 1_500_000, 2_000_000, 3_000_000)
 OUT_OF_REACH = {
-    ("nucleo-f446re", 2_000_000): "45 MHz / 22 and / 23 are 2.3 % and 2.2 % off",
-    ("nucleo-f446re", 3_000_000): "more than its internal oscillator can do",
-    ("nucleo-f767zi", 3_000_000): "the same",
-    ("olimex-stm32-h405", 3_000_000): "the same",
-    ("stm32f746g-disco", 3_000_000): "the same",
-    ("b-l475e-iot01a", 3_000_000): "the same",
-    ("nucleo-l4r5zi", 9600): "the divider of its LPUART has 20 bits",
+    "nucleo-f446re": {2_000_000},  # 45 MHz / 22 and / 23 are 2.3 % and 2.2 % off
+    "nucleo-l4r5zi": {9600},  # the divider of its LPUART has 20 bits
+    # More than an internal oscillator of 8 MHz gives with sixteen samples a bit.
+    "nucleo-f103rb": {921_600, 1_000_000, 1_500_000, 2_000_000},
+    "stm32vldiscovery": {921_600, 1_000_000, 1_500_000, 2_000_000},
 }
+REACHES_3_MBAUD = {"nucleo-h743zi2", "nucleo-l4r5zi"}
+"""An internal oscillator of 16 MHz does not."""
 
 
-@pytest.mark.parametrize("baud", [9600, 57_600, 115_200, 460_800, 921_600, 1_000_000, 1_500_000, 2_000_000, 3_000_000])
 @pytest.mark.parametrize("name", BOARDS)
-def test_rates_that_a_board_may_have(name: str, baud: int) -> None:
+def test_rates_that_a_board_may_have(name: str) -> None:
     """What the port's static assertions accept, and that the divider is the nearest."""
-    chosen = board.load(name)
-    chosen = chosen.model_copy(update={"link": chosen.link.model_copy(update={"baud": baud})})
     fast, slow = "UART_KEEPS_BAUD(MCU_UART_HZ, 20)", "UART_KEEPS_BAUD(MCU_INTERNAL_UART_HZ, 33)"
-    values = evaluate(chosen, [fast, slow, "UART_DIVIDER(MCU_UART_HZ)", "MCU_UART_HZ", "UART_DIVIDER_UNIT"])
-    accepted, possible, divider, clock, unit = values.values()
-    assert abs(clock * unit / baud - divider) <= 0.5
-    assert not accepted or abs(clock * unit / divider - baud) <= 0.02 * baud
-    assert bool(accepted and possible) == ((name, baud) not in OUT_OF_REACH)
+    asked = [fast, slow, "UART_DIVIDER(MCU_UART_HZ)", "MCU_UART_HZ", "UART_DIVIDER_UNIT"]
+    reached = set()
+    for baud, values in zip(BAUDS, evaluate_at_each(board.load(name), BAUDS, asked), strict=True):
+        accepted, possible, divider, clock, unit = values
+        assert abs(clock * unit / baud - divider) <= 0.5
+        assert not accepted or abs(clock * unit / divider - baud) <= 0.02 * baud
+        reached |= {baud} if accepted and possible else set()
+    too_fast = set() if name in REACHES_3_MBAUD else {3_000_000}
+    assert reached == set(BAUDS) - OUT_OF_REACH.get(name, set()) - too_fast

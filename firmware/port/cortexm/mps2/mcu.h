@@ -37,12 +37,12 @@ static inline void mcu_start_counter(void) {
 }
 
 /* Clocks since some time, modulo 2^32. */
-static inline uint32_t mcu_counter(void) {
 #if MPS2_IMAGE == 547
-    return COUNTER_LOW;
+#define MCU_COUNTER COUNTER_LOW
 #else
-    return ~TIMER_VALUE;
+#define MCU_COUNTER (~TIMER_VALUE)
 #endif
-}
+#define MCU_USES_SYSTICK 0
+#define MCU_EMULATED_COUNTER_HZ BOARD_CLOCK_HZ
 
 #endif

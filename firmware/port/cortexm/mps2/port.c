@@ -15,8 +15,6 @@
 
 static ring received;
 static uint32_t overruns;
-static port_tick tick_unit;
-static uint32_t ticks_started, ticks_overhead;
 
 void mcu_link_isr(void) {
     if (UART_STATE & RX_OVERRUN) {
@@ -36,16 +34,10 @@ static void start_uart(void) {
 /* The FPGA has a cycle counter, its emulator has not: there the counter's clock stands in a fixed ratio to
  * instructions.
  */
-static void start_ticks(void) {
-    tick_unit = cortexm_start_cycle_counter() ? PORT_TICK_CYCLES : PORT_TICK_INSTRUCTIONS;
-    mcu_start_counter();
-}
-
 void port_init(void) {
     start_uart();
-    start_ticks();
-    port_ticks_start();
-    ticks_overhead = port_ticks_stop();
+    mcu_start_counter();
+    cortexm_start_ticks(BOARD_CLOCK_HZ, PORT_TICK_INSTRUCTIONS, BOARD_CLOCK_HZ);
 }
 
 uint8_t port_read(void) {
@@ -62,34 +54,6 @@ void port_write(const uint8_t *data, size_t size) {
 
 uint32_t port_rx_dropped(void) {
     return received.dropped + overruns;
-}
-
-NEVER_INLINE void port_ticks_start(void) {
-    if (tick_unit == PORT_TICK_INSTRUCTIONS) cortexm_disable_irq();
-    ticks_started = tick_unit == PORT_TICK_CYCLES ? cortexm_cycles() : mcu_counter();
-}
-
-/* Instructions, rounded to the nearest. The difference is that of two truncated times, so it is off by less than one
- * count; with more than two counts an instruction that is less than half an instruction, and rounding is exact. */
-static uint32_t instructions(uint32_t counts) {
-    const uint64_t ns_a_second = 1000000000U, clocks = (uint64_t)BOARD_CLOCK_HZ * MPS2_INSTRUCTION_NS;
-    _Static_assert((uint64_t)BOARD_CLOCK_HZ * MPS2_INSTRUCTION_NS > 2000000000U, "too slow to tell instructions apart");
-    return (uint32_t)((counts * ns_a_second + clocks / 2) / clocks);
-}
-
-NEVER_INLINE uint32_t port_ticks_stop(void) {
-    if (tick_unit == PORT_TICK_CYCLES) return cortexm_cycles() - ticks_started - ticks_overhead;
-    const uint32_t ticks = instructions(mcu_counter() - ticks_started);
-    cortexm_enable_irq();
-    return ticks - ticks_overhead;
-}
-
-port_tick port_tick_unit(void) {
-    return tick_unit;
-}
-
-uint32_t port_tick_hz(void) {
-    return tick_unit == PORT_TICK_CYCLES ? BOARD_CLOCK_HZ : 0;
 }
 
 noreturn void port_reset(void) {

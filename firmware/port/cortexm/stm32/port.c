@@ -1,5 +1,5 @@
 /* Port of the STM32 families: link on a UART, ticks from the core's cycle counter or, where that does not count, from
- * TIM2. */
+ * a timer. */
 #include "port.h"
 
 #include <assert.h>
@@ -11,9 +11,6 @@ static_assert(UART_KEEPS_BAUD(MCU_UART_HZ, 20), "link.baud: the UART's clock giv
 static_assert(UART_KEEPS_BAUD(MCU_INTERNAL_UART_HZ, 33), "link.baud: out of reach of the internal oscillator");
 
 enum {
-    US_PER_S = 1000000,
-    MODE_ALTERNATE = 2,
-    PULL_UP = 1,
     /* A byte takes ten bits; a poll takes a clock or more. */
     MOST_UART_POLLS = 20U * (BOARD_CLOCK_HZ / BOARD_BAUD)
 };
@@ -21,31 +18,16 @@ enum {
 static ring received;
 static uint32_t overruns;
 static uint32_t reset_flags;
-static port_tick tick_unit;
-static uint32_t tick_hz;
-static uint32_t ticks_started, ticks_overhead;
-
-static void start_pin(uint32_t pin) {
-    const uint32_t port = pin >> 4;
-    const uint32_t number = pin & 15U;
-    RCC_GPIOENR |= 1U << port;
-    (void)RCC_GPIOENR; /* the clock runs two cycles after the write (errata of the STM32F4) */
-    const uint32_t nibble = (number % 8U) * 4U;
-    GPIO_AFR(port, number) = (GPIO_AFR(port, number) & ~(15U << nibble)) | (uint32_t)STM32_UART_AF << nibble;
-    GPIO_PUPDR(port) = (GPIO_PUPDR(port) & ~(3U << 2U * number)) | (uint32_t)PULL_UP << 2U * number;
-    GPIO_MODER(port) = (GPIO_MODER(port) & ~(3U << 2U * number)) | (uint32_t)MODE_ALTERNATE << 2U * number;
-}
 
 /* With fewer than sixteen clocks a bit eight samples must do; the register then holds the fraction in eighths. */
 static void set_rate(uint32_t divider) {
-    const bool is_slow = STM32_UART != LPUART1 && divider < 16U;
+    const bool is_slow = MCU_UART_HAS_OVER8 && STM32_UART != LPUART1 && divider < 16U;
     UART_BRR = is_slow ? (divider & ~7U) << 1 | (divider & 7U) : divider;
     UART_CR1 = is_slow ? EIGHT_SAMPLES : 0U;
 }
 
 static void start_uart(uint32_t divider) {
-    start_pin(STM32_UART_TX);
-    start_pin(STM32_UART_RX);
+    stm32_start_uart_pins();
     RCC_UARTENR |= UART_ENABLE;
     (void)RCC_UARTENR;
     set_rate(divider);
@@ -67,23 +49,12 @@ void mcu_link_isr(void) {
     }
 }
 
-/* An emulator has no cycle counter. There TIM2, unscaled, counts one per instruction (qemu -icount shift=0); on silicon
- * that lacks one it counts microseconds. */
+/* An emulator has no cycle counter, and a Cortex-M0+ neither: a timer on the core's clock does the same there. */
 static void start_ticks(const mcu_clocks *clocks) {
-    if (cortexm_start_cycle_counter()) {
-        tick_unit = PORT_TICK_CYCLES;
-        tick_hz = clocks->core_hz;
-        return;
-    }
-    const int instructions = BOARD_TICK_UNIT == PORT_TICK_INSTRUCTIONS;
-    tick_unit = instructions ? PORT_TICK_INSTRUCTIONS : PORT_TICK_US;
-    tick_hz = instructions ? 0 : US_PER_S;
-    RCC_APB1ENR |= TIM2_ENABLE;
-    (void)RCC_APB1ENR;
-    TIM2_PSC = instructions ? 0 : clocks->timer_hz / US_PER_S - 1U;
-    TIM2_ARR = UINT32_MAX;
-    TIM2_EGR = 1; /* loads the prescaler */
-    TIM2_CR1 = 1;
+    const port_tick silicon = __ARM_ARCH > 6 ? PORT_TICK_US : PORT_TICK_CYCLES;
+    const port_tick counted = BOARD_TICK_UNIT == PORT_TICK_INSTRUCTIONS ? PORT_TICK_INSTRUCTIONS : silicon;
+    mcu_start_counter();
+    cortexm_start_ticks(clocks->core_hz, counted, clocks->timer_hz);
 }
 
 void port_init(void) {
@@ -93,8 +64,6 @@ void port_init(void) {
     const mcu_clocks clocks = mcu_start_clocks();
     start_uart(clocks.uart_divider);
     start_ticks(&clocks);
-    port_ticks_start();
-    ticks_overhead = port_ticks_stop();
 }
 
 uint8_t port_read(void) {
@@ -116,29 +85,6 @@ void port_write(const uint8_t *data, size_t size) {
 
 uint32_t port_rx_dropped(void) {
     return received.dropped + overruns;
-}
-
-static uint32_t now(void) {
-    return tick_unit == PORT_TICK_CYCLES ? cortexm_cycles() : TIM2_CNT;
-}
-
-NEVER_INLINE void port_ticks_start(void) {
-    if (tick_unit == PORT_TICK_INSTRUCTIONS) cortexm_disable_irq();
-    ticks_started = now();
-}
-
-NEVER_INLINE uint32_t port_ticks_stop(void) {
-    const uint32_t ticks = now() - ticks_started;
-    if (tick_unit == PORT_TICK_INSTRUCTIONS) cortexm_enable_irq();
-    return ticks - ticks_overhead;
-}
-
-port_tick port_tick_unit(void) {
-    return tick_unit;
-}
-
-uint32_t port_tick_hz(void) {
-    return tick_hz;
 }
 
 noreturn void port_reset(void) {

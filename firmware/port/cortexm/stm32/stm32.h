@@ -1,16 +1,18 @@
 /* What the ports of all STM32 families share. A family's mcu.h names the registers that lie elsewhere in each family:
  *
  *   RCC_GPIOENR, RCC_APB1ENR, RCC_APB2ENR   clock enables of the GPIO ports, of APB1 (TIM2, UARTs) and of APB2
- *   GPIO_BASE                               of port A; the others follow every 1 KB
+ *   GPIO_BASE, MCU_GPIO_ENABLE              of port A, the others follow every 1 KB; its bit in RCC_GPIOENR
+ *   MCU_UARTS                               the last of USART1 to UART6 that there is
  *   USART1_BASE, USART1_ENABLE              address and bit in RCC_APB2ENR
  *   RCC_RESET_FLAGS, RMVF                   register of the reset flags, and the bit in it that clears them
  *   MCU_INTERNAL_HZ, MCU_INTERNAL_UART_HZ   oscillator that takes over when the PLL does not start, UART's clock then
  *   MCU_UART_HZ, MCU_TIMER_HZ               clocks of the link's UART and of TIM2 when the PLL runs
  *   MCU_HAS_CACHES                          1 on Cortex-M7
  *
- * and implements mcu_start_clocks(). A board defines STM32_UART (1 to 6, or LPUART1), its pins STM32_UART_TX and
- * STM32_UART_RX as STM32_PIN(port letter, number), STM32_UART_AF, their alternate function, and the clock tree of its
- * family. */
+ * It ends with the versions of the peripherals: uart.h and usart_v1.h or usart_v2.h, gpio_v1.h or gpio_v2.h, and
+ * tim2.h or tim2_16.h. The family implements mcu_start_clocks(). A board defines STM32_UART (1 to 6, or LPUART1), its
+ * pins STM32_UART_TX and STM32_UART_RX as STM32_PIN(port letter, number), STM32_UART_AF, their alternate function, and
+ * the clock tree of its family. */
 #ifndef STM32_H
 #define STM32_H
 
@@ -25,24 +27,11 @@
 enum { STM32_PORT_A, STM32_PORT_B, STM32_PORT_C, STM32_PORT_D, STM32_PORT_E, STM32_PORT_F, STM32_PORT_G, STM32_PORT_H };
 #define STM32_PIN(port, number) ((uint32_t)STM32_PORT_##port << 4 | (number))
 
-/* General-purpose I/O, the same in every family (RM0090 8.4, RM0410 6.4, RM0433 11.4, RM0351 8.5); port 0 is A. */
-#define GPIO_MODER(port) REG32(GPIO_BASE + 0x400U * (port))
-#define GPIO_PUPDR(port) REG32(GPIO_BASE + 0x0CU + 0x400U * (port))
-#define GPIO_AFR(port, pin) REG32(GPIO_BASE + 0x20U + 0x400U * (port) + ((pin) / 8U) * 4U)
-
-/* General-purpose timer 2, 32 bits wide, at the same address in every family (RM0090 18.4). */
-#define TIM2_ENABLE (1U << 0) /* in RCC_APB1ENR */
-#define TIM2_CR1 REG32(0x40000000U)
-#define TIM2_EGR REG32(0x40000014U)
-#define TIM2_CNT REG32(0x40000024U)
-#define TIM2_PSC REG32(0x40000028U)
-#define TIM2_ARR REG32(0x4000002CU)
-
 /* What the clock tree really runs at. */
 typedef struct {
     uint32_t core_hz;
     uint32_t uart_divider; /* of the link's UART (uart.h) */
-    uint32_t timer_hz;     /* of TIM2 */
+    uint32_t timer_hz;     /* of the counter (tim2.h) */
 } mcu_clocks;
 
 /* Starts the PLL; when anything does not start in time the MCU runs on its internal oscillator. Never hangs. */

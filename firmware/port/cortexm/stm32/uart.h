@@ -1,6 +1,7 @@
-/* The UART that the board chooses for the link: address, interrupt number, clock enable, rate. All of it is the same in
- * every family (RM0090 2.3, 12.2, 7.3.13, 30.6) but for USART1, which a family's mcu.h places; LPUART1 exists
- * where MCU_HAS_LPUART is defined. */
+/* The UART that the board chooses for the link: address, interrupt number, clock enable, rate. Most of it is the same
+ * in every family (RM0090 2.3, 12.2, 7.3.13, 30.6); a family's mcu.h places USART1, tells by MCU_UARTS how many there
+ * are and defines the USARTn_IRQ where its interrupts have another order; LPUART1 exists where MCU_HAS_LPUART is
+ * defined. */
 #ifndef UART_H
 #define UART_H
 
@@ -8,32 +9,45 @@
 
 #define LPUART1 101 /* a value of STM32_UART */
 
+#ifndef USART1_IRQ
+#define USART1_IRQ 37
+#define USART2_IRQ 38
+#define USART3_IRQ 39
+#define UART4_IRQ 52
+#define UART5_IRQ 53
+#endif
+
+/* Whether eight samples a bit are possible; only the STM32F1 cannot. */
+#ifndef MCU_UART_HAS_OVER8
+#define MCU_UART_HAS_OVER8 1
+#endif
+
 #if STM32_UART == 1
 #define UART_BASE USART1_BASE
-#define MCU_LINK_IRQ 37
+#define MCU_LINK_IRQ USART1_IRQ
 #define UART_ON_APB2 1
 #define UART_ENABLE USART1_ENABLE
-#elif STM32_UART == 2
+#elif STM32_UART == 2 && MCU_UARTS >= 2
 #define UART_BASE 0x40004400U
-#define MCU_LINK_IRQ 38
+#define MCU_LINK_IRQ USART2_IRQ
 #define UART_ON_APB2 0
 #define UART_ENABLE (1U << 17)
-#elif STM32_UART == 3
+#elif STM32_UART == 3 && MCU_UARTS >= 3
 #define UART_BASE 0x40004800U
-#define MCU_LINK_IRQ 39
+#define MCU_LINK_IRQ USART3_IRQ
 #define UART_ON_APB2 0
 #define UART_ENABLE (1U << 18)
-#elif STM32_UART == 4
+#elif STM32_UART == 4 && MCU_UARTS >= 4
 #define UART_BASE 0x40004C00U
-#define MCU_LINK_IRQ 52
+#define MCU_LINK_IRQ UART4_IRQ
 #define UART_ON_APB2 0
 #define UART_ENABLE (1U << 19)
-#elif STM32_UART == 5
+#elif STM32_UART == 5 && MCU_UARTS >= 5
 #define UART_BASE 0x40005000U
-#define MCU_LINK_IRQ 53
+#define MCU_LINK_IRQ UART5_IRQ
 #define UART_ON_APB2 0
 #define UART_ENABLE (1U << 20)
-#elif STM32_UART == 6 && !defined(MCU_HAS_LPUART)
+#elif STM32_UART == 6 && MCU_UARTS >= 6
 #define UART_BASE 0x40011400U
 #define MCU_LINK_IRQ 71
 #define UART_ON_APB2 1
@@ -74,7 +88,7 @@
 #define UART_DIVIDER_MAX 0xFFFFFU
 #else
 #define UART_DIVIDER_UNIT 1ULL
-#define UART_DIVIDER_MIN 8U
+#define UART_DIVIDER_MIN (MCU_UART_HAS_OVER8 ? 8U : 16U)
 #define UART_DIVIDER_MAX 0xFFFFU
 #endif
 #define UART_DIVIDER(hz) ((uint32_t)(((hz)*UART_DIVIDER_UNIT + BOARD_BAUD / 2U) / BOARD_BAUD))

@@ -1,5 +1,5 @@
-/* Clock tree of the STM32F4 (RM0090 7.2) and STM32F7 (RM0410 5.2): HSE -> PLL -> core, or HSI when either does not
- * start. */
+/* Clock tree of the STM32F2 (RM0033 5.2), STM32F4 (RM0090 7.2) and STM32F7 (RM0410 5.2): HSE -> PLL -> core, or HSI
+ * when either does not start. */
 #include <assert.h>
 
 #include "mcu.h"
@@ -15,20 +15,24 @@
 /* RM0090 7.3.2 */
 static_assert(STM32_HSE_HZ / STM32_PLL_M * STM32_PLL_N / STM32_PLL_P == BOARD_CLOCK_HZ, "PLL settings and clock_hz");
 static_assert(STM32_HSE_HZ / STM32_PLL_M >= 950000 && STM32_HSE_HZ / STM32_PLL_M <= 2100000, "PLL input");
-static_assert(BOARD_CLOCK_HZ * STM32_PLL_P >= 100000000U && BOARD_CLOCK_HZ * STM32_PLL_P <= 432000000U, "PLL's VCO");
+static_assert(BOARD_CLOCK_HZ * STM32_PLL_P >= MCU_VCO_MIN_HZ && BOARD_CLOCK_HZ * STM32_PLL_P <= 432000000U,
+              "PLL's VCO");
 static_assert(BOARD_CLOCK_HZ <= MCU_MAX_HZ, "core clock");
 static_assert(APB1_HZ <= MCU_APB1_MAX_HZ && APB2_HZ <= 2U * MCU_APB1_MAX_HZ, "bus clocks");
 
-/* One wait state for each 30 MHz above the first, at 2.7 to 3.6 V (RM0090 table 10, RM0390 table 5, RM0410 table 7). */
+/* One wait state for each 30 MHz above the first, at 2.7 to 3.6 V (RM0033 3.4.1, RM0090 table 10, RM0390 table 5,
+ * RM0410 table 7). */
 static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / 30000000U, "wait states");
 
 static const stm32_step to_pll[] = {
     /* Wait states first: they must suit the new clock before it runs, and do no harm to the old one (3.5.1). */
     {STM32_SET, &FLASH_ACR, UINT32_MAX, MCU_FLASH_ACCELERATORS | STM32_FLASH_WAIT_STATES},
     {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+#if MCU_HAS_VOLTAGE_SCALES
     /* The regulator's highest level, chosen while the PLL is off (RM0090 5.4.1, RM0410 4.4.1). */
     {STM32_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
     {STM32_SET, &PWR_CR, VOLTAGE_SCALE_1, VOLTAGE_SCALE_1},
+#endif
     {STM32_SET, &RCC_CR, HSE_BYPASS, STM32_HSE_BYPASS ? HSE_BYPASS : 0U},
     {STM32_SET, &RCC_CR, HSE_ON, HSE_ON},
     {STM32_AWAIT, &RCC_CR, HSE_READY, HSE_READY},

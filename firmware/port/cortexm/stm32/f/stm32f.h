@@ -1,5 +1,6 @@
-/* Registers that the STM32F4 and the STM32F7 have at the same places. Sections are those of RM0090, chapters for
- * STM32F405/407; power control and over-drive those of RM0390 (STM32F446), RM0410 and RM0385 (STM32F7).
+/* Registers that the STM32F2, STM32F4 and STM32F7 have at the same places. Sections are those of RM0090, chapters for
+ * STM32F405/407; power control and over-drive those of RM0390 (STM32F446), RM0410 and RM0385 (STM32F7). RM0033
+ * (STM32F2) has the same registers in its chapters 5 (reset and clocks) and 24 (USART).
  *
  * A board defines: STM32_HSE_HZ, STM32_HSE_BYPASS (1: external clock, 0: crystal), STM32_PLL_M, STM32_PLL_N,
  * STM32_PLL_P, STM32_FLASH_WAIT_STATES, STM32_APB1_DIVIDER, STM32_APB2_DIVIDER; STM32_OVER_DRIVE (1: the core needs it
@@ -57,6 +58,8 @@
 #define OVER_DRIVE_SWITCH_READY (1U << 17) /* PWR_CSR: ODSWRDY */
 
 #define GPIO_BASE 0x40020000U
+#define MCU_GPIO_ENABLE 0
+#define MCU_UARTS 6
 #define USART1_BASE 0x40011000U
 #define USART1_ENABLE (1U << 4)
 
@@ -67,6 +70,8 @@
 #define MCU_UART_HZ (UART_ON_APB2 ? APB2_HZ : APB1_HZ)
 #define MCU_TIMER_HZ (STM32_APB1_DIVIDER == 1 ? APB1_HZ : 2U * APB1_HZ)
 
+#include "gpio_v2.h"
+#include "tim2.h"
 #include "uart.h"
 
 #endif

@@ -75,6 +75,8 @@
 #define AXI_TARG7_FN_MOD REG32(0x51008108U)
 
 #define GPIO_BASE 0x58020000U
+#define MCU_GPIO_ENABLE 0
+#define MCU_UARTS 6
 #define USART1_BASE 0x40011000U
 #define USART1_ENABLE (1U << 4)
 
@@ -88,6 +90,8 @@
 #define MCU_HAS_CACHES 1
 #define MCU_UART_HAS_FIFO 1
 
+#include "gpio_v2.h"
+#include "tim2.h"
 #include "uart.h"
 #include "usart_v2.h"
 

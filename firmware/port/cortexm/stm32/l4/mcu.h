@@ -63,6 +63,8 @@
 #define NOT_BOOSTED (1U << 8)      /* PWR_CR5: R1MODE */
 
 #define GPIO_BASE 0x48000000U
+#define MCU_GPIO_ENABLE 0
+#define MCU_UARTS 5
 #define USART1_BASE 0x40013800U
 #define USART1_ENABLE (1U << 14)
 #define MCU_HAS_LPUART
@@ -75,6 +77,8 @@
 #define MCU_HAS_CACHES 0
 #define MCU_UART_HAS_FIFO STM32_BOOST /* USARTs and LPUART of the STM32L4+ */
 
+#include "gpio_v2.h"
+#include "tim2.h"
 #include "uart.h"
 #include "usart_v2.h"
 

@@ -12,6 +12,8 @@
 /* Without and with over-drive (RM0410 4.1.4, 5.2); APB2 may be twice as fast as APB1. */
 #define MCU_MAX_HZ (STM32_OVER_DRIVE ? 216000000U : 180000000U)
 #define MCU_APB1_MAX_HZ (MCU_MAX_HZ / 4U)
+#define MCU_VCO_MIN_HZ 100000000U /* RM0090 7.3.2, RM0410 5.3.2 */
+#define MCU_HAS_VOLTAGE_SCALES 1
 #define MCU_HAS_CACHES 1
 #define MCU_UART_HAS_FIFO 0
 
