@@ -1,6 +1,6 @@
 # `make` lists what there is. `make run` and `make test` set everything up first; both are safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint pytest docs hil fuzz mutants bench-kernels bench-train bench-attack bench-twin data clean zoo-add ablation results
+.PHONY: help setup run test lint pytest docs hil fuzz mutants bench-kernels bench-train bench-attack bench-twin data clean zoo-add ablation comparison results
 SHELL := /bin/bash
 
 BIN := .venv/bin
@@ -70,6 +70,9 @@ zoo-add: setup ## an entry of the zoo from a finished run (RUN=runs/NAME)
 
 ablation: setup ## the sweep bench/ablation.toml: train and attack what is missing (hours; ABLATION="--cluster local")
 	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m bench.ablation $(ABLATION)
+
+comparison: setup ## docs/COMPARISON.md from the zoo and stored trainings (COMPARISON=train: what is missing first, hours)
+	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m bench.comparison $(COMPARISON)
 
 results: setup ## docs/RESULTS.md and the tables of README.md and docs/BOARDS.md from what is stored
 	$(BIN)/python -m bench.results

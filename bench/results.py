@@ -9,15 +9,16 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench import ablation
+from bench.ablation import ABLATION
 from pipeline.analysis import trials
 from pipeline.analysis.trials import Accuracy, Record
+from pipeline.config import sweep
 from pipeline.config.sweep import Row, Study, Sweep
 from pipeline.core import paths, store, text
 from pipeline.workflow import zoo
 
 PAGE = paths.RESOURCES / "docs" / "RESULTS.md"
-COST = ablation.STORED.with_name("train.json")
+COST = ABLATION.stored.with_name("train.json")
 """What `make bench-train` wrote."""
 Z = 1.959964
 """95 % of a normal distribution lie within so many standard deviations."""
@@ -95,8 +96,8 @@ class Measured:
 def page() -> str:
     """The whole document."""
     lines = [HEAD, *_zoo()]
-    stored = ablation.stored()
-    for study in ablation.load().study:
+    stored = ABLATION.records()
+    for study in ABLATION.load().study:
         measured = _measured(study, stored)
         if measured:
             lines += [*_study(study, measured), *_verdicts(study, measured)]
@@ -106,7 +107,7 @@ def page() -> str:
 
 def _measured(study: Study, stored: Sequence[Record]) -> dict[str, Measured]:
     """What is stored of a study's rows as they are written now, by name."""
-    keys = {trial.key for trial in ablation.wanted(Sweep(study=(study,)))}
+    keys = {trial.key for trial in sweep.trials(Sweep(study=(study,)), ABLATION.table.name)}
     found = {}
     for row in study.row:
         mine = (study.name, row.name)

@@ -13,6 +13,7 @@ from pipeline.codegen import select
 from pipeline.config.job import AttackConfig
 from pipeline.core.nouns import Dataset, Progress, QModel, no_progress
 from pipeline.network import twin
+from pipeline.robustness import suites
 from pipeline.robustness.surrogate import Surrogate
 from pipeline.stages import attack
 
@@ -47,6 +48,7 @@ def measure(
         "robust": robust,
         "worst": [worst],
         **select.table_bytes(qmodel),
+        "attacks": suites.VERSION,
     }
 
 

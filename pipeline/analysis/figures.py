@@ -107,22 +107,45 @@ def _svg(figure: Figure) -> str:
     return buffer.getvalue()[buffer.getvalue().index("<svg") :]
 
 
-def pareto(points: Sequence[tuple[str, int | None, float, int]], unit: str) -> str:
-    """<svg> of accuracy over cost: left over ticks of one inference, right over flash. points: (name, ticks, accuracy
-    in percent, flash bytes); those that no other network beats in both are joined."""
+def pareto(
+    points: Sequence[tuple[str, int | None, float, int]],
+    unit: str,
+    what: str = "clean accuracy (%)",
+    size: str = "flash (bytes)",
+) -> str:
+    """<svg> of accuracy over cost: left over ticks of one inference, right over bytes. points: (name, ticks, accuracy
+    in percent, bytes); those that no other network beats in both are joined. what, size: names of the two axes."""
     figure = _figure(9.2, 3.8)
     left, right = figure.subplots(1, 2)
+    names = [name for name, *_ in points]
+    colours = dict(zip(names, itertools.cycle(ATTACK_COLOURS), strict=False))
+    styles = {name: "osD^v"[number // len(ATTACK_COLOURS) % 5] for number, name in enumerate(names)}
     timed = [(ticks, accuracy, name) for name, ticks, accuracy, _ in points if ticks is not None]
     sized = [(flash, accuracy, name) for name, _, accuracy, flash in points]
-    for axes, found, label in ((left, timed, f"{unit or 'ticks'} per inference"), (right, sized, "flash (bytes)")):
-        _style(axes, label, "clean accuracy (%)")
+    for axes, found, label in ((left, timed, f"{unit or 'ticks'} per inference"), (right, sized, size)):
+        _style(axes, label, what)
         known = sorted(found)
         front = [p for p in known if not any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in known)]
         axes.plot([p[0] for p in front], [p[1] for p in front], "--", color=MUTED, linewidth=1)
-        for colour, (cost, accuracy, name) in zip(itertools.cycle(ATTACK_COLOURS), known, strict=False):
-            axes.plot([cost], [accuracy], "o", color=colour)
-            axes.annotate(name, (cost, accuracy), xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK)
-        axes.margins(0.25)
+        for cost, accuracy, name in known:
+            axes.plot([cost], [accuracy], styles[name], color=colours[name], label=name)
+        axes.margins(0.15)
+    figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    return _svg(figure)
+
+
+def slopes(points: Mapping[str, tuple[float, float]], names: tuple[str, str], what: str) -> str:
+    """<svg> of a line for each network from its value left to that right. points: both by name; names: of the two
+    sides; what: of the values."""
+    figure = _figure(6.4, 4.2)
+    axes = _axes(figure, "", what)
+    for colour, (name, values) in zip(itertools.cycle(ATTACK_COLOURS), points.items(), strict=False):
+        axes.plot([0, 1], values, "o-", color=colour, linewidth=1.8, label=name)
+        axes.annotate(f"{values[1]:.1f}", (1, values[1]), xytext=(7, -3), textcoords="offset points", fontsize=8)
+    axes.set_xticks([0, 1], names)
+    axes.set_xlim(-0.15, 1.15)
+    axes.set_ylim(bottom=min(-2.0, *axes.get_ylim()))
+    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=1)
     return _svg(figure)
 
 

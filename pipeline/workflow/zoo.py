@@ -98,6 +98,8 @@ class Card(Strict):
     """What a whole suite of attacks leaves; empty on cards that were measured by the gradients of the Keras model."""
     cost: Cost | None = None
     """Of one inference; None where it was not measured."""
+    attacks: int = 1
+    """Version of the attacks that it was measured with (robustness/suites.py)."""
     digest: str
     """Of the QModel."""
     retrain: Label

@@ -6,20 +6,21 @@ import json
 
 import pytest
 
-from bench import ablation, results
+from bench import results, sweeps
+from bench.ablation import ABLATION
 from bench.results import Difference, Measured, Share
 from pipeline.analysis.trials import Record
 from pipeline.config.sweep import Row
 
 
 def test_rows_that_differ_after_training_share_it():
-    trials = [t for t in ablation.wanted(ablation.load()) if t.study == "digits" and t.seed == 1]
+    trials = [t for t in ABLATION.trials() if t.study == "digits" and t.seed == 1]
     same = [trial.training for trial in trials if trial.row.startswith("8 bits")]
     assert len(same) > 3 and len(set(same)) == 1
 
 
 def test_a_row_is_trained_at_the_bits_another_one_chose():
-    trials = ablation.wanted(ablation.load())
+    trials = ABLATION.trials()
     trial = next(t for t in trials if t.source and t.seed == 2)
     source = next(t for t in trials if t.key == trial.source)
     assert source.seed == 2 and source.job.layerwise is not None
@@ -33,8 +34,8 @@ def test_the_committed_results_are_the_generated_ones():
 
 
 def test_stored_runs_belong_to_rows_of_the_table():
-    known = {trial.key: (trial.study, trial.row, trial.seed) for trial in ablation.wanted(ablation.load())}
-    runs = ablation.stored()
+    known = {trial.key: (trial.study, trial.row, trial.seed) for trial in ABLATION.trials()}
+    runs = ABLATION.records()
     assert runs
     for run in runs:
         assert known.get(run.key) == (run.study, run.row, run.seed)
@@ -61,7 +62,7 @@ def run(row: str, clean: float, robust: float, size: int, n: int = 1000) -> Reco
 
 
 def test_each_change_lands_in_the_list_its_numbers_say():
-    study = ablation.load().study[0]
+    study = ABLATION.load().study[0]
     rows = {
         "base": run("base", 0.9, 0.5, 100),
         "better": run("better", 0.9, 0.6, 100),
@@ -84,16 +85,14 @@ def test_each_change_lands_in_the_list_its_numbers_say():
 
 def test_what_is_kept_is_not_done_again(tmp_path, monkeypatch, capsys):
     """The sweep of one kept row finds its record, shows it and keeps it."""
-    table, (first, *_) = ablation.load(), ablation.stored()
-    study = next(study for study in table.study if study.name == first.study)
-    row = next(row for row in study.row if row.name == first.row).model_copy(update={"against": ""})
-    small = study.model_copy(update={"row": (row,), "seeds": (first.seed,)})
-    path = tmp_path / "ablation.json"
-    path.write_text(json.dumps({"runs": [first.model_dump(mode="json")]}))
-    monkeypatch.setattr(ablation, "STORED", path)
-    monkeypatch.setattr(ablation.sweep, "load", lambda path: table.model_copy(update={"study": (small,)}))
-    monkeypatch.setattr(ablation, "RUNS", tmp_path / "runs")
+    first = ABLATION.records()[0]
+    text = ABLATION.table.read_text()
+    text = text[: text.index("[[study.row]]", text.index("[[study.row]]") + 1)].replace("[1, 2, 3]", f"[{first.seed}]")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "ablation.toml").write_text(text)
+    (tmp_path / "results" / "ablation.json").write_text(json.dumps({"runs": [first.model_dump(mode="json")]}))
+    monkeypatch.setattr(sweeps, "HERE", tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert ablation.main([]) == 0
+    assert ABLATION.main([]) == 0
     assert first.row in capsys.readouterr().out
-    assert ablation.stored() == [first]
+    assert ABLATION.records() == [first]

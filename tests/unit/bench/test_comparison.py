@@ -1,0 +1,53 @@
+"""docs/COMPARISON.md is what the stored numbers say, and shows no card of other attacks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench import comparison
+from bench.comparison import SWEEP
+from pipeline.analysis.trials import Record
+from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Dataset, Split
+from pipeline.robustness import suites
+from tests.support import tiny
+
+
+def test_the_committed_page_and_figures_are_the_generated_ones():
+    assert comparison.PAGE.read_text() == comparison.page(), "run make comparison"
+    for path, drawn in ((comparison.PARETO, comparison.pareto()), (comparison.REGIMES, comparison.regimes())):
+        assert path.read_text().split() == drawn.split(), "run make comparison"
+
+
+def test_a_card_of_other_attacks_is_refused(monkeypatch):
+    monkeypatch.setattr(suites, "VERSION", suites.VERSION + 1)
+    with pytest.raises(
+        ConfigError, match=r"zoo/cifar10_\w+: measured with version 1 of the attacks, .* version 2"
+    ) as e:
+        comparison.page()
+    assert e.value.hint.startswith("python -m bench.zoo measure cifar10_")
+
+
+def test_a_row_without_training_names_the_command_and_one_with_it_its_numbers(monkeypatch):
+    trial = SWEEP.trials()[0]
+    row = f"| {trial.study}: {trial.row} | {trial.job.dataset.name} | "
+    monkeypatch.setattr(type(SWEEP), "records", lambda self: [])
+    assert f'{row}not trained yet: `python -m bench.comparison train --study "{trial.study}"`' in comparison.page()
+    point = {"accuracy": 0.5, "interval": (0.4, 0.6), "n": 100}
+    robust = tuple({"data": data, **point} for data in ("pgd eps=1/255", "pgd eps=8/255", "quick eps=8/255"))
+    known = {"study": trial.study, "row": trial.row, "seed": trial.seed, "key": trial.key}
+    done = Record(**known, clean=point, robust=robust, tables_bytes=2048)
+    monkeypatch.setattr(type(SWEEP), "records", lambda self: [done])
+    assert f"{row}50.0 | 50.0 at 1/255 | 50.0 at 8/255 | 50.0 quick eps=8/255 | 2.0 | – | – |" in comparison.page()
+
+
+def test_the_paper_like_regime_attacks_the_first_samples_at_one_grey_level():
+    model, x = tiny.qmodel(), tiny.samples(tiny.qmodel(), 110)
+    y = np.zeros(110, np.int64)
+    data = Dataset("cifar10", model.input, model.classes, {"test": Split(x, y, np.arange(110))})
+    found = comparison.attacked(model, data)
+    assert set(found) == {"clean", "fgsm", "pgd", "square", "worst"}
+    assert found["worst"] <= min(found["fgsm"], found["pgd"], found["square"]) <= found["clean"]
+    changed = Split(np.concatenate([x[:100], x[:10]]), y, np.arange(110))
+    assert comparison.attacked(model, Dataset("cifar10", model.input, model.classes, {"test": changed})) == found
