@@ -26,9 +26,13 @@ def plug_in(package: str, name: str) -> str:
 
 
 def integers() -> str:
-    """Digest of the code that decides what a network of integers answers to an attack, plug-ins too, as `plug_in` takes
-    it."""
-    files = [path for name in ("network", "robustness") for path in sorted((paths.PACKAGE / name).rglob("*.py"))]
+    """Digest of the code that decides what a network of integers answers to an attack."""
+    return packages("network", "robustness")
+
+
+def packages(*names: str) -> str:
+    """Digest of the code of these packages, plug-ins too, as `plug_in` takes it."""
+    files = [path for name in names for path in sorted((paths.PACKAGE / name).rglob("*.py"))]
     trees = [_WithoutImports().visit(ast.parse(path.read_text(encoding="utf-8"))) for path in files]
     return digest_of([ast.dump(tree) for tree in trees])
 

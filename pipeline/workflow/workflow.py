@@ -261,7 +261,7 @@ class Workflow:
             [config.model_dump() for config in attacks],
             *(keys.plug_in("attacks", a.name) for a in attacks if registry.is_own("attacks", a.name)),
             *([self._train_key] if self.plan.model is None else []),
-            *([] if sound is None else [sound.read(clean.splits["test"].index), keys.package("datasets")]),
+            *([] if sound is None else [sound.read(clean.splits["test"].index), keys.packages("datasets")]),
         )
 
     def _keras(
