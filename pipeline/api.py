@@ -84,11 +84,19 @@ class Network:
         with self._allowed(*QUICK, "attack") as work:
             return work.attack()
 
-    def audit(self, eps: str | None = None, *, source: str | None = None, on_board: bool = False) -> AuditResult:
-        """Whether the robust accuracy can be believed. eps: budget in real input units, such as "8/255", None: the
-        largest of the network's job; source: network to transfer from, None: the zoo's first other one for the same
-        samples; on_board: ask the board, too."""
-        audited = replace(self, plan=for_audit(self.plan, eps, source))
+    def audit(
+        self,
+        eps: str | None = None,
+        *,
+        norm: str = "linf",
+        unit: str | None = None,
+        source: str | None = None,
+        on_board: bool = False,
+    ) -> AuditResult:
+        """Whether the robust accuracy can be believed. eps: budget, such as "8/255", None: the largest of the network's
+        job; norm, unit: of it, "linf" or "l2", "real" or "sigma", None: that of its job, else real; source: network to
+        transfer from, None: the zoo's first other one for the same samples; on_board: ask the board, too."""
+        audited = replace(self, plan=for_audit(self.plan, eps, source, norm, unit))
         with audited._allowed(*QUICK, "audit", *(("flash", "stream") if on_board else ())) as work:
             return work.audit()
 

@@ -96,7 +96,8 @@ def given_budget(arguments: argparse.Namespace) -> CostBudget:
 def audit_plan(arguments: argparse.Namespace) -> RunPlan:
     """Which network is audited, with what. ConfigError as `plan`; an eps is needed that neither the arguments nor the
     network's job name."""
-    planned = for_audit(subject(arguments.network, arguments), arguments.eps, arguments.source)
+    network = subject(arguments.network, arguments)
+    planned = for_audit(network, arguments.eps, arguments.source, arguments.norm, arguments.eps_unit)
     return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
 
 

@@ -16,6 +16,10 @@ from pipeline.device import session
 from pipeline.device.session import Session
 from pipeline.network import twin
 
+MOST_REPRODUCERS = 5
+"""Samples of one data set, or inputs of one attack, that are looked into."""
+QUERY = "query of an attack"
+"""Label of an input that an attack asked about."""
 _README = """# A device and its twin disagree
 
 {description}
@@ -62,7 +66,7 @@ class Mismatch:
     @property
     def description(self) -> str:
         """One line that names everything."""
-        seen = "" if self.repeatable else ", seen once: a second run of the sample agreed"
+        seen = "" if self.repeatable else ", seen once: no second run of the sample differed"
         return (
             f"{self.board}, {self.label} sample {self.sample}: layer {self.layer} {self.name!r} ({self.kind}) index "
             f"{self.index}: device {self.device}, twin {self.twin}; {self.differing} of {self.elements} values "
@@ -75,9 +79,9 @@ class Case:
     """A sample whose logits differ."""
 
     label: str
-    """Dataset.label."""
+    """Dataset.label, or QUERY."""
     sample: int
-    """Index in the official split."""
+    """Index in the official split; of an attack's queries the number, from 0."""
     x: Int8Array
     """The sample, of the input's shape."""
     logits: Int8Array
@@ -85,11 +89,11 @@ class Case:
 
 
 def record(
-    folder: Path, case: Case, device: Session, qmodel: QModel, image: Image, image_folder: Path, board: Board
+    folder: Path, case: Case, device: Session | None, qmodel: QModel, image: Image, image_folder: Path, board: Board
 ) -> Mismatch:
     """The mismatch, found by running the sample on the device layer by layer, and stored in `folder` with everything
-    to repeat it."""
-    found = locate(device, qmodel, case.x)
+    to repeat it; without a device, as its answer says."""
+    found = locate(device, qmodel, case.x) if device else None
     if found:
         layer, actual, expected = found
     else:
@@ -108,6 +112,12 @@ def record(
         return mismatch
 
     return store.create(folder, image.digest, write)
+
+
+def stored(folder: Path, digest: str) -> list[tuple[Path, Mismatch]]:
+    """The mismatches of firmware of this digest that `record` has stored in folders of `folder`, by their names."""
+    known = sorted(path for path in folder.glob("*") if store.key_of(path) == digest)
+    return [(path, store.load(path, Mismatch)) for path in known]
 
 
 def locate(device: Session, qmodel: QModel, x: Int8Array) -> tuple[int, Int8Array, Int8Array] | None:

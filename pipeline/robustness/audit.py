@@ -48,9 +48,9 @@ def audit(
     trace: Trace | None = None,
     progress: Progress = no_progress,
 ) -> AuditResult:
-    """Every check of the network that oracle_for asks, on the whole test split of `clean`. budget: linf, the eps whose
-    robust accuracy is in question. network: its digest. sources: networks for the same samples, to transfer from.
-    trace: a device's answers to clean and attacked samples, for the checks that need one."""
+    """Every check of the network that oracle_for asks, on the whole test split of `clean`. budget: the eps whose robust
+    accuracy is in question, of the samples themselves. network: its digest. sources: networks for the same samples, to
+    transfer from. trace: a device's answers to clean and attacked samples, for the checks that need one."""
     evidence = Evidence(oracle_for, clean, budget, seed, sources, trace)
     checks = []
     for number, (name, check) in enumerate(CHECKS.items()):
@@ -61,7 +61,8 @@ def audit(
         evidence.progress = told
         checks.append(_answered(name, *check(evidence)))
     samples = len(clean.splits["test"])
-    return AuditResult(verdict(checks), tuple(checks), network, clean.name, budget.label, samples)
+    label = budget.label if budget.norm == "linf" else f"{budget.label} ({budget.norm})"
+    return AuditResult(verdict(checks), tuple(checks), network, clean.name, label, samples)
 
 
 def verdict(checks: Iterable[AuditCheck]) -> str:
@@ -139,7 +140,7 @@ def _noise(e: Evidence) -> Numbers:
     return (
         duel.lead,
         -duel.beyond_chance,
-        "by how much random corners of the budget fool more than PGD; chance ends here",
+        "by how much random points at the edge of the budget fool more than PGD; chance ends here",
     )
 
 

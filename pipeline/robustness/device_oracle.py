@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -39,10 +39,10 @@ class DeviceOracle:
     """
 
     def __init__(self, model: QModel, devices: Sequence[Device], answers: Answers) -> None:
-        self.input, self.classes = model.input, len(model.classes)
+        self.model, self.input, self.classes = model, model.input, len(model.classes)
         self.logit_scale = model.output.quantization.scale
-        self._devices, self._answers, state = tuple(devices), answers, _State()
-        self.shards = tuple(_Shard(model, device, answers, state) for device in self._devices)
+        self._devices, self._answers, self._state = tuple(devices), answers, _State()
+        self.shards = tuple(_Shard(model, device, answers, self._state) for device in self._devices)
         """An Oracle for each device."""
 
     def logits(self, x: Int8Array) -> Int8Array:
@@ -68,6 +68,11 @@ class DeviceOracle:
             differing=sum(answer.logits != answer.twin for answer in asked),
         )
 
+    @property
+    def differing(self) -> tuple[tuple[Int8Array, Int8Array], ...]:
+        """(input, logits of the device) of all that were not answered as by the twin, in the order of their digests."""
+        return tuple(found for _, found in sorted(self._state.differing.items()))
+
     def close(self) -> None:
         """Ends all connections and closes the file of answers."""
         for device in self._devices:
@@ -81,6 +86,8 @@ class _State:
 
     lost: DeviceError | None = None
     """Why one of the devices gave up."""
+    differing: dict[bytes, tuple[Int8Array, Int8Array]] = field(default_factory=dict)
+    """Inputs and the device's logits, by digest, where the twin's are others."""
 
 
 class _Shard:
@@ -102,8 +109,16 @@ class _Shard:
         for start in range(0, len(unknown), AT_ONCE):
             part = list(unknown)[start : start + AT_ONCE]
             self._ask(part, x[[unknown[digest] for digest in part]])
+        self._note_differing(digests, x)
         found = b"".join(self._answers[digest].logits for digest in digests)
         return np.frombuffer(found, np.int8).reshape(len(x), self.classes)
+
+    def _note_differing(self, digests: Sequence[bytes], x: Int8Array) -> None:
+        """Also of answers that an earlier run has kept: the file holds no inputs, the same attack asks again."""
+        for digest, sample in zip(digests, x, strict=True):
+            answer = self._answers[digest]
+            if answer.logits != answer.twin:
+                self._state.differing[digest] = sample.copy(), np.frombuffer(answer.logits, np.int8)
 
     def _ask(self, digests: Sequence[bytes], x: Int8Array) -> None:
         if self._state.lost:

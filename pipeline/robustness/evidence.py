@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -32,7 +33,7 @@ class Evidence:
     clean: Dataset
     """The test split is what is attacked, all of it."""
     budget: Budget
-    """The eps that is audited, linf."""
+    """The eps that is audited, of the samples themselves."""
     seed: int
     """Of all attacks."""
     sources: tuple[str, ...] = ()
@@ -83,8 +84,9 @@ class Evidence:
         return self.run("pgd", budget, loss=loss, **{"steps": STEPS, **settings})
 
     def scaled(self, share: float) -> Budget:
-        """A share of the audited budget, rounded down to whole lattice steps."""
-        radius = np.floor(self.budget.radius * share)
+        """A share of the audited budget; of linf rounded down to whole lattice steps."""
+        radius = self.budget.radius * share
+        radius = np.floor(radius) if self.budget.norm == "linf" else radius
         return replace(
             self.budget, label=f"{share:g} x {self.budget.label}", eps=self.budget.eps * share, radius=radius
         )
@@ -92,8 +94,10 @@ class Evidence:
     def whole_range(self) -> Budget:
         """Every element may take every value."""
         span = self.budget.quantization.qmax - self.budget.quantization.qmin
-        radius = np.full_like(self.budget.radius, span)
-        return replace(self.budget, label="whole range", eps=span * self.budget.quantization.scale, radius=radius)
+        reach = span if self.budget.norm == "linf" else span * math.sqrt(self.x[0].size)
+        radius = np.full_like(self.budget.radius, reach, dtype=np.float64)
+        eps = reach * self.budget.quantization.scale
+        return replace(self.budget, label="whole range", eps=eps, radius=radius)
 
     def standing(self, fooled: Fooled) -> int:
         """How many samples are still answered rightly."""
@@ -109,7 +113,8 @@ class Evidence:
         return hits / n - wilson(hits, n)[0]
 
     def _config(self, name: str, settings: dict[str, object]) -> AttackConfig:
-        return AttackConfig.model_validate({"name": name, "eps": (repr(self.budget.eps),), **settings})
+        common = {"name": name, "eps": (repr(self.budget.eps),), "norm": self.budget.norm}
+        return AttackConfig.model_validate({**common, **settings})
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,12 @@ from pipeline.config.board import Board
 from pipeline.config.job import AttackConfig
 from pipeline.core import registry
 from pipeline.core.digest import digest_of
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.nouns import AttackOutcome, Dataset, FloatArray, Image, Progress, QModel, no_progress
+from pipeline.device import mismatch, session
 from pipeline.device.connection import Connection
+from pipeline.device.mismatch import MOST_REPRODUCERS, QUERY, Case
+from pipeline.device.session import Session
 from pipeline.network import twin
 from pipeline.quantization import layerwise
 from pipeline.robustness import campaign, cluster, suites
@@ -114,6 +117,29 @@ def devices(
             joined = cluster.devices(address, model, image, image_folder, board, len(places))
             found = stack.enter_context(joined)
         yield stack.enter_context(closing(DeviceOracle(model, found, answers)))
+
+
+def keep_mismatches(
+    oracle: DeviceOracle, image: Image, image_folder: Path, board: Board, place: str | None, folder: Path
+) -> None:
+    """Stores reproducers of the first few inputs that boards answered unlike the twin, in folders of `folder`. The
+    board at `place` is asked for the layer; where it does not answer, they hold what was answered. Call it once the
+    oracle is closed: a port has one user."""
+    left = [Case(QUERY, number, *found) for number, found in enumerate(oracle.differing[:MOST_REPRODUCERS])]
+
+    def record(device: Session | None) -> None:
+        while left:
+            place = folder / str(left[0].sample)
+            mismatch.record(place, left[0], device, oracle.model, image, image_folder, board)
+            del left[0]
+
+    try:
+        if left:
+            with session.connect(board, image_folder, place) as device:
+                session.check_identity(device.hello(), image.digest, board)
+                record(device)
+    except DeviceError:
+        record(None)
 
 
 def is_emulated(board: Board, places: Sequence[str | None]) -> bool:

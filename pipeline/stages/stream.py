@@ -33,7 +33,6 @@ from pipeline.core.nouns import (
 )
 from pipeline.device import connection, mismatch, session
 from pipeline.device.links import serial
-from pipeline.device.mismatch import Mismatch
 from pipeline.device.session import Result, Session
 from pipeline.network import twin
 
@@ -41,8 +40,6 @@ SAVE_EVERY_S = 5.0
 SHOW_EVERY_S = 0.2
 TWIN_CHUNK = 256
 """Samples the twin computes at a time, while the device works on the ones before."""
-MOST_REPRODUCERS = 5
-"""Mismatching samples of one data set that are looked into."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +97,10 @@ def check(trace: Trace, folder: Path) -> None:
     if not wrong:
         return
     total = sum(len(part.logits) for part in trace.datasets)
-    known = sorted(path for path in (folder / "mismatches").glob("*") if store.key_of(path) == trace.device.digest)
     counted = f"device and twin differ on {wrong} of {total} samples"
-    if not known:
-        raise MismatchError(f"{counted}, none of which could be looked into", "stream again")
-    first = store.load(known[0], Mismatch)
-    raise MismatchError(f"{counted}; {first.description}", f"tritmcu reproduce {known[0]}", known[0])
+    for place, first in mismatch.stored(folder / "mismatches", trace.device.digest)[:1]:
+        raise MismatchError(f"{counted}; {first.description}", f"tritmcu reproduce {place}", place)
+    raise MismatchError(f"{counted}, none of which could be looked into", "stream again")
 
 
 def _until_done(setting: _Setting, runs: Sequence[_DatasetRun], place: str | None) -> Trace:
@@ -235,7 +230,7 @@ class _DatasetRun:
 
     def look_into_mismatches(self, device: Session) -> None:
         """Records the first few of its samples that differ."""
-        rows = np.flatnonzero(_differing(self._logits, self._twin_logits))[:MOST_REPRODUCERS]
+        rows = np.flatnonzero(_differing(self._logits, self._twin_logits))[: mismatch.MOST_REPRODUCERS]
         for done, row in enumerate(rows):
             self._setting.progress(f"mismatches {self._dataset.label}", done, len(rows), "")
             index = int(self._split.index[row])

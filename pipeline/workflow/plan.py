@@ -143,26 +143,29 @@ def _dataset(named: str | None, job: Job | None, model: QModel, stored: Path) ->
     return schema.validate(DatasetConfig, dict(known), f"{stored}: dataset") if known else None
 
 
-def for_audit(planned: RunPlan, eps: str | None, source: str | None) -> RunPlan:
-    """The plan of an audit. Its attacks: PGD at the eps, by default the largest of the job, and a transfer attack from
-    the source, if any. ConfigError: no eps."""
-    budget = _audited_budget(planned, eps)
+def for_audit(
+    planned: RunPlan, eps: str | None, source: str | None, norm: str = "linf", unit: str | None = None
+) -> RunPlan:
+    """The plan of an audit. Its attacks: PGD at the eps, by default the largest of the job in this norm (and unit, if
+    one is named), and a transfer attack from the source, if any. ConfigError: no eps."""
+    budget = _audited_budget(planned, eps, norm, unit)
     transfers = [] if source is None else [{"name": "transfer", "source": source, **budget}]
     entries = ({"name": "pgd", **budget}, *transfers)
     return replace(planned, attacks=tuple(schema.validate(AttackConfig, entry, "audit") for entry in entries))
 
 
-def _audited_budget(planned: RunPlan, eps: str | None) -> dict[str, Any]:
-    """eps and unit of an AttackConfig."""
+def _audited_budget(planned: RunPlan, eps: str | None, norm: str, unit: str | None) -> dict[str, Any]:
+    """eps, norm and unit of an AttackConfig."""
     if eps is not None:
-        return {"eps": (eps,)}
-    known = [attack for attack in planned.attacks if attack.norm == "linf"]
+        return {"eps": (eps,), "norm": norm, "unit": unit or "real"}
+    known = [a for a in planned.attacks if a.norm == norm and unit in (None, a.unit) and not a.on_waveform]
     if not known:
+        what = f"{norm} eps" if unit is None else f"{norm} eps in {unit}"
         raise ConfigError(
-            f"{planned.name}: its job names no eps to audit", "add --eps, for images in [0, 1] --eps 8/255"
+            f"{planned.name}: its job names no {what} to audit", "add --eps, for images in [0, 1] --eps 8/255"
         )
     labels = (label for attack in known if attack.unit == known[0].unit for label in attack.eps)
-    return {"eps": (max(labels, key=eps_value),), "unit": known[0].unit}
+    return {"eps": (max(labels, key=eps_value),), "norm": norm, "unit": known[0].unit}
 
 
 def another(model: QModel, dataset: str) -> str | None:

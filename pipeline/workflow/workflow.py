@@ -45,6 +45,8 @@ from pipeline.workflow.plan import RunPlan, another
 QUICK = ("lower", "render", "build")
 """Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
 concerns the board are done only when asked for."""
+MISMATCHES = "oracle/mismatches"
+"""Folder of the device's for inputs of attacks that boards answered unlike the twin."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
 NORM_SAMPLES = 128
@@ -227,13 +229,15 @@ class Workflow:
         attack.check(clean, plan.attacks, sound)
         image = self.build()
         places = [location.port_now() for location in found]
+        mismatches = plan.device_folder / MISMATCHES
 
         def make(_: Path) -> AttackResult:
             setting = (qmodel, image, self._image_folder, plan.board, places, folder / "answers")
             with attack.devices(*setting, address=plan.cluster, fresh=plan.fresh) as oracle:
                 oracles = attack.oracles(qmodel, plan.load_network, oracle)
                 result = attack.attack(oracles, clean, plan.attacks, plan.seed, progress=self._progress, sound=sound)
-                return AttackResult(*result, {}, {}, oracle.summary(plan.board.name, image.digest))
+            attack.keep_mismatches(oracle, image, self._image_folder, plan.board, places[0], mismatches)
+            return AttackResult(*result, {}, {}, oracle.summary(plan.board.name, image.digest))
 
         key = digest_of(self._attack_key(clean), image.digest, attack.is_emulated(plan.board, places))
         return self._stage("attack", folder / "data", AttackResult, key, make, notes.attacks)

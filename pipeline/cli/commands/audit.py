@@ -16,8 +16,18 @@ NETWORK = Option(
     options.WHAT,
 )
 EPS = Option(
-    "--eps", "budget, in real input units: 8/255; by default the largest of its job", {"metavar": "EPS"}, options.WHAT
+    "--eps",
+    "budget, in real input units or as --eps-unit says: 8/255; by default the largest of its job",
+    {"metavar": "EPS"},
+    options.WHAT,
 )
+EPS_UNIT = Option(
+    "--eps-unit",
+    "of the budget: real, or sigma; by default that of its job, else real",
+    {"choices": ("real", "sigma")},
+    options.WHAT,
+)
+NORM = Option("--norm", "of the budget; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, options.WHAT)
 LIMIT = Option(
     "--limit",
     "ask about N test samples, evenly from all classes; 200 by default",
@@ -39,7 +49,7 @@ class Audit(Command):
     NAME = "audit"
     HELP = "tell a robust network from one that hides its gradients"
     OPTIONS = (
-        NETWORK, EPS, LIMIT, SOURCE, options.DATASET, BOARD, options.PORT, options.UNIT, options.RUNNER,
+        NETWORK, EPS, EPS_UNIT, NORM, LIMIT, SOURCE, options.DATASET, BOARD, options.PORT, options.UNIT, options.RUNNER,
         options.RUN_DIR, options.FRESH, options.JSON,
     )  # fmt: skip
 

@@ -76,7 +76,12 @@ class Attack(Stage):
         else:
             console.attacks(summary)
         if made.device is not None and made.device.differing:
+            from pipeline.device import mismatch
+            from pipeline.workflow import workflow
+
             told = f"{made.device.differing} of {made.device.answers} answers of the device are not the twin's"
+            for folder, first in mismatch.stored(plan.device_folder / workflow.MISMATCHES, made.device.digest)[:1]:
+                raise MismatchError(f"{told}; {first.description}", f"tritmcu reproduce {folder}", folder)
             raise MismatchError(told, f"to find the layer: {plan.command('stream')}")
 
 

@@ -76,6 +76,28 @@ def test_an_honest_network_is_clean(honest, digits):
     assert untold == {"transfer", "device", "instructions"}
 
 
+@pytest.mark.parametrize(
+    ("options", "eps", "label"),
+    [({"norm": "l2"}, "0.9", "0.9 (l2)"), ({"unit": "sigma"}, "0.35", "0.35 sigma")],
+)
+def test_other_budgets_are_audited_alike(honest, digits, options, eps, label):
+    """A Euclidean one, and one in standard deviations of each element, some of which may not move at all."""
+    quantization, x = digits.input.quantization, digits.splits["train"].x
+    known = replace(digits, spread=(x.std(axis=0) * quantization.scale).astype(np.float32))
+    clean, _ = few(known, 50)
+    budget = Budget.of(AttackConfig(name="pgd", eps=(eps,), **options), eps, clean, "eps")
+    oracles = attack.oracles(honest, networks.stored)
+    result = audit.audit(oracles, clean, budget, 1)
+    assert (result.budget, failed(result), result.verdict) == (label, set(), "clean")
+
+
+def test_a_masked_network_is_found_out_by_a_euclidean_budget(honest, digits):
+    clean, _ = few(digits, 20)
+    budget = Budget.of(AttackConfig(name="pgd", eps=("0.9",), norm="l2"), "0.9", clean, "eps")
+    planted = attack.oracles(masked.saturated(honest, 1e5), networks.stored)
+    assert audit.audit(planted, clean, budget, 1).verdict == "masked"
+
+
 def test_a_network_that_quantizes_its_input_hard_is_masked(honest, digits):
     planted = masked.quantized_input(honest, 8)
     result = audited(planted, digits)

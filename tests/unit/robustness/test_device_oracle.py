@@ -113,6 +113,9 @@ def test_answers_that_are_not_the_twins_are_counted_also_after_a_break(model, tm
     again = oracle_of(model, path, TwinDevice(model))
     again.logits(x)
     assert again.summary("virtual", "firmware").differing == 2
+    asked = {sample.tobytes(): logits for sample, logits in zip(x, oracle.logits(x), strict=True)}
+    assert len(again.differing) == 2
+    assert all(np.array_equal(asked[sample.tobytes()], logits) for sample, logits in again.differing)
 
 
 def test_a_transfer_attack_has_the_shards_of_its_target(model, tmp_path):

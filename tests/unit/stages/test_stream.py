@@ -19,7 +19,7 @@ from pipeline.core.nouns import AttackInfo, Dataset, QModel, Split, Trace
 from pipeline.device import connection, mismatch, session
 from pipeline.device.session import IdentityError
 from pipeline.network import twin
-from pipeline.stages import stream
+from pipeline.stages import attack, stream
 from tests.support import tiny
 
 pytestmark = pytest.mark.toolchain
@@ -327,7 +327,7 @@ def test_sample_layer_index_and_both_values_are_named(host, wrong):
 
 def test_the_reproducer_repeats_it(wrong):
     folders = sorted((wrong.folder / "mismatches").iterdir())
-    assert len(folders) == stream.MOST_REPRODUCERS
+    assert len(folders) == mismatch.MOST_REPRODUCERS
     recorded, now = mismatch.reproduce(folders[0])
     assert now == recorded
     assert recorded.repeatable
@@ -363,3 +363,31 @@ def test_one_differing_logit_is_enough(host, tmp_path):
     trace.datasets[0].logits[7, 9] ^= 1
     with pytest.raises(MismatchError, match="1 of 10 samples"):
         stream.check(trace, tmp_path)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_queries_of_an_attack_that_are_answered_unlike_the_twin_leave_reproducers(host, tmp_path, monkeypatch, answers):
+    """With the layer where the board answers once more, else with what it answered."""
+    model = bent(host.qmodel, WRONG_LAYER)
+    x = tiny.samples(model, 3)
+    with attack.devices(model, host.image, host.folder, host.board, [None], tmp_path / "answers") as oracle:
+        oracle.logits(x)
+    assert len(oracle.differing) == 3
+    if not answers:
+        monkeypatch.setattr(session, "connect", unplugged)
+    attack.keep_mismatches(oracle, host.image, host.folder, host.board, None, tmp_path / "m")
+    monkeypatch.undo()
+    kept = mismatch.stored(tmp_path / "m", host.image.digest)
+    assert [path.name for path, _ in kept] == ["0", "1", "2"]
+    path, first = kept[0]
+    assert first.layer == (WRONG_LAYER if answers else len(model.layers) - 1)
+    assert first.description.startswith(f"host, query of an attack sample 0: layer {first.layer}")
+    assert f"tritmcu reproduce {path}" in (path / "README.md").read_text()
+    assert any(np.array_equal(np.load(path / "input.npy"), sample) for sample in x)
+    if answers:
+        recorded, now = mismatch.reproduce(path)
+        assert now == recorded == first
+
+
+def unplugged(*_: object) -> None:
+    raise DeviceError("host: gone")
