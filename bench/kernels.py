@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench import cmsis, measure, networks, publish
+from bench import measure, networks, publish
 from bench import zoo as cards
-from bench.cmsis import Library
 from bench.measure import BOARDS, M4, Counted, Network
 from pipeline.cli import console
+from pipeline.codegen import cmsis_nn
+from pipeline.codegen.cmsis_nn import Library
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import shell
 from pipeline.core.errors import ConfigError, PipelineError, ToolError
@@ -88,8 +89,8 @@ PLAIN = ("cortex-m0", "cortex-m3")
 def _run(arguments: argparse.Namespace) -> None:
     _require_packages()
     cores = _cores(arguments.core)
-    root = cmsis.root()
-    libraries = cmsis.libraries(root, {core: measure.target(core) for core in cores}) if root else {}
+    root = cmsis_nn.root()
+    libraries = cmsis_nn.libraries(root, {core: measure.target(core) for core in cores}) if root else {}
     if root and arguments.core:
         _require_each(cores, libraries, root)
     models = _models(arguments.only)
@@ -144,7 +145,7 @@ def _require_each(cores: Sequence[str], libraries: dict[str, Library], root: Pat
     """A core that was asked for by name must have its library."""
     for core in cores:
         if core not in libraries:
-            cmsis.libraries(root, {core: measure.target(core)})
+            cmsis_nn.libraries(root, {core: measure.target(core)})
 
 
 def _require_packages() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bench import cmsis, linked, machine, networks
-from bench.cmsis import Library
+from bench import linked, machine, networks
 from bench.machine import LayerRun
 from pipeline.codegen import planner, select
+from pipeline.codegen.cmsis_nn import Library
 from pipeline.codegen.select import Kernels
 from pipeline.config import board
 from pipeline.config.board import Board
@@ -86,8 +86,9 @@ class Network:
         return self._count(render.render(self.model, self.board, kernels, self.firmware), name)
 
     def count_cmsis(self, library: Library) -> Counted:
-        """With CMSIS-NN's kernels, bit for bit the same outputs."""
-        return self._count(cmsis.sources(self.model, self.board, library), "cmsis-nn")
+        """With CMSIS-NN's kernels and weights of one byte each, bit for bit the same outputs."""
+        wide = replace(self.model, layers=tuple(replace(layer, weight_bits=8) for layer in self.model.layers))
+        return self._count(render.render(wide, self.board, "cmsis-nn", library=library), "cmsis-nn")
 
     def _count(self, sources: Sources, name: str) -> Counted:
         folder = self.folder / f"{self.model.name}-{self.core}-{name}"
@@ -174,7 +175,7 @@ def _cmsis_bytes(model: QModel, ours: Counted, others: dict[str, Counted]) -> di
     """Where CMSIS-NN is linked: bytes of its kernels and of what they read, int8 weights and 12 bytes a channel."""
     if "cmsis_nn" not in others:
         return {}
-    library = others["cmsis_nn"].image.sections[".library"] - ours.image.sections[".library"]
+    library = others["cmsis_nn"].image.sections[".cmsis_nn"]
     tables = sum(x.weights.size + 12 * x.output.shape[-1] for x in model.layers if x.weights is not None)
     return {"cmsis_nn_code_bytes": library, "cmsis_nn_table_bytes": tables}
 

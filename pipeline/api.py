@@ -137,7 +137,7 @@ def load(
     dataset: str | None = None,
     attacks: Sequence[Mapping[str, Any]] | None = None,
     limit: int | None = None,
-    kernels: Kernels = "auto",
+    kernels: Kernels | None = None,
     port: str | None = None,
     unit: str = "",
     runs: str | Path = RUNS,
@@ -148,12 +148,13 @@ def load(
 
     board, dataset: instead of those of its job; dataset "random": random inputs. attacks: entries as in [[attacks]] of
     a job, None: the job's. limit: attack and stream only so many test samples, 1 or more, drawn evenly from all
-    classes. kernels: "auto" or "reference". port, unit: of a real board. display: who watches, None: progress on
-    standard error; QUIET: nobody. ConfigError: a name or value that is not known.
+    classes. kernels: "auto", "reference" or "cmsis-nn", instead of the job's. port, unit: of a real board. display: who
+    watches, None: progress on standard error; QUIET: nobody. ConfigError: a name or value that is not known.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit {limit}: not a positive integer", "leave it out for all test samples")
-    options: dict[str, Any] = {"limit": limit, "kernels": kernels, "port": port, "unit": unit}
+    options: dict[str, Any] = {"limit": limit, "port": port, "unit": unit}
+    options |= {"kernels": kernels} if kernels is not None else {}
     if attacks is not None:
         named = enumerate(attacks)
         options["attacks"] = tuple(schema.validate(AttackConfig, dict(a), f"attacks.{i}") for i, a in named)

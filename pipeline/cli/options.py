@@ -61,8 +61,9 @@ RUN_DIR = Option("--run-dir", "keep everything in DIR instead of runs/NAME", {"t
 
 KERNELS = Option(
     "--kernels",
-    "the fastest for the core (auto, the default), or the portable ones",
-    {"choices": ("auto", "reference"), "default": "auto"},
+    "instead of the job's: the fastest of ours for the core (auto, the default), the portable ones (reference), or "
+    "those of an already built CMSIS-NN in CMSIS_NN_ROOT and ours for what it lacks (cmsis-nn)",
+    {"choices": ("auto", "reference", "cmsis-nn")},
     HOW,
 )
 TRITS = Option(

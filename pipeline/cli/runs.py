@@ -40,7 +40,7 @@ JOBS_ONLY = (options.EPOCHS, options.RESUME)
 def plan(arguments: argparse.Namespace) -> RunPlan:
     """What the arguments mean. An option the command does not have is at its default. ConfigError: options that
     contradict each other, an unknown job, board, network or data set."""
-    given = {name: getattr(arguments, name) for name in PLANNED if hasattr(arguments, name)}
+    given = _given(arguments)
     model, board = getattr(arguments, "model", None), getattr(arguments, "board", None)
     _check_oracle(arguments)
     if model is None:
@@ -58,9 +58,15 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
     return planned if arguments.run_dir is None else planned.moved_to(arguments.run_dir)
 
 
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a RunPlan takes as it is; kernels only where the command line says so."""
+    given = {name: getattr(arguments, name) for name in PLANNED if hasattr(arguments, name)}
+    return {name: value for name, value in given.items() if name != "kernels" or value is not None}
+
+
 def subject(word: str, arguments: argparse.Namespace) -> RunPlan:
     """How to build and run what one word names (workflow/subjects.py), with the options that the command has."""
-    given = {name: getattr(arguments, name) for name in PLANNED if name != "cli_args" and hasattr(arguments, name)}
+    given = {name: value for name, value in _given(arguments).items() if name != "cli_args"}
     planned = networks.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
     return _with_options(planned, arguments)
 
@@ -69,10 +75,10 @@ def subjects(arguments: argparse.Namespace) -> list[RunPlan]:
     """The plans of several networks, each on every --board, or else on the board of the first one, with each of the
     --kernels."""
 
-    def planned(word: str, board: str | None, kernels: str) -> RunPlan:
+    def planned(word: str, board: str | None, kernels: str | None) -> RunPlan:
         return subject(word, argparse.Namespace(**{**vars(arguments), "board": board, "kernels": kernels}))
 
-    words, kernels = arguments.networks, dict.fromkeys(arguments.kernels or (options.KERNELS.settings["default"],))
+    words, kernels = arguments.networks, dict.fromkeys(arguments.kernels or (None,))
     boards = dict.fromkeys(arguments.board or (planned(words[0], None, next(iter(kernels))).board.name,))
     return [planned(word, board, choice) for word in words for board in boards for choice in kernels]
 

@@ -7,6 +7,7 @@ section sizes are the footprint; inside `.model` the symbols of a layer start wi
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from collections import Counter
@@ -29,6 +30,7 @@ GROUPS: Mapping[str, str] = {
     ".link": "link",
     ".port": "port",
     ".app": "application",
+    ".cmsis_nn": "CMSIS-NN",
     ".library": "C library",
     ".data": "initial values",
 }
@@ -135,6 +137,19 @@ def read(elf: Path, sources: Sources) -> Footprint:
             return _read(ELFFile(file), _owners(sources))
     except (OSError, ELFError) as error:
         raise ToolError(f"{elf}: cannot be read as ELF ({error})", "build again: tritmcu build") from error
+
+
+def arm_attributes(elf: bytes, place: Path) -> dict[str, int]:
+    """Build attributes of an object for Arm by the names of its ABI, such as "TAG_CPU_ARCH". ToolError, which names the
+    place: no ELF file, or one for another machine."""
+    try:
+        section = ELFFile(io.BytesIO(elf)).get_section_by_name(".ARM.attributes")
+    except ELFError as error:
+        raise ToolError(f"{place}: cannot be read as ELF ({error})", "build it again") from error
+    if section is None:
+        raise ToolError(f"{place}: holds objects of another machine than Arm", "build it with arm-none-eabi-gcc")
+    parts = (part for vendor in section.iter_subsections() for part in vendor.iter_subsubsections())
+    return {attribute.tag: attribute.value for part in parts for attribute in part.iter_attributes()}
 
 
 def attribute(parts: Iterable[Part]) -> dict[str, int]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Literal
 
 from pipeline.codegen import planner, trits
+from pipeline.config import job
 from pipeline.config.board import Board
-from pipeline.config.cores import kernel_families
+from pipeline.config.cores import LINKED, kernel_families
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import KernelCall, QLayer, QModel, TensorSpec, Trits
 
-Kernels = Literal["auto", "reference"]
+Kernels = job.Kernels
+"""Whose kernels, as a job says."""
 FILTER = "filter"
 """The table that holds a layer's weights, in every kernel."""
 DEFAULT = FirmwareConfig()
@@ -95,7 +96,8 @@ def _expanding(call: KernelCall | None, layer: QLayer) -> KernelCall | None:
 
 
 def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Kernels = "auto") -> KernelCall | None:
-    """The kernel call of a layer on a board: "auto" the fastest family that serves it, "reference" the portable one.
+    """The kernel call of a layer on a board: "auto" the fastest family that serves it, "reference" the portable one,
+    "cmsis-nn" CMSIS-NN where it serves it, else as "auto".
 
     None when the layer only renames its input. UnsupportedError when no kernel computes it.
     """
@@ -104,16 +106,22 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Ke
         return call
     if board.is_avr:
         return _with_weight_buffer(call)
-    return (_optimised(layer, specs, board.core) if kernels == "auto" else None) or call
+    return (_optimised(layer, specs, board.core, links(kernels)) if kernels != "reference" else None) or call
 
 
-def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> KernelCall | None:
+def links(kernels: Kernels) -> bool:
+    """Whether a firmware with these kernels is linked with CMSIS-NN."""
+    return kernels == "cmsis-nn"
+
+
+def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str, linked: bool) -> KernelCall | None:
     """The call of the fastest family that serves the layer on the core, None when none does."""
-    for family in kernel_families(core):
+    for family in kernel_families(core, linked):
+        more = [core] if family == LINKED else []
         for name in _of_family(family):
             module = registry.load("kernels", name)
-            if not module.serves(layer, specs):
-                call: KernelCall = module.call(layer, specs)
+            if not module.serves(layer, specs, *more):
+                call: KernelCall = module.call(layer, specs, *more)
                 return call
     return None
 

@@ -29,6 +29,17 @@ _KERNEL_FAMILIES = {
 extension (Helium), dsp the DSP instructions of Armv7E-M, swar registers of 32 bits or more."""
 
 
-def kernel_families(core: str) -> tuple[str, ...]:
-    """Folders of firmware/nn whose kernels the core executes, the fastest first; the last one is "reference"."""
-    return tuple(family for family, cores in _KERNEL_FAMILIES.items() if core in cores)
+LINKED = "cmsis"
+"""Folder of firmware/nn whose kernels pass calls on to CMSIS-NN, on every Cortex-M where that is linked."""
+
+
+def kernel_families(core: str, linked: bool = False) -> tuple[str, ...]:
+    """Folders of firmware/nn whose kernels the core executes, the fastest first; the last one is "reference". linked:
+    CMSIS-NN is, its kernels come before ours."""
+    ours = tuple(family for family, cores in _KERNEL_FAMILIES.items() if core in cores)
+    return (LINKED, *ours) if linked else ours
+
+
+def has_vectors(core: str) -> bool:
+    """Whether the core has the M-profile vector extension."""
+    return core in _KERNEL_FAMILIES["mve"]

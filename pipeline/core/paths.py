@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from pipeline.core.errors import ConfigError, ToolError
@@ -22,6 +23,9 @@ zoo/, separated as in PATH. The current folder always counts as one."""
 
 DATA_VARIABLE = "TRITMCU_DATA"
 """Environment variable that names the folder of the official data sets."""
+
+PLAIN = re.compile(r"[\w ./+@=~-]+")
+"""A path that every program of a build reads as it is: others take , ; $ " # or \\ in it for syntax."""
 
 
 def shipped(name: str) -> Path:

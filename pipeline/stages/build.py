@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.codegen import arduino, footprint
+from pipeline.codegen import arduino, cmsis_nn, footprint
 from pipeline.config.board import Board
-from pipeline.core import shell
+from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, FitError, ToolError
 from pipeline.core.nouns import FLASH, RAM, Image, Progress, Sources, no_progress
 
 ELF = "firmware.elf"
 OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
+ISYSTEM = "-isystem"
+"""Option before a folder of headers."""
 _KIB = 1024
-_PLAIN_PATH = re.compile(r"[\w ./+@=~-]+")
-"""A path that every program of a build reads as it is: others take , ; $ " # or \\ in it for syntax."""
 _CLEAN_ENVIRONMENT = {"CFLAGS": "", "CXXFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
 _OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
 
@@ -39,10 +39,12 @@ def build(
     if not board.build_programs:
         return _build_with_arduino(sources, board, folder, progress)
     compiler = _require_tools(board)
+    options = ["-DSANITIZE=ON"] if sanitize else []
+    options += cmsis_nn.cmake_options(board) if cmsis_nn.PROJECT_FILE in sources.files else []
     with _project(folder) as project:
         _write(sources.files, project)
         progress("build", 0, 3, "configure")
-        _configure(project, board, sanitize)
+        _configure(project, board, options)
         progress("build", 1, 3, "compile")
         _compile(project, sources, board)
         progress("build", 2, 3, "measure")
@@ -62,11 +64,11 @@ def _project(folder: Path) -> Iterator[Path]:
     that is done in a temporary folder, and the project is moved to its place after the block. ConfigError: the folder
     of temporary files is no better."""
     place = folder / "project"
-    if _PLAIN_PATH.fullmatch(str(place.resolve())):
+    if paths.PLAIN.fullmatch(str(place.resolve())):
         yield place
         return
     with tempfile.TemporaryDirectory(prefix="tritmcu-build-") as elsewhere:
-        if not _PLAIN_PATH.fullmatch(str(Path(elsewhere).resolve())):
+        if not paths.PLAIN.fullmatch(str(Path(elsewhere).resolve())):
             what = f"{elsewhere}: nothing can be built in a folder of temporary files of such a name"
             raise ConfigError(what, "set TMPDIR to another one, such as /tmp")
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,11 +156,10 @@ def _write(files: Mapping[str, str], project: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _configure(project: Path, board: Board, sanitize: bool) -> None:
-    options = ["-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DCMAKE_BUILD_TYPE="]
-    options += ["-DCMAKE_C_COMPILER=gcc"] if board.is_host else ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
-    options += ["-DSANITIZE=ON"] if sanitize else []
-    command = ["cmake", "-G", "Ninja", "-B", "build", *options]
+def _configure(project: Path, board: Board, options: Sequence[str]) -> None:
+    always = ["-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DCMAKE_BUILD_TYPE="]
+    always += ["-DCMAKE_C_COMPILER=gcc"] if board.is_host else ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
+    command = ["cmake", "-G", "Ninja", "-B", "build", *always, *options]
     result = shell.run(command, cwd=project, env=_CLEAN_ENVIRONMENT, check=False)
     if result.returncode != 0:
         raise _not_configured(result.output, board, project)
@@ -202,7 +203,8 @@ def _flags(build_folder: Path) -> tuple[str, ...]:
     command = next(c["command"] for c in commands if c["file"].endswith("app/app.c"))
     words = shlex.split(command)[1:]
     of_this_folder = ("-I", "-ffile-prefix-map", "-fdebug-prefix-map")
-    return tuple(w for w in words[: words.index("-o")] if not w.startswith(of_this_folder))
+    chosen = [w for w in words[: words.index("-o")] if not w.startswith(of_this_folder)]
+    return tuple(w for at, w in enumerate(chosen) if ISYSTEM not in chosen[max(0, at - 1) : at + 1])
 
 
 def _version(compiler: str) -> str:

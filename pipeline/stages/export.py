@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from pipeline.codegen import arduino, library, select
+from pipeline.codegen import arduino, cmsis_nn, library, select
 from pipeline.config.board import Board
 from pipeline.config.dataset import MfccConfig
 from pipeline.config.job import FirmwareConfig
@@ -38,6 +38,8 @@ def export(sources: Sources, board: Board, model: str, folder: Path, form: str =
     ConfigError when the folder is not new or empty, the format is unknown or the board has no place in it.
     """
     check(folder, form)
+    if form != "cmake":
+        _check_complete(cmsis_nn.PROJECT_FILE in sources.files, form)
     writers = {"cmake": _cmake, "arduino": _arduino, "platformio": _platformio}
     files, command = writers[form](sources, board, model)
     _write(files, folder)
@@ -58,6 +60,7 @@ def export_library(
     ConfigError when the folder is not new or empty; UnsupportedError names a layer that no kernel serves.
     """
     check(folder, LIBRARY)
+    _check_complete(select.links(kernels), LIBRARY)
     _write(library.library(model, board, kernels, firmware, front_end), folder)
     if board.is_host:
         return f"cmake -S {PurePosixPath(library.PROGRAM).parent} -B build && cmake --build build"
@@ -65,6 +68,12 @@ def export_library(
     compiler = f"-DCMAKE_C_COMPILER={'avr' if board.is_avr else 'arm-none-eabi'}-gcc -DCMAKE_C_FLAGS={flags}"
     bare = "-DCMAKE_SYSTEM_NAME=Generic -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY"
     return f"cmake -B build {bare} {compiler} -DCMAKE_ASM_FLAGS={flags} && cmake --build build"
+
+
+def _check_complete(linked: bool, form: str) -> None:
+    """ConfigError for a firmware that is linked with CMSIS-NN, which these formats cannot say."""
+    if linked:
+        raise ConfigError(f"--kernels cmsis-nn: not for --format {form}", "--format cmake, or our own kernels")
 
 
 def _write(files: Mapping[str, str], folder: Path) -> None:
@@ -82,8 +91,10 @@ def _cmake(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], 
             f"board {board.name!r}: only the tools of its Arduino core can build for it",
             arduino.export_command(board, "arduino"),
         )
-    toolchain = "" if board.is_host else "-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake "
-    return dict(sources.files), f"cmake -G Ninja -B build {toolchain}&& cmake --build build"
+    options = [] if board.is_host else ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
+    options += cmsis_nn.cmake_options(board) if cmsis_nn.PROJECT_FILE in sources.files else []
+    configure = shlex.join(["cmake", "-G", "Ninja", "-B", "build", *options])
+    return dict(sources.files), f"{configure} && cmake --build build"
 
 
 def _arduino(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from pipeline.codegen import buffers, planner, select, source
+from pipeline.codegen import buffers, cmsis_nn, planner, select, source
+from pipeline.codegen.cmsis_nn import Library
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
 from pipeline.config.job import FirmwareConfig
@@ -24,17 +25,24 @@ MAIN = PurePosixPath("app/main.c")
 
 
 def render(
-    model: QModel, board: Board, kernels: select.Kernels = "auto", firmware: FirmwareConfig = select.DEFAULT
+    model: QModel,
+    board: Board,
+    kernels: select.Kernels = "auto",
+    firmware: FirmwareConfig = select.DEFAULT,
+    library: Library | None = None,
 ) -> Sources:
     """The project of `model` for `board`. UnsupportedError names a layer that no kernel serves.
 
-    kernels: "auto" takes the fastest kernel the core can run, "reference" the portable ones.
+    kernels: "auto" takes the fastest kernel the core can run, "reference" the portable ones, "cmsis-nn" those of
+    `library`, by default the one that CMSIS_NN_ROOT names (ToolError: none that can be linked for the board).
     """
+    linked = (library or cmsis_nn.library(board)) if select.links(kernels) else None
     calls = select.calls(model, board, kernels, firmware)
     plan = planner.plan(model, calls)
-    files = dict(_firmware_files(board))
+    files = dict(_firmware_files(board, kernel_families(board.core, linked is not None)))
     context = {
         "board": board,
+        "library": linked,
         "buffers": buffers.plan(board, plan.arena_bytes, model.input.size_bytes),
         "qmodel": model,
         "macro": "MODEL",
@@ -75,15 +83,15 @@ def _compiled(files: Mapping[str, str], *folders: str) -> list[str]:
     return sorted(f for f in files if f.startswith(folders) and f.endswith((".c", ".cpp", ".S")))
 
 
-def _firmware_files(board: Board) -> Iterator[tuple[str, str]]:
+def _firmware_files(board: Board, families: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(path in the project, text) of every hand-written file this board's project needs."""
-    return ((str(path), text) for path, text in source.hand_written() if _belongs(path, board))
+    return ((str(path), text) for path, text in source.hand_written() if _belongs(path, board, families))
 
 
-def _belongs(path: PurePosixPath, board: Board) -> bool:
-    """Of a port the innermost folder and all around it, of the kernels those that the core executes."""
+def _belongs(path: PurePosixPath, board: Board, families: Sequence[str]) -> bool:
+    """Of a port the innermost folder and all around it, of the kernels those families."""
     if path.parts[0] == "port":
         return PurePosixPath("port", board.port).is_relative_to(path.parent)
     if path.parts[0] == "nn":
-        return source.is_kernel_of(path, kernel_families(board.core))
+        return source.is_kernel_of(path, families)
     return path.parts[0] != SOUND and (path != MAIN or not board.is_arduino)

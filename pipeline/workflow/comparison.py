@@ -134,7 +134,7 @@ def _stored(plan: RunPlan, display: Display) -> dict[str, Share]:
 
 def _flash(image: Image, sources: Sources) -> dict[str, int]:
     weights = sum(layer.weights_bytes for layer in sources.layers)
-    kernels = image.footprint.get("kernels", 0)
+    kernels = sum(image.footprint.get(group, 0) for group in ("kernels", "CMSIS-NN"))
     runtime = image.flash_bytes - image.weights_bytes - kernels
     return {
         "weights": weights,

@@ -54,7 +54,7 @@ class RunPlan:
     fresh: bool = False
     """Repeat stages that are up to date."""
     kernels: select.Kernels = "auto"
-    """ "auto": the fastest the core can run; "reference": the portable ones (select.calls)."""
+    """Whose: "auto", "reference" or "cmsis-nn" (select.kernel)."""
     firmware: FirmwareConfig = select.DEFAULT
     """How the network is packed."""
     port: str | None = None
@@ -109,7 +109,13 @@ def plan_job(job: Job, board: Board, runs: Path, **options: Any) -> RunPlan:
     runs/<name>-<board>."""
     folder = runs / job.name
     device_folder = folder if board.name == job.board else runs / f"{job.name}-{board.name}"
-    given = {"firmware": job.firmware, "attacks": job.attacks, "budget": job.budget, **options}
+    given = {
+        "firmware": job.firmware,
+        "kernels": job.firmware.kernels,
+        "attacks": job.attacks,
+        "budget": job.budget,
+        **options,
+    }
     return RunPlan(job.name, job.dataset, board, folder, device_folder, job, **given)
 
 
@@ -123,7 +129,14 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
     folder = runs / f"{model.name}-{board.name}"
     packed = job.firmware if job else select.DEFAULT
     attacks, budget = (job.attacks, job.budget) if job else ((), NO_BUDGET)
-    given = {"firmware": packed, "attacks": attacks, "budget": budget, "random_inputs": random_inputs, **options}
+    given = {
+        "firmware": packed,
+        "kernels": packed.kernels,
+        "attacks": attacks,
+        "budget": budget,
+        "random_inputs": random_inputs,
+        **options,
+    }
     return RunPlan(model.name, data, board, folder, folder, job, model=model, **given)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.analysis import agreement, budget, size
+from pipeline.codegen import cmsis_nn, select
 from pipeline.config.job import Job, LayerwiseConfig, earlier
 from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
@@ -345,7 +346,9 @@ class Workflow:
         def make(_: Path) -> Sources:
             return render.render(qmodel, plan.board, plan.kernels, plan.firmware)
 
-        key = digest_of(qmodel.digest, plan.board.model_dump(), plan.kernels, plan.firmware.model_dump(), keys.code())
+        library = [cmsis_nn.library(plan.board).digest] if select.links(plan.kernels) else []
+        packed = plan.firmware.model_dump()
+        key = digest_of(qmodel.digest, plan.board.model_dump(), plan.kernels, packed, keys.code(), *library)
         return self._stage("render", self.plan.device_folder / "sources", Sources, key, make, notes.sources)
 
     @_once
@@ -401,7 +404,12 @@ class Workflow:
                 stack.enter_context(self._working_in(plan.device_folder))
                 self.flash()  # an image that is not on the board cannot answer
             trace = self._stage("stream", folder, Trace, key, make, notes.trace)
-        stream.check(trace, work)
+        try:
+            stream.check(trace, work)
+        except MismatchError as error:
+            if not select.links(plan.kernels):
+                raise
+            raise MismatchError(f"{error}; {cmsis_nn.OTHERWISE}", error.hint, error.reproducer) from error
         return trace
 
     @_once

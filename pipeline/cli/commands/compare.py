@@ -32,7 +32,7 @@ BOARDS = replace(
 KERNELS = replace(
     options.KERNELS,
     help="as for run; given several times, every network with each",
-    settings={**options.KERNELS.settings, "action": "append", "default": None},
+    settings={**options.KERNELS.settings, "action": "append"},
 )
 
 

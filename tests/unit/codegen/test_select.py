@@ -110,11 +110,12 @@ def test_every_called_function_has_the_stem_of_its_file() -> None:
 )
 def test_families_of_a_core_the_fastest_first(core: str, families: tuple[str, ...]) -> None:
     assert kernel_families(core) == families
+    assert kernel_families(core, linked=True) == ("cmsis", *families), "before ours where CMSIS-NN is linked"
 
 
 def test_every_folder_of_kernels_has_cores_that_execute_it() -> None:
     folders = {path.name for path in NN.iterdir() if path.is_dir()}
-    assert folders == {family for core in CORE_FLAGS for family in kernel_families(core)}
+    assert folders == {family for core in CORE_FLAGS for family in kernel_families(core, linked=True)}
 
 
 def test_a_layer_that_no_fast_kernel_computes_is_named_with_what_they_ask_for() -> None:
