@@ -186,11 +186,10 @@ def import_network(
 
 
 def compare(networks: Sequence[Network]) -> list[Contender]:
-    """What each network answers and costs: the same samples through each, and one firmware of each counted. The first
-    one's display watches. ConfigError: none, other boards, or other samples."""
-    if len({network.plan.board.name for network in networks}) != 1:
-        given = ", ".join(f"{n.plan.name} on {n.plan.board.name}" for n in networks) or "nothing"
-        raise ConfigError(f"compare: {given}", "load all of them for one board")
+    """What each network answers and costs on its board with its kernels: the same samples through each, and one
+    firmware of each counted. The first one's display watches. ConfigError: none, or networks of other samples."""
+    if not networks:
+        raise ConfigError("compare: nothing", "load some networks of one data set")
     with _watched(networks[0].display) as display:
         return comparison.compare([network.plan for network in networks], networks[0].runs, display)
 
