@@ -65,6 +65,14 @@ def registered(kind: str) -> AfterValidator:
 Model = TypeVar("Model", bound=Strict)
 
 
+def file_size(path: Path) -> int:
+    """Bytes of a file. OSError: there is none. ConfigError: a folder, or a device or pipe, which may never end."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ConfigError(f"{path}: not a file", "name the file itself")
+    return size
+
+
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, without the byte order mark some editors put first. ConfigError when it cannot be read
     or is of another encoding."""

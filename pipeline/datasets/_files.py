@@ -62,7 +62,7 @@ class Listing:
 
 
 def listing(config: DatasetConfig, suffixes: Sequence[str], what: str) -> Listing:
-    """The files that a job means. suffixes: of such files, in lower case; what: one of them in words.
+    """The files that a job means. suffixes: of such files, in lower case; what: what such files are called.
 
     ConfigError: no such folder, a file of another kind, a label or split that cannot be, a class with too few samples.
     """
@@ -168,7 +168,7 @@ def _walk(folder: Path, suffixes: Sequence[str], what: str) -> Iterator[Path]:
                 continue
             if not name.lower().endswith(tuple(suffixes)):
                 raise ConfigError(
-                    f"{Path(place) / name}: not a file of {what} ({', '.join(suffixes)})", "convert it, or move it away"
+                    f"{Path(place) / name}: {what} files end in {', '.join(suffixes)}", "convert it, or move it away"
                 )
             yield Path(place) / name
 

@@ -37,7 +37,7 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, co
     `cache` until a file changes. ConfigError: no or other files, images that cannot be read or differ in size, a class
     with too few.
     """
-    listed = _files.listing(config, SUFFIXES, "images")
+    listed = _files.listing(config, SUFFIXES, "image")
     settings = [VERSION, config.size, config.colour, config.fit]
     pixels = _files.read_all(listed, settings, cache, "images", lambda paths: _stacked(paths, config), progress)
     x, quantization = _lattice.of_pixels(np.asarray(pixels, np.uint8), config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.dataset import DatasetConfig
+from pipeline.core import schema, text
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Int8Array, Progress, Quantization, Split, TensorSpec, no_progress
 from pipeline.datasets import _lattice, _split
@@ -29,6 +31,10 @@ SPELLINGS = (
     },
 )
 """Names of samples and labels by split, "" for one that is to be drawn: NumPy's habit, Keras', MedMNIST's."""
+MOST_BYTES = 1 << 32
+"""Of all arrays of a file: more is refused before it is unpacked."""
+MOST_CLASSES = 1 << 16
+"""A larger label is a mistake."""
 RANKS = (2, 3, 4)
 """Of samples: (n, features), (n, height, width), (n, height, width, channels)."""
 
@@ -95,8 +101,11 @@ def _halves(names: Mapping[str, tuple[str, str]], arrays: Mapping[str, Any]) -> 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        _require_small(path)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
+    except ConfigError:
+        raise
     except OSError as error:
         if error.strerror:
             raise ConfigError(f"{path}: {error.strerror}", "dataset.path names an .npz file") from error
@@ -104,6 +113,19 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:  # a damaged archive or header raises almost anything
         why = "holds one array" if isinstance(error, (TypeError, AttributeError)) else str(error)
         raise ConfigError(f"{path}: not an .npz file that can be read ({why})", "write one with numpy.savez") from error
+
+
+def _require_small(path: Path) -> None:
+    """ConfigError for what is no file, and for arrays that take more than MOST_BYTES."""
+    size = schema.file_size(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = max(size, sum(part.file_size for part in archive.infolist()))
+    if size > MOST_BYTES:
+        raise ConfigError(
+            f"{path}: its arrays take {text.size(size)}, more than {text.size(MOST_BYTES)}",
+            "store pixels as uint8, or fewer samples",
+        )
 
 
 def _checked(part: Part, first: Part, path: Path) -> Part:
@@ -123,7 +145,7 @@ def _checked(part: Part, first: Part, path: Path) -> Part:
         bad = int(np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))[0])
         raise ConfigError(f"{path}: {part.x_name}[{bad}] holds NaN or infinity", "leave out such samples")
     if y.dtype.kind != "U":
-        wrong = np.flatnonzero((y != np.floor(y)) | (y < 0))
+        wrong = np.flatnonzero((y != np.floor(y)) | (y < 0) | (y > MOST_CLASSES))
         if len(wrong):
             raise ConfigError(f"{path}: {part.y_name}[{wrong[0]}] = {y[wrong[0]]}", "classes are integers from 0")
     return Part(part.split, part.x_name, x, part.y_name, y)
@@ -143,9 +165,11 @@ def _classes(
     if config.classes and len(config.classes) != count:
         raise ConfigError(f"{path}: labels 0 to {count - 1}, dataset.classes names {len(config.classes)}")
     missing = sorted(set(range(min(count, len(y) + 1))) - set(y.tolist()))
-    if missing or count < 2:
-        what = f"no sample of class {missing[0]}" if missing else "only the class 0"
-        raise ConfigError(f"{path}: {what}, labels go from {y.min()} to {y.max()}", "number the classes from 0 on")
+    if missing:
+        what = f"{path}: no sample of class {missing[0]}, labels go from {y.min()} to {y.max()}"
+        raise ConfigError(what, "number the classes from 0 on")
+    if count < 2:
+        raise ConfigError(f"{path}: only the class 0; a classifier needs two classes at least")
     return np.arange(len(y)), y, config.classes or tuple(map(str, range(count)))
 
 

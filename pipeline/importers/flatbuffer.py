@@ -137,7 +137,7 @@ class Reader:
             raise self._damaged(f"it names more {what} than any network has")
 
     def _damaged(self, why: str) -> ConfigError:
-        return ConfigError(f"{self._place}: damaged, {why}", "download or convert it again")
+        return ConfigError(f"{self._place} damaged: {why}", "download or convert it again")
 
 
 def write(root: Row, name: str, tables: Schema, identifier: bytes) -> bytes:

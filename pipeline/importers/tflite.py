@@ -202,9 +202,7 @@ class _Import:
         """The operand of that position: a constant of that type."""
         tensor = self.graph.tensors[op.inputs[operand]] if op.inputs[operand] != NONE else None
         if tensor is None or tensor.constant is None or tensor.type != kind or op.inputs[operand] in self.number:
-            raise self.unsupported(
-                op, f"operand {operand} is not a constant of type {kind}", "convert it fully quantized"
-            )
+            raise self.unsupported(op, f"operand {operand} is not a constant of type {kind}", tflite_graph.QUANTIZE)
         return tensor
 
     def unsupported(self, op: Operation, what: str, hint: str = "") -> UnsupportedError:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import schema
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import Quantization, TensorSpec
 from pipeline.importers import flatbuffer, tflite_schema
@@ -23,6 +24,12 @@ MOST_ELEMENTS = 1 << 24
 """Of one tensor."""
 NONE = -1
 """The number of an operand that is left out."""
+QUANTIZE = (
+    "quantize it fully: tf.lite.TFLiteConverter with optimizations = [tf.lite.Optimize.DEFAULT], a "
+    "representative_dataset, target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8], inference_input_type = "
+    "inference_output_type = tf.int8"
+)
+"""What to do with a model that is not int8 throughout."""
 DTYPES: Mapping[str, np.dtype[Any]] = {"int8": np.dtype("<i1"), "int32": np.dtype("<i4"), "int64": np.dtype("<i8")}
 """Constants that are read."""
 
@@ -93,7 +100,7 @@ class Graph:
         tensor = self.tensors[number]
         what = f"{self.path}: tensor {number} ({tensor.name!r})"
         if tensor.type != "int8":
-            raise UnsupportedError(f"{what} is {tensor.type}, not int8", _hint(tensor))
+            raise UnsupportedError(f"{what} is {tensor.type}, not int8", QUANTIZE)
         if len(tensor.shape) < 2 or tensor.shape[0] != 1:
             raise UnsupportedError(f"{what} has shape {tensor.shape}", "convert the model for batches of 1")
         if len(tensor.scales) != 1:
@@ -101,27 +108,17 @@ class Graph:
         return TensorSpec(tensor.shape[1:], Quantization(float(tensor.scales[0]), int(tensor.zero_points[0])))
 
 
-def _hint(tensor: Tensor) -> str:
-    if tensor.type != "float32":
-        return "convert the model with int8 activations"
-    return (
-        "quantize it fully: tf.lite.TFLiteConverter with optimizations = [tf.lite.Optimize.DEFAULT], a "
-        "representative_dataset, supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8], inference_input_type = "
-        "inference_output_type = tf.int8"
-    )
-
-
 def read(path: Path) -> Graph:
     """The graph in the file. ConfigError: no such file, or a damaged one; UnsupportedError: several subgraphs, inputs
     or outputs, sparse tensors, or constants outside the file's tables."""
     data = _bytes(path)
-    reader = flatbuffer.Reader(data, tflite_schema.TABLES, f"{path}: no TensorFlow Lite model, or")
+    reader = flatbuffer.Reader(data, tflite_schema.TABLES, f"{path}: not a TensorFlow Lite model, or")
     return _Graph(path, reader, reader.root("Model", tflite_schema.IDENTIFIER)).graph()
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        if path.stat().st_size > MOST_BYTES:
+        if schema.file_size(path) > MOST_BYTES:
             raise UnsupportedError(f"{path}: more than {MOST_BYTES} bytes", "no such network fits a microcontroller")
         return path.read_bytes()
     except OSError as error:

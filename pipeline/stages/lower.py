@@ -7,6 +7,7 @@ channel goes into the requantization multiplier. Nothing here needs a training f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +72,7 @@ class _Lowering:
 
     def run(self) -> QModel:
         for layer in self.trained.layers:
-            _require_finite(layer)
+            _require_finite(layer, self.trained.ranges.get(layer.name, ()))
         for layer in self.trained.layers:
             if layer.name not in self.tensor:
                 self._lower(layer)
@@ -258,11 +259,14 @@ def calibrated(low: float, high: float, finest: float = 0.0) -> Quantization:
     return Quantization(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
 
 
-def _require_finite(layer: TrainedLayer) -> None:
+def _require_finite(layer: TrainedLayer, answers: Sequence[float]) -> None:
     for name, array in layer.arrays.items():
         if not np.isfinite(array).all():
             what = f"layer {layer.name!r}: {name} holds NaN or infinity"
             raise UnsupportedError(what, "train again with a lower learning rate")
+    if not np.isfinite(answers).all():
+        what = f"layer {layer.name!r}: answers NaN or infinity to samples"
+        raise UnsupportedError(what, "look for huge weights and negative variances; train again, see the loss")
 
 
 def _quantization(activation: TrainedLayer) -> Quantization | None:

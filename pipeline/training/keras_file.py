@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
+from pipeline.core import schema
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.training import blocks, keras_graph
 from pipeline.training.keras_backend import keras, qkeras
@@ -16,6 +21,8 @@ from pipeline.training.quantizers import FixedLinear
 
 MOST_BYTES = 1 << 28
 """Of a file, and of what a zip file unpacks to. No network for a microcontroller comes near."""
+PARAMETER_BYTES = 4
+"""Of a parameter in a file: float32."""
 CLASS = re.compile(r"(?:Unknown layer: '?|Could not locate class '|Unknown object: '?)(\w+)")
 
 
@@ -26,6 +33,7 @@ def load(path: Path) -> Any:
     nor QKeras has.
     """
     _require_small(path)
+    _require_few_parameters(path)
     try:
         model = without_softmax(keras.saving.load_model(path, compile=False, safe_mode=True))
         for layer in blocks.nested_layers(model):
@@ -40,7 +48,9 @@ def load(path: Path) -> Any:
 
 def _require_small(path: Path) -> None:
     try:
-        size = path.stat().st_size
+        size = schema.file_size(path)
+        if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
+            raise ConfigError(f"{path}: not a zip file, as .keras files are, or truncated", "copy or save it again")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 size = max(size, sum(part.file_size for part in archive.infolist()))
@@ -51,6 +61,34 @@ def _require_small(path: Path) -> None:
         raise UnsupportedError(f"{path}: more than {MOST_BYTES} bytes", "no such network fits a microcontroller")
 
 
+def _require_few_parameters(path: Path) -> None:
+    """UnsupportedError when the file describes more parameters than a file of MOST_BYTES holds: Keras would make room
+    for all of them before it reads any. Of a description that cannot be read, Keras says why."""
+    try:
+        # What Keras notes of variables without values is a thread's own.
+        with ThreadPoolExecutor(1) as aside:
+            count = sum(math.prod(shape) for shape in aside.submit(_described, path).result())
+    except Exception:  # whatever Keras raises; it will again, and then that is the answer
+        return
+    if count > MOST_BYTES // PARAMETER_BYTES:
+        raise UnsupportedError(f"{path}: describes {count} parameters", "no such network fits a microcontroller")
+
+
+def _described(path: Path) -> list[tuple[int, ...]]:
+    """Shapes of all variables of the model that the file describes, none of which gets a value."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            described = json.loads(archive.read("config.json"))
+    else:
+        with h5py.File(path) as file:
+            described = {"module": "keras", **json.loads(file.attrs["model_config"])}
+        if described["class_name"] == "Functional":
+            described["class_name"] = "Model"
+    with keras.StatelessScope(initialize_variables=False):
+        model = keras.saving.deserialize_keras_object(described, safe_mode=True)
+        return [tuple(variable.shape) for variable in model.variables]
+
+
 def _refusal(path: Path, reason: str) -> ConfigError | UnsupportedError:
     """What to say of a file that Keras does not load."""
     if "Lambda" in reason or "unsafe" in reason.lower():
@@ -59,7 +97,7 @@ def _refusal(path: Path, reason: str) -> ConfigError | UnsupportedError:
     if found := CLASS.search(reason):
         what = f"{path}: layer class {found[1]} is neither Keras's nor QKeras's"
         return UnsupportedError(what, "write it with their layers, or as a builder in models/NAME.py")
-    return ConfigError(f"{path}: no Keras file, damaged, or of another version ({reason[:150]})", "save it again")
+    return ConfigError(f"{path}: not a Keras file, damaged, or of another version ({reason[:150]})", "save it again")
 
 
 def without_softmax(model: Any) -> Any:

@@ -31,12 +31,11 @@ def read(graph: Sequence[Call]) -> Iterator[TrainedLayer]:
     end = {INPUT: INPUT, **ends(graph)}
     taken = {*end, *end.values()}
     for call in graph:
+        for weight in call.layer.weights:
+            if not np.isfinite(to_numpy(weight)).all():
+                what = f"layer {call.name!r}: {weight.name} holds NaN or infinity"
+                raise UnsupportedError(what, "train again, see the loss")
         layer = _layer(call, tuple(end[name] for name in call.inputs))
-        for what, array in layer.arrays.items():
-            if not np.all(np.isfinite(array)):
-                raise UnsupportedError(
-                    f"layer {call.name!r}: {what} holds NaN or infinity", "train again, see the loss"
-                )
         yield from _alone(layer, call.shapes[0][1:], taken) if _stands_alone(call, graph) else [layer]
         if end[call.name] != call.name:
             kind, config, arrays = _function(call.layer.activation, call.name)

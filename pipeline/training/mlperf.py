@@ -79,7 +79,7 @@ def _file(root: Path | None, option: str) -> Path:
 
 
 def _read(path: Path) -> tuple[dict[str, _Convolution], tuple[Floats, Floats]]:
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     with h5py.File(path) as file:
         weights = file["model_weights"]

@@ -149,7 +149,7 @@ def refuse_float(path: str) -> None:
 
 def refuse_foreign(path: str) -> None:
     for call in (lambda: tflite.import_model(Path(path), "x", ["a"]), lambda: tflite.interpreter(Path(path))):
-        with pytest.raises(PipelineError, match=r"model\.tflite: no TensorFlow Lite model"):
+        with pytest.raises(PipelineError, match=r"model\.tflite: not a TensorFlow Lite model"):
             call()
 
 

@@ -31,7 +31,7 @@ class Export(Command):
     def invoke(self, arguments: argparse.Namespace) -> int:
         from pipeline import datasets
         from pipeline.cli import console, runs
-        from pipeline.stages import export
+        from pipeline.stages import build, export
 
         plan, form = runs.plan(arguments), arguments.format
         folder = arguments.output or Path(f"{plan.name}-{plan.board.name}-{form}")
@@ -42,6 +42,7 @@ class Export(Command):
             command = export.export_library(model, plan.board, folder, plan.kernels, plan.firmware, heard)
         else:
             sources, model = runs.make(plan, "render", "lower")
+            build.check_fit(sources, plan.board)
             command = export.export(sources, plan.board, model.name, folder, form)
         console.stdout(f"cd {shlex.quote(str(folder))} && {command}")
         return 0

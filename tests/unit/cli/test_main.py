@@ -123,6 +123,12 @@ def test_an_exported_network_goes_into_a_folder_of_its_own_name(tritmcu, tmp_pat
     assert "--output" in hint
 
 
+def test_a_firmware_that_cannot_fit_is_not_exported(tritmcu, tmp_path):
+    error, hint = refused(tritmcu("export", "--model", "digits_stq_jr", "--board", "uno", "--format", "arduino"))
+    assert error.startswith("error: board 'uno': needs at least 5.2 KiB RAM, has 2.0 KiB")
+    assert "tritmcu boards" in hint and not list(tmp_path.glob("*-arduino"))
+
+
 def test_a_network_that_hears_is_exported_as_a_library_with_its_front_end(tritmcu, tmp_path):
     done = tritmcu("export", "--model", "kws_dscnn_stq", "--board", "host", "--format", "library")
     folder = tmp_path / "kws_dscnn_stq-host-library"

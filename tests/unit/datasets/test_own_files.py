@@ -15,7 +15,7 @@ from pipeline.config.dataset import DatasetConfig, MfccConfig
 from pipeline.core import registry, schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Quantization
-from pipeline.datasets import _mfcc, _split
+from pipeline.datasets import _mfcc, _split, npz
 from pipeline.training import augment
 from tests.support import own_files
 
@@ -190,8 +190,12 @@ X = np.broadcast_to(np.arange(30, dtype=np.float32)[:, None, None], (30, 4, 4))
         ({"x": X, "y": Y - 1}, "y[0] = -1"),
         ({"x": X, "y": Y + 0.5}, "y[0] = 0.5"),
         ({"x": X, "y": Y * 2}, "no sample of class 1, labels go from 0 to 4"),
-        ({"x": X, "y": Y * 10**12}, "no sample of class 1, labels go from 0 to 2000000000000"),
+        ({"x": X, "y": Y * 10**12}, "y[1] = 1000000000000"),
+        ({"x": X, "y": Y * 1e300}, "y[1] = 1e+300"),
+        ({"x": X, "y": np.where(Y == 1, np.nan, Y)}, "y[1] = nan"),
         ({"x": X, "y": Y * 0}, "only the class 0"),
+        ({"x": X[:1], "y": Y[:1]}, "only the class 0; a classifier needs two classes"),
+        ({"x": X[:3], "y": Y[:3]}, "class '0' has 1 sample to train with and to draw splits from; it needs 3"),
         (
             {"x": X, "y": np.where(np.arange(30) == 7, 3, Y)},
             "class '3' has 1 sample to train with and to draw splits from; it needs 3",
@@ -222,6 +226,15 @@ def test_wrong_files_of_arrays_are_named():
     assert "labels 0 to 2, dataset.classes names 2" in refused("npz", "data.npz", classes=["a", "b"])
     outside = refused("npz", "data.npz", lattice={"scale": 1 / 255, "zero_point": -128})
     assert "the lattice covers 0 to 1, but 9" in outside and "which go from" in outside
+
+
+def test_arrays_that_unpack_without_end_are_refused_before_they_are_unpacked(monkeypatch):
+    np.savez_compressed("bomb.npz", x=np.zeros((1 << 12, 64)), y=np.arange(1 << 12) % 3)
+    assert Path("bomb.npz").stat().st_size < 1 << 16
+    monkeypatch.setattr(npz, "MOST_BYTES", 1 << 20)
+    assert "bomb.npz: its arrays take 2.0 MiB, more than 1.0 MiB\nstore pixels as uint8" in refused("npz", "bomb.npz")
+    Path("endless.npz").symlink_to("/dev/zero")
+    assert "endless.npz: not a file" in refused("npz", "endless.npz")
 
 
 # Images
@@ -333,7 +346,7 @@ def test_wrong_folders_and_images_are_named():
     Path("photos/2/1.png").unlink()
     assert "photos/2/1.tif: not an image that can be read (pixels of mode F" in refused("images", "photos", size=[8, 8])
     Path("photos/2/notes.txt").write_text("x", encoding="utf-8")
-    assert "photos/2/notes.txt: not a file of images (.png, .jpg" in refused("images", "photos")
+    assert "photos/2/notes.txt: image files end in .png, .jpg" in refused("images", "photos")
     Path("photos/2/notes.txt").unlink()
     assert "class '9' has no samples\nthere are: 0, 1, 2" in refused("images", "photos", classes=["9", "0"])
     Path("flat").mkdir()
@@ -427,7 +440,7 @@ def test_files_that_are_no_recordings_are_named():
     Path("all/1_jackson_1.wav").write_bytes(b"ID3 not a wave file at all")
     assert "all/1_jackson_1.wav: file does not start with RIFF id" in refused("wav", "all", **FSDD)
     Path("all/1_jackson_1.wav").rename("all/1.mp3")
-    assert "all/1.mp3: not a file of WAV (.wav)" in refused("wav", "all", **FSDD)
+    assert "all/1.mp3: WAV files end in .wav" in refused("wav", "all", **FSDD)
 
 
 def test_the_default_front_end_is_that_of_mlperf_tiny():

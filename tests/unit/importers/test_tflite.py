@@ -183,13 +183,38 @@ def test_a_setting_of_a_newer_schema_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_missing_huge_and_strange_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         tflite_graph.read(tmp_path / "none.tflite")
-    with pytest.raises(ConfigError, match="directory"):
-        tflite_graph.read(tmp_path)
+    (tmp_path / "endless.tflite").symlink_to("/dev/zero")
+    for path in (tmp_path, tmp_path / "endless.tflite"):
+        with pytest.raises(ConfigError, match="not a file"):
+            tflite_graph.read(path)
     huge = tmp_path / "huge.tflite"
     with huge.open("wb") as file:
         file.truncate(tflite_graph.MOST_BYTES + 1)
     with pytest.raises(UnsupportedError, match="more than"):
         tflite_graph.read(huge)
+
+
+def test_a_vector_that_claims_two_gigabytes_is_refused_before_room_is_made(tmp_path: Path) -> None:
+    schema = flatbuffer.schema("Top: a:[i]")
+    data = bytearray(flatbuffer.write({"a": np.arange(4)}, "Top", schema, b"TEST"))
+    at = data.index(np.arange(4, dtype="<i4").tobytes()) - 4
+    for count, said in ((1 << 25, "bytes .* are named"), ((1 << 31) - 1, "more elements"), ((1 << 32) - 1, "more")):
+        data[at : at + 4] = count.to_bytes(4, "little")
+        with pytest.raises(ConfigError, match=f"file damaged: it .*{said}"):
+            flatbuffer.Reader(bytes(data), schema, "file").root("Top", b"TEST")
+
+
+def test_weights_that_are_not_integers_name_the_way_to_quantize(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="operand 1 is not a constant of type int8") as caught:
+        load(float_weights(builder()), tmp_path)
+    assert "representative_dataset" in caught.value.hint
+
+
+def float_weights(b: Builder) -> Builder:
+    """A convolution of an int8 input whose filters are real values."""
+    made = conv(b)
+    made.graph.tensors[made.graph.operators[0].inputs[1]].type = made.s.TensorType.FLOAT32
+    return made
 
 
 def test_offsets_to_one_table_over_and_over_are_refused() -> None:

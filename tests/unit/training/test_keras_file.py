@@ -129,6 +129,8 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, suffix: str) -> None:
     path = saved(L.Lambda(lambda x: x * 2), tmp_path / f"net.{suffix}")
     with pytest.raises(UnsupportedError, match="holds Python code"):
         keras_file.load(path)
+    with pytest.raises((TypeError, ValueError), match="unsafe"):
+        keras_file._described(path)
 
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
@@ -149,6 +151,27 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str) -> None:
     path.unlink()
     with pytest.raises(ConfigError, match="No such file"):
         keras_file.load(path)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_description_of_more_weights_than_it_holds_is_refused_before_room_is_made(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(L.Dense(3000), tmp_path / f"net.{suffix}")
+    monkeypatch.setattr(keras_file, "MOST_BYTES", 4 * 15000 - 1)
+    with pytest.raises(UnsupportedError, match="describes 15000 parameters"):
+        keras_file._require_few_parameters(path)
+    for make in (qkeras_network, float_network):
+        make().save(tmp_path / f"small.{suffix}")
+        assert sorted(keras_file._described(tmp_path / f"small.{suffix}")) == sorted(
+            tuple(v.shape) for v in make().variables
+        )
+
+
+def test_a_device_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "net.keras").symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match="not a file"):
+        keras_file.load(tmp_path / "net.keras")
 
 
 def test_a_zip_file_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,23 @@ def test_rescaling_at_the_input_goes_into_its_lattice(folder):
     assert max(found["max_lsb"] for found in made.agreement.values()) <= 2
 
 
+def test_weights_that_make_nan_are_named(folder, capsys):
+    """NaN itself, and a negative variance, whose root is none."""
+    from pipeline.training.keras_backend import keras
+
+    layers = keras.layers
+    inner = [layers.Conv2D(2, 3), layers.BatchNormalization(), layers.Flatten(), layers.Dense(10)]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *inner])
+    for weight, value, said in (
+        (inner[1].moving_variance, -1.0, "answers NaN or infinity to samples"),
+        (inner[0].kernel, np.nan, "kernel holds NaN or infinity"),
+    ):
+        weight.assign(weight * 0 + value)
+        model.save("net.keras")
+        code, _, err = run(capsys, "import", "net.keras", "--dataset", "digits")
+        assert code == 2 and "net.keras: layer '" in err and said in err
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
