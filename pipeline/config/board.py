@@ -55,8 +55,8 @@ class LinkConfig(Strict):
     max_payload: Annotated[int, Field(ge=LARGEST_FIXED_REPLY, le=4096)] = 256
     """Largest payload of a frame, bytes, up to 4096."""
     buffers: Literal["piece", "sample"] = "piece"
-    """ "sample" where the receive buffer shall hold the whole next sample, and one more sample be kept as the base of
-    DELTAs, as far as the RAM allows (codegen/buffers.py); else "piece"."""
+    """ "sample": as far as the RAM allows, the receive buffer holds the whole next sample, and one more sample is kept
+    as the base of DELTAs (codegen/buffers.py); else "piece"."""
 
 
 Macro = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -121,11 +121,11 @@ class Board(Strict):
     platformio: PlatformIO | None = None
     """What PlatformIO calls it; None where it does not know it."""
     emulator: Emulator | None = None
-    """How it is emulated; None for a board that is only real."""
+    """How it is emulated; None: it is not."""
     defines: dict[Macro, int | Expression] = Field(default_factory=dict)
     """Constants of its port, C macros by name: pins, clock tree."""
     silicon_tested: bool = False
-    """Whether `make hil` has passed on a real one."""
+    """Whether `make hil` has passed on a real board."""
 
     @field_validator("core")
     @classmethod

@@ -41,7 +41,7 @@ def _fold(label: str) -> str:
 
 
 class SplitConfig(Strict):
-    """How samples are drawn for the splits that the files do not tell apart: from every class the same share."""
+    """How splits that the files do not define are drawn: the same share of every class."""
 
     test: Share = 0.2
     """Of all samples, in (0, 1)."""
@@ -77,7 +77,7 @@ class MfccConfig(Strict):
     sample_rate: Annotated[int, Field(ge=1000, le=192_000)] = 16000
     """Of every file, Hz, 1,000 to 192,000."""
     seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """Of every clip, in (0, 60]: longer ones are cut, shorter ones end with zeros."""
+    """Of every clip, in (0, 60]: longer ones are cut, shorter ones padded with zeros."""
     window_ms: Annotated[float, Field(gt=0, le=1000)] = 30.0
     """Length of a frame, in (0, 1000]."""
     stride_ms: Annotated[float, Field(gt=0, le=1000)] = 20.0
@@ -138,14 +138,14 @@ class DatasetConfig(schema.Identified):
     """Cross-validation: the test split is this one of several folds of all samples, "1/5" the first of five; None: the
     data set's own splits. Of digits and speech_commands."""
     path: Annotated[str, Field(min_length=1)] | None = None
-    """The file or folder that holds the samples; a relative one from the current folder on."""
+    """The file or folder that holds the samples; a relative path starts at the current folder."""
     labels: Annotated[str, Field(min_length=1)] = FOLDERS
-    """Where the class of a file stands: "folders": its folder; "names": its name, up to the first underscore; or a CSV
-    file with the columns path, label and perhaps split, paths being relative to `path`, as that of the CSV file is."""
+    """Where the class of a file is found: "folders": its folder; "names": its name, up to the first underscore; or a
+    CSV file with the columns path, label and perhaps split; paths, its own too, are relative to `path`."""
     classes: tuple[Label, ...] = ()
-    """Only these classes, in the order of the logits; of numbered ones their names. Empty: all, sorted."""
+    """Only these classes, in the order of the logits; for numbered classes, their names. Empty: all, sorted."""
     split: SplitConfig = SplitConfig()
-    """How splits are drawn that the files do not tell apart."""
+    """How splits that the files do not define are drawn."""
     lattice: LatticeConfig | None = None
     """Of the input; None: the one that covers the training samples and holds 0."""
     range: tuple[Finite, Finite] = (0.0, 1.0)
@@ -155,7 +155,7 @@ class DatasetConfig(schema.Identified):
     colour: Literal["rgb", "grey"] = "rgb"
     """Channels of an image: three, or the luminance (ITU-R BT.601)."""
     fit: Literal["stretch", "crop", "pad"] = "stretch"
-    """How an image of other proportions comes to `size`: stretched, its middle cut out, or black added."""
+    """How an image of other proportions comes to `size`: stretched, cropped to its middle, or padded with black."""
     mfcc: MfccConfig = MfccConfig()
     """How sound becomes features."""
     augment: Literal["none", "crop", "crop_flip", "shift"] | None = None

@@ -62,7 +62,7 @@ class ModelConfig(schema.Identified):
     name: Annotated[str, schema.registered("models")]
     """Module of models/; with a file "clone", and need not be given."""
     file: Annotated[str, Field(min_length=1)] | None = None
-    """A trained network of Keras (.keras, .h5) to clone; a relative path from the job file on."""
+    """A trained network of Keras (.keras, .h5) to clone; a relative path starts at the folder of the job file."""
     input_range: tuple[Finite, Finite] | None = None
     """Real inputs of the file's network where the data set's lattice has its ends; None: it takes the data set's."""
     weight_bits: WeightBits = 2
@@ -169,11 +169,11 @@ class TrainConfig(schema.Identified):
     epochs: Positive
     """Passes over the training samples."""
     batch_size: Positive = 128
-    """Samples a step."""
+    """Samples per step."""
     learning_rate: PositiveFloat = 1e-3
-    """Upper end of a cosine over all steps."""
+    """Start of a cosine decay over all steps."""
     final_learning_rate: NonNegativeFloat = 1e-5
-    """Lower end of the cosine."""
+    """End of the cosine decay."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled, of kernels only."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -188,14 +188,14 @@ class TrainConfig(schema.Identified):
     final_temperature: PositiveFloat | None = None
     """Temperature at the last step; None with a constant one."""
     temperature_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the temperature goes to final_temperature over all steps."""
+    """How the temperature moves to final_temperature over all steps."""
     jacobian_lambda: Strength = 0.0
     """Weight of the Jacobian regularization, 0: off; of all blocks or by block name."""
     jacobian: Literal["logits", "block_input", "network_input"] = "logits"
     """What is differentiated: the "logits" with respect to the input, or every block with respect to the "block_input"
     or the "network_input" (training/jacobian.py)."""
     jacobian_projections: Annotated[int, Field(ge=1, le=64)] = 1
-    """Random vectors a sample, 1 to 64."""
+    """Random vectors per sample, 1 to 64."""
     jacobian_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Of the batch that the estimate looks at, in (0, 1]."""
     augment: bool = True

@@ -115,6 +115,7 @@ def test_rescaling_at_the_input_goes_into_its_lattice(folder):
     """A network of pixels from 0 to 255 that begins by bringing them to [-1, 1]: zeros around an image are zeros."""
     from pipeline.training.keras_backend import keras
 
+    keras.utils.set_random_seed(1)  # a dead layer's lattice would be finer than the others'
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(keras.layers.Rescaling(1.0)(inputs))
     x = keras.layers.Conv2D(4, 3, strides=4, padding="same", activation="relu")(x)
