@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
 COLOURS = {"keras": "#98a2b3", "twin": "#2e90fa", "device": "#0b8a6f"}
+ROW_LETTERS = 18
+"""Of a line of the name of a row of the gallery, which stands upright beside it."""
 ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
 
 
@@ -329,7 +332,7 @@ def _samples(samples: Samples, classes: Sequence[str]) -> str:
     if many:
         attacked = samples.answers(gallery.label)
         titles = _titles(attacked, gallery.attacked_rows, classes)
-        _row(grid[1], gallery.label.replace(" ", "\n"), [_picture(x) for x in gallery.attacked], titles)
+        _row(grid[1], textwrap.fill(gallery.label, ROW_LETTERS), [_picture(x) for x in gallery.attacked], titles)
         change = gallery.attacked.astype(np.float64) - gallery.clean
         factor = max(int(127 // max(np.abs(change).max(), 1)), 1)
         shown = [_picture(np.clip(x * factor, -128, 127)) for x in change]

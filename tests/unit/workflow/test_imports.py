@@ -60,8 +60,13 @@ def test_an_imported_network_is_found_by_every_command(folder, capsys):
     assert listed["My_net_1"]["dataset"] == "digits"
     assert listed["My_net_1"]["imported"] == "My net (1).tflite"
     assert "imported from My net (1).tflite" in run(capsys, "zoo")[1]
-    code, out, err = run(capsys, "attack", "--model", "My_net_1", "--attack", "fgsm", "--eps", "8/255", "--limit", "9")
-    assert (code, "Robust accuracy" in out) == (0, True), err
+    attack = ("attack", "--model", "My_net_1", "--suite", "quick", "--eps", "8/255", "--limit", "9", "--json")
+    code, out, err = run(capsys, *attack)
+    assert code == 0, err
+    (attacked,) = json.loads(out)
+    assert [step["attack"] for step in attacked["attacks"]] == ["pgd", "pgd", "apgd_t"]
+    assert attacked["attacks"][0]["gradients"] > 0
+    assert attacked["robust"]["n"] == 9
     code, _, err = run(capsys, "render", "--model", "My_net_1")
     assert (code, Path("runs/My_net_1-netduinoplus2/sources").is_dir()) == (0, True), err
     assert run(capsys, "export", "--model", "zoo/My_net_1", "--output", "firmware")[0] == 0
