@@ -4,15 +4,18 @@ firmware, to check it."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from unicorn import arm_const as arm
 
 from pipeline.config.board import Board
 from tests.emulated.unicorn_mcu import Chip, Clocks, Flag, Gate, Registers, Switch, Uart, allow, bits
 
+M0 = arm.UC_CPU_ARM_CORTEX_M0
 M3 = arm.UC_CPU_ARM_CORTEX_M3
 M4 = arm.UC_CPU_ARM_CORTEX_M4
 M7 = arm.UC_CPU_ARM_CORTEX_M7
+M33 = arm.UC_CPU_ARM_CORTEX_M33
 MPU_TYPE, CCSIDR = 0xE000ED90, 0xE000ED80
 
 
@@ -175,6 +178,27 @@ def f1_chip(most_hz: float, has_wait_states: bool = True) -> Callable[[Board], C
     return make
 
 
+def f3_chip(board: Board) -> Chip:
+    """STM32F303x8, RM0316: USART2 on APB1."""
+    rcc_ahbenr = 0x40021014
+    return Chip(
+        cpu=M4,
+        reset={
+            **{F13_CR: 0x83, F13_ACR: 0x30, rcc_ahbenr: 0x14, 0x48000000: 0xA8000000, 0x48000400: 0x280},
+            **identification(8),
+        },
+        flags=(
+            Flag("HSE", (F13_CR, 1 << 16), (F13_CR, 1 << 17)),
+            Flag("PLL", (F13_CR, 1 << 24), (F13_CR, 1 << 25)),
+        ),
+        switch=Switch(F13_CFGR, 2, {0: "", 1: "HSE", 2: "PLL"}),
+        gates=(*gpio_gates(0x48000000, rcc_ahbenr, ports=6, first=17), gate(0x40004400, F13_APB1ENR, 17)),
+        uart=Uart(0x40004400, 2),
+        clocks=f13_clocks(0.0, 2),
+        check=f13_check(72e6, has_wait_states=True),
+    )
+
+
 # STM32H743: RM0433.
 H_CR, H_CFGR, H_D1CFGR, H_D2CFGR, H_D3CFGR, H_PLLCKSELR, H_PLLCFGR, H_PLL1DIVR, H_AHB4ENR, H_APB1LENR, H_APB4ENR = (
     0x58024400 + o for o in (0, 0x10, 0x18, 0x1C, 0x20, 0x28, 0x2C, 0x30, 0xE0, 0xE8, 0xF4)
@@ -298,10 +322,145 @@ def l_chip(is_plus: bool) -> Callable[[Board], Chip]:
     return make
 
 
+# STM32G0: RM0444. STM32G4: RM0440. STM32WB: RM0434. They wake up as the STM32L4 does, or on HSI16.
+@dataclass(frozen=True)
+class Lg:
+    """What tells one from another: places of registers and fields, limits."""
+
+    cpu: int
+    rcc: int
+    enables: tuple[int, int, int]
+    """Offsets in RCC of the clock enables of GPIO, APB1 and APB2."""
+    uart: tuple[int, int, int]
+    """Base address; index in `enables` and bit of its clock enable."""
+    status: int
+    """First bit of the status field of CFGR, as wide as the field below it."""
+    sources: tuple[int, int]
+    """Codes of HSI16 and of the PLL."""
+    pll_r: tuple[int, int]
+    """First bit and width of PLLR in PLLCFGR."""
+    gpio: int
+    acr: int
+    most_hz: float
+    wait_state_hz: float
+    has_msi: bool = False
+    has_boost: bool = False
+
+    def clocks(self, r: Registers) -> Clocks:
+        cfgr, pll = r.get(self.rcc + 8, 0), r[self.rcc + 0xC]
+        first, width = self.pll_r
+        code = bits(pll, first, width)
+        vco = HSI_HZ / (bits(pll, 4, 4 if width == 2 else 3) + 1) * bits(pll, 8, 7)
+        fast = vco / (2 * code + 2 if width == 2 else code + 1)
+        awake = L_MSI_HZ[bits(r[self.rcc], 4, 4)] if self.has_msi else HSI_HZ
+        selected = {0: awake, self.sources[0]: HSI_HZ, self.sources[1]: fast}[bits(cfgr, self.status, self.status)]
+        core = selected / {0: 1, 8: 2}[bits(cfgr, 8 if self.status == 3 else 4, 4)]
+        return Clocks(core, core, core, core)
+
+    def check(self, r: Registers, c: Clocks) -> None:
+        is_boosted = self.has_boost and not bits(r[L_PWR_CR5], 8, 1)
+        allow(c.core <= (self.most_hz if is_boosted or not self.has_boost else 150e6), f"{c.core / 1e6} MHz")
+        step = self.wait_state_hz if is_boosted or not self.has_boost else 30e6
+        allow(bits(r[self.acr], 0, 3) >= (c.flash - 1) // step, "too few wait states")
+        if bits(r.get(self.rcc + 8, 0), self.status, self.status) == self.sources[1]:
+            allow(bits(r[self.rcc + 0xC], self.pll_r[0] - 1, 1) == 1, "output R of the PLL is off")
+            radio = bits(r.get(self.rcc + 0x108, 0), 4, 4)
+            allow(self.rcc != 0x58000000 or c.core / {0: 1, 8: 2}[radio] <= 32e6, "the radio's core is too fast")
+
+    def chip(self, board: Board) -> Chip:
+        gpio, apb1, apb2 = (self.rcc + offset for offset in self.enables)
+        base, which, bit = self.uart
+        part = "HSI" if self.has_msi else ""
+        hsi = Flag("HSI", (self.rcc, 1 << 8), (self.rcc, 1 << 10))
+        awake = {self.rcc: 0x63} if self.has_msi else {self.rcc: 0x500}
+        return Chip(
+            cpu=self.cpu,
+            reset={
+                **{**awake, self.rcc + 0xC: 0x1000, self.acr: 0x40600, L_PWR_CR5: 0x100},
+                **{**identification(0 if self.cpu == M0 else 8), **analog_pins(self.gpio)},
+            },
+            flags=(hsi, Flag("PLL", (self.rcc, 1 << 24), (self.rcc, 1 << 25), "HSI")),
+            switch=Switch(self.rcc + 8, self.status, {0: "", self.sources[0]: part, self.sources[1]: "PLL"}),
+            gates=(
+                *gpio_gates(self.gpio, gpio, ports=7),
+                *((gate(0x40007000, apb1, 28),) if self.has_boost else ()),
+                gate(base, (gpio, apb1, apb2)[which], bit),
+            ),
+            uart=Uart(base, 2),
+            clocks=self.clocks,
+            check=self.check,
+        )
+
+
+G0 = Lg(M0, 0x40021000, (0x34, 0x3C, 0x40), (0x40004400, 1, 17), 3, (0, 2), (29, 3), 0x50000000, 0x40022000, 64e6, 24e6)
+G4 = Lg(
+    *(M4, 0x40021000, (0x4C, 0x58, 0x60), (0x40004400, 1, 17), 2, (1, 3), (25, 2), 0x48000000, 0x40022000, 170e6, 34e6),
+    has_boost=True,
+)
+WB = Lg(
+    *(M4, 0x58000000, (0x4C, 0x58, 0x60), (0x40013800, 2, 14), 2, (1, 3), (29, 3), 0x48000000, 0x58004000, 64e6, 18e6),
+    has_msi=True,
+)
+
+
+# STM32U5: RM0456.
+U_CR, U_CFGR1, U_PLL1CFGR, U_PLL1DIVR, U_AHB2ENR1, U_AHB3ENR, U_APB2ENR = (
+    0x46020C00 + offset for offset in (0, 0x1C, 0x28, 0x34, 0x8C, 0x94, 0xA4)
+)
+U_VOSR, U_ACR = 0x4602080C, 0x40022000
+
+
+def u_clocks(r: Registers) -> Clocks:
+    cfg, div = r.get(U_PLL1CFGR, 0), r[U_PLL1DIVR]
+    vco = HSI_HZ / (bits(cfg, 8, 4) + 1) * (bits(div, 0, 9) + 1)
+    core = {0: 4e6, 1: HSI_HZ, 3: vco / (bits(div, 24, 7) + 1)}[bits(r.get(U_CFGR1, 0), 2, 2)]
+    return Clocks(core, core, core, core)
+
+
+def u_check(r: Registers, c: Clocks) -> None:
+    is_range_1, is_boosted = bits(r[U_VOSR], 16, 2) == 3, bits(r[U_VOSR], 14, 1) == 1
+    allow(c.core <= (160e6 if is_range_1 and is_boosted else 25e6), f"{c.core / 1e6} MHz in this range")
+    allow(bits(r[U_ACR], 0, 4) >= (c.flash - 1) // (32e6 if is_range_1 else 8e6), "too few wait states")
+    if bits(r[U_VOSR], 18, 1):
+        allow(bits(r.get(U_PLL1CFGR, 0), 0, 2) == 2, "the booster has no clock")
+    if bits(r.get(U_CFGR1, 0), 2, 2) == 3:
+        allow(bits(r[U_PLL1CFGR], 18, 1) == 1 and bits(r[U_PLL1CFGR], 2, 2) == 3, "output R or input range of the PLL")
+
+
+def u_chip(board: Board) -> Chip:
+    return Chip(
+        cpu=M33,
+        reset={
+            **{U_CR: 0x35, U_PLL1DIVR: 0x01010280, U_VOSR: 0x8000, U_ACR: 1, **identification(8)},
+            **analog_pins(0x42020000),
+        },
+        flags=(
+            Flag("HSI", (U_CR, 1 << 8), (U_CR, 1 << 10)),
+            Flag("range", (U_VOSR, 3 << 16), (U_VOSR, 1 << 15)),
+            Flag("booster", (U_VOSR, 1 << 18), (U_VOSR, 1 << 14), "HSI"),
+            Flag("PLL", (U_CR, 1 << 24), (U_CR, 1 << 25), "HSI"),
+        ),
+        switch=Switch(U_CFGR1, 2, {0: "", 1: "HSI", 3: "PLL"}),
+        gates=(
+            *gpio_gates(0x42020000, U_AHB2ENR1, ports=9),
+            gate(0x46020800, U_AHB3ENR, 2),
+            gate(0x40013800, U_APB2ENR, 14),
+        ),
+        uart=Uart(0x40013800, 2),
+        clocks=u_clocks,
+        check=u_check,
+    )
+
+
 CHIPS: dict[str, Callable[[Board], Chip]] = {
     "STM32F100RB": f1_chip(24e6, has_wait_states=False),
     "STM32F103C8": f1_chip(72e6),
     "STM32F103RB": f1_chip(72e6),
+    "STM32F303K8": f3_chip,
+    "STM32G071RB": G0.chip,
+    "STM32G474RE": G4.chip,
+    "STM32WB55RG": WB.chip,
+    "STM32U575ZI": u_chip,
     "STM32F205RF": f_chip(M3, 120e6, 120e6, slowest_vco_hz=192e6, has_scales=False),
     "STM32F405RG": f_chip(M4, 168e6, 168e6),
     "STM32F446RE": f_chip(M4, 168e6, 180e6),

@@ -60,6 +60,60 @@ F_RCC, F_GPIO, F_ACR, F_PWR_CR, USART1, USART2, USART3 = (
 H_RCC, H_GPIO, L_RCC, L_GPIO = 0x58024400, 0x58020000, 0x40021000, 0x48000000
 F13_RCC, F13_ACR, F1_GPIO, F13_USART1 = 0x40021000, 0x40022000, 0x40010800, 0x40013800
 EXPECTED: dict[str, dict[int, int]] = {
+    "nucleo-f303k8": {
+        F13_RCC + 0x00: 0x0300_0083,
+        F13_RCC + 0x04: 0x0038_040A,  # CFGR: 16 times half of HSI, APB1 / 2, PLL
+        F13_ACR: 0x32,
+        L_GPIO + 0x00: 0xA800_0020 | 0x8000_0000,  # GPIOA MODER: PA2, PA15 alternate
+        L_GPIO + 0x20: 0x0000_0700,
+        L_GPIO + 0x24: 0x7000_0000,
+        USART2 + 0x0C: 69,  # 32 MHz / 460800
+        USART2 + 0x00: 0x2D,
+    },
+    "nucleo-g071rb": {
+        L_RCC + 0x00: 0x0300_0500,
+        L_RCC + 0x0C: 0x3000_0802,  # PLLCFGR: R 2 and on, N 8, M 1, from HSI16
+        L_RCC + 0x08: 0x0000_0012,  # CFGR: PLL
+        0x4002_2000: 0x4_0702,  # FLASH_ACR: cache, prefetch, 2 wait states; bits of reset stay
+        0x5000_0000: 0xABFF_FFAF,  # GPIOA MODER: PA2, PA3 alternate
+        0x5000_0020: 0x0000_1100,
+        USART2 + 0x0C: 69,  # 64 MHz / 921600
+        USART2 + 0x00: 0x2000_002D,
+    },
+    "nucleo-g474re": {
+        L_RCC + 0x00: 0x0300_0500,
+        L_RCC + 0x0C: 0x0100_5532,  # R 2 and on, N 85, M 4, from HSI16
+        L_RCC + 0x08: 0x0000_000F,
+        0x4002_2000: 0x4_0704,
+        0x4000_7080: 0x0000_0000,  # PWR_CR5: boost
+        L_GPIO + 0x00: 0xABFF_FFAF,
+        L_GPIO + 0x20: 0x0000_7700,
+        USART2 + 0x0C: 184,  # 170 MHz / 921600
+        USART2 + 0x00: 0x2000_002D,
+    },
+    "nucleo-wb55rg": {
+        0x5800_0000: 0x0300_0583,
+        0x5800_000C: 0x3000_0802,
+        0x5800_0008: 0x0000_000F,
+        0x5800_0108: 0x0000_0080,  # EXTCFGR: the radio's core at half the clock
+        0x5800_4000: 0x4_0703,
+        L_GPIO + 0x400: 0xFFFF_AEBF,
+        L_GPIO + 0x420: 0x7700_0000,
+        0x4001_380C: 69,
+        0x4001_3800: 0x2000_002D,
+    },
+    "nucleo-u575zi-q": {
+        0x4602_0C28: 0x0004_000E,  # PLL1CFGR: output R, input 8 to 16 MHz, M 1, booster undivided, from HSI16
+        0x4602_0C34: 0x0100_0013,  # PLL1DIVR: R 2, N 20
+        0x4602_0C1C: 0x0000_000F,
+        0x4002_2000: 0x104,  # prefetch, 4 wait states
+        0x4602_080C: 0x0007_C000,  # PWR_VOSR: booster and range 1, on and ready
+        0x4003_0400: 0x0000_0001,  # instruction cache
+        0x4202_0000: 0xABEB_FFFF,  # GPIOA MODER: PA9, PA10 alternate
+        0x4202_0024: 0x0000_0770,
+        0x4001_380C: 174,  # 160 MHz / 921600
+        0x4001_3800: 0x2000_002D,
+    },
     "netduino2": {
         F_RCC + 0x00: 0x0303_0083,
         F_RCC + 0x04: 0x2740_3C19,  # N 240, M 25
@@ -186,6 +240,11 @@ EXPECTED: dict[str, dict[int, int]] = {
 """Final register values as the reference manuals have them, by address; a comment once for each meaning."""
 
 FASTEST = {
+    "nucleo-f303k8": Clocks(core=64e6, flash=64e6, uart=32e6, timer=64e6),
+    "nucleo-g071rb": Clocks(core=64e6, flash=64e6, uart=64e6, timer=64e6),
+    "nucleo-g474re": Clocks(core=170e6, flash=170e6, uart=170e6, timer=170e6),
+    "nucleo-wb55rg": Clocks(core=64e6, flash=64e6, uart=64e6, timer=64e6),
+    "nucleo-u575zi-q": Clocks(core=160e6, flash=160e6, uart=160e6, timer=160e6),
     "netduino2": Clocks(core=120e6, flash=120e6, uart=60e6, timer=60e6),
     "stm32vldiscovery": Clocks(core=24e6, flash=24e6, uart=24e6, timer=24e6),
     "bluepill": Clocks(core=72e6, flash=72e6, uart=72e6, timer=72e6),
@@ -218,20 +277,30 @@ def test_reaches_its_top_speed(name: str, firmware: Builder) -> None:
 
 
 FAULTS = {
+    "cortexm/stm32/f13/f3": ("PLL", SWITCH),
+    "cortexm/stm32/lg/g0": ("PLL", SWITCH),
+    "cortexm/stm32/lg/g4": ("PLL", SWITCH),
+    "cortexm/stm32/lg/wb": ("HSI", "PLL", SWITCH),
+    "cortexm/stm32/u5": ("range", "booster", "PLL", SWITCH),
     "cortexm/stm32/f/f2": ("HSE", "PLL", SWITCH),
     "cortexm/stm32/f13/f1": ("HSE", "PLL", SWITCH),
     "cortexm/stm32/f/f4": ("HSE", "PLL", SWITCH),
     "cortexm/stm32/f/f7": ("HSE", "PLL", "over-drive", "over-drive switch", SWITCH),
     "cortexm/stm32/h7": ("supply", "supply level", "HSE", "PLL", SWITCH),
-    "cortexm/stm32/l4": ("HSI", "PLL", SWITCH),
+    "cortexm/stm32/lg/l4": ("HSI", "PLL", SWITCH),
 }
 INTERNAL_HZ = {
+    "cortexm/stm32/f13/f3": 8_000_000,
+    "cortexm/stm32/lg/g0": 16_000_000,
+    "cortexm/stm32/lg/g4": 16_000_000,
+    "cortexm/stm32/lg/wb": 16_000_000,
+    "cortexm/stm32/u5": 16_000_000,
     "cortexm/stm32/f/f2": 16_000_000,
     "cortexm/stm32/f13/f1": 8_000_000,
     "cortexm/stm32/f/f4": 16_000_000,
     "cortexm/stm32/f/f7": 16_000_000,
     "cortexm/stm32/h7": 64_000_000,
-    "cortexm/stm32/l4": 16_000_000,
+    "cortexm/stm32/lg/l4": 16_000_000,
 }
 INTERNAL_UART_HZ = {**INTERNAL_HZ, "cortexm/stm32/h7": 32_000_000}
 CASES = [(name, part) for name in FAMILIES for part in FAULTS[board.load(name).port]]
@@ -308,12 +377,17 @@ def test_resets_when_asked_and_tells_why_it_started(name: str, firmware: Builder
 
 
 RESET_FLAGS = {
+    "cortexm/stm32/f13/f3": (F13_RCC + 0x24, 24),
+    "cortexm/stm32/lg/g0": (L_RCC + 0x60, 23),
+    "cortexm/stm32/lg/g4": (L_RCC + 0x94, 23),
+    "cortexm/stm32/lg/wb": (0x5800_0094, 23),
+    "cortexm/stm32/u5": (0x4602_0CF4, 23),
     "cortexm/stm32/f/f2": (F_RCC + 0x74, 24),
     "cortexm/stm32/f13/f1": (F13_RCC + 0x24, 24),
     "cortexm/stm32/f/f4": (F_RCC + 0x74, 24),
     "cortexm/stm32/f/f7": (F_RCC + 0x74, 24),
     "cortexm/stm32/h7": (H_RCC + 0xD0, 16),
-    "cortexm/stm32/l4": (L_RCC + 0x94, 23),
+    "cortexm/stm32/lg/l4": (L_RCC + 0x94, 23),
 }
 """Register of the reset flags and its bit RMVF."""
 

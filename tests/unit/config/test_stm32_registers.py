@@ -32,7 +32,6 @@ GPIO_V2 = {
     "&GPIO_MODER(0)": "GPIOA.MODER",
     "&GPIO_MODER(1)": "GPIOB.MODER",
     "&GPIO_MODER(3)": "GPIOD.MODER",
-    "&GPIO_MODER(6)": "GPIOG.MODER",
     "&GPIO_PUPDR(1)": "GPIOB.PUPDR",
     "&GPIO_AFR(0, 0)": "GPIOA.AFRL",
     "&GPIO_AFR(0, 7)": "GPIOA.AFRL",
@@ -128,6 +127,20 @@ STM32F13 = {
     "1U << PPRE1": "RCC.CFGR.PPRE1",
     "1U << PPRE2": "RCC.CFGR.PPRE2",
 }
+STM32LG = {
+    **USUAL,
+    **USART_V2,
+    "&RCC_PLLCFGR": "RCC.PLL(?:SYS)?CFGR",
+    "&RCC_RESET_FLAGS": "RCC.CSR",
+    "RMVF": "RCC.CSR.RMVF",
+    "HSI_ON": "RCC.CR.HSION",
+    "HSI_READY": "RCC.CR.HSIRDY",
+    "HPRE_MASK": "RCC.CFGR.HPRE",
+    "1U << PLLM": "RCC.PLL(?:SYS)?CFGR.PLLM",
+    "1U << PLLN": "RCC.PLL(?:SYS)?CFGR.PLLN",
+    "PLLR_ON": "RCC.PLL(?:SYS)?CFGR.PLLREN",
+    "1U << PLLR": "RCC.PLL(?:SYS)?CFGR.PLLR",
+}
 TABLES: Mapping[str, dict[str, str]] = {
     "cortexm/stm32/f/f2": {**STM32F, **USART_V1, "MCU_FLASH_ACCELERATORS": "FLASH.ACR.PRFTEN|ICEN|DCEN"},
     "cortexm/stm32/f13/f1": {
@@ -180,35 +193,123 @@ TABLES: Mapping[str, dict[str, str]] = {
         "&DBGMCU_IDC": "DBGMCU.IDC",
         "&AXI_TARG7_FN_MOD": "AXI.AXI_TARG7_FN_MOD",
     },
-    "cortexm/stm32/l4": {
-        **USUAL,
+    "cortexm/stm32/f13/f3": {
+        **STM32F13,
+        **GPIO_V2,
+        **TIM2,
         **USART_V2,
+        "&RCC_GPIOENR": "RCC.AHBENR",
+        "1U << MCU_GPIO_ENABLE": "RCC.AHBENR.(IOPA|GPIOA)EN",
+        "TIM2_ENABLE": "RCC.APB1ENR.TIM2EN",
+    },
+    "cortexm/stm32/lg/l4": {
+        **STM32LG,
         "&RCC_GPIOENR": "RCC.AHB2ENR",
         "&RCC_APB1ENR": "RCC.APB1ENR1",
         "&RCC_APB1ENR2": "RCC.APB1ENR2",
         "&RCC_APB2ENR": "RCC.APB2ENR",
-        "&RCC_RESET_FLAGS": "RCC.CSR",
-        "RMVF": "RCC.CSR.RMVF",
         "TIM2_ENABLE": "RCC.APB1ENR1.TIM2EN",
         "UART_ENABLE": "RCC.APB(1ENR1|1ENR2|2ENR).UARTEN",
         "POWER_ENABLE": "RCC.APB1ENR1.PWREN",
         "MSI_READY": "RCC.CR.MSIRDY",
         "MSI_RANGE_MASK": "RCC.CR.MSIRANGE|MSIRGSEL",
-        "HSI_ON": "RCC.CR.HSION",
-        "HSI_READY": "RCC.CR.HSIRDY",
-        "HPRE_MASK": "RCC.CFGR.HPRE",
-        "1U << PLLM": "RCC.PLLCFGR.PLLM",
-        "1U << PLLN": "RCC.PLLCFGR.PLLN",
-        "PLLR_ON": "RCC.PLLCFGR.PLLREN",
-        "1U << PLLR": "RCC.PLLCFGR.PLLR",
-        "PREFETCH_AND_CACHES": "FLASH.ACR.PRFTEN|ICEN|DCEN",
+        "FLASH_ACCELERATORS": "FLASH.ACR.PRFTEN|ICEN|DCEN",
         "&PWR_CR2": "PWR.CR2",
         "&PWR_CR5": "PWR.CR5",
         "VDDIO2_VALID": "PWR.CR2.IOSV",
         "NOT_BOOSTED": "PWR.CR5.R1MODE",
     },
+    "cortexm/stm32/lg/g4": {
+        **STM32LG,
+        "&RCC_GPIOENR": "RCC.AHB2ENR",
+        "&RCC_APB1ENR": "RCC.APB1ENR1",
+        "&RCC_APB2ENR": "RCC.APB2ENR",
+        "TIM2_ENABLE": "RCC.APB1ENR1.TIM2EN",
+        "UART_ENABLE": "RCC.APB(1ENR1|2ENR).UARTEN",
+        "POWER_ENABLE": "RCC.APB1ENR1.PWREN",
+        "FLASH_ACCELERATORS": "FLASH.ACR.PRFTEN|ICEN|DCEN",
+        "&PWR_CR5": "PWR.CR5",
+        "NOT_BOOSTED": "PWR.CR5.R1MODE",
+    },
+    "cortexm/stm32/lg/g0": {
+        **STM32LG,
+        "&RCC_GPIOENR": "RCC.IOPENR",
+        "&RCC_APB1ENR": "RCC.APBENR1",
+        "&RCC_APB2ENR": "RCC.APBENR2",
+        "TIM2_ENABLE": "RCC.APBENR1.TIM2EN",
+        "UART_ENABLE": "RCC.APBENR[12].UARTEN",
+        "FLASH_ACCELERATORS": "FLASH.ACR.PRFTEN|ICEN",
+    },
+    "cortexm/stm32/lg/wb": {
+        **STM32LG,
+        "&RCC_GPIOENR": "RCC.AHB2ENR",
+        "&RCC_APB1ENR": "RCC.APB1ENR1",
+        "&RCC_APB2ENR": "RCC.APB2ENR",
+        "TIM2_ENABLE": "RCC.APB1ENR1.TIM2EN",
+        "UART_ENABLE": "RCC.APB2ENR.UARTEN",
+        "MSI_READY": "RCC.CR.MSIRDY",
+        "MSI_RANGE_MASK": "RCC.CR.MSIRANGE",
+        "FLASH_ACCELERATORS": "FLASH.ACR.PRFTEN|ICEN|DCEN",
+        "&RCC_EXTCFGR": "RCC.EXTCFGR",
+        "RADIO_HPRE_MASK": "RCC.EXTCFGR.C2HPRE",
+    },
+    "cortexm/stm32/u5": {
+        **COMMON,
+        **GPIO_V2,
+        **TIM2,
+        **OVER8,
+        **USART_V2,
+        "&RCC_CFGR": "RCC.CFGR1",
+        "SWITCH_MASK": "RCC.CFGR1.SW",
+        "STATUS_MASK": "RCC.CFGR1.SWS",
+        "&RCC_PLLCFGR": "RCC.PLL1CFGR",
+        "&RCC_PLL1DIVR": "RCC.PLL1DIVR",
+        "&RCC_GPIOENR": "RCC.AHB2ENR1",
+        "&RCC_AHB3ENR": "RCC.AHB3ENR",
+        "&RCC_APB1ENR": "RCC.APB1ENR1",
+        "&RCC_APB2ENR": "RCC.APB2ENR",
+        "&RCC_RESET_FLAGS": "RCC.CSR",
+        "RMVF": "RCC.CSR.RMVF",
+        "TIM2_ENABLE": "RCC.APB1ENR1.TIM2EN",
+        "UART_ENABLE": "RCC.APB(1ENR1|2ENR).UARTEN",
+        "POWER_ENABLE": "RCC.AHB3ENR.PWREN",
+        "HSI_ON": "RCC.CR.HSION",
+        "HSI_READY": "RCC.CR.HSIRDY",
+        "INPUT_8_TO_16_MHZ": "RCC.PLL1CFGR.PLL1RGE",
+        "1U << PLLM": "RCC.PLL1CFGR.PLL1M",
+        "1U << PLLMBOOST": "RCC.PLL1CFGR.PLL1MBOOST",
+        "PLLR_ON": "RCC.PLL1CFGR.PLL1REN",
+        "1U << PLLN": "RCC.PLL1DIVR.PLL1N",
+        "1U << PLLR": "RCC.PLL1DIVR.PLL1R",
+        "PREFETCH": "FLASH.ACR.PRFTEN",
+        "&ICACHE_CR": "ICACHE.CR",
+        "&ICACHE_SR": "ICACHE.SR",
+        "ICACHE_ON": "ICACHE.CR.EN",
+        "ICACHE_BUSY": "ICACHE.SR.BUSYF",
+        "&PWR_VOSR": "PWR.VOSR",
+        "BOOST_READY": "PWR.VOSR.BOOSTRDY",
+        "RANGE_READY": "PWR.VOSR.VOSRDY",
+        "RANGE_MASK": "PWR.VOSR.VOS",
+        "BOOST_ON": "PWR.VOSR.BOOSTEN",
+    },
+}
+HSI_AND_PLL = {
+    "SWITCH_HSI": ("SWITCH_MASK", 1),
+    "SWITCH_PLL": ("SWITCH_MASK", 3),
+    "STATUS_HSI": ("STATUS_MASK", 1),
+    "STATUS_PLL": ("STATUS_MASK", 3),
 }
 VALUES: Mapping[str, Mapping[str, tuple[str, int]]] = {
+    "cortexm/stm32/f13/f3": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
+    "cortexm/stm32/lg/g4": {**HSI_AND_PLL, "HPRE_2": ("HPRE_MASK", 8)},
+    "cortexm/stm32/lg/g0": {
+        "SWITCH_HSI": ("SWITCH_MASK", 0),
+        "SWITCH_PLL": ("SWITCH_MASK", 2),
+        "STATUS_HSI": ("STATUS_MASK", 0),
+        "STATUS_PLL": ("STATUS_MASK", 2),
+    },
+    "cortexm/stm32/lg/wb": {**HSI_AND_PLL, "RADIO_HPRE_2": ("RADIO_HPRE_MASK", 8)},
+    "cortexm/stm32/u5": {**HSI_AND_PLL, "RANGE_1": ("RANGE_MASK", 3)},
     "cortexm/stm32/f/f2": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
     "cortexm/stm32/f13/f1": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
     "cortexm/stm32/f/f4": {"SWITCH_PLL": ("SWITCH_MASK", 2), "STATUS_PLL": ("STATUS_MASK", 2)},
@@ -219,13 +320,7 @@ VALUES: Mapping[str, Mapping[str, tuple[str, int]]] = {
         "VOLTAGE_SCALE_1": ("VOLTAGE_MASK", 3),
         "HPRE_2": ("HPRE_MASK", 8),
     },
-    "cortexm/stm32/l4": {
-        "SWITCH_HSI": ("SWITCH_MASK", 1),
-        "SWITCH_PLL": ("SWITCH_MASK", 3),
-        "STATUS_HSI": ("STATUS_MASK", 1),
-        "STATUS_PLL": ("STATUS_MASK", 3),
-        "HPRE_2": ("HPRE_MASK", 8),
-    },
+    "cortexm/stm32/lg/l4": {**HSI_AND_PLL, "HPRE_2": ("HPRE_MASK", 8)},
 }
 """Codes of a field: macro -> (mask, code)."""
 NEITHER = {"PLLR", "MSI_16_MHZ", "USART1_ENABLE"}
@@ -245,6 +340,7 @@ class Case:
 
 EVERYTHING = ""
 NO_OVER_DRIVE = frozenset({"PWR.CR1?.ODEN", "PWR.CR1?.ODSWEN", "PWR.CSR1?.ODRDY", "PWR.CSR1?.ODSWRDY"})
+NO_FIFO = frozenset({"UART.CR1.FIFOEN"})
 CASES = (
     Case(
         "olimex-stm32-h405",
@@ -258,10 +354,17 @@ CASES = (
     Case("nucleo-f103rb", "STM32F103xx", EVERYTHING, frozenset({"UART.CR1.OVER8"})),
     Case("nucleo-f767zi", "STM32L4x5", "UART|TIM2", frozenset({"UART.CR1.FIFOEN"})),
     Case("nucleo-h743zi2", "STM32L4x5", "UART|TIM2", frozenset({"UART.CR1.FIFOEN"})),
+    Case("nucleo-f303k8", "STM32L4x5", "UART|TIM2|GPIO", NO_FIFO),
+    Case("nucleo-g474re", "STM32L4x5", "UART|TIM2|GPIO", NO_FIFO),
     Case("b-l475e-iot01a", "STM32L4x5", EVERYTHING, frozenset({"PWR.CR5", "PWR.CR5.R1MODE", "UART.CR1.FIFOEN"})),
 )
 """By descriptions that pyOCD ships."""
 EXACT_CASES = (
+    Case("nucleo-f303k8", "STM32F3x8", EVERYTHING, NO_FIFO),
+    Case("nucleo-g071rb", "STM32G071", EVERYTHING),
+    Case("nucleo-g474re", "STM32G474", EVERYTHING),
+    Case("nucleo-wb55rg", "STM32WB55_CM4", EVERYTHING),
+    Case("nucleo-u575zi-q", "STM32U575", EVERYTHING),
     Case("netduino2", "STM32F215", EVERYTHING, NO_OVER_DRIVE | {"PWR.CR1?.VOS lowest"}),
     Case("stm32vldiscovery", "STM32F100", EVERYTHING, frozenset({"FLASH.ACR.LATENCY", "UART.CR1.OVER8"})),
     Case("nucleo-f446re", "STM32F446", EVERYTHING),
@@ -392,6 +495,7 @@ BAUDS = (9600, 57_600, 115_200, 460_800, 921_600, 1_000_000, 1_500_000, 2_000_00
 OUT_OF_REACH = {
     "nucleo-f446re": {2_000_000},  # 45 MHz / 22 and / 23 are 2.3 % and 2.2 % off
     "nucleo-l4r5zi": {9600},  # the divider of its LPUART has 20 bits
+    "nucleo-f303k8": {921_600, 1_500_000, 2_000_000},  # 32 MHz, and 8 MHz inside
     # More than an internal oscillator of 8 MHz gives with sixteen samples a bit.
     "nucleo-f103rb": {921_600, 1_000_000, 1_500_000, 2_000_000},
     "stm32vldiscovery": {921_600, 1_000_000, 1_500_000, 2_000_000},

@@ -1,19 +1,9 @@
 /* STM32L4 (RM0351) and STM32L4+ (RM0432). Chapters of both: 3 flash, 5 power, 6 reset and clocks; registers are cited
- * by name.
- *
- * A board defines: STM32_PLL_M, STM32_PLL_N, STM32_PLL_R (the PLL's input is HSI16), STM32_FLASH_WAIT_STATES; on an
- * STM32L4+ STM32_BOOST (1: above 80 MHz); STM32_VDDIO2 (1: the UART's pins are in PG2 to PG15). */
+ * by name. */
 #ifndef MCU_H
 #define MCU_H
 
-#include "stm32.h"
-
-#ifndef STM32_BOOST
-#define STM32_BOOST 0
-#endif
-#ifndef STM32_VDDIO2
-#define STM32_VDDIO2 0
-#endif
+#include "lg.h"
 
 /* Reset and clock control (chapter 6). */
 #define RCC_CR REG32(0x40021000U)
@@ -28,10 +18,6 @@
 #define MSI_READY (1U << 1)
 #define MSI_RANGE_MASK (15U << 4 | 1U << 3) /* MSIRANGE, and MSIRGSEL: the range is the one in RCC_CR */
 #define MSI_16_MHZ (8U << 4 | 1U << 3)
-#define HSI_ON (1U << 8)
-#define HSI_READY (1U << 10)
-#define PLL_ON (1U << 24)
-#define PLL_READY (1U << 25)
 /* RCC_CFGR */
 #define SWITCH_MASK 3U
 #define SWITCH_HSI 1U
@@ -41,20 +27,17 @@
 #define STATUS_PLL (3U << 2)
 #define HPRE_MASK (15U << 4)
 #define HPRE_2 (8U << 4) /* divider 2 */
-/* RCC_PLLCFGR: PLLSRC, first bits of PLLM, PLLN and PLLR, PLLREN */
-#define PLLSRC_HSI 2U
-#define PLLM 4
-#define PLLN 8
+/* RCC_PLLCFGR: divides by 2, 4, 6 or 8 */
 #define PLLR_ON (1U << 24)
 #define PLLR 25
-/* RCC_APB1ENR1, RCC_CSR */
+#define PLLR_CODE(divider) ((divider) / 2U - 1U)
+/* RCC_APB1ENR1 */
 #define POWER_ENABLE (1U << 28)
-#define RMVF (1U << 23)
 
-/* FLASH_ACR: latency, prefetch, instruction and data cache of the ART accelerator */
+/* FLASH_ACR: prefetch, instruction and data cache of the ART accelerator */
 #define FLASH_ACR REG32(0x40022000U)
 #define LATENCY_MASK 7U
-#define PREFETCH_AND_CACHES (1U << 8 | 1U << 9 | 1U << 10)
+#define FLASH_ACCELERATORS (1U << 8 | 1U << 9 | 1U << 10)
 
 /* Power control (chapter 5). */
 #define PWR_CR2 REG32(0x40007004U)
@@ -63,19 +46,15 @@
 #define NOT_BOOSTED (1U << 8)      /* PWR_CR5: R1MODE */
 
 #define GPIO_BASE 0x48000000U
-#define MCU_GPIO_ENABLE 0
 #define MCU_UARTS 5
-#define USART1_BASE 0x40013800U
-#define USART1_ENABLE (1U << 14)
 #define MCU_HAS_LPUART
-
-#define MCU_INTERNAL_HZ 16000000U /* HSI16, or MSI, which runs from reset on */
-#define MCU_INTERNAL_UART_HZ MCU_INTERNAL_HZ
-/* All buses run at the core's clock. */
-#define MCU_UART_HZ BOARD_CLOCK_HZ
-#define MCU_TIMER_HZ BOARD_CLOCK_HZ
-#define MCU_HAS_CACHES 0
 #define MCU_UART_HAS_FIFO STM32_BOOST /* USARTs and LPUART of the STM32L4+ */
+
+#define MCU_HAS_MSI 1
+#define MCU_VCO_MIN_HZ 64000000U
+/* Range 1, and its boost mode (RM0432 5.1.8); wait states in range 1 (RM0351 3.3.3, RM0432 3.3.3). */
+#define MCU_MAX_HZ (STM32_BOOST ? 120000000U : 80000000U)
+#define MCU_WAIT_STATE_HZ (STM32_BOOST ? 20000000U : 16000000U)
 
 #include "gpio_v2.h"
 #include "tim2.h"

@@ -1,29 +1,31 @@
-/* Clock tree of the STM32L4 (RM0351 6.2) and STM32L4+ (RM0432 6.2): HSI16 -> PLL -> core; HSI16 when the PLL does not
- * start, MSI at the same 16 MHz when HSI16 does not. The regulator is in range 1 from reset on (PWR_CR1). */
+/* Clock tree of the STM32L4 (RM0351 6.2), L4+ (RM0432 6.2), G0 (RM0444 5.2), G4 (RM0440 7.2) and WB (RM0434 8.2): HSI16
+ * -> PLL -> core; HSI16 when the PLL does not start; where the core wakes up on MSI, MSI at the same 16 MHz when HSI16
+ * does not. The regulator is in range 1 from reset on (PWR_CR1). */
 #include <assert.h>
 
 #include "mcu.h"
 
-/* RCC_PLLCFGR: input 2.66 (STM32L4+; else 4) to 16 MHz, VCO 64 to 344 MHz; PLLR divides by 2, 4, 6 or 8. */
+/* RCC_PLLCFGR of each manual; data sheets: input of 2.66 (STM32L4: 4) to 16 MHz, VCO of up to 344 MHz. */
 static_assert(MCU_INTERNAL_HZ / STM32_PLL_M * STM32_PLL_N / STM32_PLL_R == BOARD_CLOCK_HZ, "PLL settings and clock_hz");
 static_assert(MCU_INTERNAL_HZ / STM32_PLL_M >= 4000000U, "PLL input");
-static_assert(BOARD_CLOCK_HZ * STM32_PLL_R >= 64000000U && BOARD_CLOCK_HZ * STM32_PLL_R <= 344000000U, "PLL's VCO");
+static_assert(BOARD_CLOCK_HZ * STM32_PLL_R >= MCU_VCO_MIN_HZ && BOARD_CLOCK_HZ * STM32_PLL_R <= 344000000U,
+              "PLL's VCO");
 static_assert(STM32_PLL_R == 2 || STM32_PLL_R == 4 || STM32_PLL_R == 6 || STM32_PLL_R == 8, "PLL divider");
-/* Range 1, and its boost mode (RM0432 5.1.8). */
-static_assert(BOARD_CLOCK_HZ <= (STM32_BOOST ? 120000000U : 80000000U), "core clock");
-/* Range 1: one wait state for each 16 MHz above the first, of the STM32L4+ 20 MHz (RM0351 3.3.3, RM0432 3.3.3). */
-static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / (STM32_BOOST ? 20000000U : 16000000U), "wait states");
+static_assert(BOARD_CLOCK_HZ <= MCU_MAX_HZ, "core clock");
+static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / MCU_WAIT_STATE_HZ, "wait states");
 
 #define PLL_SETTINGS                                                                                                   \
-    (PLLSRC_HSI | (STM32_PLL_M - 1U) << PLLM | STM32_PLL_N << PLLN | PLLR_ON | (STM32_PLL_R / 2U - 1U) << PLLR)
+    (PLLSRC_HSI | (STM32_PLL_M - 1U) << PLLM | STM32_PLL_N << PLLN | PLLR_ON | PLLR_CODE(STM32_PLL_R) << PLLR)
 
 static const stm32_step to_hsi[] = {
 #if STM32_VDDIO2
     {STM32_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
     {STM32_SET, &PWR_CR2, VDDIO2_VALID, VDDIO2_VALID},
 #endif
+#if MCU_HAS_MSI
     {STM32_AWAIT, &RCC_CR, MSI_READY, MSI_READY},
     {STM32_SET, &RCC_CR, MSI_RANGE_MASK, MSI_16_MHZ}, /* 16 MHz need no wait state in range 1 */
+#endif
     {STM32_SET, &RCC_CR, HSI_ON, HSI_ON},
     {STM32_AWAIT, &RCC_CR, HSI_READY, HSI_READY},
     {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_HSI},
@@ -35,12 +37,15 @@ static const stm32_step to_pll[] = {
     {STM32_SET, &RCC_CR, PLL_ON, PLL_ON},
     {STM32_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
 #if STM32_BOOST
-    /* Above 80 MHz the core starts at half the clock, for at least 1 us (RM0432 5.1.8). */
+    /* With boost the core starts at half the clock, for at least 1 us (RM0432 5.1.8, RM0440 6.1.5). */
     {STM32_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
     {STM32_SET, &PWR_CR5, NOT_BOOSTED, 0},
     {STM32_SET, &RCC_CFGR, HPRE_MASK, HPRE_2},
 #endif
-    {STM32_SET, &FLASH_ACR, UINT32_MAX, PREFETCH_AND_CACHES | STM32_FLASH_WAIT_STATES},
+#ifdef MCU_HAS_RADIO_CORE
+    {STM32_SET, &RCC_EXTCFGR, RADIO_HPRE_MASK, RADIO_HPRE_2},
+#endif
+    {STM32_SET, &FLASH_ACR, FLASH_ACCELERATORS | LATENCY_MASK, FLASH_ACCELERATORS | STM32_FLASH_WAIT_STATES},
     {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
     {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
     {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},

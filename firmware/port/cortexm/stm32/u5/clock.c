@@ -1,0 +1,66 @@
+/* Clock tree of the STM32U5 (RM0456 11.4): HSI16 -> PLL1 -> core; HSI16 when the PLL does not start, MSI at 4 MHz, from
+ * which the core wakes up, when HSI16 does not: then the link is off its rate. */
+#include <assert.h>
+
+#include "mcu.h"
+
+#define PLL_INPUT_HZ (MCU_INTERNAL_HZ / STM32_PLL_M)
+
+/* RCC_PLL1CFGR, RCC_PLL1DIVR; data sheet DS13737: VCO of 128 to 544 MHz in range 1. */
+static_assert(PLL_INPUT_HZ * STM32_PLL_N / STM32_PLL_R == BOARD_CLOCK_HZ, "PLL settings and clock_hz");
+static_assert(PLL_INPUT_HZ >= 8000000U && PLL_INPUT_HZ <= 16000000U, "PLL input, and the booster's: 4 to 16 MHz");
+static_assert(BOARD_CLOCK_HZ * STM32_PLL_R >= 128000000U && BOARD_CLOCK_HZ * STM32_PLL_R <= 544000000U, "PLL's VCO");
+static_assert(STM32_PLL_R == 1 || STM32_PLL_R % 2 == 0, "PLL divider");
+static_assert(BOARD_CLOCK_HZ <= 160000000U, "core clock in range 1 (10.5.4)");
+/* Range 1: one wait state for each 32 MHz above the first (7.3.3). */
+static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / 32000000U, "wait states");
+
+#define PLL_SETTINGS (PLLSRC_HSI | INPUT_8_TO_16_MHZ | (STM32_PLL_M - 1U) << PLLM | 0U << PLLMBOOST | PLLR_ON)
+#define PLL_DIVIDERS ((STM32_PLL_N - 1U) << PLLN | (STM32_PLL_R - 1U) << PLLR)
+
+static const stm32_step to_hsi[] = {
+    {STM32_SET, &RCC_CR, HSI_ON, HSI_ON},
+    {STM32_AWAIT, &RCC_CR, HSI_READY, HSI_READY},
+    /* One wait state serves 16 MHz in range 4, the lowest, which the core wakes up in (7.3.3). */
+    {STM32_SET, &FLASH_ACR, LATENCY_MASK, 1},
+    {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, 1},
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_HSI},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
+};
+
+static const stm32_step to_pll[] = {
+    {STM32_SET, &RCC_AHB3ENR, POWER_ENABLE, POWER_ENABLE},
+    {STM32_SET, &PWR_VOSR, RANGE_MASK, RANGE_1},
+    {STM32_AWAIT, &PWR_VOSR, RANGE_READY, RANGE_READY},
+    {STM32_SET, &RCC_PLLCFGR, UINT32_MAX, PLL_SETTINGS},
+    {STM32_SET, &RCC_PLL1DIVR, UINT32_MAX, PLL_DIVIDERS},
+    /* The booster, which 55 MHz and more need, is clocked by the PLL's input and set before the PLL (10.5.4). */
+    {STM32_SET, &PWR_VOSR, BOOST_ON, BOOST_ON},
+    {STM32_AWAIT, &PWR_VOSR, BOOST_READY, BOOST_READY},
+    {STM32_SET, &RCC_CR, PLL_ON, PLL_ON},
+    {STM32_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
+    {STM32_SET, &FLASH_ACR, PREFETCH | LATENCY_MASK, PREFETCH | STM32_FLASH_WAIT_STATES},
+    {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
+};
+
+static const stm32_step back_to_hsi[] = {
+    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_HSI},
+    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
+    {STM32_SET, &RCC_CR, PLL_ON, 0},
+};
+
+static const stm32_step start_cache[] = {
+    {STM32_AWAIT, &ICACHE_SR, ICACHE_BUSY, 0},
+    {STM32_SET, &ICACHE_CR, ICACHE_ON, ICACHE_ON},
+};
+
+mcu_clocks mcu_start_clocks(void) {
+    (void)STM32_TAKE_STEPS(start_cache);
+    if (STM32_TAKE_STEPS(to_hsi)) {
+        if (STM32_TAKE_STEPS(to_pll)) return (mcu_clocks){BOARD_CLOCK_HZ, UART_DIVIDER(MCU_UART_HZ), MCU_TIMER_HZ};
+        (void)STM32_TAKE_STEPS(back_to_hsi);
+    }
+    return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_UART_HZ), MCU_INTERNAL_HZ};
+}
