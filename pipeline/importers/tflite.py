@@ -314,11 +314,17 @@ def clamp(model: _Import, op: Operation, output: Quantization, name: str = "") -
     name = name or (tflite_schema.ACTIVATIONS[code] if known else f"number {code}")
     if name not in LIMITS:
         raise model.unsupported(op, f"fused activation {name}", f"known: {', '.join(LIMITS)}")
+    qmin, qmax = limits(name, output)
+    if qmin > qmax:
+        raise model.unsupported(op, f"{name} leaves nothing of an output of scale {output.scale:g}")
+    return qmin, qmax
+
+
+def limits(name: str, output: Quantization) -> Pair:
+    """Lowest and highest output of the activation of that name, one of LIMITS."""
     low, high = LIMITS[name]
     qmin = output.qmin if low is None else max(output.qmin, _steps(low, output))
     qmax = output.qmax if high is None else min(output.qmax, _steps(high, output))
-    if qmin > qmax:
-        raise model.unsupported(op, f"{name} leaves nothing of an output of scale {output.scale:g}")
     return qmin, qmax
 
 

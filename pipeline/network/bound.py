@@ -237,7 +237,7 @@ class Depthwise(_Weighted):
 
 
 class Flatten(Bound):
-    """flatten."""
+    """The values of an input as one vector."""
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
         source = self.inputs[0]
@@ -246,6 +246,22 @@ class Flatten(Bound):
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         source = self.inputs[0]
         yield _copy(_as_map(output, source, output.slopes), source.at(source.slopes), int(not fresh[0]))
+
+
+class Renamed(Flatten):
+    """flatten: the same integers, about the zero point of the output, where rescaling gave them another."""
+
+    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+        copy = super().forward(output, clamp)
+        shift = self.specs[0].quantization.zero_point - self.layer.output.quantization.zero_point
+        if not shift:
+            return copy
+
+        def shifted(samples: int, state: int) -> None:
+            copy(samples, state)
+            output.values[:samples][output.inside] += np.float32(shift)
+
+        return shifted
 
 
 class Dense(Bound):
@@ -431,7 +447,7 @@ KINDS: Mapping[str, type[Bound]] = {
     "conv2d": Product,
     "dense": Dense,
     "depthwise_conv2d": Depthwise,
-    "flatten": Flatten,
+    "flatten": Renamed,
     "max_pool2d": Maximum,
     "mean2d": MeanTo,
     "pad2d": Pad,

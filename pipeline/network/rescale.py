@@ -55,6 +55,11 @@ def widened(x: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     return centred(x, spec) * (1 << arith.ADD_LEFT_SHIFT)
 
 
+def single(scale: float) -> float:
+    """The float32 number next to a scale, which is what a file of TensorFlow Lite holds."""
+    return float(np.float32(scale))
+
+
 def add_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, Any]:
     """Multipliers and shifts of an add: both inputs to a common scale of twice the larger, then to the output's.
 

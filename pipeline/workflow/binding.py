@@ -25,6 +25,9 @@ RANDOM_SAMPLES = 256
 SHIFT = "input_shift"
 """Metric of a network: what is added to the data set's real values, in their units, before they are put on its lattice;
 0 where it is left out."""
+GAIN = "input_gain"
+"""Metric of a network: its own units of input in those of the data set; 1 where it is left out."""
+NEUTRAL = {GAIN: 1.0, SHIFT: 0.0}
 LEAST_OVERLAP = 2 / 3
 """Share of the larger of two input ranges that both have to cover, or they are in different units."""
 
@@ -60,7 +63,8 @@ class Units:
         """The network of an input in its own units, stated in those of the data set: the same integers."""
         q = model.input.quantization
         spec = TensorSpec(model.input.shape, Quantization(q.scale / self.gain, q.zero_point, q.bits))
-        return with_metrics(replace(model, input=spec), **({SHIFT: self.shift} if self.shift else {}))
+        known = {name: value for name, value in ((GAIN, self.gain), (SHIFT, self.shift)) if value != NEUTRAL[name]}
+        return with_metrics(replace(model, input=spec), **known)
 
     def applied(self, dataset: Dataset) -> Dataset:
         """The data set in the network's units, on a lattice that holds zero."""

@@ -16,8 +16,10 @@ import pytest
 from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, PipelineError, UnsupportedError
 from pipeline.core.nouns import QModel
-from pipeline.importers import tflite, tflite_graph
+from pipeline.importers import tflite, tflite_graph, tflite_writer
 from pipeline.network import twin
+from pipeline.workflow import zoo
+from pipeline.workflow.plan import load_network
 from tests.support import tflite_models
 
 DATA = Path(os.environ.get("TRITMCU_DATA", "missing")) / "mlperf_tiny"
@@ -140,6 +142,19 @@ def survive(folder: str, first: str, count: str) -> None:
     assert min(fates.values()) > 0, fates
 
 
+def compare_written(folder: str) -> None:
+    """Files that are written of networks of our own say the same to the interpreter."""
+    if other_interpreter():
+        return
+    path = Path(folder) / "model.tflite"
+    for network in [load_network(zoo.find(Path(name))) for name in ("digits_stq_jr", "kws_dscnn_stq")]:
+        path.write_bytes(tflite_writer.contents(network))
+        x = inputs(network, 16)
+        assert np.array_equal(
+            answers(path.read_bytes(), x, False).reshape(16, -1), twin.run(network, x).reshape(16, -1)
+        )
+
+
 def refuse_float(path: str) -> None:
     for call in (lambda: tflite.import_model(Path(path), "float", ["a"]), lambda: tflite.interpreter(Path(path))):
         with pytest.raises(UnsupportedError, match="is float32, not int8") as caught:
@@ -169,6 +184,10 @@ def test_random_networks_are_bit_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["conv2d", "depthwise", "dense", "pool", "pad", "mean", "relu", "reshape", "residual"])
 def test_every_operation_is_bit_exact(kind: str, tmp_path: Path) -> None:
     apart("compare_random", tmp_path, kind, 80)
+
+
+def test_files_that_are_written_are_bit_exact(tmp_path: Path) -> None:
+    apart("compare_written", tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "bias"), [("CONV_2D", True), ("FULLY_CONNECTED", True), ("FULLY_CONNECTED", False)])

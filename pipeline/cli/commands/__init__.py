@@ -8,6 +8,7 @@ from pipeline.cli.command import Command
 from pipeline.cli.commands.audit import Audit
 from pipeline.cli.commands.boards import Boards
 from pipeline.cli.commands.compare import Compare
+from pipeline.cli.commands.convert import Convert
 from pipeline.cli.commands.doctor import Doctor
 from pipeline.cli.commands.export import Export
 from pipeline.cli.commands.imports import Import
@@ -24,6 +25,6 @@ GROUPS: Mapping[str, tuple[Command, ...]] = {
     "a whole experiment": (Run(), Ternarize(), Audit(), Export(), Sweep()),
     "one stage of it": (Train(), Lower(), Attack(), Render(), Build(), Flash(), Stream(), Report()),
     "what it costs": (Size(), Compare()),
-    "boards and networks": (Boards(), Zoo(), Import()),
+    "boards and networks": (Boards(), Zoo(), Import(), Convert()),
     "this machine and what is connected to it": (Doctor(), Rig(), Reproduce()),
 }
