@@ -60,11 +60,12 @@ def bench(
         for done, model in enumerate(models):
             progress(core, done, len(models), model.name)
             network = Network(model, core, Path(folder))
+            whole = replace(network, firmware=FirmwareConfig(cascades=False))
             ours = network.count()
-            others = {"reference": network.count("reference")} if core in PLAIN else {}
+            others = {"reference": whole.count("reference")} if core in PLAIN else {}
             if library:
                 others["cmsis_nn"] = network.count_cmsis(library)
-            layers += measure.layer_rows(network, ours, others)
+            layers += measure.layer_rows(whole, whole.count() if network.program.memory.cascades else ours, others)
             totals[model.name] = measure.network_row(network, ours, others)
             if core == M4 and model.name == DENSER:
                 totals[f"{model.name}_5_trits"] = _denser(network, others)

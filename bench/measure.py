@@ -22,7 +22,7 @@ from pipeline.config.board import Board
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import registry
 from pipeline.core.errors import MismatchError
-from pipeline.core.nouns import Image, Int8Array, KernelCall, QLayer, QModel, Sources, TensorSpec
+from pipeline.core.nouns import Image, Int8Array, QLayer, QModel, Sources, TensorSpec
 from pipeline.device import session
 from pipeline.network import twin
 from pipeline.stages import build, render
@@ -56,7 +56,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Network:
-    """A network on a core, with the kernels the project chooses. sample: int8, one input; calls: one a layer."""
+    """A network on a core, with the kernels the project chooses. sample: int8, one input."""
 
     model: QModel
     core: str
@@ -77,12 +77,12 @@ class Network:
         return [values[0].ravel() for values in twin.specification(self.model, self.sample[None])]
 
     @cached_property
-    def calls(self) -> list[KernelCall | None]:
-        return select.calls(self.model, self.board, firmware=self.firmware)
+    def program(self) -> select.Program:
+        return select.program(self.model, self.board, firmware=self.firmware)
 
     def count(self, kernels: Kernels = "auto") -> Counted:
         """With the project's kernels. MismatchError when the output is not the specification's."""
-        name = f"{kernels}-{self.firmware.trits_per_byte}"
+        name = f"{kernels}-{self.firmware.trits_per_byte}" + ("" if self.firmware.cascades else "-whole")
         return self._count(render.render(self.model, self.board, kernels, self.firmware), name)
 
     def count_cmsis(self, library: Library) -> Counted:
@@ -115,7 +115,7 @@ class Network:
 
     def activation_bytes(self) -> int:
         """The arena if no kernel needed scratch."""
-        return planner.activation_bytes(self.model, self.calls)
+        return planner.activation_bytes(self.model, self.program.memory, self.program.calls)
 
 
 def target(core: str) -> Board:
@@ -124,12 +124,13 @@ def target(core: str) -> Board:
 
 
 def layer_rows(network: Network, ours: Counted, others: dict[str, Counted]) -> list[dict[str, Any]]:
-    """A row of the table for each layer that computes; others: with "reference" kernels, with "cmsis_nn"."""
+    """A row of the table for each layer that computes; others: with "reference" kernels, with "cmsis_nn". All without
+    cascades, in which layers have no instructions of their own."""
     elf = ours.folder / build.ELF
     image, functions = linked.Image(elf), [row[0] for row in machine.layer_table(elf)]
     runs = network.runs(ours) if network.core == M4 else None
     rows = []
-    for i, (layer, call) in enumerate(zip(network.model.layers, network.calls, strict=True)):
+    for i, (layer, call) in enumerate(zip(network.model.layers, network.program.calls, strict=True)):
         if call is None:
             continue
         specs = network.model.input_specs(layer)
@@ -154,7 +155,7 @@ def layer_rows(network: Network, ours: Counted, others: dict[str, Counted]) -> l
 def network_row(network: Network, ours: Counted, others: dict[str, Counted]) -> dict[str, Any]:
     """What the whole network costs, bytes and instructions. arena_bytes: activations alone; ram_extra_bytes: all other
     RAM in use, kernel scratch and stack included."""
-    tables = [(name, table.nbytes) for call in network.calls if call for name, table in call.tables.items()]
+    tables = [(name, table.nbytes) for call in network.program.calls if call for name, table in call.tables.items()]
     activations, image = network.activation_bytes(), ours.image
     return {
         "instructions": ours.instructions,

@@ -57,7 +57,7 @@ _ARENA_SYMBOL = "memory"
 _LAYER_SYMBOL = re.compile(r"layer(\d+)_")
 _DEFINITION = re.compile(r"^\w[\w \t*]*?\b(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
 """Of a C function; its name."""
-_CALL_PARAMETERS = re.compile(r"_(params|quant|dims\d+)$")
+_CALL_PARAMETERS = re.compile(r"_(params\d*|quant|dims\d+)$")
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline import __version__
-from pipeline.codegen import arduino, mfcc, planner, select, source
+from pipeline.codegen import arduino, mfcc, select, source
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
 from pipeline.config.dataset import MfccConfig
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import paths, templates
 from pipeline.core.digest import digest_of
-from pipeline.core.nouns import KernelCall, QModel
+from pipeline.core.nouns import QModel
 
 LONGEST_PREFIX = 40
 """Characters: with "_model" within what PlatformIO takes as the name of a library, 50."""
@@ -82,7 +82,7 @@ def library(
     sound = mfcc.sound(front_end) if front_end is not None and not board.is_avr else None
     heard = dict(source.hand_written("sound")) if sound is not None else {}
     context = {
-        **_of_network(model, select.calls(model, board, kernels, firmware)),
+        **_of_network(model, select.program(model, board, kernels, firmware)),
         **_of_files(files),
         "core": board.core,
         "needs": [NEEDS[family] for family in families if family in NEEDS] + ([] if board.is_avr else [NOT_AVR]),
@@ -109,18 +109,18 @@ def library(
     }
 
 
-def _of_network(model: QModel, calls: Sequence[KernelCall | None]) -> dict[str, Any]:
+def _of_network(model: QModel, program: select.Program) -> dict[str, Any]:
     """What the templates know of the network."""
-    plan, code, own = planner.plan(model, calls), source.code(model, calls), prefix(model.name)
+    memory, code, own = program.memory, source.code(model, program), prefix(model.name)
     return {
         "qmodel": model,
         "prefix": own,
         "macro": own.upper(),
         "name": name(model.name),
-        "layers": source.layers(model, calls, plan, f"{own}_"),
+        "layers": source.layers(model, program, f"{own}_"),
         "code": code,
-        "arena_bytes": plan.arena_bytes,
-        "input_offset": plan.tensor_offsets[0],
+        "arena_bytes": memory.arena_bytes,
+        "input_offset": memory.tensor_offsets[0],
         "weights_bytes": sum(layer.weights_bytes for layer in code),
         "tables_bytes": sum(layer.tables_bytes for layer in code),
         "functions": [f"{own}_{function}" for function in FUNCTIONS],

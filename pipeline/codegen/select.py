@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
-from pipeline.codegen import planner, trits
+from pipeline.codegen import cascade, cascading, planner, trits
+from pipeline.codegen.cascade import Cascade
 from pipeline.config import job
 from pipeline.config.board import Board
 from pipeline.config.cores import LINKED, kernel_families
@@ -19,15 +20,24 @@ Kernels = job.Kernels
 """Whose kernels, as a job says."""
 FILTER = "filter"
 """The table that holds a layer's weights, in every kernel."""
+COPY_COST, EXPAND_COST = 4, 100
+"""Instructions, roughly, of copying a weight on AVR, and of expanding a group of trits."""
 DEFAULT = FirmwareConfig()
 
 
-def calls(
-    model: QModel, board: Board, kernels: Kernels = "auto", firmware: FirmwareConfig = DEFAULT
-) -> list[KernelCall | None]:
-    """The kernel call of every layer, None for a renamed input; see `kernel`. What firmware asks to be kept at five
-    trits a byte is. ConfigError names a layer that the network does not have, UnsupportedError one that cannot be kept
-    so."""
+@dataclass(frozen=True)
+class Program:
+    """What a network becomes."""
+
+    calls: tuple[KernelCall | None, ...]
+    """The kernel call of every layer as a whole, None for a renamed input."""
+    memory: planner.MemoryPlan
+    """Where everything lies, and which layers are computed together."""
+
+
+def program(model: QModel, board: Board, kernels: Kernels = "auto", firmware: FirmwareConfig = DEFAULT) -> Program:
+    """The kernels of all layers, see `kernel`, and the memory plan. What firmware asks to be kept at five trits a byte
+    is. ConfigError names a layer that the network does not have, UnsupportedError one that cannot be kept so."""
     chosen = [kernel(layer, model.input_specs(layer), board, kernels) for layer in model.layers]
     names = [layer.name for layer in model.layers]
     wanted = firmware.layer_trits_per_byte
@@ -40,9 +50,34 @@ def calls(
     for i, name in enumerate(names):
         if wanted.get(name) == trits.BYTE_TRITS:
             chosen[i] = _required(chosen[i], model.layers[i])
+    same_kernel = again(board)
+    cascades = cascading.choose(model, chosen, same_kernel) if firmware.cascades else ()
     if firmware.trits_per_byte == trits.BYTE_TRITS:
-        _expand_where_room(model, chosen, [i for i, name in enumerate(names) if name not in wanted])
-    return chosen
+        free = [i for i, name in enumerate(names) if name not in wanted]
+        cascades = _expand_where_room(model, chosen, cascades, free, same_kernel)
+    return Program(tuple(chosen), planner.plan(model, chosen, cascades))
+
+
+def calls(
+    model: QModel, board: Board, kernels: Kernels = "auto", firmware: FirmwareConfig = DEFAULT
+) -> list[KernelCall | None]:
+    """The kernel call of every layer as a whole; see `program`."""
+    return list(program(model, board, kernels, firmware).calls)
+
+
+def again(board: Board) -> cascade.Again:
+    """Chooses, for a part of a layer, the kernel that was chosen for the whole."""
+
+    def again(whole: KernelCall, layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
+        name = whole.function.removeprefix("nn_")
+        if name in registry.names("kernels"):
+            part: KernelCall = registry.load("kernels", name).call(layer, specs)
+        else:
+            part = registry.load("layers", layer.kind).kernel(layer, specs)
+            part = _with_weight_buffer(part) if board.is_avr else part
+        return part if whole.trits is None else _required(part, layer)
+
+    return again
 
 
 def table_bytes(model: QModel) -> dict[str, int]:
@@ -68,14 +103,25 @@ def _required(call: KernelCall | None, layer: QLayer) -> KernelCall:
     return expanding
 
 
-def _expand_where_room(model: QModel, chosen: list[KernelCall | None], layers: Sequence[int]) -> None:
-    """Replaces calls by expanding ones, the largest filter first, as long as the arena stays as large as it is."""
-    room = planner.plan(model, chosen).arena_bytes
+def _expand_where_room(
+    model: QModel,
+    chosen: list[KernelCall | None],
+    cascades: tuple[Cascade, ...],
+    layers: Sequence[int],
+    again: cascade.Again,
+) -> tuple[Cascade, ...]:
+    """Replaces calls by expanding ones, the largest filter first, as long as the arena stays as large as it is; returns
+    the cascades with these."""
+    room = planner.plan(model, chosen, cascades).arena_bytes
     expanding = {i: call for i in layers if (call := _expanding(chosen[i], model.layers[i]))}
     for i in sorted(expanding, key=lambda i: -expanding[i].tables[FILTER].nbytes):
         before, chosen[i] = chosen[i], expanding[i]
-        if planner.plan(model, chosen).arena_bytes > room:
+        with_it = tuple(cascade.with_calls(model, c, chosen, again) if i in c.layers else c for c in cascades)
+        if planner.plan(model, chosen, with_it).arena_bytes <= room:
+            cascades = with_it
+        else:
             chosen[i] = before
+    return cascades
 
 
 def _expanding(call: KernelCall | None, layer: QLayer) -> KernelCall | None:
@@ -91,6 +137,7 @@ def _expanding(call: KernelCall | None, layer: QLayer) -> KernelCall | None:
         call,
         tables={**call.tables, FILTER: digits},
         scratch_bytes=offset + 4 * trits.GROUP_WORDS * groups,
+        start_cost=call.start_cost + EXPAND_COST * groups,
         trits=Trits(FILTER, groups, threes, offset),
     )
 
@@ -158,4 +205,5 @@ def _with_weight_buffer(call: KernelCall) -> KernelCall:
     if call.scratch_bytes or FILTER not in call.tables:
         return call
     _, filter_dims, *_ = (arg.fields for arg in call.args if arg.kind == "dims")
-    return replace(call, scratch_bytes=filter_dims["h"] * filter_dims["w"] * filter_dims["c"])
+    count = filter_dims["h"] * filter_dims["w"] * filter_dims["c"]
+    return replace(call, scratch_bytes=count, start_cost=COPY_COST * count * filter_dims["n"])

@@ -387,7 +387,7 @@ an already built CMSIS-NN for what it computes, and the fastest of ours for the 
 
 
 class FirmwareConfig(Strict):
-    """Whose kernels, and how ternary weights lie in flash."""
+    """Whose kernels, how ternary weights lie in flash, and activations in RAM."""
 
     kernels: Kernels = "auto"
     """Unless --kernels says otherwise: "auto", "reference" or "cmsis-nn", as codegen.select takes them."""
@@ -397,6 +397,8 @@ class FirmwareConfig(Strict):
     each runs, in an arena no larger than with 4."""
     layer_trits_per_byte: dict[Label, Literal[4, 5]] = Field(default_factory=dict)
     """Instead, for layers by name, however large the arena becomes."""
+    cascades: bool = True
+    """Whether layers may be computed together, some rows at a time, where that makes the arena smaller."""
 
 
 class Job(Strict):

@@ -341,6 +341,8 @@ class KernelCall:
     """Index of the input that the output may overwrite; None where it must not overwrite any."""
     trits: Trits | None = None
     """The one table that lies in flash at 5 trits a byte; None where none does."""
+    start_cost: int = 0
+    """Instructions, roughly, that every call takes besides those of its outputs: what splitting it costs."""
 
     @property
     def context_bytes(self) -> int:
@@ -362,6 +364,10 @@ class LayerCode:
     """Of all its constant tables in flash: weights, biases, requantization."""
     unserved: str = ""
     """What the core's faster kernels of this kind ask for, where none of them computes the layer; "" elsewhere."""
+    cascade: Label = ""
+    """Name of the last layer of the cascade that it is part of, in whose run it is computed; "" for none."""
+    stripes: int = 1
+    """How many calls of its kernel compute it."""
 
 
 @dataclass(frozen=True)

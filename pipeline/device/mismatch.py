@@ -121,8 +121,11 @@ def stored(folder: Path, digest: str) -> list[tuple[Path, Mismatch]]:
 
 
 def locate(device: Session, qmodel: QModel, x: Int8Array) -> tuple[int, Int8Array, Int8Array] | None:
-    """(layer, device output, twin output) of the first layer that differs on sample x; None when every layer agrees."""
+    """(layer, device output, twin output) of the first layer that differs on sample x, None when every layer agrees; of
+    a cascade only the last layer has an output to compare."""
     for layer, values in enumerate(twin.trace(qmodel, x[None])):
+        if not device.has_output(layer):
+            continue
         expected = values[0]
         actual = device.run_sample(x.tobytes(), layers=layer + 1, output_bytes=expected.size).output
         if not np.array_equal(actual, expected.ravel()):

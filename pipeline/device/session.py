@@ -223,6 +223,11 @@ class Session:
         """int8 (size_bytes,): output of `layer` (from 0) as it lies in the arena; after a run that ended there."""
         return np.frombuffer(self._tensor_bytes(layer, 0, size_bytes), np.int8)
 
+    def has_output(self, layer: int) -> bool:
+        """Whether the output of `layer` (from 0) lies in the arena as a whole; inside a cascade none does."""
+        _, tail = self.call("TENSOR", layer=layer, length=1, offset=0)
+        return bool(tail)
+
     def _tensor_bytes(self, layer: int, start: int, end: int) -> bytes:
         most = self.info.max_payload - _FIXED_REPLY_BYTES
         data = bytearray()

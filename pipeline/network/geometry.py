@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.nouns import QLayer
+from pipeline.core.nouns import QLayer, TensorSpec
+
+
+@dataclass(frozen=True)
+class RowWindow:
+    """Which input rows an output row of a layer is computed from; a layer kind that can be computed some rows at a
+    time has a function row_window(layer)."""
+
+    size: int
+    """Rows of a window."""
+    stride: int = 1
+    """Rows from one window to the next."""
+    padding: int = 0
+    """Rows of the first window that lie above the input."""
+
+    def first(self, row: int) -> int:
+        """The first input row that output row `row` or a later one reads."""
+        return max(0, row * self.stride - self.padding)
+
+    def end(self, row: int, height: int) -> int:
+        """The row after the last one, of `height`, that the output rows before `row` read."""
+        return min(height, (row - 1) * self.stride - self.padding + self.size)
+
+
+POINTWISE = RowWindow(1)
+"""Of layers whose output rows are computed from the same rows of their inputs."""
+
+
+def window_of(layer: QLayer, rows: int) -> RowWindow:
+    """Of a layer with windows of so many rows, from its parameters stride and padding."""
+    return RowWindow(rows, layer.params["stride"][0], layer.params["padding"][0])
+
+
+def stripe(
+    layer: QLayer, specs: Sequence[TensorSpec], window: RowWindow, first: int, end: int
+) -> tuple[QLayer, tuple[TensorSpec, ...]]:
+    """(layer, specs of its inputs) that compute the output rows from `first` to before `end` alone: its inputs are
+    their rows from window.first(first) to before window.end(end, height)."""
+    shape = (end - first, *layer.output.shape[1:])
+    params = dict(layer.params)
+    if "padding" in params:
+        params["padding"] = (max(0, window.padding - first * window.stride), params["padding"][1])
+    rows = [window.end(end, spec.shape[0]) - window.first(first) for spec in specs]
+    parts = (replace(spec, shape=(n, *spec.shape[1:])) for n, spec in zip(rows, specs, strict=True))
+    return replace(layer, output=replace(layer.output, shape=shape), params=params), tuple(parts)
 
 
 def outputs(layer: QLayer) -> tuple[int, int]:

@@ -36,6 +36,16 @@ def require_range(layer: QLayer) -> None:
         )
 
 
+DECODE_COST = 12
+"""Instructions, roughly, of decoding a weight."""
+
+
+def start_cost(layer: QLayer) -> int:
+    """Instructions, roughly, of decoding all weights of a layer, as reference kernels do in every call."""
+    assert layer.weights is not None
+    return 0 if layer.weight_bits == 8 else DECODE_COST * layer.weights.size
+
+
 def pack(rows: NDArray[Any], bits: int) -> NDArray[Any]:
     """Rows (rows, count) of signed integers as the kernels read them: int8 as it is for 8 bits, else uint8 (rows,
     ceil(count * bits / 8)), two's complement fields from the low bits of the first byte on, tail zero."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from pipeline.codegen import buffers, cmsis_nn, planner, select, source
+from pipeline.codegen import buffers, cmsis_nn, select, source
 from pipeline.codegen.cmsis_nn import Library
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
@@ -37,18 +37,18 @@ def render(
     `library`, by default the one that CMSIS_NN_ROOT names (ToolError: none that can be linked for the board).
     """
     linked = (library or cmsis_nn.library(board)) if select.links(kernels) else None
-    calls = select.calls(model, board, kernels, firmware)
-    plan = planner.plan(model, calls)
+    program = select.program(model, board, kernels, firmware)
+    memory = program.memory
     files = dict(_firmware_files(board, kernel_families(board.core, linked is not None)))
     context = {
         "board": board,
         "library": linked,
-        "buffers": buffers.plan(board, plan.arena_bytes, model.input.size_bytes),
+        "buffers": buffers.plan(board, memory.arena_bytes, model.input.size_bytes),
         "qmodel": model,
         "macro": "MODEL",
-        "layers": source.layers(model, calls, plan),
-        "arena_bytes": plan.arena_bytes,
-        "input_offset": plan.tensor_offsets[0],
+        "layers": source.layers(model, program),
+        "arena_bytes": memory.arena_bytes,
+        "input_offset": memory.tensor_offsets[0],
         "wire": wire,
         "sources": ["generated/model.c", *_compiled(files, "app/", "link/", "port/")],
         "kernel_sources": _compiled(files, "nn/"),
@@ -60,8 +60,8 @@ def render(
         files[path] = environment.get_template(template).render(context)
     digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
     files[DIGEST_FILE] = environment.get_template("build_id.h.j2").render(context, digest=digest)
-    code = source.code(model, calls, select.unserved(model, calls, board, kernels))
-    return Sources(dict(sorted(files.items())), digest, board.name, model.digest, plan.arena_bytes, code)
+    code = source.code(model, program, select.unserved(model, program.calls, board, kernels))
+    return Sources(dict(sorted(files.items())), digest, board.name, model.digest, memory.arena_bytes, code)
 
 
 def _templates(board: Board) -> dict[str, str]:

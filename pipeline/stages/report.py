@@ -290,6 +290,8 @@ def _layer(index: int, inputs: ReportInputs) -> Numbers:
         "name": layer.name,
         "kind": layer.kind,
         "kernel": code.kernel,
+        "cascade": code.cascade or None,
+        "stripes": code.stripes,
         "output_shape": list(layer.output.shape),
         "macs": registry.load("layers", layer.kind).macs(layer, specs),
         "weights": 0 if layer.weights is None else layer.weights.size,

@@ -76,6 +76,7 @@ def _contender(plan: RunPlan, model: QModel, clean: Share, runs: Path, display: 
     counted = replace(_apart(plan, runs), model=model, attacks=(), limit=TIMED_SAMPLES)
     work = Workflow(counted, display, (*QUICK, "attack", "flash", "stream"))
     image, sources = work.build(), work.render()
+    program = select.program(model, plan.board, plan.kernels, plan.firmware)
     unit, ticks, layers = _ticks(work, model) if runs_here else (plan.board.tick, None, {})
     return Contender(
         name=plan.name,
@@ -87,7 +88,7 @@ def _contender(plan: RunPlan, model: QModel, clean: Share, runs: Path, display: 
         ticks=ticks,
         layers=layers,
         flash=_flash(image, sources),
-        ram=_ram(image, planner.activation_bytes(model, select.calls(model, plan.board, plan.kernels, plan.firmware))),
+        ram=_ram(image, planner.activation_bytes(model, program.memory, program.calls)),
         unserved=image.unserved,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.codegen import select, trits
+from pipeline.codegen import cascading, select, trits
 from pipeline.config import board
 from pipeline.config.board import Board
 from pipeline.config.job import FirmwareConfig
@@ -20,7 +20,7 @@ from pipeline.device import session
 from pipeline.device.session import Session
 from pipeline.network import rescale, twin
 from pipeline.stages import build, render
-from tests.support import single
+from tests.support import networks, single, tiny
 
 LAYERS = 40
 MACS = 60_000
@@ -146,6 +146,21 @@ def assert_same_bits(
             results = device.run((s.tobytes() for s in x), layers=number, output_bytes=layer.output.size_bytes)
             for result, output in zip(results, outputs, strict=True):
                 assert np.array_equal(result.output, output.ravel()), f"{layer.name} {layer.kind} {layer.params}"
+
+
+@pytest.mark.parametrize(
+    "name", ["cortex-m4f", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cortex-m0", "cortex-m55"))]
+)
+def test_cascades(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many layers as can be are computed together in stripes, whatever that costs."""
+    monkeypatch.setattr(cascading, "MACS_AN_INSTRUCTION", 1)
+    model = networks.early(1)
+    cascades = select.program(model, CORES[name]).memory.cascades
+    assert sum(len(c.stripes) * len(c.layers) for c in cascades) > 10
+    x = tiny.samples(model, 4)
+    with running(model, CORES[name], tmp_path) as device:
+        outputs = [result.output for result in device.run(sample.tobytes() for sample in x)]
+    assert np.array_equal(outputs, twin.specification(model, x)[-1].reshape(len(x), -1))
 
 
 def every_requantization(shape: single.Shape) -> QModel:

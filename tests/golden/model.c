@@ -1,5 +1,6 @@
 /* Generated: weights and call list of the model "tiny", by tritmcu. */
 #include <assert.h>
+#include <string.h>
 
 #include "model.h"
 #include "nn.h"

@@ -79,3 +79,23 @@ def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
     """Rows and columns of the map that `every_kind` flattens."""
     up = lambda size, *strides: size if not strides else up(-(-size // strides[0]), *strides[1:])  # noqa: E731
     return up(shape[0], 2, 2, 2, 2), up(shape[1], 1, 2, 1, 2)
+
+
+def early(seed: int) -> QModel:
+    """A network whose first layers need most of its memory, as image classifiers do: a residual block, a concatenation,
+    pooling with strides that skip rows; three logits out."""
+    random = np.random.default_rng(seed)
+    h, w, c = int(random.integers(14, 20)), int(random.integers(5, 9)), int(random.integers(2, 5))
+    b = tiny.Builder((h, w, c), seed)
+    stem = b.activation(b.weighted("stem", "conv2d", "input", (3, 3, c, 8), 8))
+    first = b.activation(b.weighted("first", "conv2d", stem, (3, 3, 8, 8)))
+    second = b.activation(b.weighted("second", "conv2d", first, (5, 3, 8, 8), 4), tiny.LINEAR)
+    both = b.activation(b.add("both", "add", [second, stem]))
+    deep = b.activation(b.weighted("deep", "depthwise_conv2d", both, (3, 3, 8, 1)), tiny.LINEAR)
+    joined = b.activation(b.add("joined", "concatenate", [both, deep]))
+    side = b.activation(b.weighted("side", "conv2d", joined, (1, 1, 16, 8), strides=(2, 1)))
+    most = b.add("most", "max_pool2d", [side], {"pool": (2, 2), "strides": (3, 1), "padding": "valid"})
+    mean = b.add("mean", "average_pool2d", [most], {"pool": (2, 2), "strides": (1, 1), "padding": "same"})
+    last = b.add("last", "global_average_pool2d", [mean])
+    b.weighted("logits", "dense", last, (8, 3), 8)
+    return lower.lower(b.model("early"))

@@ -7,11 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.codegen.kernels import _ternary
+from pipeline.core import registry
 from pipeline.core.nouns import Arg, QLayer, TensorSpec
 from pipeline.network import calls
+from pipeline.network.geometry import RowWindow
 
 CHANNELS = 4
 """Output channels a block."""
+CHANNEL_COST, INPUT_COST = 25, 3
+"""Instructions, roughly, of unpacking a channel's requantization and of expanding an input."""
 ORDER = (1, 3, 0, 2)
 """In which a block's channels are written."""
 WORD = 4
@@ -122,6 +126,15 @@ def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> ND
     bias, multiplier, right = (np.pad(c, (0, -len(c) % CHANNELS)).reshape(-1, CHANNELS)[:, order] for c in columns)
     shifts = np.ascontiguousarray(right, np.int8).view("<u4")
     return np.hstack([bias, multiplier, shifts]).astype(np.uint32).view(np.int32)
+
+
+def start_cost(layer: QLayer, spec: TensorSpec) -> int:
+    """Instructions, roughly, that a convolution spends in every call: on requantization, and on rows that the call
+    before has expanded too."""
+    assert layer.weights is not None
+    window: RowWindow = registry.load("layers", layer.kind).row_window(layer)
+    again = max(0, window.size - window.stride) * int(np.prod(spec.shape[1:]))
+    return CHANNEL_COST * layer.output.shape[2] + INPUT_COST * again
 
 
 def blocks(count: int, three: bool) -> list[int]:

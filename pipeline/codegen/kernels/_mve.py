@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.nouns import QLayer
+
 LANES, ROWS = 16, 4
 """Weights a row, rows a vector of filter."""
+
+
+def start_cost(layer: QLayer) -> int:
+    """Instructions, roughly, of unpacking all weights, as every call does: a vector of filter in 16."""
+    assert layer.weights is not None
+    return layer.weights.size // 4
 
 
 def filled(tables: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -10,8 +10,12 @@ from pipeline.codegen.kernels import _dsp
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import arith, calls
 
-TABLE_BYTES = 4 * 256
+VALUES = 256
+"""Of an input, in a table each."""
+TABLE_BYTES = 4 * VALUES
 """Of each input."""
+ENTRY_COST = 20
+"""Instructions, roughly, of an entry of a table."""
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
@@ -29,6 +33,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         tables={},
         scratch_bytes=2 * TABLE_BYTES,
         in_place=0,
+        start_cost=2 * VALUES * ENTRY_COST,
     )
 
 

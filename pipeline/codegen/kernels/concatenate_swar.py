@@ -11,6 +11,8 @@ from pipeline.network import calls
 
 TABLE_BYTES = 256
 """Of each input."""
+ENTRY_COST = 20
+"""Instructions, roughly, of an entry of a table."""
 FEWEST = 4 * TABLE_BYTES
 """Elements that are worth two tables."""
 
@@ -29,4 +31,5 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         function="nn_concatenate_swar",
         args=(calls.CTX, *reference.args),
         scratch_bytes=2 * TABLE_BYTES,
+        start_cost=2 * TABLE_BYTES * ENTRY_COST,
     )

@@ -40,6 +40,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         ),
         tables={"filter": filters, **tables, "bias": bias},
         scratch_bytes=PIXELS * filters.shape[1],
+        start_cost=PIXELS * layer.weights.size,  # of a block that is not whole
     )
 
 

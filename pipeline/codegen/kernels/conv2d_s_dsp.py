@@ -45,6 +45,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         tables={"filter": pack(layer), "requant": _dsp.quant(layer, specs[0], (0, 1, 2, 3))},
         scratch_bytes=scratch_bytes(layer, width),
         in_place=0 if layer.output.shape == specs[0].shape else None,
+        start_cost=_dsp.start_cost(layer, specs[0]) + PIXELS * layer.weights.size,  # of a block that is not whole
     )
 
 

@@ -147,6 +147,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         tables={"filter": pack(filters, p), "plan": _plan_table(p), "requant": _dsp.quant(layer, specs[0])},
         scratch_bytes=scratch_bytes(oc, filters.shape[1], row_size(g, p, kw), g.output[1], p),
         in_place=0 if same and not p.gathered else None,
+        start_cost=_dsp.start_cost(layer, specs[0]),
     )
 
 

@@ -41,4 +41,5 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             **_mve.filled(_ternary.requant_tables(layer, specs[0])),
         },
         scratch_bytes=_mve.LANES * (block * steps + PIXELS * (steps + 1)),
+        start_cost=_mve.start_cost(layer),
     )

@@ -43,6 +43,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         ),
         tables={"filter": pack(_ternary.rows(layer), kh // together), **_ternary.requant_tables(layer, specs[0])},
         scratch_bytes=scratch_bytes(oc, kh, kw, ic),
+        start_cost=PIXELS * layer.weights.size,  # of a block that is not whole
     )
 
 

@@ -12,6 +12,8 @@ from pipeline.codegen.kernels import _dsp, _signed, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+TAP_COST = 15
+"""Instructions, roughly, of decoding and expanding a weight."""
 MOST_COLUMNS = 8
 """Of a filter."""
 MOST_STRIDE = 3
@@ -57,6 +59,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         tables={"filter": pack(layer), "requant": _dsp.quant(layer, specs[0], (0, 1, 2, 3))},
         scratch_bytes=scratch_bytes(layer, rows),
         in_place=0 if same and rows == layer.output.shape[0] else None,
+        start_cost=_dsp.start_cost(layer, specs[0]) + TAP_COST * layer.weights.size,
     )
 
 

@@ -9,6 +9,8 @@ from pipeline.codegen.kernels import _dsp, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+TAP_COST = 15
+"""Instructions, roughly, of expanding a weight where filters are expanded."""
 MAX_TAPS = 63
 """Inputs that the field of the first pixel surely sums."""
 PAIRS = 6
@@ -63,6 +65,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         },
         scratch_bytes=scratch,
         in_place=0 if layer.output.shape == specs[0].shape else None,
+        start_cost=_dsp.start_cost(layer, specs[0]) + (0 if s.fast else TAP_COST * layer.weights.size),
     )
 
 

@@ -37,6 +37,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         ),
         tables={"filter": filter_, **_mve.filled(_ternary.requant_tables(layer, specs[0]))},
         scratch_bytes=POINTER_BYTES * kh * kw + 4 * filter_.size + -(-oc // _mve.LANES) * _mve.LANES,
+        start_cost=_mve.start_cost(layer),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from pipeline.codegen.kernels import _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
@@ -39,6 +41,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         tables={"filter": packing.pack(_ternary.rows(layer), 2), **_ternary.requant_tables(layer, specs[0])},
         scratch_bytes=scratch_bytes(layer, specs[0]),
         in_place=0 if same else None,
+        start_cost=STRIPES * int(np.prod(layer.output.shape[1:])) * kh * kw,  # of stripes that are not equal
     )
 
 

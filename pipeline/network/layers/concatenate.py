@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.nouns import Int8Array, KernelCall, QLayer, TensorSpec
-from pipeline.network import arith, calls, rescale
+from pipeline.network import arith, calls, geometry, rescale
 
 
 def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
     return 0
+
+
+def row_window(layer: QLayer) -> geometry.RowWindow:
+    return geometry.POINTWISE
 
 
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:

@@ -20,6 +20,11 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
     return int(np.prod(layer.output.shape[:2])) * layer.weights.size
 
 
+def row_window(layer: QLayer) -> geometry.RowWindow:
+    assert layer.weights is not None
+    return geometry.window_of(layer, layer.weights.shape[0])
+
+
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
     return rescale.clamped(layer, values(layer, specs, inputs, True))
 
@@ -60,4 +65,5 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         ),
         tables={"filter": packing.pack(taps, layer.weight_bits), **calls.requant_tables(layer)},
         scratch_bytes=0 if layer.weight_bits == 8 else kh * kw * oc,
+        start_cost=packing.start_cost(layer),
     )

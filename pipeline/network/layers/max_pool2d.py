@@ -19,6 +19,10 @@ def macs(layer: QLayer, specs: Sequence[TensorSpec]) -> int:
     return 0
 
 
+def row_window(layer: QLayer) -> geometry.RowWindow:
+    return geometry.window_of(layer, layer.params["pool"][0])
+
+
 def reference(layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Int8Array]) -> Int8Array:
     return rescale.clamped(layer, values(layer, specs, inputs, True))
 

@@ -25,11 +25,11 @@ def filter_bytes(calls: list[KernelCall | None]) -> int:
 
 
 def test_five_trits_a_byte_where_the_arena_has_room() -> None:
-    """ResNet-8 gets below 15.6 KiB of weights in the arena it has; what is expanded is what the kernel reads."""
+    """ResNet-8 gets below 15.7 KiB of weights in the arena it has; what is expanded is what the kernel reads."""
     model = networks.resnet8()
     plain, packed = select.calls(model, M4), select.calls(model, M4, firmware=FIVE)
     assert planner.plan(model, packed).arena_bytes == planner.plan(model, plain).arena_bytes
-    assert filter_bytes(packed) <= 15.6 * 1024 < filter_bytes(plain)
+    assert filter_bytes(packed) <= 15.7 * 1024 < filter_bytes(plain)
     for before, after in zip(plain, packed, strict=True):
         if before is None or after is None or after.trits is None:
             continue

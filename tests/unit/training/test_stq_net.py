@@ -72,7 +72,7 @@ def test_on_the_device_only_the_requantization_comes_on_top(qmodel):
     weights = sum(sources.layer_table_bytes.values()) - 9 * channels
     nominal = sum(layer.weights.size * layer.weight_bits for layer in weighted(qmodel)) / 8
     assert nominal <= weights < 1.01 * nominal
-    assert sources.arena_bytes < 120 * 1024
+    assert sources.arena_bytes <= 66 * 1024
 
 
 def test_the_twin_computes_what_keras_trained(model, qmodel, data):
