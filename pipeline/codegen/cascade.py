@@ -210,9 +210,8 @@ def overwrites_inner(model: QModel, c: Cascade, index: int, call: KernelCall | N
 
 def cost(model: QModel, c: Cascade, calls: Sequence[KernelCall | None]) -> int:
     """Instructions, roughly, that it takes more than its layers one after another, by the calls of the whole layers."""
-    starts = (len(c.works(i)) * (call.start_cost + CALL_COST) for i in c.layers if (call := calls[i]) is not None)
-    once = sum(call.start_cost + CALL_COST for i in c.layers if (call := calls[i]) is not None)
-    return sum(starts) - once + MOVE_COST * sum(sum(c.kept(t)) * row_bytes(model, t) for t in c.inner)
+    more = ((len(c.works(i)) - 1) * (call.start_cost + CALL_COST) for i in c.layers if (call := calls[i]) is not None)
+    return sum(more) + MOVE_COST * sum(sum(c.kept(t)) * row_bytes(model, t) for t in c.inner)
 
 
 def with_calls(model: QModel, c: Cascade, calls: Sequence[KernelCall | None], again: Again) -> Cascade:

@@ -11,9 +11,10 @@ from pipeline.core import registry
 from pipeline.core.nouns import KernelCall, QModel
 from pipeline.network.geometry import RowWindow
 
-MACS_AN_INSTRUCTION = 100
-"""Multiply-accumulates of a network that pay for an instruction of its cascades. Where kernels take half an instruction
-or more for one, that is 2 % at most."""
+LARGEST_SHARE = 0.02
+"""Of a network's instructions that its cascades may take on top."""
+FAST_MAC, PORTABLE_MAC = 0.5, 5.0
+"""Instructions, roughly and no more, of a multiply-accumulate of optimised and of portable kernels."""
 STRIPES = (2, 3, 4, 5, 6, 8, 11, 16, 32)
 """Into how many a cascade may be cut."""
 LONGEST = 10
@@ -43,17 +44,17 @@ class Segment:
 def choose(model: QModel, calls: Sequence[KernelCall | None], again: cascade.Again) -> tuple[Cascade, ...]:
     """The cascades, in order, with the kernel of every call. calls: of the whole layers; again: see cascade.Again.
 
-    The smallest arena found whose cascades take at most an instruction for every MACS_AN_INSTRUCTION
-    multiply-accumulates of the network; none where they would save less than one part in LEAST_SAVING.
+    The smallest arena found whose cascades take at most LARGEST_SHARE more instructions than the layers one by one;
+    none where they would save less than one part in LEAST_SAVING.
     """
-    macs = sum(registry.load("layers", layer.kind).macs(layer, model.input_specs(layer)) for layer in model.layers)
-    segments = list(_segments(model, calls, macs // MACS_AN_INSTRUCTION))
+    most = int(LARGEST_SHARE * _instructions(model, calls))
+    segments = list(_segments(model, calls, most))
     whole = planner.plan(model, calls).arena_bytes
     best: tuple[Cascade, ...] = ()
     smallest = whole - whole // LEAST_SAVING
     tried = 0
     for bound in sorted({segment.bytes_in_use for segment in segments}):
-        path = _cheapest(segments, bound, len(model.layers), macs // MACS_AN_INSTRUCTION)
+        path = _cheapest(segments, bound, len(model.layers), most)
         if path is None:
             continue
         tried += 1
@@ -64,6 +65,17 @@ def choose(model: QModel, calls: Sequence[KernelCall | None], again: cascade.Aga
             best, smallest = path, arena
     best = tuple(cascade.with_calls(model, c, calls, again) for c in best)
     return best if planner.plan(model, calls, best).arena_bytes < whole else ()
+
+
+def _instructions(model: QModel, calls: Sequence[KernelCall | None]) -> float:
+    """Instructions of the network, roughly and no more."""
+    optimised = set(registry.names("kernels"))
+    total = 0.0
+    for layer, call in zip(model.layers, calls, strict=True):
+        macs = registry.load("layers", layer.kind).macs(layer, model.input_specs(layer))
+        fast = call is not None and call.function.removeprefix("nn_") in optimised
+        total += macs * (FAST_MAC if fast else PORTABLE_MAC)
+    return total
 
 
 def _cheapest(segments: Sequence[Segment], bound: int, layers: int, most: int) -> tuple[Cascade, ...] | None:

@@ -128,6 +128,8 @@ class _Owners:
     """Group by name of a C function."""
     arena_bytes: int
     """Of the arena."""
+    arena_contents: Mapping[str, int]
+    """Of the arena, by what lies there when it is fullest."""
 
 
 def read(elf: Path, sources: Sources) -> Footprint:
@@ -180,7 +182,9 @@ def _owners(sources: Sources) -> _Owners:
             group = FOLDERS[path.parts[0]]
             files |= dict.fromkeys((path.name, f"{path.name}.obj"), group)
             functions |= dict.fromkeys(_DEFINITION.findall(text), group)
-    return _Owners([layer.name for layer in sources.layers], files, functions, sources.arena_bytes)
+    return _Owners(
+        [layer.name for layer in sources.layers], files, functions, sources.arena_bytes, sources.arena_contents
+    )
 
 
 def _read(elf: ELFFile, owners: _Owners) -> Footprint:
@@ -325,7 +329,8 @@ def _ram_parts(section: _Section, span: _Span, owners: _Owners) -> Iterator[Part
     elif symbol is None:
         yield Part(RAM, (span.name, section.name), span.size)
     elif symbol.name == _ARENA_SYMBOL and symbol.file == "app.c" and span.size >= owners.arena_bytes:
-        yield Part(RAM, (ARENA, "activations and scratch"), owners.arena_bytes)
+        for name, size in owners.arena_contents.items():
+            yield Part(RAM, (ARENA, "activations and scratch", name), size)
         yield Part(RAM, (ARENA, "guards"), span.size - owners.arena_bytes)
     else:
         yield Part(RAM, (_group(symbol, owners) or VARIABLES, span.name), span.size)

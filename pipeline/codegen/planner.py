@@ -97,6 +97,41 @@ def activation_bytes(model: QModel, memory: MemoryPlan, calls: Sequence[KernelCa
     return plan(model, bare, [_without_scratch(c) for c in memory.cascades]).arena_bytes
 
 
+def contents(model: QModel, calls: Sequence[KernelCall | None], memory: MemoryPlan) -> dict[str, int]:
+    """Bytes of the arena by what lies there when it is fullest; they add up to its size."""
+    owner = _owners(model, calls, memory.cascades)
+    found = _buffers(model, calls, memory.cascades, owner)
+    placed = [(memory.tensor_offsets[t], b, t) for t, b in found.tensors.items()]
+    placed += [(memory.scratch_offsets[i] or 0, b, None) for i, b in found.scratch.items()]
+
+    def in_use(step: int) -> list[tuple[int, Buffer, int | None]]:
+        return sorted(
+            (place for place in placed if place[1].first <= step <= place[1].last), key=lambda place: place[0]
+        )
+
+    fullest = max(range(len(model.layers)), key=lambda step: sum(b.size for _, b, _ in in_use(step)))
+    parts, at = {"unused": 0}, 0
+    for offset, buffer, tensor in in_use(fullest):
+        end = offset + buffer.size
+        parts["unused"] += max(0, offset - at)
+        if end > at:
+            parts[_name(model, owner, memory, tensor, fullest)] = end - max(at, offset)
+        at = max(at, end)
+    parts["unused"] += memory.arena_bytes - at
+    return {name: size for name, size in parts.items() if size}
+
+
+def _name(model: QModel, owner: Sequence[int], memory: MemoryPlan, tensor: int | None, step: int) -> str:
+    """Of what lies in a buffer at a step: a scratch buffer, or what a tensor owns."""
+    if tensor is None:
+        return f"scratch of {model.layers[step].name}"
+    held = max(t for t, other in enumerate(owner) if other == tensor and (t <= step + 1 or t == tensor))
+    if held == 0:
+        return "input"
+    what = "rows" if any(held in c.inner for c in memory.cascades) else "output"
+    return f"{what} of {model.layers[held - 1].name}"
+
+
 def _without_scratch(c: Cascade) -> Cascade:
     def bare(work: cascade.Work) -> cascade.Work:
         return replace(work, call=work.call and replace(work.call, scratch_bytes=0))

@@ -51,7 +51,8 @@ def program(model: QModel, board: Board, kernels: Kernels = "auto", firmware: Fi
         if wanted.get(name) == trits.BYTE_TRITS:
             chosen[i] = _required(chosen[i], model.layers[i])
     same_kernel = again(board)
-    cascades = cascading.choose(model, chosen, same_kernel) if firmware.cascades else ()
+    cascaded = firmware.cascades and not links(kernels)  # whose calls are for whole layers
+    cascades = cascading.choose(model, chosen, same_kernel) if cascaded else ()
     if firmware.trits_per_byte == trits.BYTE_TRITS:
         free = [i for i, name in enumerate(names) if name not in wanted]
         cascades = _expand_where_room(model, chosen, cascades, free, same_kernel)

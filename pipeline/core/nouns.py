@@ -386,6 +386,8 @@ class Sources:
     """Planned activation arena, scratch included."""
     layers: tuple[LayerCode, ...]
     """One for each layer of the network, in order."""
+    arena_contents: Mapping[Label, int] = field(default_factory=dict)
+    """Bytes of the arena by what lies there when it is fullest; they add up to arena_bytes."""
 
     @property
     def layer_table_bytes(self) -> dict[str, int]:

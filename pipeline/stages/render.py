@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from pipeline.codegen import buffers, cmsis_nn, select, source
+from pipeline.codegen import buffers, cmsis_nn, planner, select, source
 from pipeline.codegen.cmsis_nn import Library
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
@@ -60,8 +60,15 @@ def render(
         files[path] = environment.get_template(template).render(context)
     digest = digest_of(files)[: 2 * wire.DIGEST_BYTES]
     files[DIGEST_FILE] = environment.get_template("build_id.h.j2").render(context, digest=digest)
-    code = source.code(model, program, select.unserved(model, program.calls, board, kernels))
-    return Sources(dict(sorted(files.items())), digest, board.name, model.digest, memory.arena_bytes, code)
+    return Sources(
+        files=dict(sorted(files.items())),
+        digest=digest,
+        board=board.name,
+        qmodel_digest=model.digest,
+        arena_bytes=memory.arena_bytes,
+        layers=source.code(model, program, select.unserved(model, program.calls, board, kernels)),
+        arena_contents=planner.contents(model, program.calls, memory),
+    )
 
 
 def _templates(board: Board) -> dict[str, str]:

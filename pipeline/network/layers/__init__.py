@@ -7,6 +7,8 @@ values(layer, specs, inputs, rounded) -> (n, *output shape) before the clamp: in
 gradient(layer, specs, inputs, upstream) -> for each input float64 (n, *shape): upstream, a derivative by `values`
     (n, *output shape), times their derivative by the input as if nothing were rounded (straight-through)
 macs(layer, specs) -> multiply-accumulates of one sample
+row_window(layer) -> geometry.RowWindow: which input rows a row of the output is computed from; only where rows are
+    computed independently of each other, so that codegen/cascade.py may compute some at a time
 
 where specs are the TensorSpecs of the layer's inputs. Weight layouts: conv2d (out, kh, kw, in), depthwise_conv2d
 (kh, kw, out), dense (out, in).

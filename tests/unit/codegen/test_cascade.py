@@ -116,7 +116,21 @@ def test_cascades_make_the_arena_smaller_at_a_small_cost(name: str, most: int) -
     macs = sum(
         layer.weights.size * np.prod(layer.output.shape[:-1]) for layer in model.layers if layer.weights is not None
     )
-    assert 0 < spent <= macs / cascading.MACS_AN_INSTRUCTION
+    assert 0 < spent <= cascading.LARGEST_SHARE * cascading.FAST_MAC * macs
+
+
+def test_what_lies_in_the_arena_when_it_is_fullest() -> None:
+    model = networks.stored("cifar10_resnet8_stq")
+    for firmware in (FirmwareConfig(), FirmwareConfig(cascades=False)):
+        program = select.program(model, M4, firmware=firmware)
+        found = planner.contents(model, program.calls, program.memory)
+        assert sum(found.values()) == program.memory.arena_bytes
+    assert found == {
+        "output of stem": 16384,
+        "output of stack1_conv1": 16384,
+        "scratch of stack1_conv1": 4084,
+        "unused": 4,
+    }
 
 
 def test_a_network_in_which_they_would_cost_too_much_has_none() -> None:
@@ -126,7 +140,7 @@ def test_a_network_in_which_they_would_cost_too_much_has_none() -> None:
 @pytest.mark.toolchain
 def test_a_firmware_computes_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Generated C under the sanitizers; inside a cascade no layer has an output, so none is compared there."""
-    monkeypatch.setattr(cascading, "MACS_AN_INSTRUCTION", 1)
+    monkeypatch.setattr(cascading, "LARGEST_SHARE", 100.0)
     model, target = networks.early(3), board.load("host")
     sources = render.render(model, target)
     build.build(sources, target, tmp_path, sanitize=True)
