@@ -21,8 +21,8 @@ LONGEST = 10
 """Layers of a cascade."""
 PLANS = 8
 """Choices whose arena is worked out."""
-LEAST_SAVING = 16
-"""One part in so many of the arena must be saved."""
+LEAST_SAVING, LEAST_BYTES = 16, 1024
+"""One part in so many of the arena must be saved, and so many bytes: about what more calls take in flash."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ def choose(model: QModel, calls: Sequence[KernelCall | None], again: cascade.Aga
     """The cascades, in order, with the kernel of every call. calls: of the whole layers; again: see cascade.Again.
 
     The smallest arena found whose cascades take at most LARGEST_SHARE more instructions than the layers one by one;
-    none where they would save less than one part in LEAST_SAVING.
+    none where they would save less than LEAST_SAVING and LEAST_BYTES say.
     """
     most = int(LARGEST_SHARE * _instructions(model, calls))
     segments = list(_segments(model, calls, most))
     whole = planner.plan(model, calls).arena_bytes
     best: tuple[Cascade, ...] = ()
-    smallest = whole - whole // LEAST_SAVING
+    smallest = whole - max(whole // LEAST_SAVING, LEAST_BYTES)
     tried = 0
     for bound in sorted({segment.bytes_in_use for segment in segments}):
         path = _cheapest(segments, bound, len(model.layers), most)

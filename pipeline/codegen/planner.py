@@ -101,7 +101,7 @@ def contents(model: QModel, calls: Sequence[KernelCall | None], memory: MemoryPl
     """Bytes of the arena by what lies there when it is fullest; they add up to its size."""
     owner = _owners(model, calls, memory.cascades)
     found = _buffers(model, calls, memory.cascades, owner)
-    placed = [(memory.tensor_offsets[t], b, t) for t, b in found.tensors.items()]
+    placed: list[tuple[int, Buffer, int | None]] = [(memory.tensor_offsets[t], b, t) for t, b in found.tensors.items()]
     placed += [(memory.scratch_offsets[i] or 0, b, None) for i, b in found.scratch.items()]
 
     def in_use(step: int) -> list[tuple[int, Buffer, int | None]]:
@@ -225,10 +225,32 @@ def _best_placement(buffers: Sequence[Buffer], pairs: Pairs) -> list[int]:
     )
     ranked = [sorted(range(len(buffers)), key=lambda i, order=order: order(buffers[i])) for order in orders]  # type: ignore[misc]
     ranked.sort(key=lambda order: _end(buffers, _place(buffers, pairs, order)))
-    found = [_place(buffers, pairs, ranked[0])]
-    if pairs:
-        found += [_improved(buffers, pairs, order) for order in ranked[:2]]
-    return min(found, key=lambda at: _end(buffers, at))
+    best, least = _place(buffers, pairs, ranked[0]), _least(buffers, pairs)
+    for order in ranked if pairs else ():
+        if _end(buffers, best) > least:
+            best = min(best, _improved(buffers, pairs, order), key=lambda at: _end(buffers, at))
+    return best
+
+
+def _least(buffers: Sequence[Buffer], pairs: Pairs) -> int:
+    """Bytes that no arena is smaller than: what is in use at once."""
+    steps = range(max(b.last for b in buffers) + 1)
+    return max(
+        sum(aligned(b.size) for b in buffers if b.first <= step <= b.last)
+        - sum(
+            _common(buffers[i], buffers[j], overlap)
+            for (i, j), overlap in pairs.items()
+            if buffers[j].first <= step <= buffers[i].last
+        )
+        for step in steps
+    )
+
+
+def _common(source: Buffer, output: Buffer, overlap: Overlap) -> int:
+    """Bytes, most, that an input and the output over it share."""
+    lead = 0 if overlap.in_place else overlap.lead
+    taken, written = aligned(source.size), aligned(output.size)
+    return taken + written - max(taken + lead, written)
 
 
 def _improved(buffers: Sequence[Buffer], pairs: Pairs, order: Sequence[int]) -> list[int]:

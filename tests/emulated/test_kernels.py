@@ -154,6 +154,7 @@ def assert_same_bits(
 def test_cascades(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many layers as can be are computed together in stripes, whatever that costs."""
     monkeypatch.setattr(cascading, "LARGEST_SHARE", 100.0)
+    monkeypatch.setattr(cascading, "LEAST_BYTES", 1)
     model = networks.early(1)
     cascades = select.program(model, CORES[name]).memory.cascades
     assert sum(len(c.stripes) * len(c.layers) for c in cascades) > 10

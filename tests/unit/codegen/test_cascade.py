@@ -141,6 +141,7 @@ def test_a_network_in_which_they_would_cost_too_much_has_none() -> None:
 def test_a_firmware_computes_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Generated C under the sanitizers; inside a cascade no layer has an output, so none is compared there."""
     monkeypatch.setattr(cascading, "LARGEST_SHARE", 100.0)
+    monkeypatch.setattr(cascading, "LEAST_BYTES", 1)
     model, target = networks.early(3), board.load("host")
     sources = render.render(model, target)
     build.build(sources, target, tmp_path, sanitize=True)
