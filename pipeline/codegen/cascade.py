@@ -276,8 +276,8 @@ Operation = Move | Call
 
 def operations(model: QModel, c: Cascade) -> list[list[Operation]]:
     """What each stripe does, in order."""
-    befores = [None, *c.stripes]
-    return [[*_moves(c, before, s), *_calls(model, s)] for before, s in zip(befores, c.stripes, strict=False)]
+    earlier = [None, *c.stripes]
+    return [[*_moves(c, before, s), *_calls(model, s)] for before, s in zip(earlier, c.stripes, strict=False)]
 
 
 def _moves(c: Cascade, before: Stripe | None, stripe: Stripe) -> Iterator[Move]:
