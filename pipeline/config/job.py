@@ -209,6 +209,14 @@ class TrainConfig(schema.Identified):
     """Share of the teacher's answers in the loss, in (0, 1]."""
     distill_temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
     """Divides the logits of both before they are compared, in (0, 100]."""
+    distill_robust: bool = False
+    """The teacher's clean answers also label the attacked samples, and are what the attack leads away from (Zi et al.
+    2021, arXiv 2108.07969); needs distill and adversarial training."""
+    awp: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    """Adversarial weight perturbation: each step takes its gradient where the kernels have moved by this share of their
+    length to a larger loss (Wu et al. 2020, arXiv 2004.05884), in [0, 0.1]; 0: off; needs adversarial training."""
+    overfitting_guard: bool = False
+    """Stop, and keep an earlier epoch, where the network withstands one step of an attack but no longer several."""
     robust_samples: Annotated[int, Field(ge=0)] = 0
     """Validation samples attacked after each epoch (PGD, 10 steps of eps / 4); 0: none."""
     robust_eps: Epsilon | None = None
@@ -229,6 +237,14 @@ class TrainConfig(schema.Identified):
             raise ValueError("robust_eps: needed with robust_samples where there is no adversarial.eps")
         if self.best_by == "robust_accuracy" and not self.robust_samples:
             raise ValueError('best_by: "robust_accuracy" needs robust_samples')
+        if self.overfitting_guard and not self.robust_samples:
+            raise ValueError("overfitting_guard: needs robust_samples, which it compares the attacks on")
+        if self.awp and self.adversarial is None:
+            raise ValueError("awp: goes with adversarial training, [train.adversarial]")
+        if self.distill_robust and (self.distill is None or self.adversarial is None):
+            raise ValueError("distill_robust: needs distill, the teacher, and [train.adversarial]")
+        if self.distill_robust and self.adversarial is not None and self.adversarial.method == "trades":
+            raise ValueError('distill_robust: not with "trades", which has its own term for attacked samples')
         options = (self.distill_weight, self.distill_temperature)
         if self.distill is None and options != tuple(
             type(self).model_fields[name].default for name in ("distill_weight", "distill_temperature")

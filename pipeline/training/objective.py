@@ -11,14 +11,19 @@ from typing import Any
 from pipeline.config.job import TrainConfig, eps_value
 from pipeline.core.errors import ConfigError
 from pipeline.training import adversary, blocks, jacobian
-from pipeline.training.keras_backend import keras
+from pipeline.training.keras_backend import keras, value_and_gradients
 from pipeline.training.segments import Segment, segments
 
 ops = keras.ops
 Tensor = Any
 
+TINY = 1e-24
+"""Least squared length of a gradient."""
 ROBUST_STEPS, ROBUST_STEP = 10, 0.25
 """Of the attack that judges an epoch; the step in units of eps."""
+ROBUST_SHARE = 5 / 6
+"""Of the attacked samples in the teacher's part of the loss where it labels them too (arXiv 2108.07969); the clean ones
+have the rest."""
 
 
 @dataclass
@@ -74,6 +79,8 @@ class Objective:
         if recipe.method == "trades":
             clean = ops.stop_gradient(self._answer(x))
             harm = lambda z: divergence(clean, self._answer(z))  # noqa: E731
+        elif away := self._robust_teacher(x):
+            harm = lambda z: away(self._answer(z))  # noqa: E731
         else:
             harm = lambda z: cross_entropy(y, self._answer(z))  # noqa: E731
         if recipe.method == "n_fgsm":
@@ -88,6 +95,30 @@ class Objective:
             bounds=self.bounds,
             seed=self.seed if recipe.random_start else None,
         )
+
+    def _robust_teacher(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """Logits -> how far they are from the teacher's clean answers; None where it does not label attacked ones."""
+        if not self.recipe.distill_robust or self.teacher is None:
+            return None
+        wanted = ops.stop_gradient(self.teacher(x)) / self.recipe.distill_temperature
+        return lambda logits: divergence(wanted, logits / self.recipe.distill_temperature)
+
+    @contextmanager
+    def perturbed(self, x: Tensor, y: Tensor, attacked: Tensor | None) -> Iterator[None]:
+        """Inside, every kernel w is w + awp ||w|| g / ||g||, with g the gradient of the batch's loss by it: a weight
+        perturbation that harms most (Wu et al. 2020, arXiv 2004.05884). g takes the statistics of the batch for
+        constants."""
+        kernels = [v for v in self.model.trainable_variables if len(v.shape) > 1] if self.recipe.awp else []
+        before = [ops.copy(v.value) for v in kernels]
+        if kernels:
+            with blocks.still(self.model):
+                _, gradients = value_and_gradients(lambda: (self.loss(x, y, attacked)[0], ops.zeros(())), kernels)
+            for kernel, value, gradient in zip(kernels, before, gradients, strict=True):
+                length = ops.sqrt(ops.sum(value**2) / ops.maximum(ops.sum(gradient**2), TINY))
+                kernel.assign(value + self.recipe.awp * length * gradient)
+        yield
+        for kernel, value in zip(kernels, before, strict=True):
+            kernel.assign(value)
 
     def _answer(self, x: Tensor) -> Tensor:
         """What the attack sees."""
@@ -128,6 +159,8 @@ class Objective:
             return entropy
         weight, temperature = self.recipe.distill_weight, self.recipe.distill_temperature
         soft = divergence(ops.stop_gradient(self.teacher(x)) / temperature, logits / temperature)
+        if away := self._robust_teacher(x):
+            soft = ROBUST_SHARE * soft + (1.0 - ROBUST_SHARE) * away(self.model(x, training=True))
         return (1.0 - weight) * entropy + weight * temperature**2 * soft
 
     def _logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,13 +232,24 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cro
 
 
 def survives(
-    model: Any, x: Tensor, y: Tensor, eps: float, bounds: tuple[float, float], seed: int, loss: str = "cross_entropy"
+    model: Any,
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    bounds: tuple[float, float],
+    seed: int,
+    loss: str = "cross_entropy",
+    *,
+    one_step: bool = False,
 ) -> Tensor:
     """Boolean (batch,): the network is right on x attacked by PGD (ROBUST_STEPS steps of ROBUST_STEP eps, one random
-    start that depends on seed alone); loss: of LOSSES."""
+    start that depends on seed alone), or by one step of eps from x itself (FGSM); loss: of LOSSES."""
 
     def harm(z: Tensor) -> Tensor:
         return LOSSES[loss](y, model(z, training=False))
 
-    moved = adversary.ascend(harm, x, eps=eps, steps=ROBUST_STEPS, step=ROBUST_STEP * eps, bounds=bounds, seed=seed)
+    if one_step:
+        moved = adversary.ascend(harm, x, eps=eps, steps=1, step=eps, bounds=bounds)
+    else:
+        moved = adversary.ascend(harm, x, eps=eps, steps=ROBUST_STEPS, step=ROBUST_STEP * eps, bounds=bounds, seed=seed)
     return ops.equal(ops.argmax(model(moved, training=False), axis=1), y)

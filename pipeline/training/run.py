@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analysis.statistics import wilson
 from pipeline.config.job import Job, TrainConfig, eps_value
 from pipeline.core import registry
 from pipeline.core.digest import digest_of
@@ -29,6 +31,8 @@ SETTLING_BATCHES = 30
 
 MEASURES = ("loss", "accuracy", "jacobian")
 """What a step answers and the history averages."""
+OVERFITTING = "overfitting"
+"""Key of the epoch in which the guard saw it, the last one."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class _Done:
     @property
     def epoch(self) -> int:
         return len(self.history)
+
+    @property
+    def overfits(self) -> bool:
+        """Whether the guard saw catastrophic overfitting in the last epoch."""
+        return bool(self.history) and OVERFITTING in self.history[-1]
 
 
 class Run:
@@ -76,15 +85,16 @@ class Run:
         state = [*self._state(), self.sums]
         self.step = compiled(self._step, samples, labels, state=state)
         self.settle = compiled(self._settle, samples, labels, state=state)
-        self.survives = compiled(
-            self._survives, ((None, *self.dataset.input.shape), "int8"), ((None,), "int64"), state=state
-        )
+        any_number = ((None, *self.dataset.input.shape), "int8"), ((None,), "int64")
+        self.survives = compiled(self._survives, *any_number, state=state)
+        one_step = functools.partial(self._survives, one_step=True)
+        self.survives_one_step = compiled(one_step, *any_number, state=state)
         self.run_model = keras_model.inference(self.model)
 
     def train(self, progress: Progress) -> None:
         """All epochs that are left."""
         try:
-            while self.done.epoch < self.recipe.epochs:
+            while self.done.epoch < self.recipe.epochs and not self.done.overfits:
                 self._steps(progress)
                 self.close_epoch()
                 self._save()
@@ -118,7 +128,9 @@ class Run:
             record = {"epoch": self.done.epoch + 1, **self._means(self.steps), **self.validate()}
         score = (record[f"validation_{self.recipe.best_by}"], -record["validation_loss"])
         best, best_score = self.done.best, self.done.best_score
-        if score >= best_score:
+        if self.recipe.overfitting_guard and overfits(record, self.done.history, self._robust_count()):
+            record[OVERFITTING] = 1.0
+        elif score >= best_score:
             best, best_score = _values(self.model.variables), score
         self.assign(self._state(), self.at_rest)
         self.done = _Done((*self.done.history, record), best, best_score)
@@ -149,7 +161,8 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """What a card says of the training; its shares are of the time that this process spent on it."""
         total = sum(self.seconds.values())
-        best = max(self.done.history, key=lambda h: (h[f"validation_{self.recipe.best_by}"], -h["validation_loss"]))
+        sound = [record for record in self.done.history if OVERFITTING not in record]
+        best = max(sound, key=lambda h: (h[f"validation_{self.recipe.best_by}"], -h["validation_loss"]))
         return {
             "epochs": self.done.epoch,
             **{key: value for key, value in best.items() if key.endswith("_accuracy")},
@@ -183,7 +196,8 @@ class Run:
                 values = self.objective.loss(real, y, attacked)
                 return values[0], ops.stack(values)
 
-            values, gradients = value_and_gradients(loss, variables)
+            with self.objective.perturbed(real, y, attacked):
+                values, gradients = value_and_gradients(loss, variables)
         self.optimizer.apply(gradients, variables)
         self.sums.assign_add(values)
         return values
@@ -236,17 +250,24 @@ class Run:
         }
         few = split.subset(self.recipe.robust_samples, self.job.seed)
         if len(few):
-            parts = range(0, len(few), keras_model.BATCH)
-            kept = [
-                to_numpy(self.survives(few.x[i : i + keras_model.BATCH], few.y[i : i + keras_model.BATCH]))
-                for i in parts
-            ]
-            found["validation_robust_accuracy"] = float(np.mean(np.concatenate(kept)))
+            found["validation_robust_accuracy"] = self._kept(self.survives, few)
+            if self.recipe.overfitting_guard:
+                found["validation_fgsm_accuracy"] = self._kept(self.survives_one_step, few)
         return found
 
-    def _survives(self, x: Any, y: Any) -> Any:
-        eps = eps_value(self.recipe.robust_budget or "1")
-        return survives(self.model, self._real(x), y, eps, self._bounds(), self.job.seed, self.recipe.robust_loss)
+    @staticmethod
+    def _kept(survives: Callable[[Any, Any], Any], few: Split) -> float:
+        """Share of the samples that survive."""
+        parts = [slice(i, i + keras_model.BATCH) for i in range(0, len(few), keras_model.BATCH)]
+        return float(np.mean(np.concatenate([to_numpy(survives(few.x[part], few.y[part])) for part in parts])))
+
+    def _robust_count(self) -> int:
+        return min(self.recipe.robust_samples, len(self.dataset.splits["validation"]))
+
+    def _survives(self, x: Any, y: Any, one_step: bool = False) -> Any:
+        eps, loss = eps_value(self.recipe.robust_budget or "1"), self.recipe.robust_loss
+        setting = (self.model, self._real(x), y, eps, self._bounds(), self.job.seed, loss)
+        return survives(*setting, one_step=one_step)
 
     def _means(self, steps: int) -> dict[str, float]:
         return dict(zip(MEASURES, (float(v) / steps for v in to_numpy(self.sums.value)), strict=True))
@@ -279,6 +300,21 @@ class Run:
         recipe = {key: value for key, value in self.recipe.identity().items() if key != "epochs"}
         sources = initial.digests(self.job)
         return digest_of(self.job.seed, self.job.model.identity(), recipe, self.dataset.digest, *sources)
+
+
+def overfits(now: Mapping[str, float], before: Sequence[Mapping[str, float]], samples: int) -> bool:
+    """Whether an epoch shows catastrophic overfitting (Wong, Rice, Kolter 2020, arXiv 2001.03994): of the epoch before
+    it that withstood PGD best, its PGD accuracy lies below that one's by more than 95 % intervals at so many samples
+    leave open, and its FGSM accuracy does not."""
+    if not before:
+        return False
+    best = max(before, key=lambda record: record["validation_robust_accuracy"])
+
+    def fell(name: str) -> bool:
+        (_, high), (low, _) = (wilson(round(record[name] * samples), samples) for record in (now, best))
+        return high < low
+
+    return fell("validation_robust_accuracy") and not fell("validation_fgsm_accuracy")
 
 
 def _optimizer(recipe: TrainConfig, steps: int) -> Any:

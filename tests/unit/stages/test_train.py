@@ -19,7 +19,7 @@ from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
 from pipeline.stages import train
 from pipeline.training import checkpoint, keras_model
 from pipeline.training.keras_backend import keras, to_numpy
-from pipeline.training.run import Run
+from pipeline.training.run import Run, overfits
 
 pytestmark = pytest.mark.slow
 
@@ -344,3 +344,43 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
 def test_a_model_without_reference_weights_is_named(tmp_path):
     with pytest.raises(ConfigError, match="'digits_cnn' has no reference weights"):
         train.train(job(initial="mlperf_tiny"), flat(), tmp_path)
+
+
+def epochs(*robust_and_fgsm: tuple[float, float]) -> list[dict[str, float]]:
+    names = ("validation_robust_accuracy", "validation_fgsm_accuracy")
+    return [dict(zip(names, shares, strict=True)) for shares in robust_and_fgsm]
+
+
+@pytest.mark.parametrize(
+    ("now", "seen"),
+    [((0.0, 0.9), True), ((0.0, 0.1), False), ((0.36, 0.9), False), ((0.38, 0.4), False), ((0.5, 0.9), False)],
+)
+def test_catastrophic_overfitting_is_what_pgd_alone_sees(now, seen):
+    """Of 100 samples: 36 and 40 lie in each other's intervals."""
+    (last,) = epochs(now)
+    assert overfits(last, epochs((0.2, 0.3), (0.4, 0.45)), 100) == seen
+    assert not overfits(last, [], 100)
+
+
+def test_the_guard_stops_and_keeps_an_earlier_epoch(digits, tmp_path, monkeypatch):
+    """The overfit epoch has the best clean accuracy; a run that is resumed stays stopped."""
+    attack = AdversarialConfig(method="fast_fgsm", eps="8/255")
+    recipe = job(epochs=9, adversarial=attack, robust_samples=60, overfitting_guard=True)
+    shares = [(0.5, 0.4, 0.5), (0.6, 0.5, 0.6), (0.9, 0.0, 0.9)]
+    names = ("validation_accuracy", "validation_robust_accuracy", "validation_fgsm_accuracy")
+    script = iter({**dict(zip(names, each, strict=True)), "validation_loss": 1.0} for each in shares)
+    run = Run(recipe, recipe.train, digits, tmp_path / "last.npz")
+    marked = []
+    monkeypatch.setattr(run, "validate", lambda: next(script))
+    monkeypatch.setattr(run, "_steps", lambda progress: marked.append(run.model.trainable_variables[0].assign(
+        np.full(run.model.trainable_variables[0].shape, len(marked), np.float32))))  # fmt: skip
+    run.train(lambda *_: None)
+    assert [record.get("overfitting") for record in run.done.history] == [None, None, 1.0]
+    assert run.metrics()["validation_accuracy"] == 0.6
+    trainable = [v.path for v in run.model.variables].index(run.model.trainable_variables[0].path)
+    assert np.unique(run.done.best[trainable]).tolist() == [1.0]
+    again = Run(recipe, recipe.train, digits, tmp_path / "last.npz")
+    again.restore()
+    monkeypatch.setattr(again, "_steps", lambda progress: pytest.fail("goes on"))
+    again.train(lambda *_: None)
+    assert again.done.history == run.done.history

@@ -162,3 +162,58 @@ def test_the_scheduled_temperature_reaches_the_weights():
     cooling = goal(model, temperature=0.5, final_temperature=1e4, temperature_schedule="linear")
     assert evaluate(cooling, progress=1.0)[1][0] == pytest.approx(calm, rel=0.02)
     assert abs(evaluate(cooling, progress=0.0)[1][0] - calm) > 0.1
+
+
+def test_a_robust_teacher_labels_attacked_and_clean_samples():
+    model, teacher = network(), lambda x: keras.ops.stack([x[:, i % 8, i // 2, 0] * 9 for i in range(10)], axis=1)
+    attack = AdversarialConfig(method="pgd", **EPS, random_start=False)
+    settings = {"stochastic": False, "adversarial": attack, "distill": "runs/teacher", "distill_temperature": 2.0}
+    robust = goal(model, teacher, **settings, distill_robust=True)
+    moved, (loss, *_) = evaluate(robust)
+    wanted = np.stack([X[:, i % 8, i // 2, 0] * 9 for i in range(10)], axis=1)
+    at, clean = (to_numpy(model(x, training=True)) for x in (moved, X))
+    soft = 5 / 6 * kl(wanted / 2, at / 2) + 1 / 6 * kl(wanted / 2, clean / 2)
+    assert loss == pytest.approx(0.5 * entropy(at) + 0.5 * 4 * soft, rel=1e-4)
+    plain, _ = evaluate(goal(model, teacher, **settings))
+    assert kl(wanted / 2, at / 2) > kl(wanted / 2, to_numpy(model(plain, training=True)) / 2)
+
+
+def test_perturbed_kernels_move_by_their_share_to_a_larger_loss_and_come_back():
+    model = network()
+    attack = AdversarialConfig(method="fast_fgsm", eps="16/255", random_start=False)
+    perturbing = goal(model, stochastic=False, adversarial=attack, awp=0.01)
+    kernels = [v for v in model.trainable_variables if len(v.shape) > 1]
+    before = [to_numpy(v.value).copy() for v in kernels]
+
+    def run(x, y):
+        first = perturbing.loss(x, y, x)[0]
+        with perturbing.perturbed(x, y, x):
+            harmed, moved = perturbing.loss(x, y, x)[0], [keras.ops.copy(kernel.value) for kernel in kernels]
+        return first, harmed, moved
+
+    first, harmed, moved = compiled(run, (X.shape, "float32"), (Y.shape, "int64"), state=model.variables)(X, Y)
+    assert float(harmed) > float(first)
+    for kernel, was, value in zip(kernels, before, moved, strict=True):
+        assert np.linalg.norm(to_numpy(value) - was) == pytest.approx(0.01 * np.linalg.norm(was), rel=1e-3)
+        assert np.array_equal(to_numpy(kernel.value), was)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({"awp": 0.01}, "awp: goes with adversarial"),
+        ({"overfitting_guard": True}, "needs robust_samples"),
+        ({"distill_robust": True}, "needs distill"),
+        (
+            {
+                "distill_robust": True,
+                "distill": "t",
+                "adversarial": AdversarialConfig(method="trades", eps="1/255"),
+            },
+            "not with",
+        ),
+    ],
+)
+def test_options_that_need_others_say_so(recipe, told):
+    with pytest.raises(ValueError, match=told):
+        TrainConfig(epochs=1, **recipe)
