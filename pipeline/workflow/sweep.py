@@ -29,7 +29,7 @@ from pipeline.core.errors import ConfigError, DeviceError, DivergedError, Pipeli
 from pipeline.core.nouns import AttackResult, Dataset, QModel
 from pipeline.network import twin
 from pipeline.workflow.plan import plan_job
-from pipeline.workflow.workflow import Display, Workflow
+from pipeline.workflow.workflow import QUIET, Display, Workflow
 
 FILE = "trial.json"
 """In the folder of a trial that has ended: its Record."""
@@ -74,22 +74,6 @@ class Pool(Protocol):
     def next(self) -> tuple[Trial, Record | None]:
         """Waits for a task that has ended; without its record where its machine was lost."""
         ...
-
-
-class Silent:
-    """A Display that shows nothing."""
-
-    def start(self, stage: str) -> None:
-        """A stage begins."""
-
-    def progress(self, what: str, done: int, total: int, info: str = "") -> None:
-        """So much of it is done."""
-
-    def finish(self, stage: str, seconds: float, note: str) -> None:
-        """It is done."""
-
-    def skip(self, stage: str, note: str) -> None:
-        """It was done before."""
 
 
 class Here:
@@ -158,7 +142,7 @@ def perform_there(task: Task, mark: Path, cwd: str, environment: Mapping[str, st
         return socket.gethostname()
     os.environ.update(environment)
     os.chdir(cwd)
-    return perform(task, Silent())
+    return perform(task, QUIET)
 
 
 def perform(task: Task, display: Display) -> Record:

@@ -14,7 +14,8 @@ from pipeline.config import sweep
 from pipeline.core import cluster
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.workflow import sweep as work
-from pipeline.workflow.sweep import FILE, Here, Silent, SweepRun, There
+from pipeline.workflow.sweep import FILE, Here, SweepRun, There
+from pipeline.workflow.workflow import QUIET
 from tests.support import sweeps
 
 
@@ -203,7 +204,7 @@ def test_trials_are_trained_attacked_shown_and_not_repeated(tmp_path, monkeypatc
     for trial in run.trials:
         (run.folder(trial) / FILE).unlink()  # as if the sweep had been killed before it was written
     again = SweepRun("small", run.trials, run.root)
-    again.run(Here(Silent()), lambda line: None)
+    again.run(Here(QUIET), lambda line: None)
     assert [(run.folder(trial) / "trained" / "meta.json").stat().st_mtime_ns for trial in run.trials] == stamps
     clean = [record.clean.model_dump(mode="json") for record in again.records.values()]
     assert clean == [whole["clean"], few["clean"]]
