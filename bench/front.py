@@ -20,14 +20,15 @@ def figures() -> str:
     """One row a network of the zoo: accuracy, bytes, and instructions on the Cortex-M4 beside CMSIS-NN's where the
     bench has measured that network."""
     measured = publish.read()["networks_by_core"][M4]
-    head = ("network", "clean", "under PGD-20", "bytes", "CMSIS-NN int8", "instructions", "CMSIS-NN int8")
+    head = ("network", "clean", "under PGD-20", "worst case", "bytes", "CMSIS-NN int8", "instructions", "CMSIS-NN int8")
     return publish.markdown(head, (_network(zoo.card(name), measured.get(name, {})) for name in zoo.names()))
 
 
 def _network(card: zoo.Card, row: publish.Row) -> Iterable[str]:
     yield f"[`{card.name}`](zoo/{card.name}/README.md)"
     yield _percent(card.clean)
-    yield ", ".join(f"{_percent(point)} at {point.eps}" for point in dict.fromkeys((card.robust[0], card.robust[-1])))
+    for points in (card.robust[:1], card.worst[-1:]):
+        yield ", ".join(f"{_percent(point)} at {point.eps}" for point in points) or "–"
     yield text.count(card.tables_bytes)
     for key in ("cmsis_nn_table_bytes", "instructions", "cmsis_nn_instructions"):
         yield text.count(row[key]) if row.get(key) else "–"
