@@ -106,7 +106,7 @@ def known_parts(sources: Sources, board: Board) -> dict[str, dict[str, int]]:
 def _fit_error(region: str, parts: dict[str, int], board: Board, about: str = "") -> FitError:
     largest = max(parts, key=parts.__getitem__)
     needed, available = sum(parts.values()), _regions(board)[region]
-    show = _kib if _kib(needed) != _kib(available) else _bytes
+    show = _kib if needed - available >= _KIB else _bytes
     return FitError(
         f"board {board.name!r}: needs {about}{show(needed)} {region}, has {show(available)}; "
         f"largest part: {largest}, {show(parts[largest])}",

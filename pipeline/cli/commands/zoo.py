@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from typing import TYPE_CHECKING
 
 from pipeline.cli import options
@@ -51,7 +52,8 @@ class Zoo(Command):
             rows.append((known["name"], *["–"] * 7, known[zoo.DATASET] or "–", origin))
         console.table("", COLUMNS, rows, right=range(1, 8))
         for where in dict.fromkeys((card.cost.board, card.cost.clock_hz) for card in cards if card.cost):
-            console.stdout(NOTE.format(board=where[0], mhz=where[1] / 1e6))
+            note = NOTE.format(board=where[0], mhz=where[1] / 1e6)
+            console.stdout(textwrap.fill(note, console.table_width()))
         return 0
 
 

@@ -48,7 +48,7 @@ def refused(done: subprocess.CompletedProcess[str]) -> tuple[str, str]:
         (["trian"], "unknown command 'trian'; did you mean 'train'?", "doctor"),
         (["run", "jobs/digit.toml"], "unknown job file 'jobs/digit.toml'; did you mean 'jobs/digits.toml'?", "jobs/"),
         (["run", "digitz"], "unknown job 'digitz'; did you mean 'digits'?", "digits"),
-        (["run", "--board", "netduino"], "unknown board 'netduino'; did you mean 'netduinoplus2'?", "host"),
+        (["run", "--board", "netduinoplus"], "unknown board 'netduinoplus'; did you mean 'netduinoplus2'?", "host"),
         (["run", "--limit", "0"], "argument --limit: '0' is not a positive integer", "tritmcu run --help"),
         (["run", "--epochs", "three"], "argument --epochs: 'three'", "tritmcu run --help"),
         (["run", "--seed", "-1"], "argument --seed", "tritmcu run --help"),
