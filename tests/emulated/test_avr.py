@@ -282,7 +282,9 @@ def test_what_only_the_linker_can_know_is_refused_too(tmp_path: Path) -> None:
     """20 channels pass the first check; variables of firmware and core come on top."""
     sources = render.render(wide(20), UNO)
     build.check_fit(sources, UNO)
-    with pytest.raises(FitError, match=r"'uno': needs \d+ bytes RAM, has 2048 bytes; largest part: the activation arena"):
+    with pytest.raises(
+        FitError, match=r"'uno': needs \d+ bytes RAM, has 2048 bytes; largest part: the activation arena"
+    ):
         build.build(sources, UNO, tmp_path)
     fitting = render.render(wide(16), UNO)
     image = build.build(fitting, UNO, tmp_path)

@@ -130,7 +130,10 @@ def test_building_again_replaces_what_was_there(tmp_path: Path) -> None:
     ("small", "words"),
     [
         (with_memory(F405, ram_bytes=4096), "RAM, has 4.0 KiB; largest part: the activation arena, "),
-        (with_memory(F405, flash_bytes=512), "flash, has 512 bytes; largest part: the tables of layer 'logits', 228 bytes"),
+        (
+            with_memory(F405, flash_bytes=512),
+            "flash, has 512 bytes; largest part: the tables of layer 'logits', 228 bytes",
+        ),
     ],
 )
 def test_refused_before_building(tmp_path: Path, small: Board, words: str) -> None:
