@@ -86,7 +86,7 @@ def test_the_image_is_written_read_back_and_started(tool: str, folder: Path) -> 
         (Faults(refused=frozenset({EXTENDED_ERASE})), "the bootloader refuses"),
         (Faults(refused=frozenset({READ})), "the bootloader refuses"),
         (Faults(silent_after=12), "the bootloader "),
-        (Faults(corrupt=frozenset({FLASH + 1000})), "the flash holds something else than was written"),
+        (Faults(corrupt=frozenset({FLASH + 1000})), "the flash differs from what was written"),
         (Faults(refused=frozenset({GO})), "the "),
     ],
     ids=[
@@ -170,7 +170,7 @@ def test_stm32flash_writes_lost_blocks_again(folder: Path) -> None:
 def test_stm32loader_notices_a_lost_block(folder: Path) -> None:
     with (
         Bootloader(Faults(lost_writes=1)) as device,
-        pytest.raises(DeviceError, match="something else than was written"),
+        pytest.raises(DeviceError, match="differs from what was written"),
     ):
         runners.flash(stm32("stm32loader"), folder, device.place)
 

@@ -159,7 +159,7 @@ class Failure(NamedTuple):
     """What to do about it."""
 
 
-CORRUPTED = "the flash holds something else than was written"
+CORRUPTED = "the flash differs from what was written"
 SILENT = "the bootloader does not answer"
 PLUG_IN = "plug in the USB connector of the board's debug probe; tritmcu rig lists what is there"
 UNREACHABLE = "the probe does not reach the MCU"
