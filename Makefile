@@ -19,7 +19,7 @@ setup: ## Debian/Ubuntu packages and .venv (PYTHON=... chooses the interpreter)
 setup-tests: ## the same, and what some tests need: AVR compiler and simulator, debugger, flashing tools
 	@scripts/setup.sh tests
 
-run: setup ## train, attack, lower, render, build, flash, stream, report (JOB=jobs/digits.toml)
+run: setup ## train, lower, attack, render, build, flash, stream, report (JOB=jobs/digits.toml)
 	$(BIN)/tritmcu run $(JOB)
 
 test: setup-tests data ## the linters, then every test that needs no hardware

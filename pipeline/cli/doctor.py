@@ -96,9 +96,11 @@ def _package(package: Package) -> Finding:
 
 
 def _data() -> Finding:
-    folder, needed_by = paths.data_folder(), "cifar10, speech commands"
+    folder, needed_by = paths.data_folder(), "cifar10, speech_commands, svhn"
     if folder is None:
-        return Finding(paths.DATA_VARIABLE, needed_by, "not set; data sets come from the user's cache")
+        return Finding(
+            paths.DATA_VARIABLE, needed_by, "not set; cifar10 is downloaded, speech_commands and svhn need it"
+        )
     if not folder.is_dir():
         return Finding(paths.DATA_VARIABLE, needed_by, "", f"{folder} is not a folder; set it to one")
     content = ", ".join(sorted(path.name for path in folder.iterdir())) or "empty"

@@ -37,12 +37,14 @@ PACKAGES = (
     Package("rich", "rich", "progress bars and tables"),
     Package("matplotlib", "matplotlib", "report"),
     Package("pillow", "PIL", "images of your own"),
-    Package("tensorflow", "tensorflow", "train, attack", "train"),
-    Package("keras", "keras", "train, attack", "train"),
+    Package("tensorflow", "tensorflow", "train, import of Keras files", "train"),
+    Package("keras", "keras", "train, import of Keras files", "train"),
     Package("qkeras-v3", "qkeras", "train", "train"),
     Package("scikit-learn", "sklearn", "the digits data set", "train"),
     Package("scipy", "scipy", "the official files of SVHN", "train"),
-    Package("adversarial-robustness-toolbox", "art", "attack", "attack"),
+    Package(
+        "adversarial-robustness-toolbox", "art", "attacks deepfool, carlini_wagner, hop_skip_jump, boundary", "attack"
+    ),
 )
 
 

@@ -1,6 +1,6 @@
 """SVHN, format 2: house numbers, colour images 32x32 of one digit (Netzer et al. 2011).
 
-Three layouts of root/svhn are read, the first that is there:
+Two layouts of root/svhn are read, the official one if any of its files is there:
 
 train_32x32.mat, test_32x32.mat   the official files: 73,257 and 26,032 digits. The last 6,000 training digits are the
                                   validation split.

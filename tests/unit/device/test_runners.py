@@ -376,7 +376,7 @@ FAILURES = [
     ("st_flash", "ERROR common.c: Verification of flash failed at offset: 12\n", "differs from what was written"),
     ("stm32flash", "Starting execution at address 0x08000000... Got NACK from device\nfailed.\n", "does not start it"),
     ("stm32flash", "Failed to init device, timeout.\n", "the bootloader does not answer"),
-    ("stm32flash", "Failed to verify at address 0x08000100, expected 0x12 and found 0x13\n", "something else than was"),
+    ("stm32flash", "Failed to verify at address 0x08000100, expected 0x12 and found 0x13\n", "differs from what was"),
     ("stm32flash", "Failed to read memory at address 0x08000000, target write-protected?\n", "refuses to read"),
     ("stm32loader", "Can't init into bootloader. Ensure that BOOT0 is enabled\n", "does not answer"),
     ("stm32loader", "Verification FAILED: data mismatch at byte 1\n", "differs from what was written"),
