@@ -269,7 +269,7 @@ class _Import:
         source, output = (self.spec(n).quantization.scale for n in (op.inputs[0], op.outputs[0]))
         if kind == "dense" and len(filters.scales) == 1:
             return (np.float32(source) * filters.scales).astype(np.float64) / output
-        return np.asarray(source * filters.scales.astype(np.float64) / output)
+        return rescale.weighted(source, filters.scales, output)
 
     def finish(
         self, op: Operation, kind: str, inputs: Iterable[int], weights: Int8Array, bits: int, bias: Int32Array,
@@ -503,8 +503,27 @@ def _reshape(model: _Import, op: Operation) -> None:
     model.append(op.outputs[0], "flatten", (model.source(op.inputs[0]),))
 
 
+def _quantize(model: _Import, op: Operation) -> None:
+    """From one lattice to another; nothing where that changes no value."""
+    source, output = model.spec(op.inputs[0]), model.spec(op.outputs[0])
+    try:
+        values = rescale.requantized_values(source.quantization, output.quantization)
+    except ValueError as error:
+        raise model.unsupported(op, str(error), "give its output a coarser scale") from error
+    if np.array_equal(values, np.arange(-128, 128)):
+        model.require_shape(op, source.shape)
+        model.number[op.outputs[0]] = model.source(op.inputs[0])
+    else:
+        _bounded(model, op, "NONE")
+
+
 def _relu(model: _Import, op: Operation) -> None:
-    """The activation as an operation of its own, to another scale too: a depthwise convolution of 1 x 1 ones."""
+    """The activation as an operation of its own, to another scale too."""
+    _bounded(model, op, op.name)
+
+
+def _bounded(model: _Import, op: Operation, activation: str) -> None:
+    """A depthwise convolution of 1 x 1 ones: to another scale, within the bounds of the activation of that name."""
     source, output = model.spec(op.inputs[0]), model.spec(op.outputs[0])
     model.require_shape(op, source.shape)
     image = TensorSpec(source.shape if len(source.shape) == 3 else (1, 1, source.size_bytes), source.quantization)
@@ -517,7 +536,7 @@ def _relu(model: _Import, op: Operation) -> None:
     params = {"stride": (1, 1), "padding": (0, 0)}
     model.finish(
         op, "depthwise_conv2d", (number,), np.ones((1, 1, channels), np.int8), 2, np.zeros(channels, np.int32),
-        np.full(channels, factor), clamp(model, op, output.quantization, op.name), params,
+        np.full(channels, factor), clamp(model, op, output.quantization, activation), params,
     )  # fmt: skip
     if image != source:
         made = model.layers[-1]
@@ -559,6 +578,7 @@ CONVERSIONS: Mapping[str, Conversion] = {
     "MEAN": Conversion(_mean, (2, 2), "ReducerOptions"),
     "PAD": Conversion(_pad, (2, 2)),
     "RESHAPE": Conversion(_reshape, (1, 2)),
+    "QUANTIZE": Conversion(_quantize, (1, 1)),
     "RELU": Conversion(_relu, (1, 1)),
     "RELU6": Conversion(_relu, (1, 1)),
     "RELU_N1_TO_1": Conversion(_relu, (1, 1)),

@@ -3,11 +3,14 @@
 The file has float32 scales, and its kernels compute the multipliers from them; a multiplier has 31 bits, a float32
 number 24. So a scale that gives exactly a multiplier need not exist. What counts is the function of the accumulator:
 two multipliers are as good as equal when every accumulator that can occur is brought to the same output. Weights of few
-bits leave room to multiply them, and the bias, by an integer, which gives as many chances more.
+bits leave room to multiply them, and the bias, by an integer, which gives as many chances more. Where 8-bit weights
+have no such scale, the output's scale is moved by a few float32 steps, and all multipliers with it. What reads the
+output computes from the new scale, or the output is put back on its own by an operation that changes no value.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,6 +24,13 @@ Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 CHANCES = 4
 """Factors tried, those whose scale is nearest to a float32 number."""
+REACH = 4096
+"""Float32 steps up and down among which the output's scale is sought: a 2048th of it, too little to change a value that
+is put back."""
+OUTPUTS = 4
+"""Scales of the output tried for channels that have factors: they fail on it for other reasons."""
+SPACING = 128
+"""Most multipliers between those of two neighbouring float32 scales."""
 
 
 @dataclass(frozen=True)
@@ -31,27 +41,25 @@ class Scales:
     """One for each output channel."""
     factors: Integers
     """What the weights and the bias of each channel are multiplied by, 1 or more."""
+    output: float
+    """The scale of the layer's output: its own as float32, or a float32 number near it."""
 
 
 def multipliers(source: float, scales: NDArray[np.float32], output: float) -> tuple[Integers, Integers]:
     """(multiplier, shift) of each channel as TensorFlow Lite computes them; a shift of 31 where there is none."""
-    pairs = [_pair(source * float(scale) / output) for scale in scales]
+    pairs = [_pair(float(real)) for real in rescale.weighted(source, scales, output)]
     return np.array([m for m, _ in pairs], np.int64), np.array([s for _, s in pairs], np.int64)
 
 
 def find(layer: QLayer, source: Quantization, channels_first: Int8Array) -> tuple[Scales, NDArray[np.bool_]]:
-    """(scales that compute what the weighted layer computes, where they do so in every channel). source: of its input;
-    channels_first: its weights (channels, ...)."""
+    """(scales that compute what the weighted layer computes, where they do so in every channel). The output's scale is
+    the layer's own where that will do. source: of its input; channels_first: its weights (channels, ...)."""
     goal = _Goal(layer, source, channels_first)
-    scales, factors = np.ones(len(channels_first), np.float32), np.ones(len(channels_first), np.int64)
-    found = np.zeros(len(channels_first), bool)
-    for candidate in goal.candidates():
-        right = ~found & goal.reached(candidate)
-        scales, factors = np.where(right, candidate.scales, scales), np.where(right, candidate.factors, factors)
-        found |= right
-        if found.all():
-            break
-    return Scales(scales, factors), found
+    for output in itertools.islice(goal.outputs(), OUTPUTS):
+        found, exact = goal.at(output)
+        if exact.all():
+            return found, exact
+    return goal.at(goal.output)
 
 
 def find_one(layer: QLayer, source: Quantization) -> np.float32 | None:
@@ -85,19 +93,78 @@ class _Goal:
         self.most = 127 // np.maximum(np.abs(flat).max(axis=1), 1)
         first, last = (value - layer.output.quantization.zero_point for value in layer.params["activation"])
         self.levels = np.arange(first + 1, last + 1)
-        self.thresholds = self._thresholds(self.multiplier, self.shift, np.ones_like(self.shift))
+        self.thresholds = self._thresholds()
 
-    def candidates(self) -> Iterator[Scales]:
-        """Scales for all channels: the nearest ones, then with factors, then beside them."""
-        real = arith.factor(self.multiplier, self.shift) * self.output / self.source
-        real = np.maximum(real, np.finfo(np.float32).tiny)
+    def outputs(self) -> Iterator[float]:
+        """Scales of the output, nearest first, with which every channel without a factor has a float32 scale."""
+        rigid, (below, above) = self.most == 1, self._slack()
+        low, high = (arith.factor(self.multiplier + end, self.shift) for end in (-below - 0.5, above + 0.5))
+        for steps in sorted(range(-REACH, REACH + 1), key=abs):
+            output = _moved(self.output, steps)
+            factors = (rescale.weighted(self.source, scales, output) for scales in self._nearest(output))
+            if (~rigid | np.any([(low <= real) & (real < high) for real in factors], axis=0)).all():
+                yield output
+
+    def at(self, output: float) -> tuple[Scales, NDArray[np.bool_]]:
+        """(scales for that scale of the output, where they compute what the layer computes)."""
         one = np.ones_like(self.most)
-        yield Scales(real.astype(np.float32), one)
+        scales, factors, found = one.astype(np.float32), one, np.zeros(len(one), bool)
+        for candidate in self._candidates(output):
+            right = ~found & self.reached(candidate)
+            scales, factors = np.where(right, candidate.scales, scales), np.where(right, candidate.factors, factors)
+            found |= right
+            if found.all():
+                break
+        return Scales(scales, factors, output), found
+
+    def reached(self, candidate: Scales) -> NDArray[np.bool_]:
+        """Where the candidate brings every accumulator that can occur to the same output."""
+        multiplier, shift = multipliers(self.source, candidate.scales, candidate.output)
+        reach = np.maximum(np.abs(self.lowest), np.abs(self.highest)) * candidate.factors
+        fits = (shift <= 30) & arith.left_shift_is_safe(reach, np.minimum(shift, 30))
+        return np.asarray(fits & self._same(multiplier, np.where(fits, shift, 0), candidate.factors))
+
+    def _same(self, multiplier: Integers, shift: Integers, factors: Integers) -> NDArray[np.bool_]:
+        """Where every threshold is one of that requantization too: reached there, and not one accumulator before."""
+        ends = [(self.thresholds - before) * factors[:, None] for before in (0, 1)]
+        at, before = (arith.requantize(acc, multiplier[:, None], shift[:, None]) >= self.levels for acc in ends)
+        never, always = self.thresholds > self.highest[:, None], self.thresholds <= self.lowest[:, None]
+        return np.asarray(((at | never) & (~before | always)).all(axis=1))
+
+    def _slack(self) -> tuple[Integers, Integers]:
+        """How many steps the multiplier of each channel may be lower, and higher, and still compute the same. What it
+        may be is an interval: an output grows with the multiplier, or falls with it, as the accumulator's sign is."""
+        one = np.ones_like(self.most)
+        steps = []
+        for sign in (-1, 1):
+            low, high = np.zeros_like(one), np.full_like(one, SPACING)
+            while (low < high).any():
+                middle = (low + high + 1) >> 1
+                moved = np.clip(self.multiplier + sign * middle, 0, arith.INT32_MAX)
+                same = self._same(moved, self.shift, one)
+                low, high = np.where(same, middle, low), np.where(same, high, middle - 1)
+            steps.append(low)
+        return steps[0], steps[1]
+
+    def _real(self, output: float) -> Doubles:
+        """The scales that would give the layer's multipliers."""
+        return np.maximum(arith.factor(self.multiplier, self.shift) * output / self.source, np.finfo(np.float32).tiny)
+
+    def _nearest(self, output: float) -> list[NDArray[np.float32]]:
+        """The float32 numbers at `_real`: nearest, above, below."""
+        near = self._real(output).astype(np.float32)
+        return [near, *(np.nextafter(near, np.float32(towards)) for towards in (np.inf, -np.inf))]
+
+    def _candidates(self, output: float) -> Iterator[Scales]:
+        """Scales for all channels: the nearest ones, then with factors, then beside them."""
+        real, one = self._real(output), np.ones_like(self.most)
+        near, *beside = self._nearest(output)
+        yield Scales(near, one, output)
         for rank in range(CHANCES):
             factors = self._ranked(real, rank)
-            yield Scales((real / factors).astype(np.float32), factors)
-        for towards in (np.inf, -np.inf):
-            yield Scales(np.nextafter(real.astype(np.float32), np.float32(towards)), one)
+            yield Scales((real / factors).astype(np.float32), factors, output)
+        for scales in beside:
+            yield Scales(scales, one, output)
 
     def _ranked(self, real: Doubles, rank: int) -> Integers:
         """The factor of each channel whose scale is the one of that rank in nearness to a float32 number."""
@@ -108,30 +175,23 @@ class _Goal:
         order = np.argsort(error, axis=1)
         return np.asarray(np.minimum(factors[order[:, min(rank, order.shape[1] - 1)]], self.most))
 
-    def reached(self, candidate: Scales) -> NDArray[np.bool_]:
-        """Where the candidate brings every accumulator that can occur to the same output."""
-        multiplier, shift = multipliers(self.source, candidate.scales, self.output)
-        reach = np.maximum(np.abs(self.lowest), np.abs(self.highest)) * candidate.factors
-        fits = (shift <= 30) & arith.left_shift_is_safe(reach, np.minimum(shift, 30))
-        same = (multiplier == self.multiplier) & (shift == self.shift) & (candidate.factors == 1)
-        if (same | ~fits).all():
-            return np.asarray(same & fits)
-        shift = np.where(fits, shift, 0)
-        other = self._thresholds(multiplier, shift, candidate.factors)
-        return np.asarray(fits & (same | (other == self.thresholds).all(axis=1)))
-
-    def _thresholds(self, multiplier: Integers, shift: Integers, factors: Integers) -> Integers:
+    def _thresholds(self) -> Integers:
         """(channels, levels): the smallest accumulator, from lowest to highest + 1, that is brought to each level or
         above. It says all: requantization never decreases."""
-        shape = (len(multiplier), len(self.levels))
+        shape = (len(self.multiplier), len(self.levels))
         low = np.broadcast_to(self.lowest[:, None], shape).copy()
         high = np.broadcast_to(self.highest[:, None] + 1, shape).copy()
         while (low < high).any():
             middle = (low + high) >> 1
-            output = arith.requantize(middle * factors[:, None], multiplier[:, None], shift[:, None])
+            output = arith.requantize(middle, self.multiplier[:, None], self.shift[:, None])
             reached = output >= self.levels
             high, low = np.where(reached, middle, high), np.where(reached, low, np.minimum(middle + 1, high))
         return high
+
+
+def _moved(scale: float, steps: int) -> float:
+    """The float32 number that many places up from a positive one."""
+    return float((np.float32(scale).view(np.int32) + np.int32(steps)).view(np.float32))
 
 
 def _pair(real: float) -> tuple[int, int]:

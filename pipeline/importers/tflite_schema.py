@@ -33,6 +33,7 @@ AddOptions: fused_activation_function:b pot_scale_int16:?=1
 ReshapeOptions: new_shape:[i]
 PadOptions:
 ReducerOptions: keep_dims:?
+QuantizeOptions:
 """)
 
 OPTIONS = {
@@ -46,6 +47,7 @@ OPTIONS = {
     "ReshapeOptions": 17,
     "PadOptions": 22,
     "ReducerOptions": 27,
+    "QuantizeOptions": 89,
 }
 """Numbers of the union BuiltinOptions."""
 

@@ -6,6 +6,7 @@ Weights of 1 to 4 bits are widened to int8. What the file's operations cannot ex
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline.importers import flatbuffer, tflite, tflite_scales, tflite_schema
 from pipeline.importers.flatbuffer import Row
 from pipeline.network import arith, geometry, rescale
 
-VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1}
+VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1, "QUANTIZE": 1}
 """The first version of each operator with int8; of others 2."""
 DESCRIPTION = "tritmcu"
 Pair = tuple[int, int]
@@ -33,7 +34,8 @@ def contents(model: QModel, gain: float = 1.0) -> bytes:
 
 
 class _Writer:
-    """Appends tensors and operations; `tensor` maps a tensor of the network to the file's."""
+    """Appends tensors and operations; `tensor` maps a tensor of the network to the file's, `specs` holds what the file
+    says of it, `number` is that of the layer being written."""
 
     def __init__(self, model: QModel, gain: float) -> None:
         self.model = model
@@ -48,7 +50,7 @@ class _Writer:
             self.input = TensorSpec(self.input.shape, Quantization(q.scale * gain, q.zero_point, q.bits))
         self.specs = [self.input, *(layer.output for layer in model.layers)]
         self.tensor = {0: self.activation("input", self.input)}
-        self.skipped = 1 if renamed else 0
+        self.number = self.skipped = 1 if renamed else 0
         if renamed:
             self.tensor[1], self.specs[1] = self.tensor[0], self.input
 
@@ -57,6 +59,7 @@ class _Writer:
             if layer.kind not in _WRITERS:
                 known = ", ".join(_WRITERS)
                 raise UnsupportedError(f"layer {layer.name!r}: a {layer.kind} has no counterpart", f"known: {known}")
+            self.number = number
             self.tensor[number] = _WRITERS[layer.kind](self, layer)
         graph = {
             "tensors": self.tensors, "operators": self.operators, "name": "main",
@@ -112,6 +115,20 @@ class _Writer:
         operands = [source, self.constant(f"{name}/shape", shape)]
         return self.operation("RESHAPE", operands, output, "ReshapeOptions", new_shape=shape)
 
+    def quantized(self, name: str, source: int, spec: TensorSpec) -> int:
+        """The tensor on another lattice."""
+        return self.operation("QUANTIZE", [source], self.activation(name, spec), "QuantizeOptions")
+
+    def settled(self, layer: QLayer, made: int, spec: TensorSpec) -> int:
+        """The tensor that later layers read of a weighted layer whose output is stated as `spec`. Weighted layers
+        choose their scales by it; for others it is put back on the layer's own lattice, which changes no value."""
+        own = _image(layer.output)
+        readers = [other for other in self.model.layers if self.number in other.inputs]
+        if spec == own or all(other.weights is not None for other in readers):
+            self.specs[self.number] = replace(layer.output, quantization=spec.quantization)
+            return made
+        return self.quantized(f"{layer.name}/own", made, own)
+
     def padded(self, layer: QLayer, spec: TensorSpec, source: int, before: Pair, after: Pair, name: str) -> int:
         """The image with zeros around it."""
         amounts = np.array([(0, 0), (before[0], after[0]), (before[1], after[1]), (0, 0)], np.int32)
@@ -139,13 +156,13 @@ class _Writer:
         source = self.padded(layer, spec, source, (top, left), (bottom, right), f"{layer.name}/padded")
         return source, {"padding": tflite_schema.PADDING.index("valid"), **strides}
 
-    def clamp(self, layer: QLayer, spec: TensorSpec | None = None) -> int:
+    def clamp(self, layer: QLayer, spec: TensorSpec | None = None, scale: float | None = None) -> int:
         """The number of the fused activation that clamps as the layer does. spec: of an input whose values the output
-        has; what none of them exceeds needs no clamp."""
+        has; what none of them exceeds needs no clamp. scale: what the output's is stated as, by default its own."""
         wanted, q = tuple(layer.params["activation"]), layer.output.quantization
         if spec is not None and wanted[0] <= spec.quantization.qmin and spec.quantization.qmax <= wanted[1]:
             return tflite_schema.ACTIVATIONS.index("NONE")
-        lattice = Quantization(rescale.single(q.scale), q.zero_point)
+        lattice = Quantization(rescale.single(scale or q.scale), q.zero_point)
         for name in tflite.LIMITS:
             if tflite.limits(name, lattice) == wanted:
                 return tflite_schema.ACTIVATIONS.index(name)
@@ -160,16 +177,21 @@ class _Writer:
             what = f"multiplier {layer.multiplier[channel]} * 2^{int(layer.shift[channel]) - 31}"
             raise UnsupportedError(
                 f"layer {layer.name!r}, channel {channel}: no float32 scale of its weights gives its {what}",
-                "int8 files of TensorFlow Lite and weights of 2 to 4 bits have such scales",
+                "networks that are lowered now have such scales: lower it again from its run or Keras file",
             )
         return found
 
     def require_lattice(self, layer: QLayer, which: int = 0) -> None:
         """UnsupportedError unless an input has the lattice of the output."""
         a, b = self.spec(layer, which).quantization, layer.output.quantization
-        if (rescale.single(a.scale), a.zero_point) != (rescale.single(b.scale), b.zero_point):
+        if not _same_lattice(a, b):
             what = f"input of scale {a.scale:g}, zero point {a.zero_point}, output of {b.scale:g}, {b.zero_point}"
             raise UnsupportedError(f"layer {layer.name!r}: {what}", f"a {layer.kind} there has one lattice")
+
+
+def _same_lattice(a: Quantization, b: Quantization) -> bool:
+    """As a file states them."""
+    return (rescale.single(a.scale), a.zero_point) == (rescale.single(b.scale), b.zero_point)
 
 
 def _relabels(model: QModel, layer: QLayer) -> bool:
@@ -202,7 +224,7 @@ def _depthwise(file: _Writer, layer: QLayer) -> int:
 def _weighted(
     file: _Writer, layer: QLayer, weights: Int8Array, source: int, name: str, table: str, settings: Mapping[str, int]
 ) -> int:  # fmt: skip
-    """An operation with one scale for each channel; weights (channels, ...)."""
+    """An operation with one scale for each channel; weights (channels, ...). Of a vector it makes an image."""
     found = file.scales(layer, weights)
     filters, bias = tflite_scales.multiplied(layer, weights, found)
     depthwise = name == "DEPTHWISE_CONV_2D"
@@ -213,8 +235,12 @@ def _weighted(
         file.constant(f"{layer.name}/weights", stored, found.scales, 3 if depthwise else 0),
         file.constant(f"{layer.name}/bias", bias, products),
     ]
-    fused, output = file.clamp(layer), file.activation(layer.name, _image(layer.output))
-    return file.operation(name, operands, output, table, **settings, fused_activation_function=fused)
+    spec = _image(layer.output)
+    if found.output != rescale.single(spec.quantization.scale):
+        spec = replace(spec, quantization=replace(spec.quantization, scale=found.output))
+    fused, output = file.clamp(layer, scale=found.output), file.activation(layer.name, spec)
+    made = file.operation(name, operands, output, table, **settings, fused_activation_function=fused)
+    return file.settled(layer, made, spec)
 
 
 def _image(spec: TensorSpec) -> TensorSpec:
@@ -233,7 +259,7 @@ def _dense(file: _Writer, layer: QLayer) -> int:
     weights = layer.weights[:, None, None, :]
     settings = {"padding": tflite_schema.PADDING.index("valid"), "stride_h": 1, "stride_w": 1}
     made = _weighted(file, layer, weights, source, "CONV_2D", "Conv2DOptions", settings)
-    return file.reshaped(f"{layer.name}/vector", made, layer.output)
+    return file.reshaped(f"{layer.name}/vector", made, file.specs[file.number])
 
 
 def _dense_of_one_scale(file: _Writer, layer: QLayer, scale: np.float32) -> int:
@@ -278,13 +304,26 @@ def _same_sums(
 
 
 def _concatenate(file: _Writer, layer: QLayer) -> int:
-    for which in (0, 1):
-        file.require_lattice(layer, which)
     if file.clamp(layer, layer.output) != tflite_schema.ACTIVATIONS.index("NONE"):
         raise UnsupportedError(f"layer {layer.name!r}: a relu inside a concatenation", "a relu on its inputs")
-    operands, made = [file.source(layer), file.source(layer, 1)], file.activation(layer.name, layer.output)
+    operands, made = [_joined(file, layer, which) for which in (0, 1)], file.activation(layer.name, layer.output)
     axis = len(layer.output.shape)
     return file.operation("CONCATENATION", operands, made, "ConcatenationOptions", axis=axis)
+
+
+def _joined(file: _Writer, layer: QLayer, which: int) -> int:
+    """An input of a concatenation on the lattice of its output."""
+    spec, output = file.spec(layer, which), layer.output.quantization
+    values = rescale.requantized_values(spec.quantization, output)
+    wide = rescale.widened(np.arange(-128, 128), spec)
+    wanted = rescale.rescaled(wide, layer, f"input{which + 1}", True) + output.zero_point
+    if not np.array_equal(values, rescale.clamped(layer, wanted)):
+        what = f"joins a tensor of scale {spec.quantization.scale:g} to one of {output.scale:g}"
+        raise UnsupportedError(f"layer {layer.name!r}: {what}: float32 scales give other values")
+    source = file.source(layer, which)
+    if _same_lattice(spec.quantization, output):
+        return source
+    return file.quantized(f"{layer.name}/input{which + 1}", source, replace(spec, quantization=output))
 
 
 def _pool(name: str) -> Callable[[_Writer, QLayer], int]:

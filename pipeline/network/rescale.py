@@ -60,24 +60,36 @@ def single(scale: float) -> float:
     return float(np.float32(scale))
 
 
+def weighted(source: float, scales: Any, output: float) -> NDArray[np.float64]:
+    """Real factors of a weighted layer, per channel: from the scales of its input, weights and output as float32, in
+    double precision, which is what TensorFlow Lite (PopulateConvolutionQuantizationParams) computes."""
+    return np.asarray(single(source) * np.asarray(scales, np.float32).astype(np.float64) / single(output))
+
+
 def add_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, Any]:
     """Multipliers and shifts of an add: both inputs to a common scale of twice the larger, then to the output's.
 
-    TensorFlow Lite, reference kernel of Add for int8 (left shift 20).
+    From the scales as float32, as the reference kernel of TensorFlow Lite for int8 (left shift 20).
     """
-    common = 2 * max(first.scale, second.scale)
-    reals = {
-        "input1": first.scale / common,
-        "input2": second.scale / common,
-        "output": common / ((1 << arith.ADD_LEFT_SHIFT) * output.scale),
-    }
-    return _multipliers(reals)
+    a, b, out = (single(q.scale) for q in (first, second, output))
+    common = 2 * max(a, b)
+    step = (1 << arith.ADD_LEFT_SHIFT) * out
+    return _multipliers({"input1": a / common, "input2": b / common, "output": common / step})
+
+
+def requantized_values(source: Quantization, output: Quantization) -> Int8Array:
+    """int8 (256,): what -128 to 127 of one lattice become on another; TensorFlow Lite, reference kernel of Quantize.
+    ValueError when no multiplier says it."""
+    pair = arith.quantize_multiplier(single(source.scale) / single(output.scale))
+    values = np.arange(-128, 128, dtype=np.int64) - source.zero_point
+    moved = arith.requantize(values, *map(np.asarray, pair)) + output.zero_point
+    return arith.clamp(moved, -128, 127).astype(np.int8)
 
 
 def concatenate_params(first: Quantization, second: Quantization, output: Quantization) -> dict[str, Any]:
-    """Multipliers and shifts of a concatenation: each input, widened by 20 bits, to the output's scale."""
-    step = (1 << arith.ADD_LEFT_SHIFT) * output.scale
-    return _multipliers({"input1": first.scale / step, "input2": second.scale / step})
+    """Multipliers and shifts of a concatenation: each input, widened by 20 bits, to the output's scale as float32."""
+    step = (1 << arith.ADD_LEFT_SHIFT) * single(output.scale)
+    return _multipliers({"input1": single(first.scale) / step, "input2": single(second.scale) / step})
 
 
 def _multipliers(reals: Mapping[str, float]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class _Lowering:
         quantization, clamp = self._output(chain, float(np.max(accumulator.error)) / MOST_BIAS_ERROR)
         shape, geometry = _geometry(head, source.shape, weights)
         bound = _input_bound(source.quantization) * np.abs(weights.astype(np.int64)).reshape(len(scale), -1).sum(axis=1)
-        requant = _requantization(head.name, accumulator, quantization.scale, bound)
+        requant = _requantization(head.name, accumulator, source.quantization.scale, quantization.scale, bound)
         constant = (-1,) + (1,) * (weights.ndim - 1)
         weights = np.where(accumulator.constant.reshape(constant), 0, weights).astype(np.int8)
         layer = QLayer(
@@ -376,14 +376,18 @@ def _require_fine_bias(name: str, error: NDArray[Any]) -> None:
         )
 
 
-def _requantization(name: str, accumulator: _Accumulator, out_scale: float, weight_bound: NDArray[Any]) -> _Requant:
-    """Bias in accumulator units, multiplier and shift per channel; proves that no accumulator leaves int32.
+def _requantization(
+    name: str, accumulator: _Accumulator, in_scale: float, out_scale: float, weight_bound: NDArray[Any]
+) -> _Requant:
+    """Bias in accumulator units, multiplier and shift per channel; proves that no accumulator leaves int32. Multipliers
+    come from scales as float32, so that a file of TensorFlow Lite can state them.
 
     weight_bound: largest |sum of products|, per channel.
     """
     _require_fine_bias(name, accumulator.error / out_scale)
     try:
-        pairs = [arith.quantize_multiplier(float(s / out_scale)) for s in accumulator.scale]
+        factors = rescale.weighted(in_scale, accumulator.scale / in_scale, out_scale)
+        pairs = [arith.quantize_multiplier(float(factor)) for factor in factors]
     except ValueError as error:
         raise UnsupportedError(f"layer {name!r}: {error}", "its output scale is too fine for its weights") from error
     shift = np.array([s for _, s in pairs])

@@ -147,7 +147,7 @@ def compare_written(folder: str) -> None:
     if other_interpreter():
         return
     path = Path(folder) / "model.tflite"
-    for network in [load_network(zoo.find(Path(name))) for name in ("digits_stq_jr", "kws_dscnn_stq")]:
+    for network in [load_network(zoo.find(Path(name))) for name in ("digits_stq_jr", "kws_dscnn_float")]:
         path.write_bytes(tflite_writer.contents(network))
         x = inputs(network, 16)
         assert np.array_equal(
@@ -181,7 +181,9 @@ def test_random_networks_are_bit_exact(tmp_path: Path) -> None:
     apart("compare_random", tmp_path, "network", 300)
 
 
-@pytest.mark.parametrize("kind", ["conv2d", "depthwise", "dense", "pool", "pad", "mean", "relu", "reshape", "residual"])
+@pytest.mark.parametrize(
+    "kind", ["conv2d", "depthwise", "dense", "pool", "pad", "mean", "relu", "quantize", "reshape", "residual"]
+)
 def test_every_operation_is_bit_exact(kind: str, tmp_path: Path) -> None:
     apart("compare_random", tmp_path, kind, 80)
 

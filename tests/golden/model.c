@@ -20,7 +20,7 @@ static const NN_FLASH int32_t layer0_stem_bias[6] = {
 };
 static_assert(sizeof layer0_stem_bias == 24, "size of layer0_stem_bias");
 static const NN_FLASH int32_t layer0_stem_multiplier[6] = {
-    1924438848, 1124866344, 1434335474, 1197090796, 1370297906, 1403326033,
+    1924438925, 1124866396, 1434335502, 1197090927, 1370297959, 1403326178,
 };
 static_assert(sizeof layer0_stem_multiplier == 24, "size of layer0_stem_multiplier");
 static const NN_FLASH int8_t layer0_stem_shift[6] = {
@@ -52,7 +52,7 @@ static const NN_FLASH int32_t layer1_main_bias[6] = {
 };
 static_assert(sizeof layer1_main_bias == 24, "size of layer1_main_bias");
 static const NN_FLASH int32_t layer1_main_multiplier[6] = {
-    1175686619, 1630078604, 1299111029, 2034663924, 1077185739, 1371270040,
+    1175686656, 1630078592, 1299111040, 2034663936, 1077185792, 1371270016,
 };
 static_assert(sizeof layer1_main_multiplier == 24, "size of layer1_main_multiplier");
 static const NN_FLASH int8_t layer1_main_shift[6] = {
@@ -82,7 +82,7 @@ static const NN_FLASH int32_t layer2_dw_bias[6] = {
 };
 static_assert(sizeof layer2_dw_bias == 24, "size of layer2_dw_bias");
 static const NN_FLASH int32_t layer2_dw_multiplier[6] = {
-    1199717027, 1493878282, 1612290878, 1878496969, 1915327776, 1589741630,
+    1199716992, 1493878272, 1612290816, 1878497024, 1915327744, 1589741568,
 };
 static_assert(sizeof layer2_dw_multiplier == 24, "size of layer2_dw_multiplier");
 static const NN_FLASH int8_t layer2_dw_shift[6] = {
@@ -132,8 +132,8 @@ static const NN_FLASH int32_t layer5_pw_bias[9] = {
 };
 static_assert(sizeof layer5_pw_bias == 36, "size of layer5_pw_bias");
 static const NN_FLASH int32_t layer5_pw_multiplier[9] = {
-    1964970517, 1374000979, 1186656286, 1524536397, 1138176106, 1507817875, 1749481413, 1798707603,
-    1326513367,
+    1964970496, 1374001024, 1186656256, 1524536448, 1138176128, 1507817856, 1749481472, 1798707584,
+    1326513408,
 };
 static_assert(sizeof layer5_pw_multiplier == 36, "size of layer5_pw_multiplier");
 static const NN_FLASH int8_t layer5_pw_shift[9] = {
@@ -185,8 +185,8 @@ static const NN_FLASH int32_t layer8_logits_bias[10] = {
 };
 static_assert(sizeof layer8_logits_bias == 40, "size of layer8_logits_bias");
 static const NN_FLASH int32_t layer8_logits_multiplier[10] = {
-    1294453943, 2074979515, 1890042432, 1792673861, 1384254707, 1316675638, 1468201307, 1340148027,
-    1842271304, 1496298664,
+    1294453925, 2074979499, 1890042453, 1792673765, 1384254638, 1316675644, 1468201231, 1340147969,
+    1842271264, 1496298661,
 };
 static_assert(sizeof layer8_logits_multiplier == 40, "size of layer8_logits_multiplier");
 static const NN_FLASH int8_t layer8_logits_shift[10] = {

@@ -40,6 +40,18 @@ def every_kind(seed: int) -> QModel:
     return lower.lower(b.model("every kind"))
 
 
+def strange_concatenation() -> QModel:
+    """`every_kind`, one input of whose concatenation is rescaled by other than its scales say."""
+    model = every_kind(3)
+    layers = [
+        replace(layer, params={**layer.params, "input1_mult": layer.params["input1_mult"] ^ (1 << 28)})
+        if layer.kind == "concatenate"
+        else layer
+        for layer in model.layers
+    ]
+    return replace(model, layers=tuple(layers))
+
+
 def imported(seed: int) -> QModel:
     """A random network with the kinds that only importers make: an edge of zeros first, a mean to its own scale."""
     random = np.random.default_rng(seed)

@@ -194,6 +194,15 @@ class Builder:
         out = self.activation(self.shape, scale, self.zero_point if same else None)
         self.operation(self.pick("RELU", "RELU6", "RELU_N1_TO_1"), [source], out)
 
+    def quantize(self) -> None:
+        """Mostly another lattice; at times one on which every value stays as it is."""
+        same = self.random.random() < 0.3
+        scale = self.scale * (1.0001 if same else 2.0 ** self.random.uniform(-3, 3))
+        source, out = self.last, self.activation(self.shape, scale, self.zero_point if same else None)
+        self.operation("QUANTIZE", [source], out, "QuantizeOptions")
+        if same:
+            self.relu()
+
     def reshape(self) -> None:
         n, source = math.prod(self.shape), self.last
         free = self.random.random() < 0.5
@@ -228,6 +237,7 @@ class Builder:
 VERSIONS = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 6, "ADD": 2, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2,
     "MEAN": 2, "PAD": 2, "SOFTMAX": 2, "CONCATENATION": 2, "RELU": 2, "RELU6": 2, "RELU_N1_TO_1": 1,
+    "QUANTIZE": 1,
 }  # fmt: skip
 """The first version of each operator with int8."""
 ON_IMAGES = ("conv2d", "conv2d", "depthwise", "pool", "pad", "relu", "residual")

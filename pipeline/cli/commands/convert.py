@@ -29,6 +29,6 @@ class Convert(Command):
         output = arguments.output or Path(f"{model.name}.{arguments.to}")
         samples = conversion.convert(model, arguments.to, output)
         widened = any(layer.weights is not None and layer.weight_bits < 8 for layer in model.layers)
-        note = "; weights of fewer bits are int8 there" if widened else ""
+        note = "; weights of fewer bits are int8 there, which makes the file larger" if widened else ""
         console.stderr(f"{output}: 0 differing logits on {samples} random inputs{note}")
         return 0

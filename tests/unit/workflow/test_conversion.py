@@ -47,7 +47,7 @@ def test_a_network_comes_back_from_its_file(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_what_cannot_be_said_is_named_with_its_network(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store.save(Path("zoo/mine"), replace(networks.every_kind(3), name="mine"), "")
+    store.save(Path("zoo/mine"), replace(networks.strange_concatenation(), name="mine"), "")
     code, err = run(capsys, "convert", "mine", "--to", "tflite")
     assert (code, "error: network 'mine': layer 'joined'" in err) == (2, True), err
     assert [path.name for path in folder.iterdir()] == ["zoo"]
