@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench import front
-from pipeline.config.job import AdversarialConfig, ModelConfig, TrainConfig
-from pipeline.core import paths
+from pipeline.config.job import AdversarialConfig, AttackConfig, ModelConfig, TrainConfig, attack_settings
+from pipeline.core import paths, registry
 from pipeline.stages import report
 from tests.unit.stages.test_report import inputs as inputs  # noqa: PLC0414  the fixture
 
@@ -145,6 +146,24 @@ def test_keys_of_a_job_that_training_describes_are_those_there_are():
         assert named <= set(noun[table].model_fields), table
         missing = {name for name in noun[table].model_fields if f"`{name}`" not in text}
         assert missing == set(), table
+
+
+def table_rows(text: str, heading: str) -> list[list[str]]:
+    """Cells of the rows, without the head, of the table whose head begins with this cell."""
+    lines = text.partition(f"| {heading} |")[2].splitlines()[2:]
+    return [line.strip("|").split(" | ") for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+
+
+def test_the_attacks_and_settings_that_attacks_describes_are_those_there_are():
+    text = (paths.RESOURCES / "docs" / "ATTACKS.md").read_text()
+    described = {cells[0].strip(" `"): set(re.findall(r"`(\w+)`", cells[2])) for cells in table_rows(text, "name")}
+    assert described == {name: set(attack_settings(name)) for name in registry.names("attacks")}
+    settings = {cells[0].strip(" `"): cells[1] for cells in table_rows(text, "setting")}
+    assert set(settings) == set().union(*described.values())
+    for name, values in settings.items():
+        default = re.search(r"\*\*`?([\w.,]+)`?\*\*", values)
+        known = AttackConfig.model_fields[name].default
+        assert known is None if default is None else str(known).removesuffix(".0") == default[1].replace(",", ""), name
 
 
 CODE = [
