@@ -73,7 +73,7 @@ class Message:
     """What follows the reply's fixed fields; "" for nothing."""
 
 
-_TICKET = Field("ticket", "u32", "number of this transfer, 1 or more, rising")
+_TICKET = Field("ticket", "u32", "number of this transfer, 1 or more, increasing")
 _RECEIVED = (
     Field("ticket", "u32", "ticket the device is at"),
     Field("received", "u32", "elements of it received without a gap"),
@@ -138,7 +138,7 @@ MESSAGES = (
     Message(
         "TENSOR",
         0x05,
-        "A piece of a layer's output as it lies in the arena now: valid after a RUN that ended there.",
+        "A piece of a layer's output as it is in the arena now: valid after a RUN that ended with this layer.",
         (
             Field("layer", "u16", "layer number, from 0"),
             Field("length", "u16", "bytes wanted"),
@@ -172,7 +172,7 @@ MESSAGES = (
     Message(
         "DELTA",
         0x09,
-        "A piece of one sample, as INPUT, told by its differences to another sample, the base: the last one that was "
+        "A piece of one sample, as INPUT, given as its differences from another sample, the base: the last one that was "
         "run with `keep` set. Pieces of a sample may be INPUT or DELTA. Unknown to devices without memory for a base.",
         (
             _TICKET,
@@ -216,7 +216,7 @@ MESSAGES = (
 BY_NAME: Mapping[str, Message] = {m.name: m for m in MESSAGES}
 
 ERRORS = (
-    ("UNKNOWN_REQUEST", 1, "no such message; detail: its type"),
+    ("UNKNOWN_REQUEST", 1, "no such request; detail: its type"),
     ("BAD_LENGTH", 2, "payload too short or too long; detail: its length"),
     ("BAD_OFFSET", 3, "beyond the end or after a gap; detail: bytes of the ticket received, or of TENSOR's output"),
     (

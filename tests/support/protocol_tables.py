@@ -1,4 +1,4 @@
-"""The tables of docs/PROTOCOL.md, from pipeline/wire.py. `python -m tests.protocol_tables` brings the document up to
+"""The tables of docs/PROTOCOL.md, from pipeline/protocol/wire.py. `python -m tests.support.protocol_tables` brings the document up to
 date; tests/unit/protocol/test_wire.py tells when it is not."""
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_no_board_has_frames_too_small_for_the_fixed_parts():
 
 def test_the_document_shows_the_tables():
     document = (RESOURCES / "docs" / "PROTOCOL.md").read_text()
-    assert document == protocol_tables.updated(document), "python -m tests.protocol_tables brings it up to date"
+    assert document == protocol_tables.updated(document), "python -m tests.support.protocol_tables brings it up to date"
     assert re.search(r"protocol version \**2\b", document)
 
 
