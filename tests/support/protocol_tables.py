@@ -1,5 +1,5 @@
-"""The tables of docs/PROTOCOL.md, from pipeline/protocol/wire.py. `python -m tests.support.protocol_tables` brings the document up to
-date; tests/unit/protocol/test_wire.py tells when it is not."""
+"""The tables of docs/PROTOCOL.md, from pipeline/protocol/wire.py. `python -m tests.support.protocol_tables` brings the
+document up to date; tests/unit/protocol/test_wire.py tells when it is not."""
 
 from __future__ import annotations
 
