@@ -173,7 +173,8 @@ MESSAGES = (
         "DELTA",
         0x09,
         "A piece of one sample, as INPUT, given as its differences from another sample, the base: the last one that "
-        "was run with `keep` set. Pieces of a sample may be INPUT or DELTA. Unknown to devices without memory for a base.",
+        "was run with `keep` set. Pieces of a sample may be INPUT or DELTA. Unknown to devices without memory for a "
+        "base.",
         (
             _TICKET,
             Field("base", "u32", "ticket of the base; refused with NO_BASE when the device has another or none"),
