@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -92,15 +92,13 @@ class _Lowering:
         elif layer.kind in POOLING:
             self._pool(layer)
         elif layer.kind == "flatten":
-            spec = self._spec(layer.inputs[0])
-            flat = TensorSpec(tuple(layer.config.get("shape", (spec.size_bytes,))), spec.quantization)
-            self._append(QLayer(layer.name, "flatten", self._tensors(layer), flat, keras_name=layer.name))
+            self._flatten(layer)
         elif layer.kind == "rescaling":
             self._rescale(layer)
         elif layer.kind == "pad2d":
             self._pad(layer)
         elif layer.kind == "activation":
-            self._rename(layer)
+            self._activation(layer)
         else:
             raise UnsupportedError(
                 f"layer {layer.name!r}: no integer form of {layer.kind} here",
@@ -110,7 +108,12 @@ class _Lowering:
     def _chain(self, head: TrainedLayer) -> _Chain:
         """head, and the batch normalisation and activation that follow it, each as the only reader."""
         norm = self._only_reader(head.name, "batch_normalization") if head.kind in WEIGHTED else None
-        return _Chain(head, norm, self._only_reader((norm or head).name, "activation"))
+        return _Chain(head, norm, self._activation_of((norm or head).name))
+
+    def _activation_of(self, name: str) -> TrainedLayer | None:
+        """The activation that alone reads a layer, also as a vector or under another shape."""
+        flat = self._only_reader(name, "flatten")
+        return self._activation_of(flat.name) if flat else self._only_reader(name, "activation")
 
     def _only_reader(self, name: str, kind: str) -> TrainedLayer | None:
         readers = [layer for layer in self.trained.layers if name in layer.inputs]
@@ -132,26 +135,59 @@ class _Lowering:
         folded = (chain.head, chain.norm, chain.activation)
         self._append(layer, *(part.name for part in folded if part is not None))
 
-    def _rename(self, layer: TrainedLayer) -> None:
-        """A quantizer on a tensor that already lies on its lattice does nothing."""
-        here, wanted = self._spec(layer.inputs[0]).quantization, _quantization(layer)
-        if wanted is None or not _same_lattice(here, wanted):
-            raise UnsupportedError(
-                f"layer {layer.name!r}: would requantize {layer.inputs[0]!r} from scale {here.scale:g}, zero point "
-                f"{here.zero_point}",
-                "use the quantizer of that tensor, or put this activation right after a weighted layer or an add",
-            )
-        self.tensor[layer.name] = self.tensor[layer.inputs[0]]
+    def _flatten(self, layer: TrainedLayer) -> None:
+        """A shape. What it reads may have taken over the activation behind it."""
+        spec, activation = self._spec(layer.inputs[0]), self._activation_of(layer.name)
+        end = activation.name if activation and activation.name in self.tensor else layer.name
+        flat = TensorSpec(tuple(layer.config.get("shape", (spec.size_bytes,))), spec.quantization)
+        self._append(QLayer(layer.name, "flatten", self._tensors(layer), flat, keras_name=end), layer.name)
+
+    def _activation(self, layer: TrainedLayer) -> None:
+        """An activation that no layer before it has taken over: nothing, where its input is on its lattice and within
+        its bounds; else a depthwise convolution of 1 x 1 ones, exact unless a quantizer names another lattice."""
+        spec, number = self._spec(layer.inputs[0]), self.tensor[layer.inputs[0]]
+        wanted = _quantization(layer) or spec.quantization
+        (low, high), (least, most) = _bounds(layer, wanted), self._limits(number)
+        if _same_lattice(spec.quantization, wanted) and low <= least and most <= high:
+            self.tensor[layer.name] = number
+            return
+        config = {**layer.config, "scale": wanted.scale, "zero_point": wanted.zero_point, "bits": wanted.bits}
+        image = spec.shape if len(spec.shape) == 3 else (1, 1, spec.size_bytes)
+        pixel = self._reshaped(f"{layer.name}_pixel", layer.inputs[0], image)
+        ones: dict[str, NDArray[Any]] = {"codes": np.ones((1, 1, image[2], 1), np.int8), "scale": np.ones(image[2])}
+        settings = {"bits": 2, "strides": (1, 1), "padding": "valid"}
+        head = TrainedLayer(layer.name, "depthwise_conv2d", (pixel,), settings, ones)
+        self._weighted(_Chain(head, None, replace(layer, config=config)))
+        end = self._reshaped(f"{layer.name}_vector", layer.name, spec.shape, layer.name)
+        self.tensor[layer.name] = self.tensor[end]
+
+    def _limits(self, number: int) -> tuple[int, int]:
+        """Least and greatest value that the tensor may hold."""
+        if number and self.layers[number - 1].kind == "flatten":
+            return self._limits(self.layers[number - 1].inputs[0])
+        q = self.layers[number - 1].output.quantization if number else self.trained.input.quantization
+        low, high = self.layers[number - 1].params.get("activation", (q.qmin, q.qmax)) if number else (q.qmin, q.qmax)
+        return low, high
+
+    def _reshaped(self, name: str, source: str, shape: tuple[int, ...], keras_name: str = "") -> str:
+        """The name of a layer's output under that shape: of the layer itself if it has it, else of a new one."""
+        spec = self._spec(source)
+        if spec.shape == shape:
+            return source
+        while name in self.by_name:
+            name += "_"
+        flat = TensorSpec(shape, spec.quantization)
+        self.layers.append(QLayer(name, "flatten", (self.tensor[source],), flat, keras_name=keras_name))
+        self.tensor[name] = len(self.layers)
+        return name
 
     def _output(self, chain: _Chain, finest: float = 0.0) -> tuple[Quantization, tuple[int, int]]:
         """Quantization of the chain's output and its clamp. finest: least scale where no quantizer names it."""
-        relu = chain.activation is not None and chain.activation.config["function"] == "relu"
         fixed = _quantization(chain.activation) if chain.activation else None
         quantization = fixed or calibrated(*self.trained.ranges[chain.end], finest)
-        low = max(quantization.qmin, quantization.zero_point) if relu else quantization.qmin
-        if chain.activation is not None and chain.activation.config.get("symmetric"):
-            low = max(low, -quantization.qmax)
-        return quantization, (low, quantization.qmax)
+        if chain.activation is None:
+            return quantization, (quantization.qmin, quantization.qmax)
+        return quantization, _bounds(chain.activation, quantization)
 
     def _weighted(self, chain: _Chain) -> None:
         head, source = chain.head, self._spec(chain.head.inputs[0])
@@ -228,12 +264,10 @@ class _Lowering:
 
     def _bounded(self, pool: TrainedLayer, q: Quantization) -> tuple[TrainedLayer | None, tuple[int, int]]:
         """The relu after a pooling, or None, and the clamp of both: it changes no lattice, so it is exact."""
-        after = self._only_reader(pool.name, "activation")
+        after = self._activation_of(pool.name)
         if after is None or after.config["function"] != "relu" or _quantization(after) is not None:
             return None, (q.qmin, q.qmax)
-        limit = after.config.get("limit")
-        high = q.qmax if limit is None else min(q.qmax, q.zero_point + round(limit / q.scale))
-        return after, (max(q.qmin, q.zero_point), high)
+        return after, _bounds(after, q)
 
     def _pool(self, layer: TrainedLayer) -> None:
         spec = self._spec(layer.inputs[0])
@@ -275,6 +309,18 @@ def _quantization(activation: TrainedLayer) -> Quantization | None:
     if config["scale"] is None:
         return None
     return Quantization(float(config["scale"]), int(config["zero_point"]), int(config["bits"]))
+
+
+def _bounds(activation: TrainedLayer, q: Quantization) -> tuple[int, int]:
+    """Lowest and highest output of the activation on the lattice."""
+    config, low, high = activation.config, q.qmin, q.qmax
+    if config["function"] == "relu":
+        low = max(low, q.zero_point)
+    if config.get("symmetric"):
+        low = max(low, -q.qmax)
+    if config.get("limit") is not None:
+        high = min(high, q.zero_point + round(config["limit"] / q.scale))
+    return low, high
 
 
 def _same_lattice(a: Quantization, b: Quantization) -> bool:

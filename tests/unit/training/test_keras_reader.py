@@ -343,6 +343,19 @@ PLAIN = {
         L.GlobalAveragePooling2D()(L.Conv2D(3, 3)(L.Rescaling(9.0)(x)))
     ),
     "a bounded relu after a mean": lambda x: L.ReLU(0.25)(L.AveragePooling2D(2)(L.Conv2D(3, 3)(x))),
+    "relu of a vector": lambda x: L.Dense(3)(L.ReLU()(L.Dropout(0.1)(L.Flatten()(L.Conv2D(3, 3)(x))))),
+    "relu of another shape": lambda x: L.Conv2D(3, 2)(L.ReLU()(L.Reshape((4, 3, 4))(L.Conv2D(3, 3)(x)))),
+    "relu of a mean as a vector": lambda x: L.ReLU()(L.Flatten()(L.AveragePooling2D(2)(L.Conv2D(3, 3)(x)))),
+    "relu of a normalized vector": lambda x: L.ReLU()(L.BatchNormalization()(L.Flatten()(L.MaxPooling2D(2)(x)))),
+    "relu of a shared vector": lambda x: L.Add()([y := L.Flatten()(L.Conv2D(3, 3)(x)), L.ReLU()(y)]),
+    "relu of a shared image": lambda x: L.Add()([y := L.Conv2D(4, 1)(x), L.ReLU(0.5)(y)]),
+    "relu of the input": lambda x: L.Conv2D(3, 3)(L.ReLU()(x)),
+    "a name that is taken": lambda x: L.Dense(3, name="r_pixel")(L.ReLU(0.5, name="r")(L.Flatten()(x))),
+    "relu of padding": lambda x: L.Conv2D(3, 3)(L.Activation("relu6")(L.ZeroPadding2D(1)(L.Conv2D(3, 1)(x)))),
+    "relu of a relu": lambda x: L.ReLU(0.5)(L.Dense(5, activation="relu")(L.Flatten()(x))),
+    "a lattice of its own": lambda x: act(qkeras.quantized_relu(8, 1))(
+        conv(name="d", activation="quantized_bits(8,2,alpha=1.0)")(x)
+    ),
 }
 
 
@@ -356,6 +369,19 @@ def test_plain_layers_wherever_they_stand(name: str) -> None:
 def test_relu_after_pooling_and_rescaling_cost_no_layer() -> None:
     model = model_of(lambda x: L.ReLU()(L.MaxPooling2D(2)(L.Conv2D(3, 3)(L.Rescaling(0.5)(x)))))
     assert [layer.kind for layer in described(model)[0].layers] == ["flatten", "conv2d", "max_pool2d"]
+    model = model_of(lambda x: L.ReLU()(L.Dropout(0.1)(L.Flatten()(L.ReLU()(L.Reshape((4, 3, 4))(L.Conv2D(3, 3)(x)))))))
+    assert [layer.kind for layer in described(model)[0].layers] == ["conv2d", "flatten", "flatten"]
+
+
+def test_relu_of_a_shared_tensor_is_exact() -> None:
+    """It keeps the lattice of what it reads, and that tensor as others read it."""
+    model, _ = described(model_of(lambda x: L.Concatenate()([y := L.Conv2D(3, 3)(x), L.ReLU()(y)])))
+    assert [layer.kind for layer in model.layers] == ["conv2d", "depthwise_conv2d", "concatenate"]
+    x = np.random.default_rng(1).integers(-128, 128, (4, 6, 6, 4)).astype(np.int8)
+    linear, bent, _ = twin.trace(model, x)
+    zero = model.layers[0].output.quantization.zero_point
+    assert linear.min() < zero
+    np.testing.assert_array_equal(bent, np.maximum(linear, zero))
 
 
 GRAPHS = {
@@ -369,12 +395,6 @@ GRAPHS = {
     "a mode": (
         lambda: model_of(lambda x: L.BatchNormalization(name="c")(x, training=True)),
         "called with training = True",
-    ),
-    "two activations": (
-        lambda: model_of(
-            lambda x: act(qkeras.quantized_relu(8, 1))(conv(name="d", activation="quantized_bits(8,2,alpha=1.0)")(x))
-        ),
-        "'c': would requantize 'd_activation'",
     ),
     "two outputs": (lambda: keras.Model(i := images(), [conv()(i), conv(name="d")(i)]), "1 inputs and 2 outputs"),
     "nothing": (lambda: keras.Model(i := images(), L.Dropout(0.1)(i)), "has no layers"),
