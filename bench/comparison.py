@@ -1,4 +1,4 @@
-"""docs/COMPARISON.md: the systems of the papers beside ours, from networks of the zoo and stored trainings.
+"""docs/COMPARISON.md: the papers' systems compared with ours, from networks of the zoo and stored trainings.
 
     python -m bench.comparison          # or make comparison: measures what is new in the zoo, writes the page
     python -m bench.comparison train    # the sweep bench/comparison.toml first: hours
@@ -52,22 +52,24 @@ STRICT_EPS = "8/255"
 HEAD = f"""# Comparison with the papers' systems
 
 Written by `make comparison` from `zoo/*/card.json` and from `bench/results`: `comparison.json`, `paper_like.json`,
-`kernels.json`; nothing here is typed. Rows without numbers are trainings that nobody has done yet, with the command
-that does them; [RESULTS.md](RESULTS.md) has the ablations. Accuracies are percent, of the integer networks.
+`kernels.json`; nothing here is typed by hand. Rows without numbers are trainings that have not been run yet, with the
+command that runs them; [RESULTS.md](RESULTS.md) has the ablations. Accuracies are those of the integer networks, in
+percent.
 
 Two regimes:
 
-- **strict**: the cards' figures. Every sample that the network answers rightly is attacked by the gradients of its own
-  integers; "worst case" is what the suite named there leaves, then how many samples were tried.
-- **paper-like**: the first {FIRST} test images, and the attack toolbox at its defaults: one FGSM step, 100 steps of PGD
-  of a third of eps without restarts, cross-entropy of a tenth of the logits in place of a softmax over 20, 100 queries
-  of Square. The student code next to the papers allows a change of 0.3 grey levels on inputs from -128 to 127. On
-  integer pixels that changes **nothing**, and such a budget is refused here; {EPS}, one whole grey level, is the least
-  there is, and more than was allowed there.
+- **strict**: the figures on the networks' cards. Every sample that the network classifies correctly is attacked by the
+  gradients of the integer network itself; "worst case" is the accuracy that the named suite leaves, followed by the
+  number of samples.
+- **paper-like**: the first {FIRST} test images, and the attack toolbox at its defaults: one FGSM step, 100 PGD steps of
+  a third of eps without restarts, 100 queries of Square; the loss is the cross-entropy of a tenth of the logits. The
+  student code published with the papers divides softmax outputs by 20 instead, and allows a change of 0.3 grey levels
+  on inputs from -128 to 127. On integer pixels that changes **nothing**, and such a budget is refused here; {EPS}, one
+  whole grey level, is the smallest possible budget, and a larger one than was allowed there.
 
-What is not comparable: the papers' bodies were not available to us, so their attacks, budgets and splits are unknown;
-theirs are grey images, ours coloured ones but for the papers' own network; of Speech Commands we have the official test
-set only, divided by speakers into a split of our own; of SVHN an excerpt, no training. Ternary networks are compared
+Limits of the comparison: the full text of the papers was not available to us, so their attacks, budgets and splits are
+unknown; their images are grey, ours are in colour except for the papers' own network; of Speech Commands we have only
+the official test set, which we divide by speakers; of SVHN an excerpt, and no training. Ternary networks are compared
 with the MLPerf-Tiny network that they start from.
 """
 
@@ -227,17 +229,17 @@ def _paper_like() -> Iterator[str]:
         means = (box(found, WHITE_BOX), box(found, BLACK_BOX))
         rows.append([name, *map(_percent, (found["clean"], *(found[n] for n in names), *means, found["worst"]))])
     yield publish.markdown(head, rows)
-    yield "\nWith 100 images a 95 % interval spans up to 20 points: this regime decides little, and flatters.\n"
+    yield "\nWith 100 images a 95 % interval spans up to 20 points: this regime can decide little, and it flatters.\n"
     yield f"![The same networks in both regimes](images/{REGIMES.name})\n"
 
 
 def _margins() -> Iterator[str]:
-    yield "## The papers' margins beside ours\n"
+    yield "## The papers' margins and ours\n"
     known = measured()
     base = known.get(key(BASELINE.network))
     rows = []
     for claim, theirs, column in MARGINS:
-        ours = "no such training: not comparable"
+        ours = "not comparable: no such training"
         if column and base is not None:
             gains = {
                 name: 100 * (box(found, WHITE_BOX) - box(base, WHITE_BOX))
@@ -245,7 +247,7 @@ def _margins() -> Iterator[str]:
                 if (found := known.get(key(network))) is not None and network != BASELINE.network
             }
             best = max(gains, key=lambda name: gains[name])
-            ours = f"{gains[best]:+.1f} points at {EPS}, {best}; other attacks, budget and images than theirs"
+            ours = f"{gains[best]:+.1f} points at {EPS}, {best}; attacks, budget and images differ from theirs"
         rows.append([claim, theirs, ours])
     yield publish.markdown(("claim", "theirs, %", "ours"), rows)
     yield ""
@@ -253,7 +255,7 @@ def _margins() -> Iterator[str]:
 
 def _folds(lines: Sequence[Line]) -> Iterator[str]:
     yield "## Five folds\n"
-    yield "Mean and standard deviation over the folds of a cross-validation, as paper A did it.\n"
+    yield "Mean and standard deviation over the folds of a cross-validation, as in paper A.\n"
     rows = []
     for line in lines:
         if "fold" in line.study:

@@ -26,14 +26,14 @@ MINUS = "\u2212"
 HEAD = """# Results
 
 Written by `make results` from `zoo/*/card.json`, `bench/results/ablation.json` and `bench/results/train.json`; nothing
-here is typed. `make zoo-add RUN=runs/NAME` measures a network for the zoo, `make ablation` trains what is missing of
-`bench/ablation.toml`, `make bench-train` measures what a training step costs.
+here is typed by hand. `make zoo-add RUN=runs/NAME` measures a network for the zoo, `make ablation` trains what is
+missing from `bench/ablation.toml`, `make bench-train` measures what a training step costs.
 
 Every accuracy is that of the integer network, bit for bit what a board answers. PGD: infinity norm, 20 steps of eps / 8
-from a random start, every input on the lattice the board receives. Where a worst case stands beside it, gradients are
-those of the stored integers, every sample that they answer rightly was attacked, and the worst case is what the suite
-named there leaves. Rows without one, and the ablations, were measured by the gradients of the Keras model, which missed
-the samples that Keras itself answers wrongly: their robust accuracies are too high by up to a few points.
+from a random start, every input on the integer lattice that the board receives. In rows with a worst case, gradients
+are those of the integer network, every sample that it classifies correctly was attacked, and the worst case is the
+accuracy that the named suite leaves. Rows without one, and the ablations, were measured with the gradients of the Keras
+model and skipped the samples that Keras itself misclassifies: their robust accuracies are up to a few points too high.
 """
 
 
@@ -129,7 +129,7 @@ def _zoo() -> Iterator[str]:
                 points = (_with_interval(point) for point in (card.clean, *card.robust))
                 yield _line([link, card.dataset, card.method, text.count(card.tables_bytes), *points, _worst(card)])
         yield ""
-    yield "Percent, 95 % Wilson intervals in brackets; bytes: packed weights, biases and requantization.\n"
+    yield "Percent, 95 % Wilson intervals in parentheses; bytes: packed weights, biases and requantization constants.\n"
     yield from _inference(cards)
 
 
@@ -137,9 +137,9 @@ def _inference(cards: Iterable[zoo.Card]) -> Iterator[str]:
     """What one inference of each network costs."""
     yield "### What an inference costs\n"
     yield (
-        "Instructions are executed in the board's emulator, exact. Cycles are those of the layers in a model of the "
-        "Cortex-M4 without wait states of the flash, and the time is that at the board's clock: model, not silicon. "
-        "From `make bench-kernels`.\n"
+        "Instructions are counted exactly in the board's emulator. Cycles come from a model of the Cortex-M4 without "
+        "flash wait states, over all layers; the time is theirs at the board's clock: a model, not silicon. Measured by "
+        "`make bench-kernels`.\n"
     )
     yield from _table(["network", "board", "instructions", "cycles (model)", "clock", "time (model, not silicon)"])
     for card in cards:
@@ -180,7 +180,7 @@ def _study(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
     missing = f" of {', '.join(map(str, study.seeds))}" if len(seeds) < len(study.seeds) else ""
     yield f"## Ablation: {study.name}\n"
     yield (
-        f"`{study.base}` with one thing changed at a time, seeds {', '.join(map(str, seeds))}{missing}; "
+        f"`{study.base}` with one change at a time, seeds {', '.join(map(str, seeds))}{missing}; "
         f"{samples[0]} clean and {samples[1]} attacked test samples each. Percent, mean and "
         "standard deviation over seeds; bytes of packed weights.\n"
     )
@@ -200,8 +200,8 @@ def _verdicts(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
     }  # fmt: skip
     yield f"### {study.name}: what each change did\n"
     yield (
-        "Percentage points, all seeds together, with 95 % intervals; bold where the interval does not hold zero. Seeds "
-        "share their test samples, so the intervals are somewhat too narrow.\n"
+        "Percentage points, all seeds together, with 95 % intervals; bold where the interval does not contain zero. "
+        "Seeds share their test samples, so the intervals are somewhat too narrow.\n"
     )
     yield from _table(["recipe", "against", *(column.removeprefix("pgd eps=") for column in columns)])
     for row, other in pairs:
@@ -221,7 +221,7 @@ def _signs(row: Measured, other: Measured, found: dict[str, list[Difference]]) -
 
 LISTS: dict[str, Callable[[frozenset[int | str]], bool]] = {
     "what helped": lambda signs: 1 in signs and -1 not in signs,
-    "what helped here and hurt there": lambda signs: {1, -1} <= signs,
+    "what helped in one column and hurt in another": lambda signs: {1, -1} <= signs,
     "what made it smaller, and its price": lambda signs: "smaller" in signs and 1 not in signs,
     "what did not help": lambda signs: not {1, "smaller"} & signs,
 }
@@ -230,7 +230,7 @@ LISTS: dict[str, Callable[[frozenset[int | str]], bool]] = {
 
 def _change(row: Measured, other: Measured, columns: Sequence[str], found: dict[str, list[Difference]]) -> str:
     counting = [f"{_heading(c)} {d}" for c, d in zip(columns, found[row.row.name], strict=True) if d.sign]
-    return f"- {row.row.name}, against {other.row.name}: {', '.join(counting) or 'no difference that counts'}"
+    return f"- {row.row.name}, against {other.row.name}: {', '.join(counting) or 'no significant difference'}"
 
 
 def _cost() -> Iterator[str]:
@@ -239,7 +239,7 @@ def _cost() -> Iterator[str]:
     yield "## What a training step costs\n"
     yield (
         f"ResNet-8, batch {found['batch']}, {found['backend']} on {found['threads']} processor cores. Ratios to a "
-        "plain step of a ternary network; processor time leaves waiting out, for what else the machine does. Of an "
+        "plain step of a ternary network; processor time excludes waiting for other work of the machine. Of an "
         f"epoch of plain steps on CIFAR-10, making batches takes {100 * parts['input']:.1f} %, validation "
         f"{100 * parts['validation']:.1f} %.\n"
     )
