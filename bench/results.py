@@ -138,8 +138,8 @@ def _inference(cards: Iterable[zoo.Card]) -> Iterator[str]:
     yield "### What an inference costs\n"
     yield (
         "Instructions are counted exactly in the board's emulator. Cycles come from a model of the Cortex-M4 without "
-        "flash wait states, over all layers; the time is theirs at the board's clock: a model, not silicon. Measured by "
-        "`make bench-kernels`.\n"
+        "flash wait states, over all layers; the time is theirs at the board's clock: a model, not silicon. Measured "
+        "by `make bench-kernels`.\n"
     )
     yield from _table(["network", "board", "instructions", "cycles (model)", "clock", "time (model, not silicon)"])
     for card in cards:
