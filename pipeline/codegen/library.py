@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline import __version__
-from pipeline.codegen import arduino, mfcc, select, source
+from pipeline.codegen import arduino, fit, mfcc, select, source
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
 from pipeline.config.dataset import MfccConfig
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import paths, templates
 from pipeline.core.digest import digest_of
-from pipeline.core.nouns import QModel
+from pipeline.core.nouns import FLASH, RAM, QModel
 
 LONGEST_PREFIX = 40
 """Characters: with "_model" within what PlatformIO takes as the name of a library, 50."""
@@ -72,7 +72,8 @@ def library(
     firmware: FirmwareConfig = select.DEFAULT,
     front_end: MfccConfig | None = None,
 ) -> dict[str, str]:
-    """Text by path in the library's folder. UnsupportedError names a layer that no kernel serves.
+    """Text by path in the library's folder. UnsupportedError names a layer that no kernel serves; FitError: the board's
+    memory is too small for its tables or its arena.
 
     kernels: "auto" takes the fastest kernels of the board's core, "reference" the portable ones. front_end: how the
     network's samples are made from sound; not for AVR boards, whose memory holds none.
@@ -81,8 +82,11 @@ def library(
     files = {path.name: text for path, text in source.hand_written("nn") if source.is_kernel_of(path, families)}
     sound = mfcc.sound(front_end) if front_end is not None and not board.is_avr else None
     heard = dict(source.hand_written("sound")) if sound is not None else {}
+    network = _of_network(model, select.program(model, board, kernels, firmware))
+    tables = fit.tables({layer.name: layer.tables_bytes for layer in network["code"]})
+    fit.require({FLASH: tables, RAM: {"the activation arena": network["arena_bytes"]}}, board)
     context = {
-        **_of_network(model, select.program(model, board, kernels, firmware)),
+        **network,
         **_of_files(files),
         "core": board.core,
         "needs": [NEEDS[family] for family in families if family in NEEDS] + ([] if board.is_avr else [NOT_AVR]),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.codegen import arduino, cmsis_nn, footprint
+from pipeline.codegen import arduino, cmsis_nn, fit, footprint
 from pipeline.config.board import Board
 from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, FitError, ToolError
@@ -21,7 +21,6 @@ ELF = "firmware.elf"
 OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
 ISYSTEM = "-isystem"
 """Option before a folder of headers."""
-_KIB = 1024
 _CLEAN_ENVIRONMENT = {"CFLAGS": "", "CXXFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
 _OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
 
@@ -80,20 +79,13 @@ def _project(folder: Path) -> Iterator[Path]:
 def check_fit(sources: Sources, board: Board) -> None:
     """FitError when what is known before building exceeds the board's memory: constant tables against flash; arena,
     stack and link buffers against RAM. The code comes on top, so passing is no promise."""
-    for region, parts in known_parts(sources, board).items():
-        available = _regions(board)[region]
-        if sum(parts.values()) > available:
-            raise _fit_error(region, parts, board, "at least ")
-
-
-def _regions(board: Board) -> dict[str, int]:
-    return {FLASH: board.memory.flash.length, RAM: board.memory.ram.length}
+    fit.require(known_parts(sources, board), board)
 
 
 def known_parts(sources: Sources, board: Board) -> dict[str, dict[str, int]]:
     """Bytes of FLASH and RAM by what needs them, as far as they are known without building."""
     return {
-        FLASH: {f"the tables of layer {name!r}": size for name, size in sources.layer_table_bytes.items()},
+        FLASH: fit.tables(sources.layer_table_bytes),
         RAM: {
             "the activation arena": sources.arena_bytes,
             "the stack": board.memory.stack_bytes,
@@ -101,25 +93,6 @@ def known_parts(sources: Sources, board: Board) -> dict[str, dict[str, int]]:
             "the frame buffer": board.link.max_payload,
         },
     }
-
-
-def _fit_error(region: str, parts: dict[str, int], board: Board, about: str = "") -> FitError:
-    largest = max(parts, key=parts.__getitem__)
-    needed, available = sum(parts.values()), _regions(board)[region]
-    show = _kib if needed - available >= _KIB else _bytes
-    return FitError(
-        f"board {board.name!r}: needs {about}{show(needed)} {region}, has {show(available)}; "
-        f"largest part: {largest}, {show(parts[largest])}",
-        "a smaller model ([model] width in the job), or a board with more memory: tritmcu boards",
-    )
-
-
-def _bytes(size: int) -> str:
-    return f"{size} bytes"
-
-
-def _kib(size: int) -> str:
-    return f"{size / _KIB:.1f} KiB"
 
 
 def _require_tools(board: Board) -> str:
@@ -193,8 +166,8 @@ def _does_not_fit(region: str, overflow_bytes: int, sources: Sources, board: Boa
     region = FLASH if region == "FLASH" else region
     parts = known_parts(sources, board)[region]
     rest = "the code" if region == FLASH else "other variables"
-    unknown_bytes = _regions(board)[region] + overflow_bytes - sum(parts.values())
-    return _fit_error(region, {**parts, rest: unknown_bytes}, board)
+    unknown_bytes = fit.regions(board)[region] + overflow_bytes - sum(parts.values())
+    return fit.error(region, {**parts, rest: unknown_bytes}, board)
 
 
 def _flags(build_folder: Path) -> tuple[str, ...]:

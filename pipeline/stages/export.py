@@ -57,7 +57,8 @@ def export_library(
     """The command that builds what `folder` holds afterwards, run in it: the network as a library; on a computer, its
     example. front_end: how its samples are made from sound, None for other networks.
 
-    ConfigError when the folder is not new or empty; UnsupportedError names a layer that no kernel serves.
+    ConfigError when the folder is not new or empty; UnsupportedError names a layer that no kernel serves; FitError when
+    the board's memory cannot hold the network.
     """
     check(folder, LIBRARY)
     _check_complete(select.links(kernels), LIBRARY)

@@ -16,7 +16,7 @@ from pipeline.codegen import library
 from pipeline.config import board
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import shell
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, FitError
 from pipeline.core.nouns import Quantization
 from pipeline.network import twin
 from pipeline.stages import export
@@ -270,3 +270,18 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(ConfigError, match="not empty"):
         export.export_library(MODEL, HOST, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("region", "length", "words"),
+    [
+        ("ram", 900, "needs at least .* RAM, has 900 bytes; largest part: the activation arena"),
+        ("flash", 500, "needs at least .* flash, has 500 bytes; largest part: the tables of layer 'logits'"),
+    ],
+)
+def test_a_board_that_cannot_hold_the_network_is_refused(tmp_path: Path, region: str, length: int, words: str) -> None:
+    small = getattr(HOST.memory, region).model_copy(update={"length": length})
+    chosen = HOST.model_copy(update={"memory": HOST.memory.model_copy(update={region: small})})
+    with pytest.raises(FitError, match=f"board 'host': {words}"):
+        export.export_library(MODEL, chosen, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
