@@ -41,7 +41,7 @@ def check_ticks(budget: CostBudget, unit: str, ticks: int, layers: Mapping[str, 
     for name in TICKS:
         allowed = getattr(budget, name)
         if allowed is not None and name != unit:
-            counted = f"say {unit} instead" if unit in TICKS else "leave it out on this board"
+            counted = f"use {unit} instead" if unit in TICKS else "leave it out on this board"
             raise ConfigError(f"budget: {name}: the board counts {unit}", counted)
         if allowed is not None:
             _require([_exceeded(name, ticks, allowed, layers)])

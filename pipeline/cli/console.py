@@ -193,7 +193,7 @@ def sizes(root: Node, shown: Sequence[tuple[int, Node]], limit: int) -> None:
 def unserved(layers: Mapping[str, str]) -> None:
     """Prints the layers that only their portable kernel computes, and what faster ones ask for; nothing without any."""
     if layers:
-        table("Layers without a fast kernel", ("layer", "what the core's faster kernels ask for"), list(layers.items()))
+        table("Layers without a fast kernel", ("layer", "what the core's faster kernels require"), list(layers.items()))
 
 
 def comparison(names: Sequence[str], rows: Sequence[Line], layers: Sequence[Line]) -> None:
@@ -230,9 +230,9 @@ def summary(report: Mapping[str, Any]) -> None:
                 text.size(memory["flash_bytes"]),
                 text.percent(memory["flash_bytes"] / memory["flash_limit_bytes"]),
             ),
-            ("  of it layer tables", text.size(memory["weights_bytes"]), ""),
+            ("  including layer tables", text.size(memory["weights_bytes"]), ""),
             ("RAM", text.size(ram), text.percent(ram / memory["ram_limit_bytes"])),
-            ("  of it activation arena", text.size(memory["arena_bytes"]), ""),
+            ("  including the arena", text.size(memory["arena_bytes"]), ""),
             ("stack, deepest use", text.size(memory["stack_high_water_bytes"]), ""),
         ],
         right=(1, 2),

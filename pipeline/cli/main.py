@@ -28,7 +28,7 @@ COMMANDS: dict[str, Command] = {command.NAME: command for group in GROUPS.values
 FILE_SYSTEM = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room in your quota",
-    errno.EROFS: "choose a place that can be written, --run-dir",
+    errno.EROFS: "choose a writable place with --run-dir",
     errno.EACCES: "get permission there, or choose another place with --run-dir",
     errno.EPERM: "get permission there, or choose another place with --run-dir",
     errno.ENOTDIR: "remove the file that is in the way, or choose another place with --run-dir",
@@ -37,7 +37,7 @@ FILE_SYSTEM = {
     errno.EFBIG: "raise the limit on the size of files, ulimit -f",
     errno.ENOENT: "make it, or change to a folder that exists",
     errno.ELOOP: "remove the link that leads to itself",
-    errno.ENAMETOOLONG: "choose a shorter name, --run-dir",
+    errno.ENAMETOOLONG: "choose a shorter name with --run-dir",
 }
 """What a person can do about errors of the file system; others are ours."""
 
@@ -65,7 +65,7 @@ def _main(words: list[str]) -> int:
     except OSError as error:
         if error.errno not in FILE_SYSTEM:
             raise
-        hint = f"{FILE_SYSTEM[error.errno]}, then the same command again"
+        hint = f"{FILE_SYSTEM[error.errno]}, then run the same command again"
         return _failed(f"{error.filename or 'writing'}: {error.strerror}", hint)
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)

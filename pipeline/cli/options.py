@@ -19,7 +19,7 @@ def positive(value: str) -> int:
 def seed(value: str) -> int:
     """The integer in [0, 2^31) in decimal digits."""
     if not (value.isascii() and value.isdigit() and int(value) < 1 << 31):
-        raise argparse.ArgumentTypeError(f"{value!r} is not an integer from 0 up to below 2^31")
+        raise argparse.ArgumentTypeError(f"{value!r} is not an integer from 0 to 2^31 - 1")
     return int(value)
 
 
@@ -29,19 +29,21 @@ WHAT, WHERE, HOW = "what to run", "where", "how"
 JOB = Option("job", "job file, or name of a job in jobs/; by default digits", {"nargs": "?", "metavar": "JOB"}, WHAT)
 MODEL = Option(
     "--model",
-    "network of the zoo or imported one, by name, or folder of a stored one, instead of a job",
+    "stored network instead of a job: its name (zoo or imported) or its folder",
     {"type": Path, "metavar": "NETWORK"},
     WHAT,
 )
 DATASET = Option(
     "--dataset",
-    "data set for a --model: its name, or a TOML file with [dataset]; random: random inputs",
+    "data set for a stored network: its name, an .npz file, a folder, a TOML file with [dataset], or random",
     {"metavar": "NAME"},
     WHAT,
 )
 EPOCHS = Option("--epochs", "train for N epochs instead of the job's", {"type": positive, "metavar": "N"}, WHAT)
 SEED = Option("--seed", "seed of every random draw, instead of the job's", {"type": seed, "metavar": "N"}, WHAT)
-LIMIT = Option("--limit", "use only N test samples, evenly from all classes", {"type": positive, "metavar": "N"}, WHAT)
+LIMIT = Option(
+    "--limit", "use only N test samples, drawn evenly from all classes", {"type": positive, "metavar": "N"}, WHAT
+)
 
 BOARD = Option("--board", "board instead of the job's; `tritmcu boards` lists them", {"metavar": "NAME"}, WHERE)
 PORT = Option(
@@ -52,64 +54,66 @@ PORT = Option(
 )
 UNIT = Option(
     "--unit",
-    "which of several boards in rig.toml: its name or USB serial number",
+    "which of several boards in rig.toml, by its name or USB serial number",
     {"metavar": "NAME", "default": ""},
     WHERE,
 )
-RUNNER = Option("--runner", "flash with this one of the board's tools", {"metavar": "TOOL"}, WHERE)
+RUNNER = Option("--runner", "flashing tool, one of those that the board file names", {"metavar": "TOOL"}, WHERE)
 RUN_DIR = Option("--run-dir", "keep everything in DIR instead of runs/NAME", {"type": Path, "metavar": "DIR"}, WHERE)
 
 KERNELS = Option(
     "--kernels",
-    "instead of the job's: the fastest of ours for the core (auto, the default), the portable ones (reference), or "
-    "those of an already built CMSIS-NN in CMSIS_NN_ROOT and ours for what it lacks (cmsis-nn)",
+    "auto: our fastest ones for the core; reference: our portable ones; cmsis-nn: those of an already built CMSIS-NN "
+    "in CMSIS_NN_ROOT, and ours for what it lacks; by default the job's, else auto",
     {"choices": ("auto", "reference", "cmsis-nn")},
     HOW,
 )
 TRITS = Option(
     "--trits-per-byte",
-    "ternary weights per byte of flash, instead of the job's; 5 only where the arena has room to expand them",
+    "ternary weights per byte of flash, instead of the job's; 5 for the layers that the arena has room to expand",
     {"type": int, "choices": (4, 5)},
     HOW,
 )
 BUDGET = Option(
     "--budget",
-    "what it may cost, besides the job's [budget]: flash=40KiB,ram=36KiB; exit code 3 when it costs more",
+    "limits that override those of the job's [budget]: flash=40KiB,ram=36KiB; exit code 3 if exceeded",
     {"metavar": "PARTS"},
     HOW,
 )
 RESUME = Option(
     "--resume",
-    "continue an earlier training of the same recipe, also one of fewer epochs",
+    "continue an earlier training of the same recipe, even one of fewer epochs",
     {"action": "store_true"},
     HOW,
     selects=False,
 )
-FRESH = Option("--fresh", "repeat what is up to date", {"action": "store_true"}, HOW, selects=False)
+FRESH = Option("--fresh", "redo stages that are up to date", {"action": "store_true"}, HOW, selects=False)
 JSON = Option("--json", "print JSON and nothing else to standard output", {"action": "store_true"}, selects=False)
 
 SUITE = Option(
     "--suite",
-    "a suite of attacks instead of the job's: quick, or strict (AutoAttack's)",
+    "suite of attacks instead of the job's attacks: quick, or strict (AutoAttack)",
     {"choices": ("quick", "strict")},
     WHAT,
 )
-ATTACK = Option("--attack", "one attack instead of the job's, by the name of its module", {"metavar": "NAME"}, WHAT)
+ATTACK = Option("--attack", "one attack instead of the job's, by its name", {"metavar": "NAME"}, WHAT)
 EPS = Option(
     "--eps",
-    "budgets of --suite or --attack, in real input units or as --eps-unit says: 8/255, or several",
+    "budgets of --suite or --attack, such as 8/255, in the unit that --eps-unit names",
     {"nargs": "+", "metavar": "EPS"},
     WHAT,
 )
-NORM = Option("--norm", "of the budgets; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, WHAT)
+NORM = Option("--norm", "norm of the budgets; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, WHAT)
 EPS_UNIT = Option(
     "--eps-unit",
-    "of the budgets: real (the default), sigma; of recordings snr (dB, with --norm l2) or int16 (steps)",
+    "unit of the budgets: real (input units, the default), sigma; of recordings, snr (dB, --norm l2) or int16 (steps)",
     {"choices": ("real", "sigma", "snr", "int16"), "default": "real"},
     WHAT,
 )
 STEPS = Option("--steps", "steps of an iterative --attack", {"type": positive, "metavar": "N"}, WHAT)
-QUERIES = Option("--queries", "answers that a black-box --attack may ask for", {"type": positive, "metavar": "N"}, WHAT)
+QUERIES = Option(
+    "--queries", "most answers per sample for a black-box --attack", {"type": positive, "metavar": "N"}, WHAT
+)
 SOURCE = Option(
     "--source",
     "network whose gradients --attack transfer follows",
@@ -127,13 +131,13 @@ ORACLE = Option(
 )
 DEVICES = Option(
     "--devices",
-    "boards that answer: so many emulators, or units in rig.toml",
+    "number of boards that answer: emulators, or units in rig.toml",
     {"type": positive, "metavar": "N", "default": 1},
     WHERE,
 )
 CLUSTER = Option(
     "--cluster",
-    "boards of a Ray cluster at ADDRESS; without ADDRESS a local one is started",
+    "use the boards of the Ray cluster at ADDRESS; without ADDRESS a local one is started",
     {"nargs": "?", "const": "local", "metavar": "ADDRESS"},
     WHERE,
 )

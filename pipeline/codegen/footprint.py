@@ -149,7 +149,7 @@ def arm_attributes(elf: bytes, place: Path) -> dict[str, int]:
     except ELFError as error:
         raise ToolError(f"{place}: cannot be read as ELF ({error})", "build it again") from error
     if section is None:
-        raise ToolError(f"{place}: holds objects of another machine than Arm", "build it with arm-none-eabi-gcc")
+        raise ToolError(f"{place}: holds objects for another machine than Arm", "build it with arm-none-eabi-gcc")
     parts = (part for vendor in section.iter_subsections() for part in vendor.iter_subsubsections())
     return {attribute.tag: attribute.value for part in parts for attribute in part.iter_attributes()}
 

@@ -45,7 +45,7 @@ def program(model: QModel, board: Board, kernels: Kernels = "auto", firmware: Fi
         if name not in names:
             raise ConfigError(*registry.unknown(f"layer in firmware.layer_trits_per_byte of {model.name}", name, names))
     if board.is_avr and trits.BYTE_TRITS in (firmware.trits_per_byte, *wanted.values()):
-        message = f"board {board.name!r}: no weights at 5 trits a byte, its RAM does not hold them expanded"
+        message = f"board {board.name!r}: no weights at 5 trits per byte, its RAM cannot hold them expanded"
         raise UnsupportedError(message, "trits_per_byte = 4")
     for i, name in enumerate(names):
         if wanted.get(name) == trits.BYTE_TRITS:
@@ -98,8 +98,8 @@ def _required(call: KernelCall | None, layer: QLayer) -> KernelCall:
     if expanding is None:
         what = f"{layer.weight_bits}-bit weights of {call.function}" if call else layer.kind
         raise UnsupportedError(
-            f"layer {layer.name!r}: no {what} at 5 trits a byte",
-            "only ternary weights that their kernel reads as 2 bits can be kept so: leave it out",
+            f"layer {layer.name!r}: no {what} at 5 trits per byte",
+            "only ternary weights that their kernel reads at 2 bits can be stored so: leave it out",
         )
     return expanding
 

@@ -30,7 +30,7 @@ def _quantity(value: object, units: Mapping[str, int], example: str) -> int:
         raise ValueError(f"unknown unit {found[2]!r}; known: {', '.join(filter(None, units))}")
     amount = Fraction(found[1]) * units[found[2]]
     if amount.denominator != 1 or not 0 < amount < LARGEST:
-        raise ValueError(f"must be a whole number above 0, not {found[0]}")
+        raise ValueError(f"must be a positive integer, not {found[0]}")
     return int(amount)
 
 

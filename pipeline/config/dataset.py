@@ -96,7 +96,7 @@ class MfccConfig(Strict):
         if not self.low_hz < self.high_hz <= self.sample_rate / 2:
             raise ValueError(f"low_hz < high_hz <= {self.sample_rate / 2:g}, half the sample_rate, must hold")
         if self.coefficients > self.mel_bins:
-            raise ValueError(f"coefficients: {self.mel_bins} mel_bins give no more")
+            raise ValueError(f"coefficients: at most mel_bins = {self.mel_bins}")
         if not 2 <= self.window <= self.samples or self.stride < 1:
             raise ValueError(f"window_ms, stride_ms: a clip has {self.samples} samples, a window {self.window}")
         return self

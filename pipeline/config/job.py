@@ -360,7 +360,7 @@ def _variant(attack: AttackConfig, alike: Sequence[AttackConfig]) -> str:
     different = [key for key in mine if any(other[key] != mine[key] for other in others)]
     text = " ".join(f"{key}={'all' if mine[key] is None else mine[key]}" for key in different)
     if len(text) > LONGEST_VARIANT or not text.isprintable():
-        raise ValueError(f"{attack.name}: {text!r:.80} is no name to tell it from others: give source a shorter one")
+        raise ValueError(f"{attack.name}: {text!r:.80} cannot be part of a label: give source a shorter name")
     return text
 
 
@@ -488,7 +488,9 @@ def model_file(config: ModelConfig, place: str = "model.file") -> Path:
     """The file that is cloned. ConfigError, which begins with `place`, when there is none."""
     assert config.file is not None
     if not Path(config.file).is_file():
-        raise ConfigError(f"{place}: {config.file}: no such file", "a .keras or .h5 file, from the job file on")
+        raise ConfigError(
+            f"{place}: {config.file}: no such file", "a .keras or .h5 file; a relative path starts at the job file"
+        )
     return Path(config.file)
 
 

@@ -63,7 +63,9 @@ class Study(Strict):
                     raise ValueError(f"row {row.name!r}: {key} = {other!r}: no other row of this study")
         sources = {row.bits_of for row in self.row} - {""}
         if chained := [row.name for row in self.row if row.name in sources and row.bits_of]:
-            raise ValueError(f"row {chained[0]!r}: chooses bits for another row, so it takes none itself (bits_of)")
+            raise ValueError(
+                f"row {chained[0]!r}: chooses bits for another row, so it cannot use another row's (bits_of)"
+            )
         return self
 
 
@@ -149,7 +151,7 @@ def trials(sweep: Sweep, place: str) -> tuple[Trial, ...]:
     for study in sweep.study:
         for trial in _of_study(study, f"{place}: study {study.name!r}"):
             if (other := found.setdefault(trial.key, trial)) is not trial:
-                raise ConfigError(f"{place}: {trial.label}: the same job as {other.label}", "take one of them out")
+                raise ConfigError(f"{place}: {trial.label}: the same job as {other.label}", "remove one of them")
     return tuple(found.values())
 
 

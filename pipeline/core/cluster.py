@@ -59,7 +59,7 @@ def _check_reachable(address: str) -> None:
     """DeviceError unless something listens at "HOST:PORT": Ray itself would try for a minute, and end this process."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError(f"--cluster {address}: must be HOST:PORT, for example 10.0.0.5:6379", "ray status tells it")
+        raise ConfigError(f"--cluster {address}: must be HOST:PORT, for example 10.0.0.5:6379", "ray status shows it")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:

@@ -26,7 +26,7 @@ def working_in(folder: Path) -> Iterator[None]:
     try:
         if not _locked(descriptor):
             raise ConfigError(
-                f"{folder}: {_holder(path)} is working there", "wait for its end, or keep this run in another --run-dir"
+                f"{folder}: {_holder(path)} is using it", "wait until it ends, or keep this run in another --run-dir"
             )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} {' '.join(sys.argv)}\n".encode(errors="replace"))

@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float32]
 def integers(value: Any) -> Any:
     """The value. TypeError unless it is an int or a tuple of ints."""
     if not all(type(number) is int for number in (value if isinstance(value, tuple) else (value,))):
-        raise TypeError(f"{value!r:.80} must be a whole number or some")
+        raise TypeError(f"{value!r:.80} must be an integer or a list of integers")
     return value
 
 

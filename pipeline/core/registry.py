@@ -123,7 +123,7 @@ def _folders(kind: str) -> Iterator[Path]:
 
 def _refuse(what: str, name: str, first: Path, second: Path) -> None:
     raise ConfigError(
-        f"{what} {name!r} exists twice: {first} and {second}", f"rename {second}, or take it out of this folder"
+        f"{what} {name!r} exists twice: {first} and {second}", f"rename {second}, or remove it from this folder"
     )
 
 

@@ -151,7 +151,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if form != FORMAT:
         raise ConfigError(f"{path}: {noun} in format {form}, this version reads {FORMAT}", REPAIR)
     if text != _sealed({key: value for key, value in meta.items() if key != "digest"}):
-        raise ConfigError(f"{path}: damaged, it is not what its digest says", REPAIR)
+        raise ConfigError(f"{path}: damaged, its content does not match its digest", REPAIR)
     return dict(meta)
 
 
@@ -170,7 +170,7 @@ def load(folder: Path, noun: type[T]) -> T:
         raise ConfigError(f"{folder}: holds a {meta['noun']}, a {noun.__name__} is needed here")
     try:
         if _files(folder, meta["files"]) != meta["files"]:
-            raise ValueError("a file is not what its digest says")
+            raise ValueError("the content of a file does not match its digest")
         arrays = _read_arrays(folder / ARRAYS) if ARRAYS in meta["files"] else {}
         return typing.cast(T, _decode(noun, meta["value"], arrays, noun.__name__))
     # A forged archive or value may raise anything in zipfile, zlib, tokenize or NumPy: the folder is at fault.

@@ -136,7 +136,7 @@ def _from_folders(folder: Path, part: Path, split: str, suffixes: Sequence[str],
     if not inside:
         raise ConfigError(
             f"{part}: holds no folder for each class",
-            f'labels = "{NAMES}" takes what stands before the first _ of a name; or labels = "FILE.csv"',
+            f'labels = "{NAMES}" takes the part of a name before the first _; or labels = "FILE.csv"',
         )
     for labelled in inside:
         count = 0
@@ -199,6 +199,6 @@ def _of_row(folder: Path, row: dict[str, str | None], place: str, seen: dict[str
     if split.lower() not in ("", *SPLIT_FOLDERS):
         raise ConfigError(f"{place}: split {split!r}", f"allowed: {', '.join(_split.SPLITS)}, or nothing")
     if str(inside) in seen:
-        raise ConfigError(f"{place}: {name!r} stands in line {seen[str(inside)]} already")
+        raise ConfigError(f"{place}: {name!r} is already in line {seen[str(inside)]}")
     seen[str(inside)] = line
     return Sample(str(inside), label, SPLIT_FOLDERS.get(split.lower(), ""))

@@ -111,7 +111,7 @@ def ordered_classes(labels: Sequence[str], wanted: Sequence[str], place: str) ->
     classes = tuple(wanted) or tuple(sorted(found, key=_by_number))
     if len(classes) < 2:
         what = f"only the class {classes[0]!r}" if classes else "no samples"
-        raise ConfigError(f"{place}: {what}; a classifier needs two classes at least")
+        raise ConfigError(f"{place}: {what}; a classifier needs at least two classes")
     return classes
 
 

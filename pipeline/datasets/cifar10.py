@@ -77,7 +77,7 @@ def _read(path: Path) -> Part:
             f"unpack {FOLDER} again",
         )
     if len(labels) == 0 or labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise ConfigError(f"{path}: labels must be 0 to {len(CLASSES) - 1}, one at least", f"unpack {FOLDER} again")
+        raise ConfigError(f"{path}: labels must be 0 to {len(CLASSES) - 1}, at least one", f"unpack {FOLDER} again")
     return np.ascontiguousarray(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 

@@ -55,7 +55,7 @@ def _stacked(paths: Iterator[Path], config: DatasetConfig) -> Pixels:
         if rows and row.shape != rows[0].shape:
             sizes = [f"{shape[0]}x{shape[1]}" for shape in (row.shape, rows[0].shape)]
             raise ConfigError(
-                f"{path}: {sizes[0]} pixels (height x width), images before it {sizes[1]}",
+                f"{path}: {sizes[0]} pixels (height x width), earlier images have {sizes[1]}",
                 "give size = [height, width] in [dataset]",
             )
         rows.append(row)

@@ -137,7 +137,8 @@ def _checked(part: Part, first: Part, path: Path) -> Part:
         raise ConfigError(f"{here}, but {first.x_name} {first.x.dtype} {first.x.shape}", "one shape and type for all")
     if y.ndim != 1 or y.dtype.kind not in "uifU":
         raise ConfigError(
-            f"{path}: {part.y_name} {y.dtype} {y.shape}", "one class a sample, (n,); of one-hot rows: y.argmax(axis=1)"
+            f"{path}: {part.y_name} {y.dtype} {y.shape}",
+            "one class per sample, (n,); of one-hot rows: y.argmax(axis=1)",
         )
     if len(x) != len(y):
         raise ConfigError(f"{path}: {len(x)} samples in {part.x_name}, {len(y)} labels in {part.y_name}")
@@ -169,7 +170,7 @@ def _classes(
         what = f"{path}: no sample of class {missing[0]}, labels go from {y.min()} to {y.max()}"
         raise ConfigError(what, "number the classes from 0 on")
     if count < 2:
-        raise ConfigError(f"{path}: only the class 0; a classifier needs two classes at least")
+        raise ConfigError(f"{path}: only the class 0; a classifier needs at least two classes")
     return np.arange(len(y)), y, config.classes or tuple(map(str, range(count)))
 
 

@@ -236,7 +236,7 @@ class Uploader:
         """DeviceError for a ticket that was never sent: HELLO has made the device forget those of earlier hosts."""
         if ticket > self._ticket:
             message = f"{self._channel.link.name}: the device is at sample {ticket}, which was not sent"
-            raise DeviceError(message, "end whatever else talks to the device; else flash it again")
+            raise DeviceError(message, "close any other program that uses the device, or flash it again")
 
     def _confirm(self, transfer: _Transfer, tag: _Tag, received: int) -> None:
         """Takes note of a piece's answer: the device has `received` bytes without a gap."""

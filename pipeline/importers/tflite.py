@@ -283,7 +283,7 @@ class _Import:
         sums = np.abs(rows.astype(np.int64)).reshape(len(rows), -1).sum(axis=1)
         reach = max(quantization.qmax - quantization.zero_point, quantization.zero_point - quantization.qmin)
         if not arith.left_shift_is_safe(sums * reach + np.abs(bias.astype(np.int64)), shift).all():
-            raise self.unsupported(op, "its accumulators could leave 32 bits", "give its output a coarser scale")
+            raise self.unsupported(op, "its accumulators could overflow 32 bits", "give its output a coarser scale")
         self.append(
             op.outputs[0], kind, inputs, params={**params, "activation": activation}, weights=weights,
             weight_bits=bits, bias=bias, multiplier=np.array([m for m, _ in pairs], np.int32), shift=shift,
@@ -349,7 +349,9 @@ def _conv2d(model: _Import, op: Operation) -> None:
     _, *kernel, channels = filters.shape
     _refuse_dilation(model, op, (kernel[0], kernel[1]))
     if channels != source.shape[2]:
-        raise model.unsupported(op, f"filters of {channels} of {source.shape[2]} channels", "no groups are computed")
+        raise model.unsupported(
+            op, f"filters of {channels} of {source.shape[2]} channels", "grouped filters are not supported"
+        )
     window = model.window(op, (kernel[0], kernel[1]))
     _require_channels(model, op, filters.shape[0])
     model.weighted(op, "conv2d", (window.source,), filters, window.params)
@@ -419,7 +421,9 @@ def _concatenate(model: _Import, op: Operation) -> None:
     specs, out = [model.spec(i) for i in op.inputs], model.spec(op.outputs[0])
     rank = len(out.shape) + 1
     if op.options["axis"] not in (-1, rank - 1) or op.options["fused_activation_function"]:
-        raise model.unsupported(op, f"axis {op.options['axis']}, or a fused activation", "channels alone are joined")
+        raise model.unsupported(
+            op, f"axis {op.options['axis']}, or a fused activation", "only channels can be concatenated"
+        )
     for spec in specs:
         model.require_same_lattice(op, spec.quantization, out.quantization)
         if spec.shape[:-1] != out.shape[:-1]:
@@ -478,7 +482,7 @@ def _pad(model: _Import, op: Operation) -> None:
     source, output = model.image(op, op.inputs[0]), model.image(op, op.outputs[0])
     model.require_same_lattice(op, source.quantization, output.quantization)
     if amounts.shape != (4, 2) or (amounts < 0).any() or (amounts > 1 << 15).any() or amounts[[0, 3]].any():
-        raise model.unsupported(op, f"padding of {amounts.tolist()}", "rows and columns may be padded")
+        raise model.unsupported(op, f"padding of {amounts.tolist()}", "only rows and columns can be padded")
     (top, bottom), (left, right) = ((int(a), int(b)) for a, b in amounts[1:3])
     h, w, channels = source.shape
     model.require_shape(op, (h + top + bottom, w + left + right, channels))
@@ -547,7 +551,9 @@ def _bounded(model: _Import, op: Operation, activation: str) -> None:
 def _softmax(model: _Import, op: Operation) -> None:
     """Left out: the largest logit has the largest share."""
     if op.outputs[0] != model.graph.output or op.number != len(model.graph.operations) - 1:
-        raise model.unsupported(op, "a softmax that is not the last operation", "the logits decide as well")
+        raise model.unsupported(
+            op, "a softmax that is not the last operation", "remove it: the largest logit has the largest probability"
+        )
     assert op.options is not None
     if not op.options["beta"] > 0:
         raise model.damaged(op, f"has beta {op.options['beta']}")

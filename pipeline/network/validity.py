@@ -105,7 +105,7 @@ def _require_sums(place: str, layer: QLayer, specs: Sequence[TensorSpec]) -> Non
 
 def _require_safe(what: str, bound: int, shift: int) -> None:
     if not arith.left_shift_is_safe(np.asarray(bound), np.asarray(shift)):
-        raise ValueError(f"{what} {shift}: accumulators up to {bound} leave 32 bits")
+        raise ValueError(f"{what} {shift}: accumulators up to {bound} overflow 32 bits")
 
 
 def _largest_input(quantization: Quantization) -> int:

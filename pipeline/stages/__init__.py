@@ -7,10 +7,10 @@ from collections.abc import Mapping
 STAGES: Mapping[str, str] = {
     "train": "train the network of a job",
     "lower": "turn the trained network into the integer network",
-    "attack": "make adversarial copies of the test samples",
+    "attack": "attack the network on the test samples; print its robust accuracy",
     "render": "write the firmware project",
     "build": "build the firmware",
-    "flash": "put the firmware on the board and have it confirmed",
+    "flash": "flash the board and have it confirm its firmware",
     "stream": "send the test samples to the board and keep its answers",
     "report": "write report.html, report.md and report.json",
 }

@@ -152,7 +152,7 @@ def _oracle(model: QModel, config: AttackConfig, source: Callable[[str], QModel]
         other = source(config.source)
         if other.input != model.input or len(other.classes) != len(model.classes):
             raise ConfigError(
-                f"attacks.source = {config.source!r}: takes other samples or knows other classes than {model.name!r}",
+                f"attacks.source = {config.source!r}: takes other samples or has other classes than {model.name!r}",
                 "name a network for the same data set",
             )
         return Transfer(Surrogate(other), answering)

@@ -225,7 +225,7 @@ class _Lowering:
         name, specs = chain.head.name, [self._spec(name) for name in chain.head.inputs]
         if any(spec.shape[:-1] != specs[0].shape[:-1] for spec in specs):
             shapes = " and ".join(str(spec.shape) for spec in specs)
-            raise UnsupportedError(f"layer {name!r}: concatenates shapes {shapes}", "they differ in channels alone")
+            raise UnsupportedError(f"layer {name!r}: concatenates shapes {shapes}", "they may differ only in channels")
         quantization, clamp = self._output(chain)
         tensors, joined = self._tensors(chain.head), specs[0]
         number = tensors[0]
@@ -364,7 +364,7 @@ def _geometry(
     """(output shape, stride and padding parameters) of a weighted layer."""
     if layer.kind == "dense":
         if math.prod(shape) != weights.shape[1]:
-            raise UnsupportedError(f"layer {layer.name!r}: {weights.shape[1]} weights a unit, input shape {shape}")
+            raise UnsupportedError(f"layer {layer.name!r}: {weights.shape[1]} weights per unit, input shape {shape}")
         return (len(weights),), {}
     stride, padding = tuple(layer.config["strides"]), layer.config["padding"]
     kernel = weights.shape[1:3]
@@ -442,5 +442,5 @@ def _requantization(
     if unsafe.size:
         c = int(unsafe[0])
         what = f"layer {name!r}, channel {c}: accumulators up to {int(bound[c])} shifted left by {int(shift[c])}"
-        raise UnsupportedError(f"{what} leave 32 bits", "its output scale is too fine for its weights")
+        raise UnsupportedError(f"{what} overflow 32 bits", "its output scale is too fine for its weights")
     return _Requant(accumulator.bias.astype(np.int32), np.array([m for m, _ in pairs], np.int32), shift.astype(np.int8))

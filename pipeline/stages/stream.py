@@ -100,7 +100,7 @@ def check(trace: Trace, folder: Path) -> None:
     counted = f"device and twin differ on {wrong} of {total} samples"
     for place, first in mismatch.stored(folder / "mismatches", trace.device.digest)[:1]:
         raise MismatchError(f"{counted}; {first.description}", f"tritmcu reproduce {place}", place)
-    raise MismatchError(f"{counted}, none of which could be looked into", "stream again")
+    raise MismatchError(f"{counted}, none of which could be examined", "stream again")
 
 
 def _until_done(setting: _Setting, runs: Sequence[_DatasetRun], place: str | None) -> Trace:

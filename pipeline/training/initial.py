@@ -78,7 +78,7 @@ def _check_teacher(name: str, shape: tuple[int, ...], classes: int, model: Any) 
     ours = (tuple(model.input_shape[1:]), model.output_shape[-1])
     if (tuple(shape), classes) != ours:
         what = (
-            f"train.distill: {name!r} takes {tuple(shape)} and knows {classes} classes, the job {ours[0]} and {ours[1]}"
+            f"train.distill: {name!r} takes {tuple(shape)} and has {classes} classes, the job {ours[0]} and {ours[1]}"
         )
         raise ConfigError(what, "name a network for the same data set, or remove train.distill")
 

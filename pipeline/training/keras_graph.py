@@ -181,7 +181,7 @@ def _require_plain(operation: Any, arguments: Any) -> None:
         if value is not None and value is not False:
             raise UnsupportedError(
                 f"layer {operation.name!r} ({type(operation).__name__}) is called with {name} = {value!r}",
-                "call it with tensors alone",
+                "call it with tensors only",
             )
 
 

@@ -238,7 +238,7 @@ def _rescaling(call: Call) -> Read:
 def _activation(call: Call) -> Read:
     if call.layer.activation is keras.activations.softmax:
         what = f"layer {call.name!r}: a softmax that is not the last layer"
-        raise UnsupportedError(what, "leave it out: the largest logit has the largest share")
+        raise UnsupportedError(what, "leave it out: the largest logit has the largest probability")
     return _function(call.layer.activation, call.name)
 
 

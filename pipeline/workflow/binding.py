@@ -89,7 +89,7 @@ def bind(model: QModel, dataset: Dataset) -> Dataset:
     range that says that the two are in different units."""
     if model.input.shape != dataset.input.shape or len(model.classes) != len(dataset.classes):
         raise ConfigError(
-            f"network {model.name!r} takes {_shape(model.input)} samples and knows {len(model.classes)} classes; "
+            f"network {model.name!r} takes {_shape(model.input)} samples and has {len(model.classes)} classes; "
             f"data set {dataset.name!r} has {_shape(dataset.input)} and {len(dataset.classes)}",
             "name its own with --dataset",
         )

@@ -24,7 +24,7 @@ def check(folder: Path, job_file: Path) -> None:
         return
     known = schema.parse_json(schema.read_text(path), path)
     if not (isinstance(known, dict) and isinstance(known.get("file"), str)):
-        raise ConfigError(f"{path}: names no job file", f"delete it to let {job_file} work there")
+        raise ConfigError(f"{path}: names no job file", f"delete it to use the folder for {job_file}")
     first = Path(os.path.normpath(folder.resolve() / known["file"]))
     if first != job_file.resolve() and known.get("digest") != _digest(job_file):
         raise ConfigError(

@@ -127,7 +127,9 @@ class There:
             self._check_cores()
             return trial, None
         if isinstance(found, str):
-            raise ConfigError(f"{found}: does not see {self._root}", "keep the sweep where all machines do: --run-dir")
+            raise ConfigError(
+                f"{found}: does not see {self._root}", "keep it in a folder that all machines see: --run-dir"
+            )
         return trial, found
 
     def _check_cores(self) -> None:

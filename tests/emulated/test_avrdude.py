@@ -107,6 +107,6 @@ def test_another_mcu_is_refused(tmp_path: Path) -> None:
     (tmp_path / "firmware.hex").write_text(":0400000001020304F2\n:00000001FF\n")
     with (
         simulated(target, with_bootloader("uno"), tmp_path / "chip") as place,
-        pytest.raises(DeviceError, match="another MCU than this board's answers"),
+        pytest.raises(DeviceError, match="the MCU that answers is not this board's"),
     ):
         runners.flash(target, tmp_path, place, only="avrdude")

@@ -11,43 +11,47 @@ from pipeline.cli.command import Command, Option
 
 NETWORK = Option(
     "network",
-    "network of the zoo, job that is trained, folder of a run or of a stored network",
+    "network of the zoo, trained job, or folder of a run or of a stored network",
     {"metavar": "NETWORK"},
     options.WHAT,
 )
 EPS = Option(
     "--eps",
-    "budget, in real input units or as --eps-unit says: 8/255; by default the largest of its job",
+    "budget, such as 8/255, in the unit that --eps-unit names; by default the largest of its job",
     {"metavar": "EPS"},
     options.WHAT,
 )
 EPS_UNIT = Option(
     "--eps-unit",
-    "of the budget: real, or sigma; by default that of its job, else real",
+    "unit of the budget: real (input units) or sigma; by default that of its job, else real",
     {"choices": ("real", "sigma")},
     options.WHAT,
 )
-NORM = Option("--norm", "of the budget; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, options.WHAT)
+NORM = Option(
+    "--norm", "norm of the budget; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, options.WHAT
+)
 LIMIT = Option(
     "--limit",
-    "ask about N test samples, evenly from all classes; 200 by default",
+    "audit N test samples, drawn evenly from all classes; 200 by default",
     {"type": options.positive, "metavar": "N", "default": 200},
     options.WHAT,
 )
 SOURCE = Option(
     "--source",
-    "network to transfer from; by default the zoo's first other one for the same samples",
+    "network to transfer from; by default the first other one in the zoo that takes the same samples",
     {"metavar": "NETWORK"},
     options.WHAT,
 )
-BOARD = Option("--board", "board whose answers and instructions are audited too", {"metavar": "NAME"}, options.WHERE)
+BOARD = Option(
+    "--board", "also audit the answers and instruction counts of this board", {"metavar": "NAME"}, options.WHERE
+)
 
 
 class Audit(Command):
     """Exit code 0 whatever the verdict is."""
 
     NAME = "audit"
-    HELP = "tell a robust network from one that hides its gradients"
+    HELP = "tell a robust network from one that masks its gradients"
     OPTIONS = (
         NETWORK, EPS, EPS_UNIT, NORM, LIMIT, SOURCE, options.DATASET, BOARD, options.PORT, options.UNIT, options.RUNNER,
         options.RUN_DIR, options.FRESH, options.JSON,

@@ -12,7 +12,7 @@ from pipeline.cli.command import Command, Option
 
 NETWORKS = Option(
     "networks",
-    "networks of the zoo, jobs that are trained, folders of runs or of stored networks; ratios are to the first",
+    "networks of the zoo, trained jobs, folders of runs or of stored networks; ratios are to the first",
     {"metavar": "NETWORK", "nargs": "+"},
     options.WHAT,
 )

@@ -9,8 +9,8 @@ from pipeline.cli import options
 from pipeline.cli.command import Command, Option
 from pipeline.cli.commands.audit import NETWORK
 
-TO = Option("--to", "form of the file: tflite (int8)", {"metavar": "FORM", "required": True}, options.HOW)
-OUTPUT = Option("--output", "file to write; by default NAME.FORM", {"type": Path, "metavar": "FILE"}, options.WHERE)
+TO = Option("--to", "format of the file: tflite (int8)", {"metavar": "FORMAT", "required": True}, options.HOW)
+OUTPUT = Option("--output", "file to write; by default NAME.FORMAT", {"type": Path, "metavar": "FILE"}, options.WHERE)
 
 
 class Convert(Command):

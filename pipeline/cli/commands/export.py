@@ -15,7 +15,7 @@ OUTPUT = Option(
 FORMAT = Option(
     "--format",
     "the firmware for cmake (as it is built here, the default), arduino (library and sketch) or platformio; or "
-    "library: the network alone, for programs of your own",
+    "library: only the network, for programs of your own",
     {"metavar": "FORMAT", "default": "cmake"},
     options.HOW,
 )

@@ -1,4 +1,4 @@
-"""`tritmcu import`: what another tool wrote becomes a file of ours; the kind of its file decides what."""
+"""`tritmcu import`: a network or a board from another tool's file; the kind of the file decides which."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pipeline.cli.command import Command, Option
 
 FILE = Option(
     "file",
-    "network of Keras or QKeras (.keras, .h5) or TensorFlow Lite (int8 .tflite), or board of PlatformIO (.json)",
+    "Keras or QKeras network (.keras, .h5), TensorFlow Lite network (int8 .tflite), or PlatformIO board (.json)",
     {"type": Path, "metavar": "FILE"},
 )
-MADE = Option("--name", "name of what is made; by default the file's", {"metavar": "NAME", "default": ""})
+MADE = Option(
+    "--name", "name of the stored network or board; by default the file's", {"metavar": "NAME", "default": ""}
+)
 DATASET = Option("--dataset", "data set that the network was trained on", {"metavar": "NAME", "default": ""})
 INPUT_RANGE = Option(
     "--input-range",
@@ -31,7 +33,7 @@ def _board(arguments: argparse.Namespace) -> int:
 
     for option in NETWORKS_ONLY:
         if option.given(arguments):
-            raise ConfigError(f"{option.flag}: is for networks, {arguments.file} describes a board", "leave it out")
+            raise ConfigError(f"{option.flag}: is for networks, {arguments.file} describes a board", "omit it")
     path = platformio.import_board(arguments.file, name=arguments.name)
     console.stderr(f"{path}: written; next: tritmcu export --format arduino --board {path.stem}")
     return 0
@@ -53,9 +55,9 @@ def _network(arguments: argparse.Namespace) -> int:
     if made.judged:
         share = text.percent(made.right / made.judged)
         before = "" if made.original is None else f", {text.percent(made.original / made.judged)} in floating point"
-        console.stderr(f"{arguments.dataset}: {share} of {made.judged} test samples right{before}; next: {command}")
+        console.stderr(f"{arguments.dataset}: {share} of {made.judged} test samples correct{before}; next: {command}")
     else:
-        console.stderr(f"no data set is known: render, build and export need none; next: {command} --dataset random")
+        console.stderr(f"no data set is named: render, build and export need none; next: {command} --dataset random")
     return 0
 
 
@@ -73,7 +75,7 @@ class Import(Command):
     """Dispatches by the suffix of the file."""
 
     NAME = "import"
-    HELP = "make a stored network or a board file of another tool's file"
+    HELP = "import a network (Keras, TensorFlow Lite) or a board (PlatformIO)"
     OPTIONS = (FILE, MADE, DATASET, INPUT_RANGE)
 
     def invoke(self, arguments: argparse.Namespace) -> int:

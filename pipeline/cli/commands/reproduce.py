@@ -7,7 +7,11 @@ from pathlib import Path
 
 from pipeline.cli.command import Command, Option
 
-FOLDER = Option("folder", "a folder of runs/NAME/stream/mismatches", {"type": Path, "metavar": "FOLDER"})
+FOLDER = Option(
+    "folder",
+    "a folder in runs/NAME/stream/mismatches or runs/NAME/oracle/mismatches",
+    {"type": Path, "metavar": "FOLDER"},
+)
 PORT = Option("--port", "serial port of a real board", {"metavar": "PORT"})
 
 

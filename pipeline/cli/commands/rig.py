@@ -8,10 +8,10 @@ import json
 from pipeline.cli import options
 from pipeline.cli.command import Command, Option
 
-NOTING = "to note a board in rig.toml"
+NOTING = "to add a board to rig.toml"
 ADD = Option("--add", "board that is connected to --port", {"metavar": "BOARD"}, NOTING)
-PORT = Option("--port", "serial port; may be left out when only one fits", {"metavar": "PORT", "default": ""}, NOTING)
-UNIT = Option("--name", "what --unit shall call it", {"metavar": "NAME", "default": ""}, NOTING)
+PORT = Option("--port", "serial port; may be omitted if only one fits", {"metavar": "PORT", "default": ""}, NOTING)
+UNIT = Option("--name", "its name for --unit", {"metavar": "NAME", "default": ""}, NOTING)
 PROBE = Option(
     "--probe", "serial number of a separate debug probe", {"metavar": "SERIAL", "default": ""}, NOTING
 )  # fmt: skip

@@ -21,7 +21,9 @@ SUBJECT = Option(
     {"metavar": "NETWORK"},
     options.WHAT,
 )
-DIFF = Option("--diff", "compare with another one, named in the same ways", {"metavar": "OTHER"}, options.WHAT)
+DIFF = Option(
+    "--diff", "show the difference from another one, named in the same ways", {"metavar": "OTHER"}, options.WHAT
+)
 DEPTH = Option("--depth", "levels of the tree that are printed; by default 2", {"type": options.positive, "default": 2,
                "metavar": "N"}, options.HOW)  # fmt: skip
 MARKDOWN = Option("--markdown", "print Markdown for a pull request", {"action": "store_true"}, selects=False)

@@ -21,7 +21,7 @@ FILE = Option(
 STUDY = Option("--study", "only the study of this name", {"metavar": "NAME"}, options.WHAT)
 CLUSTER = Option(
     "--cluster",
-    "run on a Ray cluster whose machines share the folder; local: one of this machine",
+    "run on a Ray cluster whose machines share the folder; local: on the cores of this one",
     {"metavar": "ADDRESS"},
     options.WHERE,
 )
@@ -33,7 +33,7 @@ class Sweep(Command):
     """Each trial is a run in a folder of its own; what is done is not repeated."""
 
     NAME = "sweep"
-    HELP = "train and attack many variants of a job, here or on a cluster; goes on where it stopped"
+    HELP = "train and attack many variants of a job, here or on a cluster; continues where it stopped"
     OPTIONS = (FILE, STUDY, CLUSTER, RUN_DIR, SHOW, options.JSON)
 
     def invoke(self, arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from pipeline.cli import options
 from pipeline.cli.command import Command, Option
 from pipeline.cli.commands.imports import INPUT_RANGE
 
-FILE = Option("file", "trained network of Keras (.keras, .h5)", {"type": Path, "metavar": "MODEL"}, options.WHAT)
+FILE = Option("file", "trained Keras network (.keras, .h5)", {"type": Path, "metavar": "MODEL"}, options.WHAT)
 DATA = Option(
     "--data",
     "what it is trained on: a data set by name, an .npz file, a folder of images or recordings, or a TOML file with "
@@ -27,26 +27,26 @@ RECIPE = Option(
 )
 MADE = Option(
     "--name",
-    "of the new network; by default the file's, and _ternary",
+    "name of the new network; by default the file's with _ternary",
     {"metavar": "NAME", "default": ""},
     options.WHAT,
 )
 WIDTHS = (1, 2, 3, 4, 8)
 FIRST_BITS = Option(
     "--first-bits",
-    "of the first layer's weights; 2 unless the recipe says so",
+    "bits of the first layer's weights; by default the recipe's, else 2",
     {"type": int, "choices": WIDTHS},
     options.WHAT,
 )
 LAST_BITS = Option(
     "--last-bits",
-    "of the last layer's weights; 2 unless the recipe says so",
+    "bits of the last layer's weights; by default the recipe's, else 2",
     {"type": int, "choices": WIDTHS},
     options.WHAT,
 )
 EPS = Option(
     "--eps",
-    "budget of the attack on both networks, real input units; by default the largest of the recipe, or 8/255",
+    "budget of the attack on both networks, in real input units; by default the recipe's largest, else 8/255",
     {"metavar": "EPS", "default": ""},
     options.WHAT,
 )
@@ -56,7 +56,7 @@ class Ternarize(Command):
     """Trained on from the file's weights, taught by the file's network."""
 
     NAME = "ternarize"
-    HELP = "make a float Keras network ternary, and show it beside the original"
+    HELP = "make a float Keras network ternary, and compare it with the original"
     OPTIONS = (
         FILE, DATA, RECIPE, MADE, FIRST_BITS, LAST_BITS, INPUT_RANGE, EPS, options.EPOCHS, options.SEED, options.LIMIT,
         options.BOARD, options.RUN_DIR, options.KERNELS, options.RESUME, options.FRESH, options.JSON,

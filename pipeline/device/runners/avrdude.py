@@ -31,7 +31,7 @@ FAILURES = (
     ),
     Failure(
         r"[Ii]nvalid device signature|[Ee]xpected signature",
-        "another MCU than this board's answers",
+        "the MCU that answers is not this board's",
         "tritmcu boards lists the boards; name the port of the right one",
     ),
     *PORT_FAILURES,

@@ -38,7 +38,7 @@ FAILURES = (
         r"flash (?:erase|program) .*failure", "writing the flash failed", "remove a write protection; check the supply"
     ),
     Failure(
-        r"no memory region defined for address", "the image lies outside the target's flash", "check the target's name"
+        r"no memory region defined for address", "the image is outside the target's flash", "check the target's name"
     ),
 )
 

@@ -40,7 +40,7 @@ def test_the_slowest_layers_are_named():
         budget.check_ticks(CostBudget(cycles=10), "cycles", 11, {"a": 3, "b": 8})
 
 
-@pytest.mark.parametrize(("unit", "hint"), [("cycles", "say cycles instead"), ("us", "leave it out")])
+@pytest.mark.parametrize(("unit", "hint"), [("cycles", "use cycles instead"), ("us", "leave it out")])
 def test_what_the_board_does_not_count_cannot_be_checked(unit, hint):
     with pytest.raises(ConfigError, match=f"budget: instructions: the board counts {unit}") as caught:
         budget.check_ticks(CostBudget(instructions=10), unit, 1, {})

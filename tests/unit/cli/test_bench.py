@@ -124,7 +124,7 @@ def test_an_imported_board_is_a_file_of_ones_own(tritmcu: Command, tmp_path: Pat
         (["net.onnx"], "net.onnx: cannot import a file of kind '.onnx'", "supported: .tflite"),
         (["net"], "net: cannot import a file of kind ''", "supported: .tflite"),
         (["net.tflite"], "net.tflite: No such file or directory", "name a .tflite file"),
-        (["uno.json", "--dataset", "digits"], "--dataset: is for networks, uno.json describes a board", "leave it out"),
+        (["uno.json", "--dataset", "digits"], "--dataset: is for networks, uno.json describes a board", "omit it"),
     ],
 )
 def test_what_cannot_be_imported_is_refused_by_name(

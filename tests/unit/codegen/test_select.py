@@ -68,12 +68,12 @@ def test_an_unknown_layer_is_refused_with_the_nearest() -> None:
 
 def test_only_ternary_weights_can_be_kept_so() -> None:
     model = tiny.qmodel()
-    with pytest.raises(UnsupportedError, match="layer 'stem': no 8-bit weights of nn_conv2d_s_dsp at 5 trits a byte"):
+    with pytest.raises(UnsupportedError, match="layer 'stem': no 8-bit weights of nn_conv2d_s_dsp at 5 trits per byte"):
         select.calls(model, M4, firmware=FirmwareConfig(layer_trits_per_byte={"stem": 5}))
 
 
 def test_an_avr_has_no_room_to_expand() -> None:
-    with pytest.raises(UnsupportedError, match="board 'uno': no weights at 5 trits a byte"):
+    with pytest.raises(UnsupportedError, match="board 'uno': no weights at 5 trits per byte"):
         select.calls(tiny.qmodel(), board.load("uno"), firmware=FIVE)
 
 

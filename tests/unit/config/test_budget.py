@@ -38,9 +38,9 @@ def test_given_parts_come_before_those_of_the_job():
         ("flash=40 KB", "key 'flash' = '40 KB': unknown unit 'KB'; known: B, KiB, MiB, kB, MB", ""),
         ("instructions=9 Mi", "unknown unit 'Mi'; known: k, M, G", ""),
         ("flash=-1", "must be a positive number", ""),
-        ("flash=0", "must be a whole number above 0, not 0", ""),
-        ("flash=0.1", "must be a whole number above 0", ""),
-        ("instructions=1e99", "must be a whole number above 0", ""),
+        ("flash=0", "must be a positive integer, not 0", ""),
+        ("flash=0.1", "must be a positive integer", ""),
+        ("instructions=1e99", "must be a positive integer", ""),
         ("flash=\u0663", "must be a positive number", ""),
     ],
 )

@@ -142,7 +142,7 @@ def test_no_single_mutation_is_accepted(tmp_path, noun):
 def test_a_lost_file_is_damage(tmp_path):
     store.create(tmp_path / "image", "key", make_image)
     (tmp_path / "image" / "firmware.elf").unlink()
-    with pytest.raises(ConfigError, match="a file is not what its digest says"):
+    with pytest.raises(ConfigError, match="the content of a file does not match its digest"):
         store.load(tmp_path / "image", Image)
 
 

@@ -164,7 +164,7 @@ with lock.working_in(Path({str(tmp_path / "run")!r})):
         assert other.stdout.readline() == "working\n"
         with pytest.raises(ConfigError) as caught, lock.working_in(tmp_path / "run"):
             pass
-        assert str(caught.value) == f"{tmp_path / 'run'}: process {other.pid} (tritmcu run digits) is working there"
+        assert str(caught.value) == f"{tmp_path / 'run'}: process {other.pid} (tritmcu run digits) is using it"
         assert "--run-dir" in caught.value.hint
         other.kill()
         other.wait()

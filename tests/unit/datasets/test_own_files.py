@@ -63,7 +63,7 @@ def test_an_option_that_a_data_set_does_not_use_is_refused_and_all_it_uses_exist
         ({"name": "images", "path": "x", "size": [8, 0]}, "key 'size.1' = 0"),
         ({"name": "wav", "path": "x", "mfcc": {"high_hz": 9000}}, "high_hz <= 8000, half the sample_rate"),
         ({"name": "wav", "path": "x", "mfcc": {"seconds": 0.01}}, "a clip has 160 samples, a window 480"),
-        ({"name": "wav", "path": "x", "mfcc": {"coefficients": 50}}, "40 mel_bins give no more"),
+        ({"name": "wav", "path": "x", "mfcc": {"coefficients": 50}}, "at most mel_bins = 40"),
     ):
         with pytest.raises(ConfigError) as caught:
             schema.validate(DatasetConfig, table, "job: dataset")
@@ -186,7 +186,7 @@ X = np.broadcast_to(np.arange(30, dtype=np.float32)[:, None, None], (30, 4, 4))
         ({"x": X[:, 0, 0], "y": Y}, "x float32 (30,)"),
         ({"x": X[:0], "y": Y[:0]}, "x float32 (0, 4, 4)"),
         ({"x": X.astype("U4"), "y": Y}, "x <U4 (30, 4, 4)"),
-        ({"x": X, "y": np.eye(3)[Y]}, "y float64 (30, 3)\none class a sample, (n,); of one-hot rows: y.argmax"),
+        ({"x": X, "y": np.eye(3)[Y]}, "y float64 (30, 3)\none class per sample, (n,); of one-hot rows: y.argmax"),
         ({"x": X, "y": Y - 1}, "y[0] = -1"),
         ({"x": X, "y": Y + 0.5}, "y[0] = 0.5"),
         ({"x": X, "y": Y * 2}, "no sample of class 1, labels go from 0 to 4"),
@@ -194,7 +194,7 @@ X = np.broadcast_to(np.arange(30, dtype=np.float32)[:, None, None], (30, 4, 4))
         ({"x": X, "y": Y * 1e300}, "y[1] = 1e+300"),
         ({"x": X, "y": np.where(Y == 1, np.nan, Y)}, "y[1] = nan"),
         ({"x": X, "y": Y * 0}, "only the class 0"),
-        ({"x": X[:1], "y": Y[:1]}, "only the class 0; a classifier needs two classes"),
+        ({"x": X[:1], "y": Y[:1]}, "only the class 0; a classifier needs at least two classes"),
         ({"x": X[:3], "y": Y[:3]}, "class '0' has 1 sample to train with and to draw splits from; it needs 3"),
         (
             {"x": X, "y": np.where(np.arange(30) == 7, 3, Y)},
@@ -314,7 +314,7 @@ def test_a_table_gives_labels_and_splits():
     for line, said in (
         ("../x.png\teven\ttrain", r"bad.tsv, line 26: path '../x.png'"),
         ("/etc/x.png\teven\ttrain", "line 26: path '/etc/x.png'"),
-        (f"{files[0]}\teven\ttrain", f"line 26: '{files[0]}' stands in line 2 already"),
+        (f"{files[0]}\teven\ttrain", f"line 26: '{files[0]}' is already in line 2"),
         ("9.png\t\ttrain", "line 26: '9.png' has no label"),
         ("9.png\teven\ttrial", "line 26: split 'trial'"),
         ("9.png\teven\ttrain", "9.png: No such file"),
@@ -338,7 +338,7 @@ def test_wrong_folders_and_images_are_named():
     for number in (1, 2):
         Image.effect_noise((9, 8), 50).save(f"photos/2/{number}.png")
     said = refused("images", "photos")
-    assert "photos/2/0.png: 8x9 pixels (height x width), images before it 8x8" in said and "size = [" in said
+    assert "photos/2/0.png: 8x9 pixels (height x width), earlier images have 8x8" in said and "size = [" in said
     Path("photos/2/.DS_Store").write_bytes(b"x")
     Path("photos/2/1.png").write_bytes(Path("photos/2/1.png").read_bytes()[:70])
     assert "photos/2/1.png: not an image that can be read" in refused("images", "photos", size=[8, 8])

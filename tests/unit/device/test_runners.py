@@ -385,7 +385,7 @@ FAILURES = [
     ("bossac", "\nSAM-BA operation failed\n", "the bootloader refused"),
     ("bossac", "Verify failed\nPage errors: 128\n", "differs from what was written"),
     ("avrdude", "avrdude: stk500_recv(): programmer is not responding\n", "the bootloader does not answer"),
-    ("avrdude", "avrdude: Expected signature for ATmega328P is 1E 95 0F\n", "another MCU"),
+    ("avrdude", "avrdude: Expected signature for ATmega328P is 1E 95 0F\n", "the MCU that answers"),
     ("avrdude", 'avrdude: ser_open(): can\'t open device "/dev/ttyACM0": Device or resource busy\n', "held by another"),
     ("arduino_cli", "Unknown FQBN: platform arduino:mbed_giga is not installed\n", "core is not installed"),
     ("mass_storage", "dd: error writing '/media/x/firmware.bin': No space left on device\n", "larger than the drive"),

@@ -125,7 +125,7 @@ REFUSED = {
     "zero point": (lambda: with_zero_point(conv(builder())), r"\(CONV_2D\): weights with 1 scales .* zero points"),
     "accumulator": (
         lambda: conv(builder((1, 6, 6, 2)), weights(127), 1e7),
-        r"\(CONV_2D\): (its accumulators could leave 32 bits|multiplier .* left shift)",
+        r"\(CONV_2D\): (its accumulators could overflow 32 bits|multiplier .* left shift)",
     ),
     "float": (lambda: tensor_type("FLOAT32")(conv(builder())), r"tensor 0 \('t0'\) is float32, not int8"),
     "uint8": (lambda: tensor_type("UINT8")(conv(builder())), r"tensor 0 \('t0'\) is uint8, not int8"),

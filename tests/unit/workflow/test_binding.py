@@ -51,7 +51,7 @@ def test_other_units_are_refused_by_both_ranges(q):
 
 @pytest.mark.parametrize("change", [{"shape": (8, 8, 3)}, {"classes": 9}])
 def test_another_shape_or_number_of_classes_is_refused(change):
-    with pytest.raises(ConfigError, match="'tiny' takes 8x8x1 samples and knows 10 classes"):
+    with pytest.raises(ConfigError, match="'tiny' takes 8x8x1 samples and has 10 classes"):
         binding.bind(network(), dataset(**change))
 
 

@@ -52,7 +52,7 @@ def test_an_imported_network_is_found_by_every_command(folder, capsys):
     code, out, err = run(capsys, "import", str(tflite(folder / "My net (1).tflite")), "--dataset", "digits")
     assert (code, out) == (0, "")
     assert "zoo/My_net_1: 2 layers, 640 weights, 10 classes" in err
-    assert "of 200 test samples right; next: tritmcu run --model My_net_1" in err
+    assert "of 200 test samples correct; next: tritmcu run --model My_net_1" in err
     model = store.load(Path("zoo/My_net_1"), QModel)
     assert (model.name, model.classes) == ("My_net_1", tuple("0123456789"))
     code, out, _ = run(capsys, "zoo", "--json")

@@ -113,7 +113,7 @@ def test_a_trial_that_diverges_or_fails_is_kept_apart_and_the_rest_goes_on(tmp_p
     assert pool.begun == [("plain", 1), ("binary", 1), ("plain", 2), ("binary", 2)]
     assert [line.state for line in run.lines()] == ["1/2, 1 diverged", "1/2, 1 failed"]
     page = (run.root / work.PAGE).read_text()
-    assert "diverged: &lt;the loss&gt; is not finite" in page and "2 of 4 trials done, 2 kept apart" in page
+    assert "diverged: &lt;the loss&gt; is not finite" in page and "2 of 4 trials done, 2 without a result" in page
     assert json.loads((run.root / work.NUMBERS).read_text()) == results.numbers(run.lines())
     with pytest.raises(ConfigError, match="1 of 4 trials failed, first digits, binary, seed 1: <the loss>"):
         run.require_all()

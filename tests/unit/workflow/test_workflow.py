@@ -160,7 +160,7 @@ def test_two_runs_in_one_folder_are_refused_and_the_first_is_named(stored, tmp_p
     code += f"with lock.working_in(Path({str(plan.folder)!r})): print('ready', flush=True); time.sleep(1000)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "ready\n"
-        with pytest.raises(ConfigError, match=f"process {other.pid} .* is working there"):
+        with pytest.raises(ConfigError, match=f"process {other.pid} .* is using it"):
             Workflow(plan, Recorder()).build()
         recorder = Recorder()
         Workflow(plan, recorder).render()
