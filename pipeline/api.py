@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis import size
+from pipeline.analysis import budget, size
 from pipeline.analysis.compare import Contender
 from pipeline.analysis.size import Sizes
 from pipeline.codegen.select import Kernels
@@ -113,15 +113,20 @@ class Network:
 
     def stream(self) -> Trace:
         """The board's answers to all test samples, clean and attacked. DeviceError: no board answers; MismatchError:
-        its answers are not the twin's."""
+        its answers are not the twin's; BudgetError, once they are stored: an inference takes more than the job
+        allows."""
         with self._allowed(*QUICK, "attack", "flash", "stream") as work:
-            return work.stream()
+            trace = work.stream()
+            budget.check_trace(self.plan.budget, trace, work.lower())
+            return trace
 
     def report(self) -> Numbers:
         """The content of report.json (docs/REPORT.md), which is written with report.md and report.html into
-        `plan.device_folder`."""
+        `plan.device_folder`. BudgetError, once they are written: an inference takes more than the job allows."""
         with self._allowed(*QUICK, "attack", "flash", "stream", "report") as work:
-            return work.report()
+            numbers = work.report()
+            budget.check_report(self.plan.budget, numbers)
+            return numbers
 
     @contextmanager
     def _allowed(self, *stages: str) -> Iterator[Workflow]:
@@ -148,8 +153,9 @@ def load(
 
     board, dataset: instead of those of its job; dataset "random": random inputs. attacks: entries as in [[attacks]] of
     a job, None: the job's. limit: attack and stream only so many test samples, 1 or more, drawn evenly from all
-    classes. kernels: "auto", "reference" or "cmsis-nn", instead of the job's. port, unit: of a real board. display: who
-    watches, None: progress on standard error; QUIET: nobody. ConfigError: a name or value that is not known.
+    classes. kernels: "auto", "reference", "cmsis-nn" or "best", instead of the job's. port, unit: of a real board.
+    display: who watches, None: progress on standard error; QUIET: nobody. ConfigError: a name or value that is not
+    known.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit {limit}: not a positive integer", "leave it out for all test samples")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from pipeline.analysis import size
+from pipeline.analysis import latency, size
 from pipeline.analysis.size import Sizes
 from pipeline.config.budget import CostBudget
 from pipeline.core import text
 from pipeline.core.errors import BudgetError, ConfigError
-from pipeline.core.nouns import FLASH, RAM
+from pipeline.core.nouns import FLASH, RAM, QModel, Trace
 
 TICKS = ("instructions", "cycles")
 """Parts of a budget that only running can count."""
@@ -45,6 +46,20 @@ def check_ticks(budget: CostBudget, unit: str, ticks: int, layers: Mapping[str, 
             raise ConfigError(f"budget: {name}: the board counts {unit}", counted)
         if allowed is not None:
             _require([_exceeded(name, ticks, allowed, layers)])
+
+
+def check_trace(budget: CostBudget, trace: Trace, model: QModel) -> None:
+    """BudgetError, ConfigError: as check_ticks, of the clean samples that a device has answered."""
+    ticks, layer_ticks = latency.undisturbed(trace)
+    layers = {layer.name: int(most) for layer, most in zip(model.layers, layer_ticks.max(axis=0), strict=True)}
+    check_ticks(budget, trace.device.tick_unit, int(ticks.max()), layers)
+
+
+def check_report(budget: CostBudget, report: Mapping[str, Any]) -> None:
+    """BudgetError, ConfigError: as check_ticks, of what a report says. report: the content of report.json."""
+    found, unit = report["latency"], report["latency"]["unit"]
+    layers = {layer["name"]: layer[unit]["max"] for layer in found["per_layer"]}
+    check_ticks(budget, unit, found[unit]["max"], layers)
 
 
 def _allowed(budget: CostBudget, memory: str) -> int | None:

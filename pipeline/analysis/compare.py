@@ -51,6 +51,16 @@ class Contender:
     """Bytes: "activations", "scratch", "stack", "runtime"."""
     unserved: Mapping[str, str] = field(default_factory=dict)
     """By name of the layers that only their portable kernel computes: what the core's faster kernels ask for."""
+    layer_kernels: Mapping[str, str] = field(default_factory=dict)
+    """By name of the layers that are computed: the C function that does it."""
+    cascades: Mapping[str, str] = field(default_factory=dict)
+    """By name of the layers of a cascade: its last layer, with which their ticks are counted."""
+
+    def counted_with(self, layer: str) -> list[str]:
+        """Names of the layers whose ticks are counted with this one's, itself first; none where its own are counted
+        with another's."""
+        last = self.cascades.get(layer, layer)
+        return [layer, *(name for name, of in self.cascades.items() if of == last != name)] if last == layer else []
 
 
 def numbers(contenders: Sequence[Contender]) -> dict[str, Any]:
@@ -91,9 +101,30 @@ def layer_rows(contenders: Sequence[Contender]) -> Iterator[tuple[str, list[str]
     """(layer, ticks in each network) of every layer of any network, in order; by unit where they are several."""
     counted = units(contenders)
     for unit in counted:
-        ticks = [one.layers if one.unit == unit else {} for one in contenders]
-        for layer in dict.fromkeys(layer for layers in ticks for layer in layers):
-            yield f"{layer} ({unit})" if len(counted) > 1 else layer, _amounts([layers.get(layer) for layers in ticks])
+        ran = [one for one in contenders if one.unit == unit]
+        for layer in dict.fromkeys(layer for one in ran for layer in one.layers):
+            cells = [_layer_cell(one, contenders[0], layer) if one in ran else "not measured" for one in contenders]
+            yield f"{layer} ({unit})" if len(counted) > 1 else layer, cells
+
+
+def _layer_cell(one: Contender, first: Contender, layer: str) -> str:
+    """Ticks of a layer, with the ratio to the first network's where the same layers are counted there, or where to find
+    them."""
+    if layer not in one.layers:
+        return "not measured"
+    together, ticks = one.counted_with(layer), one.layers[layer]
+    if not together:
+        return f"in {one.cascades[layer]}'s"
+    number = f" for {len(together)} layers" if len(together) > 1 else ""
+    same = first is not one and first.unit == one.unit and set(together) == set(first.counted_with(layer))
+    ratio = f" ({ticks / of:.2f}×)" if same and (of := first.layers.get(layer)) else ""
+    return f"{text.count(ticks)}{number}{ratio}"
+
+
+def kernel_rows(contenders: Sequence[Contender]) -> Iterator[tuple[str, list[str]]]:
+    """(layer, the C function that computes it in each network) of every layer that any network computes, in order."""
+    for layer in dict.fromkeys(layer for one in contenders for layer in one.layer_kernels):
+        yield layer, [one.layer_kernels.get(layer, "–") for one in contenders]
 
 
 def units(contenders: Sequence[Contender]) -> tuple[str, ...]:
@@ -135,6 +166,7 @@ def page(contenders: Sequence[Contender]) -> str:
             unserved=unserved(contenders),
             rows=list(rows(contenders)),
             layers=list(layer_rows(contenders)),
+            kernels=list(kernel_rows(contenders)),
             plot=figures.pareto(points, unit),
             unit=unit,
         )

@@ -69,6 +69,10 @@ class Sizes(Strict):
     """Every byte of the RAM."""
     unserved: dict[Owner, Owner] = Field(default_factory=dict)
     """By name of the layers that only their portable kernel computes: what the core's faster kernels ask for."""
+    kernels: dict[Owner, Owner] = Field(default_factory=dict)
+    """By name of the layers that are computed: the C function that does it."""
+    cascades: dict[Owner, Owner] = Field(default_factory=dict)
+    """By name of the layers of a cascade: its last layer, in whose run they are computed."""
 
     @property
     def title(self) -> str:
@@ -123,6 +127,8 @@ def of_image(image: Image, name: str, flash_limit_bytes: int, ram_limit_bytes: i
         flash=listed[FLASH],
         ram=listed[RAM],
         unserved=dict(image.unserved),
+        kernels=dict(image.kernels),
+        cascades=dict(image.cascades),
     )
 
 
@@ -225,6 +231,8 @@ def markdown(sizes: Sizes, before: Sizes | None = None) -> str:
         lines += _group_table(root, sizes.limit(memory))
         lines += _change_table(root)
     lines += [f"- {templates.cell(name)}: {UNSERVED}; {templates.cell(why)}" for name, why in sizes.unserved.items()]
+    named = (f"{templates.cell(name)} by {kernel}" for name, kernel in sizes.kernels.items())
+    lines += [f"- layers: {', '.join(named)}"] if sizes.kernels else []
     return "\n".join(lines)
 
 

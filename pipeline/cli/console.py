@@ -190,19 +190,33 @@ def sizes(root: Node, shown: Sequence[tuple[int, Node]], limit: int) -> None:
     stdout("")
 
 
+def kernels(functions: Mapping[str, str], cascades: Mapping[str, str]) -> None:
+    """Prints the kernel of every layer, and which are computed together; nothing without any."""
+    rows = [(name, function, cascades.get(name, "")) for name, function in functions.items()]
+    if rows:
+        columns = ("layer", "kernel", *(("in stripes, with",) if cascades else ()))
+        table("Kernels", columns, [row[: len(columns)] for row in rows])
+        stdout("")
+
+
 def unserved(layers: Mapping[str, str]) -> None:
     """Prints the layers that only their portable kernel computes, and what faster ones ask for; nothing without any."""
     if layers:
         table("Layers without a fast kernel", ("layer", "what the core's faster kernels require"), list(layers.items()))
 
 
-def comparison(names: Sequence[str], rows: Sequence[Line], layers: Sequence[Line]) -> None:
-    """Prints networks side by side. rows, layers: (what, a cell for each network)."""
+def comparison(
+    names: Sequence[str], rows: Sequence[Line], layers: Sequence[Line], kernels: Sequence[Line] = ()
+) -> None:
+    """Prints networks side by side. rows, layers, kernels: (what, a cell for each network)."""
     right = range(1, len(names) + 1)
     table("", ("", *names), [(what, *cells) for what, cells in rows], right=right)
     if layers:
         stdout("")
         table("By layer", ("layer", *names), [(layer, *cells) for layer, cells in layers], right=right)
+    if kernels:
+        stdout("")
+        table("Kernel of each layer", ("layer", *names), [(layer, *cells) for layer, cells in kernels])
 
 
 def summary(report: Mapping[str, Any]) -> None:

@@ -64,8 +64,9 @@ RUN_DIR = Option("--run-dir", "keep everything in DIR instead of runs/NAME", {"t
 KERNELS = Option(
     "--kernels",
     "auto: our fastest ones for the core; reference: our portable ones; cmsis-nn: those of an already built CMSIS-NN "
-    "in CMSIS_NN_ROOT, and ours for what it lacks; by default the job's, else auto",
-    {"choices": ("auto", "reference", "cmsis-nn")},
+    "in CMSIS_NN_ROOT, and ours for what it lacks; best: ours or CMSIS-NN's for each layer, whichever the board takes "
+    "fewer ticks for; by default the job's, else auto",
+    {"choices": ("auto", "reference", "cmsis-nn", "best")},
     HOW,
 )
 TRITS = Option(

@@ -121,11 +121,11 @@ def library(board: Board) -> Library:
     if board.is_host or board.is_avr or not board.build_programs:
         raise UnsupportedError(
             f"board {board.name!r}: CMSIS-NN is linked for boards with a Cortex-M that CMake builds for",
-            "leave out --kernels cmsis-nn, or take another board",
+            "--kernels auto, or take another board",
         )
     folder = root()
     if folder is None:
-        raise ToolError(f"--kernels cmsis-nn: {ENVIRONMENT} is not set", f"{ENVIRONMENT}=FOLDER: {_hint()}")
+        raise ToolError(f"--kernels cmsis-nn, best: {ENVIRONMENT} is not set", f"{ENVIRONMENT}=FOLDER: {_hint()}")
     return libraries(folder, {board.core: board})[board.core]
 
 

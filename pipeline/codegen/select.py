@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -20,6 +20,8 @@ Kernels = job.Kernels
 """Whose kernels, as a job says."""
 FILTER = "filter"
 """The table that holds a layer's weights, in every kernel."""
+COMPARED: tuple[Kernels, Kernels] = ("auto", "cmsis-nn")
+"""Kernels of which "best" takes, layer by layer, the cheaper."""
 COPY_COST, EXPAND_COST = 4, 100
 """Instructions, roughly, of copying a weight on AVR, and of expanding a group of trits."""
 DEFAULT = FirmwareConfig()
@@ -35,9 +37,20 @@ class Program:
     """Where everything lies, and which layers are computed together."""
 
 
-def program(model: QModel, board: Board, kernels: Kernels = "auto", firmware: FirmwareConfig = DEFAULT) -> Program:
+def program(
+    model: QModel,
+    board: Board,
+    kernels: Kernels = "auto",
+    firmware: FirmwareConfig = DEFAULT,
+    linked: Collection[str] = (),
+) -> Program:
     """The kernels of all layers, see `kernel`, and the memory plan. What firmware asks to be kept at five trits a byte
-    is. ConfigError names a layer that the network does not have, UnsupportedError one that cannot be kept so."""
+    is. linked: of kernels "best", names of the layers that become what they are with "cmsis-nn" (`cheaper`); the others
+    what they are with "auto". ConfigError names a layer that the network does not have, UnsupportedError one that
+    cannot be kept so."""
+    if kernels == "best":
+        ours, theirs = (program(model, board, kind, firmware) for kind in COMPARED)
+        return _combined(model, ours, theirs, linked)
     chosen = [kernel(layer, model.input_specs(layer), board, kernels) for layer in model.layers]
     names = [layer.name for layer in model.layers]
     wanted = firmware.layer_trits_per_byte
@@ -57,6 +70,34 @@ def program(model: QModel, board: Board, kernels: Kernels = "auto", firmware: Fi
         free = [i for i, name in enumerate(names) if name not in wanted]
         cascades = _expand_where_room(model, chosen, cascades, free, same_kernel)
     return Program(tuple(chosen), planner.plan(model, chosen, cascades))
+
+
+def cheaper(model: QModel, ours: Program, ticks: Mapping[Kernels, Mapping[str, int]]) -> tuple[str, ...]:
+    """Names of the layers that take fewer ticks with "cmsis-nn" than with "auto". ours: the program of "auto"; ticks:
+    of every layer, by kernels and name. The layers of a cascade go together: only our kernels compute them so."""
+    mine, theirs = (ticks[kind] for kind in COMPARED)
+    groups = ([model.layers[i].name for i in group] for group in _groups(model, ours))
+    taken = (group for group in groups if sum(theirs[name] for name in group) < sum(mine[name] for name in group))
+    return tuple(name for group in taken for name in group)
+
+
+def _groups(model: QModel, program: Program) -> Iterator[Sequence[int]]:
+    """Numbers of the layers of each cascade, and of each layer that is in none."""
+    cascades = {c.first: c.layers for c in program.memory.cascades}
+    number = 0
+    while number < len(model.layers):
+        group = cascades.get(number, range(number, number + 1))
+        yield group
+        number = group.stop
+
+
+def _combined(model: QModel, ours: Program, theirs: Program, linked: Collection[str]) -> Program:
+    """The layers of those names as `theirs` has them, the others and their cascades as ours does, in an arena of their
+    own."""
+    pairs = zip(model.layers, ours.calls, theirs.calls, strict=True)
+    chosen = tuple(its if layer.name in linked else mine for layer, mine, its in pairs)
+    kept = [c for c in ours.memory.cascades if model.layers[c.last].name not in linked]
+    return Program(chosen, planner.plan(model, chosen, kept))
 
 
 def calls(
@@ -159,7 +200,7 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Ke
 
 def links(kernels: Kernels) -> bool:
     """Whether a firmware with these kernels is linked with CMSIS-NN."""
-    return kernels == "cmsis-nn"
+    return kernels in ("cmsis-nn", "best")
 
 
 def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str, linked: bool) -> KernelCall | None:

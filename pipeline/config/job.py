@@ -397,16 +397,17 @@ class LayerwiseConfig(Strict):
         return self
 
 
-Kernels = Literal["auto", "reference", "cmsis-nn"]
+Kernels = Literal["auto", "reference", "cmsis-nn", "best"]
 """Whose kernels: "auto" the fastest of ours that the core can run, "reference" the portable ones, "cmsis-nn" those of
-an already built CMSIS-NN for what it computes, and the fastest of ours for the rest."""
+an already built CMSIS-NN for what it computes, and the fastest of ours for the rest, "best" for each layer what the
+board has taken less time for, ours or CMSIS-NN's."""
 
 
 class FirmwareConfig(Strict):
     """Whose kernels, how ternary weights lie in flash, and activations in RAM."""
 
     kernels: Kernels = "auto"
-    """Unless --kernels says otherwise: "auto", "reference" or "cmsis-nn", as codegen.select takes them."""
+    """Unless --kernels says otherwise: "auto", "reference", "cmsis-nn" or "best", as codegen.select takes them."""
 
     trits_per_byte: Literal[4, 5] = 4
     """4, which kernels read as they are, or 5 (1.6 bits a weight) for the layers that can be expanded into RAM, before

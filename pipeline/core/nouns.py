@@ -446,6 +446,10 @@ class Image:
     """Bytes of flash by owner, adding up to flash_bytes: "layer NAME" for each layer's tables, then groups of code."""
     unserved: Mapping[str, str] = field(default_factory=dict)
     """By name of the layers that only their portable kernel computes: what the core's faster kernels ask for."""
+    kernels: Mapping[str, str] = field(default_factory=dict)
+    """By name of the layers that are computed: the C function that does it."""
+    cascades: Mapping[str, str] = field(default_factory=dict)
+    """By name of the layers of a cascade: its last layer, in whose run they are computed."""
 
 
 @dataclass(frozen=True)

@@ -205,4 +205,6 @@ def _image(sources: Sources, board: Board, elf: Path, compiler: str, flags: Sequ
         parts=measured.parts,
         footprint=owners,
         unserved={layer.name: layer.unserved for layer in sources.layers if layer.unserved},
+        kernels={layer.name: layer.kernel for layer in sources.layers if layer.kernel},
+        cascades={layer.name: layer.cascade for layer in sources.layers if layer.cascade},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pipeline.codegen import buffers, cmsis_nn, planner, select, source
@@ -30,19 +30,21 @@ def render(
     kernels: select.Kernels = "auto",
     firmware: FirmwareConfig = select.DEFAULT,
     library: Library | None = None,
+    linked: Collection[str] = (),
 ) -> Sources:
     """The project of `model` for `board`. UnsupportedError names a layer that no kernel serves.
 
     kernels: "auto" takes the fastest kernel the core can run, "reference" the portable ones, "cmsis-nn" those of
-    `library`, by default the one that CMSIS_NN_ROOT names (ToolError: none that can be linked for the board).
+    `library`, by default the one that CMSIS_NN_ROOT names (ToolError: none that can be linked for the board), "best"
+    those for the layers named in `linked` (select.cheaper) and the fastest of ours for the others.
     """
-    linked = (library or cmsis_nn.library(board)) if select.links(kernels) else None
-    program = select.program(model, board, kernels, firmware)
+    archive = (library or cmsis_nn.library(board)) if select.links(kernels) else None
+    program = select.program(model, board, kernels, firmware, linked)
     memory = program.memory
-    files = dict(_firmware_files(board, kernel_families(board.core, linked is not None)))
+    files = dict(_firmware_files(board, kernel_families(board.core, archive is not None)))
     context = {
         "board": board,
-        "library": linked,
+        "library": archive,
         "buffers": buffers.plan(board, memory.arena_bytes, model.input.size_bytes),
         "qmodel": model,
         "macro": "MODEL",

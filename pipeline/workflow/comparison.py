@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.analysis import latency, outcomes
 from pipeline.analysis.compare import Contender, Share
 from pipeline.analysis.statistics import wilson
-from pipeline.codegen import planner, select
+from pipeline.codegen import planner
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Image, QModel, Sources, Split, TensorSpec
 from pipeline.network import twin
@@ -76,7 +76,7 @@ def _contender(plan: RunPlan, model: QModel, clean: Share, runs: Path, display: 
     counted = replace(_apart(plan, runs), model=model, attacks=(), limit=TIMED_SAMPLES)
     work = Workflow(counted, display, (*QUICK, "attack", "flash", "stream"))
     image, sources = work.build(), work.render()
-    program = select.program(model, plan.board, plan.kernels, plan.firmware)
+    program = work.program()
     unit, ticks, layers = _ticks(work, model) if runs_here else (plan.board.tick, None, {})
     return Contender(
         name=plan.name,
@@ -90,16 +90,15 @@ def _contender(plan: RunPlan, model: QModel, clean: Share, runs: Path, display: 
         flash=_flash(image, sources),
         ram=_ram(image, planner.activation_bytes(model, program.memory, program.calls)),
         unserved=image.unserved,
+        layer_kernels=image.kernels,
+        cascades=image.cascades,
     )
 
 
 def _ticks(work: Workflow, model: QModel) -> tuple[str, int, dict[str, int]]:
     """What the device counts; medians of one inference and of each layer."""
     trace = work.stream()
-    ticks, layer_ticks = latency.undisturbed(trace)
-    medians = np.median(layer_ticks, axis=0)
-    layers = {x.name: int(m) for x, m in zip(model.layers, medians, strict=True)}
-    return trace.device.tick_unit, int(np.median(ticks)), layers
+    return trace.device.tick_unit, *latency.medians(trace, model)
 
 
 def _accuracy(model: QModel, samples: Split) -> Share:

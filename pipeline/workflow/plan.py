@@ -54,7 +54,7 @@ class RunPlan:
     fresh: bool = False
     """Repeat stages that are up to date."""
     kernels: select.Kernels = "auto"
-    """Whose: "auto", "reference" or "cmsis-nn" (select.kernel)."""
+    """Whose: "auto", "reference", "cmsis-nn" or "best" (select.program)."""
     firmware: FirmwareConfig = select.DEFAULT
     """How the network is packed."""
     port: str | None = None

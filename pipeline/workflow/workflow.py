@@ -16,8 +16,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipeline.analysis import agreement, budget, size
+from pipeline.analysis import agreement, budget, latency, size
 from pipeline.codegen import cmsis_nn, select
+from pipeline.config.budget import NO_BUDGET
 from pipeline.config.job import Job, LayerwiseConfig, earlier
 from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
@@ -48,6 +49,8 @@ QUICK = ("lower", "render", "build")
 concerns the board are done only when asked for."""
 MISMATCHES = "oracle/mismatches"
 """Folder of the device's for inputs of attacks that boards answered unlike the twin."""
+MEASURED, MEASURED_SAMPLES = "measured", 2
+"""Folder of the device's for firmware that is run to learn what its layers take, and how many inputs it gets."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
 NORM_SAMPLES = 128
@@ -342,14 +345,43 @@ class Workflow:
     def render(self) -> Sources:
         """The firmware project."""
         qmodel, plan = self.lower(), self.plan
+        library = [cmsis_nn.library(plan.board).digest] if select.links(plan.kernels) else []
+        linked = self._linked()
 
         def make(_: Path) -> Sources:
-            return render.render(qmodel, plan.board, plan.kernels, plan.firmware)
+            return render.render(qmodel, plan.board, plan.kernels, plan.firmware, linked=linked)
 
-        library = [cmsis_nn.library(plan.board).digest] if select.links(plan.kernels) else []
         packed = plan.firmware.model_dump()
-        key = digest_of(qmodel.digest, plan.board.model_dump(), plan.kernels, packed, keys.code(), *library)
+        key = digest_of(qmodel.digest, plan.board.model_dump(), plan.kernels, packed, keys.code(), *library, *linked)
         return self._stage("render", self.plan.device_folder / "sources", Sources, key, make, notes.sources)
+
+    @_once
+    def program(self) -> select.Program:
+        """What the network becomes on the board: the kernel of every layer, and where everything lies."""
+        return select.program(self.lower(), self.plan.board, self.plan.kernels, self.plan.firmware, self._linked())
+
+    @_once
+    def _linked(self) -> tuple[str, ...]:
+        """Names of the layers that CMSIS-NN computes for less, where the plan asks for the best kernels. What they take
+        with either is measured on the board, in folders of its own."""
+        plan, model = self.plan, self.lower()
+        if plan.kernels != "best":
+            return ()
+        ours = select.program(model, plan.board, select.COMPARED[0], plan.firmware)
+        return select.cheaper(model, ours, {kind: self._layer_ticks(kind) for kind in select.COMPARED})
+
+    def _layer_ticks(self, kernels: select.Kernels) -> Mapping[str, int]:
+        """Median ticks by layer with these kernels, of random inputs. ConfigError: a real board, when it may not be
+        flashed."""
+        plan, may_run = self.plan, self.plan.board.emulator is not None or {"flash", "stream"} <= self._allowed
+        apart = plan.moved_to(plan.device_folder / MEASURED / kernels)
+        if not may_run and not (apart.device_folder / "trace").is_dir():
+            what = f"--kernels {plan.kernels}: {plan.board.name} has not been asked what the layers take"
+            raise ConfigError(what, f"run this first: {plan.command('run')}")
+        apart = replace(apart, model=self.lower(), kernels=kernels, attacks=(), budget=NO_BUDGET)
+        measured = replace(apart, random_inputs=True, limit=MEASURED_SAMPLES)
+        trace = Workflow(measured, self._display, (*QUICK, "flash", "stream") if may_run else QUICK).stream()
+        return latency.medians(trace, self.lower())[1]
 
     @_once
     def build(self) -> Image:

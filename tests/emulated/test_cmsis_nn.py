@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.analysis import latency
 from pipeline.codegen import cmsis_nn, select
+from pipeline.core import store
 from pipeline.core.errors import ToolError
-from pipeline.core.nouns import QLayer
+from pipeline.core.nouns import QLayer, Trace
+from pipeline.workflow.plan import plan_model
+from pipeline.workflow.workflow import MEASURED, QUICK, QUIET, Workflow
 from tests.emulated.test_kernels import CORES, assert_same_bits, wide_layers
 from tests.support import networks, single
 
@@ -47,6 +51,18 @@ def test_same_bits_of_every_kind_of_layer(core: str, tmp_path: Path) -> None:
     model = networks.every_kind(1)
     x = np.random.default_rng(0).integers(-128, 128, (2, *model.input.shape)).astype(np.int8)
     assert_same_bits(model, CORES[core], x, tmp_path, "cmsis-nn")
+
+
+def test_the_best_of_both_takes_no_more_than_the_smaller(core: str, tmp_path: Path) -> None:
+    model = replace(networks.every_kind(1), name="every_kind")
+    store.save(tmp_path / "q", model, "key")
+    plan = plan_model(tmp_path / "q", "random", CORES[core].name, tmp_path, kernels="best", limit=2)
+    trace = Workflow(plan, QUIET, (*QUICK, "flash", "stream")).stream()
+    measured = [store.load(plan.device_folder / MEASURED / kind / "trace", Trace) for kind in select.COMPARED]
+    best, *both = (latency.medians(found, model) for found in (trace, *measured))
+    assert best[0] <= min(ticks for ticks, _ in both)
+    for name, ticks in best[1].items():
+        assert ticks == min(layers[name] for _, layers in both), name
 
 
 def alike(layer: QLayer) -> QLayer:

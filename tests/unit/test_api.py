@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import pipeline
+from pipeline.config.budget import CostBudget
 from pipeline.core import store
 from pipeline.network import twin
+from pipeline.workflow.workflow import Workflow
 from tests.support import tiny
 
 
@@ -111,8 +115,23 @@ def test_a_network_is_attacked_built_and_streamed_while_a_display_watches(here):
     ]  # fmt: skip
     logits = network.predict(attacked.datasets[1].splits["test"].x)
     assert np.array_equal(trace.datasets[1].logits, logits)
+    with pytest.raises(pipeline.ConfigError, match="budget: instructions: the board counts us"):
+        replace(network, plan=replace(network.plan, budget=CostBudget(instructions=9))).stream()
     sizes = network.size()
     assert sizes.flash_bytes > 0 and sizes.board == "host"
+
+
+def test_a_network_that_takes_more_than_its_job_allows(here, monkeypatch):
+    """Once the report is written, as on the command line."""
+    layer = {"name": "stem", "instructions": {"max": 8}}
+    written = {"latency": {"unit": "instructions", "instructions": {"max": 11}, "per_layer": [layer]}}
+    monkeypatch.setattr(Workflow, "report", lambda work: written)
+    network = loaded()
+    assert network.report() is written
+    enough, less = (replace(network.plan, budget=CostBudget(instructions=amount)) for amount in (11, 10))
+    assert replace(network, plan=enough).report() is written
+    with pytest.raises(pipeline.BudgetError, match="instructions: 11, 1 over the budget of 10; largest parts: stem 8"):
+        replace(network, plan=less).report()
 
 
 def test_nothing_is_not_compared(here):

@@ -59,7 +59,8 @@ class Compare(Command):
         if arguments.json:
             console.stdout(json.dumps(compare.numbers(found), indent=1))
         else:
-            console.comparison(compare.columns(found), list(compare.rows(found)), list(compare.layer_rows(found)))
+            lines = (compare.rows(found), compare.layer_rows(found), compare.kernel_rows(found))
+            console.comparison(compare.columns(found), *map(list, lines))
             console.unserved(compare.unserved(found))
         console.stderr(str(page))
         return 0

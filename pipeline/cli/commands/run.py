@@ -42,7 +42,4 @@ def show_report(plan: RunPlan, report: Any, as_json: bool) -> None:
     else:
         console.summary(report)
         console.stdout(str(plan.device_folder / "report.html"))
-    latency = report["latency"]
-    unit = latency["unit"]
-    layers = {layer["name"]: layer[unit]["max"] for layer in latency["per_layer"]}
-    budget.check_ticks(plan.budget, unit, latency[unit]["max"], layers)
+    budget.check_report(plan.budget, report)

@@ -62,6 +62,7 @@ class Size(Command):
             for memory in size.MEMORIES:
                 root = size.tree(memory, sizes, before)
                 console.sizes(root, list(size.rows(root, arguments.depth)), sizes.limit(memory))
+            console.kernels(sizes.kernels, sizes.cascades)
             console.unserved(sizes.unserved)
         if page is not None:
             store.write_text(page, size.page(sizes, before))

@@ -129,15 +129,13 @@ class Stream(Stage):
     )  # fmt: skip
 
     def invoke(self, arguments: argparse.Namespace) -> int:
-        from pipeline.analysis import budget, latency
+        from pipeline.analysis import budget
         from pipeline.cli import runs
         from pipeline.workflow import workflow
 
         plan = runs.plan(arguments)
         trace, qmodel = runs.make(plan, self.NAME, "lower", allowed=(*workflow.QUICK, self.NAME))
-        ticks, layer_ticks = latency.undisturbed(trace)
-        layers = {layer.name: int(most) for layer, most in zip(qmodel.layers, layer_ticks.max(axis=0), strict=True)}
-        budget.check_ticks(plan.budget, trace.device.tick_unit, int(ticks.max()), layers)
+        budget.check_trace(plan.budget, trace, qmodel)
         return 0
 
 

@@ -27,6 +27,22 @@ def test_rows_are_those_of_both_with_ratios_to_the_first():
     assert dict(compare.layer_rows([FIRST, OTHER])) == {"conv": ["150", "300 (2.00×)"], "pool": ["50", "not measured"]}
 
 
+def test_layers_of_a_cascade_point_at_the_one_that_counts_for_all():
+    striped = replace(FIRST, layers={"conv": 0, "pool": 190}, cascades={"conv": "pool", "pool": "pool"})
+    one_by_one = dict(compare.layer_rows([FIRST, striped]))
+    assert one_by_one == {"conv": ["150", "in pool's"], "pool": ["50", "190 for 2 layers"]}
+    alike = replace(striped, layers={"conv": 0, "pool": 380})
+    assert dict(compare.layer_rows([striped, alike]))["pool"] == ["190 for 2 layers", "380 for 2 layers (2.00×)"]
+
+
+def test_the_kernel_of_each_layer():
+    mine = replace(FIRST, layer_kernels={"conv": "nn_conv2d_t2_dsp", "pool": "nn_max_pool2d"})
+    its = replace(OTHER, layer_kernels={"conv": "nn_conv2d_s_cmsis"})
+    wanted = {"conv": ["nn_conv2d_t2_dsp", "nn_conv2d_s_cmsis"], "pool": ["nn_max_pool2d", "–"]}
+    assert dict(compare.kernel_rows([mine, its])) == wanted
+    assert "nn_conv2d_s_cmsis" in compare.page([mine, its])
+
+
 def test_what_did_not_run_is_not_measured():
     silent = replace(FIRST, ticks=None, layers={})
     assert dict(compare.rows([silent, silent]))["per inference"] == ["not measured", "not measured"]

@@ -104,12 +104,15 @@ def test_a_folder_that_cmake_cannot_read(tmp_path: Path, monkeypatch: pytest.Mon
         cmsis_nn.cmake_options(F405)
 
 
-def test_the_command_without_a_library(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kernels", ["cmsis-nn", "best"])
+def test_the_command_without_a_library(
+    kernels: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv(cmsis_nn.ENVIRONMENT, raising=False)
-    words = ["build", "--model", "digits_stq_jr", "--board", "netduinoplus2", "--kernels", "cmsis-nn"]
+    words = ["build", "--model", "digits_stq_jr", "--board", "netduinoplus2", "--kernels", kernels]
     assert main.main(words) == ToolError.EXIT_CODE
     error, hint = capsys.readouterr().err.splitlines()[-2:]
-    assert error == "error: --kernels cmsis-nn: CMSIS_NN_ROOT is not set"
+    assert error == "error: --kernels cmsis-nn, best: CMSIS_NN_ROOT is not set"
     assert hint.startswith("hint: CMSIS_NN_ROOT=FOLDER: a folder with Include/arm_nnfunctions.h and libcmsis-nn.a")
 
 
@@ -199,7 +202,7 @@ def test_an_image_knows_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     command = export.export(one, F405, model.name, tmp_path / "out")
     assert f"-DCMSIS_NN_LIBRARY={tmp_path / 'built' / 'libcmsis-nn.a'}" in command
     for form in ("arduino", "platformio"):
-        with pytest.raises(ConfigError, match=f"--kernels cmsis-nn: not for --format {form}"):
+        with pytest.raises(ConfigError, match=f"--kernels cmsis-nn, best: not for --format {form}"):
             export.export(one, F405, model.name, tmp_path / form, form)
     with pytest.raises(ConfigError, match="not for --format library"):
         export.export_library(model, F405, tmp_path / "library", "cmsis-nn")
