@@ -83,19 +83,19 @@ def _answered(name: str, value: float | None, threshold: float | None, why: str)
 def _repeat_inference(e: Evidence) -> Numbers:
     backwards = e.judge.logits(e.x[::-1])[::-1]
     value = _unlike(e.judge.logits(e.x), backwards)
-    return value, 0.0, "share of samples with other logits when they are asked again; integers leave no room for any"
+    return value, 0.0, "share of samples whose logits change when they are asked again; with integers none may"
 
 
 def _surrogate(e: Evidence) -> Numbers:
     oracle = cast(GradientOracle, e.oracle)
     answers = oracle.gradient(e.x, e.clean.splits["test"].y, losses.LOSSES["cross_entropy"]).answers
-    why = "share of samples for which the network that gives gradients answers unlike the deployed one; none may"
+    why = "share of samples for which the network that gives gradients differs from the deployed one; none may"
     return _unlike(answers, e.judge.logits(e.x)), 0.0, why
 
 
 def _eps_zero(e: Evidence) -> Numbers:
     fooled = e.pgd(budget=e.scaled(0), steps=2).fooled
-    return float(np.mean(fooled)), 0.0, "share of samples that fall at eps 0; where nothing changes none can"
+    return float(np.mean(fooled)), 0.0, "share of samples fooled at eps 0, where nothing changes; none may"
 
 
 def _monotone(e: Evidence) -> Numbers:
@@ -103,7 +103,7 @@ def _monotone(e: Evidence) -> Numbers:
     fooled = [e.pgd(budget=budget).fooled for budget in budgets]
     duels = [Duel.of(large, small, COMPARISONS) for small, large in itertools.pairwise(fooled)]
     steps = ", ".join(str(budget.steps) for budget in budgets)
-    why = f"largest rise of robust accuracy from one eps to the next ({steps} lattice steps); up to here by chance"
+    why = f"largest increase of robust accuracy along eps ({steps} lattice steps); chance explains up to this"
     return *_worst((duel.lead, duel.by_chance) for duel in duels), why
 
 
@@ -112,12 +112,16 @@ def _unbounded(e: Evidence) -> Numbers:
     value = e.robust(union(e.pgd(loss, whole) for loss in LOSSES))
     chance = 1 / e.judge.classes
     threshold = max(hits for hits in range(n + 1) if wilson(hits, n)[0] <= chance) / n
-    return value, threshold, f"accuracy where every input is allowed; chance is {chance:.3g}, its interval ends here"
+    return (
+        value,
+        threshold,
+        f"accuracy when every input is allowed; guessing gives {chance:.3g}, whose interval reaches up to this",
+    )
 
 
 def _one_step(e: Evidence) -> Numbers:
     duel = Duel.of(e.pgd().fooled, e.run("fgsm").fooled, COMPARISONS)
-    return duel.lead, duel.by_chance, "by how much one step fools more than many; up to here by chance"
+    return duel.lead, duel.by_chance, "share that one step fools more than many steps; chance explains up to this"
 
 
 def _more_steps(e: Evidence) -> Numbers:
@@ -140,7 +144,7 @@ def _noise(e: Evidence) -> Numbers:
     return (
         duel.lead,
         -duel.beyond_chance,
-        "by how much random points at the edge of the budget fool more than PGD; chance ends here",
+        "share that random points at the edge of the budget fool more than PGD; chance explains anything above this",
     )
 
 
@@ -150,7 +154,7 @@ def _zero_gradients(e: Evidence) -> Numbers:
     asked = int(found.gradients[standing].sum())
     value = float(found.zero_gradients[standing].sum() / asked) if asked else 0.0
     threshold = e.slack(found.fooled) / e.robust(found.fooled) if standing.any() else 0.0
-    why = "share of zero gradients among samples left standing; the interval of robust accuracy leaves room for so many"
+    why = "share of zero gradients among the samples not fooled; the interval of robust accuracy leaves room for this"
     return value, threshold, why
 
 
@@ -182,7 +186,7 @@ def _device(e: Evidence) -> Numbers:
     if e.trace is None:
         return None, None, "no board was asked; name one with --board"
     unlike = [_unlike(data.logits, data.twin_logits) for data in e.trace.datasets]
-    return max(unlike), 0.0, f"share of samples that {e.trace.device.board} answers unlike the twin; none may"
+    return max(unlike), 0.0, f"share of samples for which {e.trace.device.board} and the twin differ; none may"
 
 
 def _instructions(e: Evidence) -> Numbers:
@@ -191,7 +195,7 @@ def _instructions(e: Evidence) -> Numbers:
         return None, None, f"{what}; name a board that counts instructions with --board"
     clean, *attacked = e.trace.datasets
     why = (
-        "share of samples whose attacked copy takes another number of instructions; none, or the time tells of attacks"
+        "share of samples whose attacked copy takes another number of instructions; none may, or timing reveals attacks"
     )
     return max(_other_ticks(clean, data) for data in attacked), 0.0, why
 
@@ -215,7 +219,7 @@ CHECKS: Mapping[str, Callable[[Evidence], Numbers]] = {
     "device": _device,
     "instructions": _instructions,
 }
-"""In the order in which they are made and told."""
+"""In the order in which they are made and reported."""
 MASKING = CHECKS.keys() - {"surrogate", "more_steps", "restarts", "instructions"}
 """Where one fails, gradients mislead or answers vary. The others say that the attack or its subject is not settled."""
 
@@ -234,7 +238,7 @@ def _random(e: Evidence) -> Fooled:
 def _gain(e: Evidence, before: Fooled, more: Fooled, what: str) -> Numbers:
     """How much robust accuracy falls by samples that only `more` fooled."""
     value = e.robust(before) - e.robust(before | more)
-    return value, e.slack(before), f"fall of robust accuracy by {what}; up to here it stays in its 95 % interval"
+    return value, e.slack(before), f"drop of robust accuracy by {what}; up to this it stays within its 95 % interval"
 
 
 def _blindest(e: Evidence, names: tuple[str, ...], what: str) -> Numbers:
@@ -249,7 +253,7 @@ def _blindest(e: Evidence, names: tuple[str, ...], what: str) -> Numbers:
         pairs.append((missed / len(e.x), max(e.slack(white), allowed / len(e.x))))
     return *_worst(
         pairs
-    ), f"robust accuracy that the weakest of {what} overlooks; noise overlooks more, or the interval allows it"
+    ), f"robust accuracy that the weakest of {what} misses; the interval, or what noise misses, allows up to this"
 
 
 def _worst(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:

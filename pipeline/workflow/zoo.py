@@ -25,14 +25,14 @@ NAMES = {1: "binary", 2: "ternary", 32: "8-bit after training"}
 
 MEASURED = (
     "Answers of the integer network, bit for bit those of a board; 95 % Wilson intervals. PGD: infinity norm, 20 steps "
-    "of eps / 8 from a random start, gradients of the stored integers. Every sample that the network answers rightly "
-    "is attacked, every input lies on the lattice that the board receives."
+    "of eps / 8 from a random start, gradients of the integer network. Every sample that it classifies correctly is "
+    "attacked, and every input is on the integer lattice that the board receives."
 )
 MEASURED_BEFORE = (
     "Answers of the integer network, bit for bit those of a board; 95 % Wilson intervals. PGD: infinity norm, 20 steps "
     "of eps / 8 from a random start, gradients of the Keras model, every input on the lattice the board receives."
 )
-"""What a card without a worst case rests on."""
+"""How a card without a worst case was measured."""
 
 
 class Robust(Accuracy):
