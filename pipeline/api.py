@@ -1,7 +1,7 @@
-"""The pipeline from Python: a network, and what is done with it. `import pipeline` offers these names.
+"""The pipeline from Python: networks, and what can be done with them. `import pipeline` offers these names.
 
-Everything runs through `workflow`, so a program and the command line share stored runs: what one has made, the other
-finds up to date. Expected failures are the kinds of `pipeline.core.errors`.
+Everything runs through `workflow`, so programs and the command line share stored runs: what one has made, the other
+finds up to date. Every expected failure is a class of `pipeline.core.errors`.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ RUNS = "runs"
 class Network:
     """A network, the board it runs on and the samples it is tested with: what `load` returns.
 
-    Each method returns what a stage makes, and makes on the way what that needs; what is stored and up to date is not
-    made again. Only `train` trains: of a job that has not been trained, the others are a ConfigError.
+    Each method returns the result of a stage and first runs the stages that it needs; results that are stored and up to
+    date are not made again. Only `train` trains: the other methods raise a ConfigError if the job has not been
+    trained.
     """
 
     plan: RunPlan
-    """What is run, and where it is kept."""
+    """What to run, and where to keep it."""
     runs: Path
     """Folder of all runs."""
     display: Display | None = None
-    """Who watches; None: bars on standard error where that is a terminal, else lines."""
+    """Where progress is shown; None: on standard error, as bars if that is a terminal, else as lines."""
 
     @property
     def model(self) -> QModel:
@@ -61,15 +62,15 @@ class Network:
 
     @property
     def data(self) -> Dataset:
-        """The whole data set on the network's input lattice. ConfigError: it is not known, or cannot be read."""
+        """The whole data set on the network's input lattice. ConfigError: it is unknown or cannot be read."""
         with self._allowed() as work:
             return work.load_data()
 
     def predict(self, x: NDArray[Any]) -> Int8Array:
         """(n, classes) int8 logits, bit for bit those of the device; the class is the argmax.
 
-        x: (n, *input shape), int8 on the input lattice, or real values of a float type in the units of the data set,
-        which are rounded to it and saturate. ConfigError: another shape or type, or NaN.
+        x: (n, *input shape), int8 on the input lattice, or floating-point values in the units of the data set, which
+        are rounded to the lattice and saturate. ConfigError: another shape or type, or NaN.
         """
         model = self.model
         return twin.run(model, _on_lattice(model, np.asarray(x))).reshape(len(x), -1)
@@ -93,9 +94,9 @@ class Network:
         source: str | None = None,
         on_board: bool = False,
     ) -> AuditResult:
-        """Whether the robust accuracy can be believed. eps: budget, such as "8/255", None: the largest of the network's
-        job; norm, unit: of it, "linf" or "l2", "real" or "sigma", None: that of its job, else real; source: network to
-        transfer from, None: the zoo's first other one for the same samples; on_board: ask the board, too."""
+        """Whether the robust accuracy can be believed. eps: budget, such as "8/255"; None: the largest of the network's
+        job. norm: "linf" or "l2". unit: "real" or "sigma"; None: that of its job, else real. source: network to
+        transfer from; None: the first other one in the zoo for the same samples. on_board: audit the board, too."""
         audited = replace(self, plan=for_audit(self.plan, eps, source, norm, unit))
         with audited._allowed(*QUICK, "audit", *(("flash", "stream") if on_board else ())) as work:
             return work.audit()
@@ -106,14 +107,14 @@ class Network:
             return work.build()
 
     def size(self) -> Sizes:
-        """What every byte of the firmware is, over its budget or not."""
+        """What every byte of the firmware is, even if it exceeds its budget."""
         unlimited = replace(self, plan=replace(self.plan, budget=NO_BUDGET))
         memory = self.plan.board.memory
         return size.of_image(unlimited.build(), self.plan.name, memory.flash.length, memory.ram.length)
 
     def stream(self) -> Trace:
         """The board's answers to all test samples, clean and attacked. DeviceError: no board answers; MismatchError:
-        its answers are not the twin's; BudgetError, once they are stored: an inference takes more than the job
+        its answers differ from the twin's; BudgetError, once they are stored: an inference takes more than the job
         allows."""
         with self._allowed(*QUICK, "attack", "flash", "stream") as work:
             trace = work.stream()
@@ -121,8 +122,8 @@ class Network:
             return trace
 
     def report(self) -> Numbers:
-        """The content of report.json (docs/REPORT.md), which is written with report.md and report.html into
-        `plan.device_folder`. BudgetError, once they are written: an inference takes more than the job allows."""
+        """The content of report.json (docs/REPORT.md); report.md and report.html are written to `plan.device_folder` as
+        well. BudgetError, once they are written: an inference takes more than the job allows."""
         with self._allowed(*QUICK, "attack", "flash", "stream", "report") as work:
             numbers = work.report()
             budget.check_report(self.plan.budget, numbers)
@@ -130,7 +131,7 @@ class Network:
 
     @contextmanager
     def _allowed(self, *stages: str) -> Iterator[Workflow]:
-        """The workflow, in which only these stages may work."""
+        """The workflow, in which only these stages may run."""
         with _watched(self.display) as display:
             yield Workflow(self.plan, display, stages)
 
@@ -179,7 +180,7 @@ def import_network(
     display: Display | None = None,
 ) -> Imported:
     """The network in a file of Keras or QKeras (.keras, .h5) or TensorFlow Lite (int8 .tflite), stored in zoo/ of the
-    current folder; `load` knows it by `.model.name`.
+    current folder; `load` finds it by `.model.name`.
 
     name: "": the file's. dataset: what it was trained on, which a Keras file needs, by name or a TOML file with
     [dataset]. input_range: lowest and highest real input, where they differ from the data set's. ConfigError: a missing
@@ -192,8 +193,8 @@ def import_network(
 
 
 def compare(networks: Sequence[Network]) -> list[Contender]:
-    """What each network answers and costs on its board with its kernels: the same samples through each, and one
-    firmware of each counted. The first one's display watches. ConfigError: none, or networks of other samples."""
+    """Accuracy and cost of each network on its board with its kernels, on the same samples. Progress is shown on the
+    first one's display. ConfigError: no networks, or networks with different inputs."""
     if not networks:
         raise ConfigError("compare: nothing", "load some networks of one data set")
     with _watched(networks[0].display) as display:
@@ -201,7 +202,7 @@ def compare(networks: Sequence[Network]) -> list[Contender]:
 
 
 def networks(runs: str | Path = RUNS) -> tuple[str, ...]:
-    """Sorted names that `load` knows: stored networks, jobs and runs."""
+    """Sorted names that `load` accepts: stored networks, jobs and runs."""
     return tuple(sorted(subjects.known(Path(runs))))
 
 
@@ -224,7 +225,7 @@ def _on_lattice(model: QModel, x: NDArray[Any]) -> Int8Array:
 
 @contextmanager
 def _watched(display: Display | None) -> Iterator[Display]:
-    """The display, or the default one, which is put away afterwards."""
+    """The display, or the default one, which is closed afterwards."""
     if display is not None:
         yield display
         return

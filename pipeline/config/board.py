@@ -1,4 +1,4 @@
-"""Board: what a board is, as data (boards/<name>.toml). Which unit is connected to which port is a rig's business."""
+"""Board: a board as data (boards/<name>.toml). rig.toml says which unit is connected to which port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.core.schema import Label, Name, RelativePath, Strict
 from pipeline.protocol import wire
 
 LARGEST_FIXED_REPLY = max(sum(field.size for field in message.reply) for message in wire.MESSAGES)
-"""Bytes; what every firmware must be able to answer in one frame."""
+"""Bytes that every firmware must be able to send in one frame."""
 
 Bytes = Annotated[int, Field(gt=0)]
 
@@ -40,23 +40,23 @@ class Memory(Strict):
     ram: Region
     """Data, the activation arena and the stack."""
     stack_bytes: Annotated[int, Field(ge=256)] = 2048
-    """Reserved stack, at least 256: at the bottom of the RAM; on AVR at least this much must be left at its top."""
+    """Bytes of the reserved stack, at least 256, at the bottom of the RAM; on AVR, what must be left at its top."""
 
 
 class LinkConfig(Strict):
-    """How the host talks to the board."""
+    """How the host communicates with the board."""
 
     kind: Literal["serial", "tcp", "pipe"]
     """Module of device/links: "serial" port, "tcp" socket or "pipe" of a process."""
     baud: Annotated[int, Field(gt=0)] = 115200
     """Bits per second of a serial port."""
     rx_buffer_bytes: Annotated[int, Field(ge=48, le=65535)] = 1024
-    """Receive buffer of the firmware, the sender's credit, 48 to 65535."""
+    """Bytes of the firmware's receive buffer, which is the host's credit, 48 to 65535."""
     max_payload: Annotated[int, Field(ge=LARGEST_FIXED_REPLY, le=4096)] = 256
     """Largest payload of a frame, bytes, up to 4096."""
     buffers: Literal["piece", "sample"] = "piece"
-    """ "sample": as far as the RAM allows, the receive buffer holds the whole next sample, and one more sample is kept
-    as the base of DELTAs (codegen/buffers.py); else "piece"."""
+    """ "sample": if there is enough RAM, the receive buffer holds the whole next sample, and one clean sample is kept
+    as the base of DELTAs (codegen/buffers.py); "piece": neither."""
 
 
 Macro = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -68,9 +68,9 @@ class Emulator(Strict):
     """How the board is emulated."""
 
     machine: Label
-    """Machine as QEMU calls it."""
+    """Name of the machine, or of the MCU, in the emulator."""
     arguments: tuple[Label, ...] = ()
-    """Further words of the command line."""
+    """Further arguments of the command line."""
     serial_index: Annotated[int, Field(ge=0, le=7)] = 0
     """Which emulated UART is the link, from 0."""
 
@@ -79,7 +79,7 @@ PlatformIOName = Annotated[str, Field(pattern=r"^[A-Za-z0-9@^~<>=.,:/_#+-]+$", m
 
 
 class PlatformIO(Strict):
-    """The board in PlatformIO, as platformio.ini writes it."""
+    """The board in PlatformIO, as in platformio.ini."""
 
     platform: PlatformIOName
     """Name of the platform."""
@@ -91,7 +91,7 @@ class Board(Strict):
     """One board."""
 
     name: Name
-    """Of its file, without .toml."""
+    """Name of its file without .toml."""
     description: Label
     """One line for people."""
     mcu: Label
@@ -103,27 +103,27 @@ class Board(Strict):
     clock_hz: Annotated[int, Field(ge=0)]
     """Core clock in Hz; 0 where unknown."""
     tick: Literal["instructions", "cycles", "us"]
-    """What the port's counter counts."""
+    """What the port counts: executed instructions, core cycles or microseconds."""
     tick_hz: Annotated[int, Field(ge=0)]
     """Ticks per second; 0 where a tick has no fixed duration."""
     memory: Memory
     """What the linker may use."""
     link: LinkConfig
-    """How the host talks to it."""
+    """How the host communicates with it."""
     runner: Name
     """Preferred flashing tool or emulator, a module of device/runners."""
     fallback_runners: tuple[Name, ...] = ()
-    """Further ones, in order of preference."""
+    """Other flashing tools, in order of preference."""
     flashing: Flashing = Flashing()
-    """What each flashing tool must know."""
+    """Settings of each flashing tool."""
     usb_ids: tuple[UsbId, ...] = ()
-    """Of the board's serial port."""
+    """USB ids (vendor:product) of the board's serial port."""
     platformio: PlatformIO | None = None
-    """What PlatformIO calls it; None where it does not know it."""
+    """Its names in PlatformIO; None if PlatformIO does not support it."""
     emulator: Emulator | None = None
     """How it is emulated; None: it is not."""
     defines: dict[Macro, int | Expression] = Field(default_factory=dict)
-    """Constants of its port, C macros by name: pins, clock tree."""
+    """Constants for its port, C macros by name: pins, clock tree."""
     silicon_tested: bool = False
     """Whether `make hil` has passed on a real board."""
 
@@ -185,7 +185,7 @@ class Board(Strict):
 
     @property
     def build_programs(self) -> tuple[str, ...]:
-        """Programs that building for it takes, the C compiler last; none where only an Arduino tool can build."""
+        """Programs needed to build for it, the C compiler last; none if only an Arduino tool can build."""
         if self.is_arduino:
             return ("cmake", "ninja", "avr-gcc") if self.is_avr and self.fqbn else ()
         return ("cmake", "ninja", "gcc" if self.is_host else "arm-none-eabi-gcc")
@@ -211,7 +211,7 @@ class Board(Strict):
 
 
 def ports() -> tuple[str, ...]:
-    """What a board's `port` may be, sorted: the folders under firmware/port that hold no further one."""
+    """What a board's `port` may be, sorted: the folders under firmware/port that contain no further folder."""
     root = paths.shipped("firmware") / "port"
     folders = [folder for folder in root.rglob("*") if folder.is_dir()]
     around = {parent for folder in folders for parent in folder.parents}

@@ -10,7 +10,7 @@ class PipelineError(Exception):
     """Base of every expected failure. `str(error)` is one line; `hint` is the next step, "" when there is none."""
 
     EXIT_CODE: ClassVar[int] = 2
-    """Of the command that fails so."""
+    """Exit code of a command that ends with this error."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class UnsupportedError(PipelineError):
 
 
 class FitError(PipelineError):
-    """The model does not fit the board; the message names what is needed, what there is, and the largest part."""
+    """The network does not fit the board; the message names what it needs, what the board has, and the largest part."""
 
 
 class BudgetError(PipelineError):
@@ -49,7 +49,7 @@ class DeviceError(PipelineError):
 
 
 class MismatchError(PipelineError):
-    """Our bug: device and twin disagree. `reproducer` is the folder that holds everything to repeat it."""
+    """Our bug: device and twin disagree. `reproducer` is the folder with everything needed to reproduce it."""
 
     def __init__(self, message: str, hint: str = "", reproducer: Path | None = None) -> None:
         super().__init__(message, hint)

@@ -47,7 +47,7 @@ class Quantization:
     zero_point: int
     """The integer that stands for real 0, in [qmin, qmax]."""
     bits: int = 8
-    """Width of q, 2 to 8; 16 of sound as a microphone delivers it, which is no tensor."""
+    """Width of q, 2 to 8; 16 for sound as a microphone delivers it, which is not a tensor."""
 
     @property
     def qmin(self) -> int:
@@ -74,7 +74,7 @@ class Quantization:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One activation tensor without its batch axis: shape (h, w, c) or (features,), int8 with one quantization."""
+    """An activation tensor without its batch axis: shape (h, w, c) or (features,), int8 with one quantization."""
 
     shape: tuple[int, ...]
     """Extents without the batch axis, each at least 1."""
@@ -106,7 +106,7 @@ class Split:
         return self if n is None else self.at(np.arange(min(n, len(self))))
 
     def at(self, rows: NDArray[np.int64]) -> Split:
-        """The samples at these places."""
+        """The samples in these rows."""
         return Split(self.x[rows], self.y[rows], self.index[rows])
 
     def subset(self, n: int | None, seed: int) -> Split:
@@ -128,7 +128,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Integer samples as the device receives them. Clean and adversarial data are the same kind of thing."""
+    """Integer samples as the device receives them, clean or adversarial."""
 
     name: Name
     """Module of pipeline/datasets that made it."""
@@ -139,19 +139,19 @@ class Dataset:
     splits: Mapping[Name, Split]
     """ "train", "validation" and "test"; an adversarial Dataset has only "test"."""
     augment: Name = "none"
-    """How a trainer may vary a sample, a key of training.augment.MODES."""
+    """How a trainer may augment a sample: a key of training.augment.MODES."""
     parent: str = ""
     """Digest of the clean Dataset an adversarial one was made from; "" for a clean one."""
     attack: AttackInfo | None = None
     """What made an adversarial Dataset; None for a clean one."""
     spread: FloatArray | None = field(default=None, metadata={"digest": False})
-    """float32 (*shape): standard deviation of each input element over the training split, of features of sound that of
-    each coefficient over all frames, real units: the unit "sigma" of eps; None where the data set does not state it.
+    """float32 (*shape): standard deviation of each input element over the training split (of sound features, of each
+    coefficient over all frames), in real units: the unit "sigma" of eps; None where the data set does not state it.
     Not part of the digest."""
 
     @property
     def label(self) -> str:
-        """ "clean", or the attack's name and eps, between them what tells it from others of its name."""
+        """ "clean", or the attack's name, variant and eps, such as "pgd loss=margin eps=8/255"."""
         return f"{self.attack.title} eps={self.attack.eps_label}" if self.attack else "clean"
 
     @property
@@ -166,20 +166,20 @@ class AttackInfo:
     name: Name
     """Module of pipeline/robustness/attacks."""
     norm: Name
-    """Of the budget: "linf" or "l2"."""
+    """Norm of the budget: "linf" or "l2"."""
     eps: float
     """Budget, above 0, in `unit`."""
     eps_label: Label
     """The same as the job writes it, such as "8/255", "0.5 sigma" or "20 dB"."""
     eps_lsb: int | None
-    """The largest change of any element in lattice steps, as the device sees it; in real units floor(eps / scale); None
-    for the budget of a waveform, which says nothing of the features."""
+    """Largest allowed change of any element in lattice steps, floor(eps / scale) for real units; None for the budget of
+    a waveform, which does not limit the features."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """The attack's own settings, plain JSON values."""
     variant: Label = ""
-    """The settings that tell it from the other attacks of its name in the same job, such as "loss=margin"; "": none."""
+    """The settings that distinguish it from the job's other attacks of this name, such as "loss=margin"; "": none."""
     unit: Name = "real"
-    """Of eps: "real", "sigma", "snr" or "int16", see AttackConfig."""
+    """Unit of eps: "real", "sigma", "snr" or "int16", see AttackConfig."""
 
     @property
     def title(self) -> str:
@@ -189,7 +189,7 @@ class AttackInfo:
 
 @dataclass(frozen=True)
 class TrainedLayer:
-    """One layer of a trained network in plain values. kind and what its config / arrays hold:
+    """One layer of a trained network in plain values. Its kinds, and what config and arrays hold:
 
     conv2d, depthwise_conv2d, dense: config strides (h, w), padding "same" | "valid", bits 2 | 3 | 4 | 8; arrays codes
     int8 (kh, kw, in, out) | (kh, kw, in, multiplier) | (in, out), scale float64 (out,) with weight = codes * scale
@@ -220,7 +220,7 @@ class TrainedModel:
     """A trained network without its framework."""
 
     name: Name
-    """Of the job that trained it."""
+    """Name of the job that trained it."""
     input: TensorSpec
     """Shape and quantization of a sample; layers call it "input"."""
     classes: tuple[Label, ...]
@@ -230,7 +230,7 @@ class TrainedModel:
     ranges: Mapping[str, tuple[float, float]]
     """(min, max) of every layer's real output on the calibration samples, by layer name."""
     history: tuple[Mapping[str, float], ...] = ()
-    """One mapping per epoch: epoch, loss, accuracy, validation_accuracy and what else the recipe measures."""
+    """One mapping per epoch: epoch, loss, accuracy, validation_accuracy and whatever else the recipe measures."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What is recorded with the network: its job, accuracy, shares of the training time."""
 
@@ -246,11 +246,11 @@ class QLayer:
     inputs: tuple[int, ...]
     """Numbers of the tensors it reads, each smaller than its own."""
     output: TensorSpec
-    """Shape and quantization of what it writes."""
+    """Shape and quantization of its output."""
     params: Mapping[Name, Integers] = field(default_factory=dict)
     """The kind's own settings (stride, padding, activation_min...): integers and tuples of integers only."""
     weights: Int8Array | None = None
-    """Values as numbers, never packed, layout by kind; None where a kind has none."""
+    """Integers, never packed; the layout depends on the kind; None where a kind has none."""
     weight_bits: int = 8
     """2 (ternary: -1, 0, 1), 3, 4 or 8."""
     bias: Int32Array | None = None
@@ -260,7 +260,7 @@ class QLayer:
     shift: Int8Array | None = None
     """(channels,) of the requantization, see docs/ARITHMETIC.md; None where a kind has none."""
     keras_name: Label = ""
-    """The last trained layer it stands for, for the comparison of Keras and twin; "" for none."""
+    """The last trained layer that it corresponds to, for the comparison of Keras and twin; "" for none."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ class QModel:
     """The integer network: everything the device computes, nothing it does not."""
 
     name: Name
-    """Of the job it comes from."""
+    """Name of the job it comes from."""
     input: TensorSpec
     """Shape and quantization of a sample: tensor 0."""
     classes: tuple[Label, ...]
@@ -302,27 +302,27 @@ class Arg:
     """One of "ctx" (scratch context), "params" (a C struct), "dims" (nn_dims), "quant" (requantization per channel,
     built from tables), "input" (a tensor), "table" (a constant array), "output"."""
     ctype: str = ""
-    """C type of the struct; only of "params"."""
+    """C type of the struct; for "params" only."""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Members of the struct by name; of "dims" n, h, w, c."""
+    """Members of the struct by name; for "dims" n, h, w, c."""
     name: str = ""
-    """Of the constant array; only of "table"."""
+    """Name of the constant array; for "table" only."""
     index: int = 0
-    """Which of the layer's inputs, from 0; only of "input"."""
+    """Which of the layer's inputs, from 0; for "input" only."""
 
 
 @dataclass(frozen=True)
 class Trits:
-    """A table that lies in flash at 5 trits a byte and is expanded into scratch before the call (codegen/trits.py)."""
+    """A table stored in flash at 5 trits per byte and expanded into scratch before the call (codegen/trits.py)."""
 
     table: str
     """Its name among the call's tables."""
     groups: int
     """How many groups it has, each of codegen.trits.GROUP_BYTES bytes."""
     threes: int
-    """Bits of the fields whose 2 stands for 3, see nn_expand_trits."""
+    """Mask of the fields in which 2 means 3, see nn_expand_trits."""
     offset: int
-    """First byte in the layer's scratch that it expands to."""
+    """First byte of its expansion in the layer's scratch."""
 
 
 @dataclass(frozen=True)
@@ -330,23 +330,23 @@ class KernelCall:
     """One C call as data: what the templates print and what the twin binds through ctypes are the same thing."""
 
     function: str
-    """C function."""
+    """Name of the C function."""
     args: tuple[Arg, ...]
     """In the order of the C prototype."""
     tables: Mapping[str, NDArray[Any]]
     """Constant arrays by name, of dtype uint8, int8, int16, uint32 or int32."""
     scratch_bytes: int = 0
-    """Of its memory in the arena: the kernel's own scratch, then what trits expand to."""
+    """Bytes of its memory in the arena: the kernel's own scratch, then the expanded trits."""
     in_place: int | None = None
     """Index of the input that the output may overwrite; None where it must not overwrite any."""
     trits: Trits | None = None
-    """The one table that lies in flash at 5 trits a byte; None where none does."""
+    """The one table stored at 5 trits per byte; None where there is none."""
     start_cost: int = 0
-    """Instructions, roughly, that every call takes besides those of its outputs: what splitting it costs."""
+    """Approximate instructions of every call besides those of its outputs: what splitting it costs."""
 
     @property
     def context_bytes(self) -> int:
-        """What of the scratch is the kernel's own."""
+        """Bytes of the scratch that are the kernel's own."""
         return self.scratch_bytes if self.trits is None else self.trits.offset
 
 
@@ -355,17 +355,17 @@ class LayerCode:
     """What one layer of a network became in a firmware project."""
 
     name: Label
-    """Of the QLayer."""
+    """Name of the QLayer."""
     kernel: Label | None
     """C function that computes it; None for a layer that only renames its input."""
     weights_bytes: int
-    """Of its packed weights in flash."""
+    """Bytes of its packed weights in flash."""
     tables_bytes: int
-    """Of all its constant tables in flash: weights, biases, requantization."""
+    """Bytes of all its constant tables in flash: weights, biases, requantization."""
     unserved: str = ""
-    """What the core's faster kernels of this kind ask for, where none of them computes the layer; "" elsewhere."""
+    """What the core's faster kernels of this kind require, if none of them supports the layer; else ""."""
     cascade: Label = ""
-    """Name of the last layer of the cascade that it is part of, in whose run it is computed; "" for none."""
+    """Name of the last layer of the cascade that it is part of and is computed with; "" for none."""
     stripes: int = 1
     """How many calls of its kernel compute it."""
 
@@ -377,7 +377,7 @@ class Sources:
     files: Mapping[RelativePath, str]
     """Text by relative POSIX path."""
     digest: str
-    """32 hexadecimal digits over every file but the one that carries it; the device answers it in HELLO."""
+    """Digest of every file but the one that contains it, 32 hexadecimal digits; the device reports it in HELLO."""
     board: Name
     """Name of the board it is for."""
     qmodel_digest: str
@@ -387,7 +387,7 @@ class Sources:
     layers: tuple[LayerCode, ...]
     """One for each layer of the network, in order."""
     arena_contents: Mapping[Label, int] = field(default_factory=dict)
-    """Bytes of the arena by what lies there when it is fullest; they add up to arena_bytes."""
+    """Bytes of the arena by what is in it when it is fullest; they add up to arena_bytes."""
 
     @property
     def layer_table_bytes(self) -> dict[str, int]:
@@ -401,7 +401,7 @@ FLASH, RAM = "flash", "RAM"
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes of a firmware that have one owner."""
+    """Bytes of a firmware that belong to one function, variable or table."""
 
     memory: str
     """FLASH or RAM."""
@@ -414,7 +414,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Image:
-    """A built firmware; its files lie beside meta.json."""
+    """A built firmware; its files are next to meta.json."""
 
     elf: Name
     """File name of the ELF file."""
@@ -425,11 +425,11 @@ class Image:
     compiler: Label
     """First line of the compiler's --version, or Arduino's core."""
     flags: tuple[Label, ...]
-    """Compiler flags of the application; none where Arduino's tool chose them."""
+    """Compiler flags of the application; empty if Arduino's tool chose them."""
     flash_bytes: int
-    """What is written to flash, gaps and initial values included."""
+    """Bytes written to flash, gaps and initial values included."""
     ram_bytes: int
-    """Variables: arena, buffers and data, without the stack."""
+    """Bytes of variables: arena, buffers and data, without the stack."""
     weights_bytes: int
     """Of flash_bytes: constant tables of all layers."""
     code_bytes: int
@@ -437,24 +437,24 @@ class Image:
     arena_bytes: int
     """Of ram_bytes: the activation arena."""
     stack_bytes: int
-    """Reserved stack."""
+    """Bytes of the reserved stack."""
     sections: Mapping[str, int]
     """Bytes of every allocated section, by its name."""
     parts: tuple[Part, ...]
-    """Every byte by owner: of the flash they add up to flash_bytes, of the RAM to ram_bytes + stack_bytes."""
+    """Every byte: those in flash add up to flash_bytes, those in RAM to ram_bytes + stack_bytes."""
     footprint: Mapping[str, int]
-    """Bytes of flash by owner, adding up to flash_bytes: "layer NAME" for each layer's tables, then groups of code."""
+    """Bytes of flash by group, adding up to flash_bytes: "layer NAME" for each layer's tables, then groups of code."""
     unserved: Mapping[str, str] = field(default_factory=dict)
-    """By name of the layers that only their portable kernel computes: what the core's faster kernels ask for."""
+    """By name of each layer that only its portable kernel supports: what the core's faster kernels require."""
     kernels: Mapping[str, str] = field(default_factory=dict)
-    """By name of the layers that are computed: the C function that does it."""
+    """By name of each layer that is computed: the C function that computes it."""
     cascades: Mapping[str, str] = field(default_factory=dict)
-    """By name of the layers of a cascade: its last layer, in whose run they are computed."""
+    """By name of each layer of a cascade: the last layer of that cascade, with which it is computed."""
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What a device says of itself in HELLO."""
+    """What a device reports in HELLO."""
 
     board: Name
     """Name of the board the firmware was built for."""
@@ -469,17 +469,17 @@ class DeviceInfo:
     arena_bytes: int
     """Size of the activation arena."""
     input_bytes: int
-    """Of one sample."""
+    """Bytes of one sample."""
     output_bytes: int
-    """Of the logits: one byte a class."""
+    """Bytes of the logits: one per class."""
     layers: int
-    """How many the network has."""
+    """Number of layers of the network."""
     max_payload: int
     """Largest payload of a frame, bytes."""
     rx_buffer_bytes: int
-    """Receive buffer: what the host may have on the way."""
+    """Receive buffer: bytes that the host may have in flight."""
     base_bytes: int = 0
-    """Room for the sample that others are sent as differences to; 0 for none."""
+    """Bytes for the sample from which others are sent as differences; 0 for none."""
 
 
 QUIET_SAMPLES = 64
@@ -500,9 +500,9 @@ class DatasetTrace:
     y: NDArray[np.int64]
     """(n,) class indices."""
     logits: Int8Array
-    """(n, classes) as the device answered."""
+    """(n, classes) from the device."""
     twin_logits: Int8Array
-    """(n, classes) what the twin says to the same samples."""
+    """(n, classes) from the twin, for the same samples."""
     ticks: NDArray[np.uint32]
     """(n,) ticks of the whole inference."""
     layer_ticks: NDArray[np.uint32]
@@ -516,11 +516,11 @@ class LinkStats:
     """Counters of one streaming run."""
 
     bytes_sent: int = 0
-    """To the device, on the wire, framing included."""
+    """Bytes to the device, on the wire, framing included."""
     bytes_received: int = 0
-    """From the device, on the wire, framing included."""
+    """Bytes from the device, on the wire, framing included."""
     seconds: float = 0.0
-    """Wall clock of the run."""
+    """Wall-clock time of the run."""
     retries: int = 0
     """Requests sent again."""
     crc_errors: int = 0
@@ -530,9 +530,9 @@ class LinkStats:
     reconnects: int = 0
     """How often the link was opened again."""
     resets: int = 0
-    """Restarts of the device that were noticed."""
+    """Restarts of the device that were detected."""
     deltas: int = 0
-    """Samples sent as differences to another."""
+    """Samples sent as differences from another."""
 
 
 @dataclass(frozen=True)
@@ -554,7 +554,7 @@ class Trace:
     """Everything a device answered in one streaming run."""
 
     device: DeviceInfo
-    """What it said of itself."""
+    """What it reported in HELLO."""
     datasets: tuple[DatasetTrace, ...]
     """In the order of the request, clean samples first."""
     link: LinkStats
@@ -571,7 +571,7 @@ def with_metrics(model: QModel, **metrics: Any) -> QModel:
 @dataclass(frozen=True)
 class AttackOutcome:
     """What one attack of a campaign did, sample by sample. All arrays (n,) are in the order of the campaign's samples:
-    those that were not attacked, since the clean answer is wrong or an earlier attack fooled them, hold zeros."""
+    those that were not attacked, because the clean answer is wrong or an earlier attack fooled them, are zero."""
 
     label: str
     """Dataset.label of the campaign."""
@@ -580,20 +580,20 @@ class AttackOutcome:
     params: Mapping[str, Any]
     """The attack's own settings."""
     attacked: NDArray[np.bool_]
-    """Given to the attack: answered rightly when clean, and not fooled by an attack before it."""
+    """Samples that were attacked: classified correctly when clean, and not fooled by an earlier attack."""
     fooled: NDArray[np.bool_]
-    """Answered wrongly at a lattice point inside the budget."""
+    """Samples misclassified at a lattice point within the budget."""
     queries: NDArray[np.int64]
-    """Answers asked for."""
+    """Number of answers used."""
     gradients: NDArray[np.int64]
-    """Gradients asked for."""
+    """Number of gradients used."""
     zero_gradients: NDArray[np.int64]
-    """Gradients that were zero in every element: many of them say that the attack was blind."""
+    """Number of gradients that were zero in every element: if there are many, the attack was blind."""
     smallest: NDArray[np.float64]
     """Share of the budget that the smallest change known to fool the sample uses; above 1 outside the budget, inf
     where none is known."""
     seconds: float
-    """Wall clock of the whole attack."""
+    """Wall-clock time of the whole attack."""
 
 
 @dataclass(frozen=True)
@@ -601,7 +601,7 @@ class AuditCheck:
     """One question of an audit (robustness/audit.py), and its answer."""
 
     name: Name
-    """Of the check."""
+    """Name of the check."""
     passed: bool | None
     """Whether value <= threshold; None: not measured."""
     value: float | None
@@ -627,26 +627,25 @@ class AuditResult:
     budget: Label
     """eps, as it was given."""
     samples: int
-    """How many test samples."""
+    """Number of test samples."""
 
 
 @dataclass(frozen=True)
 class DeviceAnswers:
-    """What boards answered to attacks of which they were the oracle. An input counts once, however often it was asked
-    about."""
+    """What boards answered as the oracle of attacks. An input counts once, however often it was queried."""
 
     board: str
     """Name of the board."""
     digest: str
-    """Of its firmware, 32 hexadecimal digits."""
+    """Digest of its firmware, 32 hexadecimal digits."""
     devices: int
-    """How many such boards answered."""
+    """Number of such boards that answered."""
     answers: int
-    """Inputs they answered."""
+    """Number of inputs they answered."""
     reused: int
-    """Of them, those whose answer an earlier run had kept: the boards were not asked again."""
+    """Of these, answers kept by an earlier run, for which the boards were not asked again."""
     differing: int
-    """Of them, those whose logits are not the twin's; anything but 0 is a bug."""
+    """Of these, inputs whose logits differ from the twin's; anything but 0 is a bug."""
 
 
 @dataclass(frozen=True)
@@ -656,10 +655,10 @@ class AttackResult:
     datasets: tuple[Dataset, ...]
     """The clean test samples, then the attacked copies of every campaign."""
     outcomes: tuple[AttackOutcome, ...]
-    """Of every attack, campaign by campaign."""
+    """One per attack, campaign by campaign."""
     agreement: Mapping[str, Mapping[str, float]]
-    """Of Keras and the integer network, per layer (analysis/agreement.py); empty without a Keras model."""
+    """Between Keras and the integer network, per layer (analysis/agreement.py); empty without a Keras model."""
     keras: Mapping[str, FloatArray]
-    """float32 (n, classes): what Keras answers to the datasets, by their labels; empty without a Keras model."""
+    """float32 (n, classes): Keras's answers by label of the dataset; empty without a Keras model."""
     device: DeviceAnswers | None = None
-    """What boards answered to the attacks; None where the twin answered."""
+    """What boards answered during the attacks; None if the twin answered."""

@@ -1,4 +1,4 @@
-"""What is to be run, and where it is kept."""
+"""What to run, and where to keep it."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ DEFAULT_SEED = 1
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What is to be run, and where it is kept. ConfigError: a runner the board does not have."""
+    """What to run, and where to keep it. ConfigError: a runner that the board does not have."""
 
     name: str
-    """Of the job or the stored model."""
+    """Name of the job or the stored model."""
     dataset: DatasetConfig | None
-    """Which samples are attacked and streamed; None: of a stored network that does not know its own, only what needs
-    none can be made."""
+    """Which samples are attacked and streamed; None: the stored network does not name its data set, and only stages
+    that need none can run."""
     board: Board
     """Where the image runs."""
     folder: Path
-    """Training, data and network."""
+    """Folder of training, data and network."""
     device_folder: Path
-    """What depends on the board."""
+    """Folder of what depends on the board."""
     job: Job | None = None
-    """None for a stored model that does not know its job."""
+    """The job; None for a stored model that does not name its job."""
     job_file: Path | None = None
-    """Where the job stands; None: in no file."""
+    """The job file; None: there is none."""
     model: QModel | None = None
-    """Run this one instead of training; None: train the job's."""
+    """The stored network to run; None: train that of the job."""
     limit: int | None = None
-    """Attack and stream only so many test samples, drawn evenly from all classes; None for all."""
+    """Attack and stream only so many test samples, drawn evenly from all classes; None: all."""
     resume: bool = False
     """Continue an earlier training of the same recipe."""
     fresh: bool = False
-    """Repeat stages that are up to date."""
+    """Redo stages that are up to date."""
     kernels: select.Kernels = "auto"
-    """Whose: "auto", "reference", "cmsis-nn" or "best" (select.program)."""
+    """Which kernels: "auto", "reference", "cmsis-nn" or "best" (select.program)."""
     firmware: FirmwareConfig = select.DEFAULT
     """How the network is packed."""
     port: str | None = None
@@ -62,9 +62,9 @@ class RunPlan:
     unit: str = ""
     """Which unit of the rig, by name or serial number; "" when there is only one."""
     runner: str | None = None
-    """This one of the board's runners; None: the first that is installed."""
+    """The flashing tool; None: the first of the board's that is installed."""
     cli_args: Mapping[str, str] = field(default_factory=dict)
-    """By stage: what follows the name of its command so that it works on this run, for hints."""
+    """By stage: the arguments with which its command works on this run, for hints."""
     attacks: tuple[AttackConfig, ...] = ()
     """What the network is attacked with."""
     random_inputs: bool = False
@@ -72,17 +72,17 @@ class RunPlan:
     oracle: Literal["twin", "device"] = "twin"
     """Who answers the attacks: the integer network on this machine, or boards."""
     devices: int = 1
-    """How many boards answer the attacks, 1 or more."""
+    """Number of boards that answer the attacks, at least 1."""
     cluster: str | None = None
-    """Address of a Ray cluster whose boards they are, or "local"; None: those of this machine, without Ray."""
+    """Address of the Ray cluster with these boards, or "local"; None: boards of this machine, without Ray."""
     budget: CostBudget = NO_BUDGET
     """What its firmware may cost."""
     draws: int | None = None
-    """Seed of what is drawn for a stored network, samples and attacks; None: that of its job."""
+    """Seed of the samples and attacks of a stored network; None: that of its job."""
 
     @property
     def seed(self) -> int:
-        """Of every random draw: the job's, unless `draws` is another."""
+        """Seed of every random draw: the job's, unless `draws` overrides it."""
         if self.draws is not None:
             return self.draws
         return self.job.seed if self.job else DEFAULT_SEED
@@ -100,7 +100,7 @@ class RunPlan:
         return f"tritmcu {stage} {self.cli_args.get(stage, '')}".rstrip()
 
     def moved_to(self, folder: Path) -> RunPlan:
-        """The same, everything kept in `folder`."""
+        """The same plan, with everything kept in `folder`."""
         return replace(self, folder=folder, device_folder=folder)
 
 
@@ -141,7 +141,7 @@ def plan_model(stored: Path, dataset: str | None, board_name: str | None, runs: 
 
 
 def stored_job(model: QModel, place: Path) -> Job | None:
-    """The job that a stored network was trained by; None where it does not say."""
+    """The job that a stored network was trained by; None if it does not name one."""
     description = model.metrics.get("job")
     return schema.validate(Job, dict(description), f"{place}: job") if description else None
 
@@ -182,7 +182,7 @@ def _audited_budget(planned: RunPlan, eps: str | None, norm: str, unit: str | No
 
 
 def another(model: QModel, dataset: str) -> str | None:
-    """Name of the zoo's first other network for the same samples; None without any."""
+    """Name of the first other network in the zoo for the same samples; None if there is none."""
     for card in map(zoo.card, zoo.names()):
         if card.dataset == dataset and card.digest != model.digest:
             other = load_network(zoo.find(Path(card.name)))
