@@ -62,22 +62,22 @@ class ModelConfig(schema.Identified):
     name: Annotated[str, schema.registered("models")]
     """Module of models/; with a file "clone", and need not be given."""
     file: Annotated[str, Field(min_length=1)] | None = None
-    """A trained network of Keras (.keras, .h5) to clone; a relative path starts at the folder of the job file."""
+    """A trained Keras network (.keras, .h5) to clone; a relative path starts at the folder of the job file."""
     input_range: tuple[Finite, Finite] | None = None
-    """Real inputs of the file's network where the data set's lattice has its ends; None: it takes the data set's."""
+    """Lowest and highest input of the file's network, such as (0, 255) for pixels; None: those of the data set."""
     weight_bits: WeightBits = 2
     """1: binary, stored and computed as ternary codes -1 and 1 at 2 bits; 2: ternary; 3, 4, 8: symmetric integers; 32:
     float in training, 8 bits on the device (no quantizer trains them, so they would not survive fewer)."""
     first_layer_bits: WeightBits | None = None
-    """Instead, for the first weighted layer."""
+    """Overrides weight_bits for the first weighted layer."""
     last_layer_bits: WeightBits | None = None
-    """Instead, for the last weighted layer."""
+    """Overrides weight_bits for the last weighted layer."""
     layer_bits: dict[Label, WeightBits] = Field(default_factory=dict)
-    """Instead, for layers by name; overrides all others."""
+    """Bits of layers by name; overrides all other keys."""
     alpha: Literal["auto", "auto_po2"] = "auto"
-    """Scale of an output channel: "auto" any number, "auto_po2" a power of two."""
+    """Scale of an output channel: "auto": any number; "auto_po2": a power of two."""
     activation_bits: Annotated[int, Field(ge=2, le=8)] = 8
-    """Of every ReLU, 2 to 8."""
+    """Bits of the output of every ReLU, 2 to 8."""
     width: Annotated[float, Field(gt=0, le=8)] = 1.0
     """Channel multiplier, in (0, 8]."""
 
@@ -102,7 +102,7 @@ class ModelConfig(schema.Identified):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """As Identified; the content of the file tells one from another, not its path."""
+        """As Identified; a file is identified by its content, not its path."""
         return {key: value for key, value in super().identity().items() if key != "file"}
 
 
@@ -127,7 +127,7 @@ class AdversarialConfig(Strict):
     beta: Annotated[float, Field(gt=0, le=1000)] = 6.0
     """Weight of the divergence in trades, in (0, 1000]."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Of each batch that is attacked, in (0, 1]; the rest stays clean (Kurakin et al. 2017, arXiv 1611.01236)."""
+    """Share of each batch that is attacked, in (0, 1]; the rest stays clean (Kurakin et al. 2017, arXiv 1611.01236)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> AdversarialConfig:
@@ -171,11 +171,11 @@ class TrainConfig(schema.Identified):
     batch_size: Positive = 128
     """Samples per step."""
     learning_rate: PositiveFloat = 1e-3
-    """Start of a cosine decay over all steps."""
+    """Learning rate at the start of a cosine decay over all steps."""
     final_learning_rate: NonNegativeFloat = 1e-5
-    """End of the cosine decay."""
+    """Learning rate at the end of the cosine decay."""
     weight_decay: NonNegativeFloat = 0.0
-    """Decoupled, of kernels only."""
+    """Weight decay, decoupled from the gradient, for kernels only."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of all steps, in [0, 1), in which the learning rate rises from 0 before its cosine falls: with a high
     learning_rate, a one-cycle schedule (Smith, Topin 2018, arXiv 1708.07120)."""
@@ -184,7 +184,7 @@ class TrainConfig(schema.Identified):
     stochastic: bool = True
     """True stochastic quantization of ternary and binary weights, else deterministic."""
     temperature: PositiveFloat = 8.0
-    """Of the stochastic quantization's noise, above 0: 8 changes about 11 % of Gaussian weights."""
+    """Temperature of the stochastic quantization, above 0: 8 changes about 11 % of Gaussian weights."""
     final_temperature: PositiveFloat | None = None
     """Temperature at the last step; None with a constant one."""
     temperature_schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -197,9 +197,9 @@ class TrainConfig(schema.Identified):
     jacobian_projections: Annotated[int, Field(ge=1, le=64)] = 1
     """Random vectors per sample, 1 to 64."""
     jacobian_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Of the batch that the estimate looks at, in (0, 1]."""
+    """Share of the batch that the estimate uses, in (0, 1]."""
     augment: bool = True
-    """Vary samples as the data set says."""
+    """Augment samples as the data set defines it."""
     adversarial: AdversarialConfig | None = None
     """Adversarial training; None: none."""
     distill: Annotated[str, Field(min_length=1), AfterValidator(_teacher)] | None = None
@@ -216,16 +216,16 @@ class TrainConfig(schema.Identified):
     """Adversarial weight perturbation: each step takes its gradient where the kernels have moved by this share of their
     length to a larger loss (Wu et al. 2020, arXiv 2004.05884), in [0, 0.1]; 0: off; needs adversarial training."""
     overfitting_guard: bool = False
-    """Stop, and keep an earlier epoch, where the network withstands one step of an attack but no longer several."""
+    """Stop, and keep an earlier epoch, when the network withstands one attack step but no longer several."""
     robust_samples: Annotated[int, Field(ge=0)] = 0
     """Validation samples attacked after each epoch (PGD, 10 steps of eps / 4); 0: none."""
     robust_eps: Epsilon | None = None
-    """Their budget, real input units; None: that of the adversarial training."""
+    """Budget of that attack, real input units; None: that of the adversarial training."""
     robust_loss: Literal["cross_entropy", "margin"] = "cross_entropy"
     """What that attack maximizes: "cross_entropy", which a network of low confidence hides from, or the "margin" of the
     best wrong logit over the right one."""
     best_by: Literal["accuracy", "robust_accuracy"] = "accuracy"
-    """Which epoch's weights are kept: of the best validation accuracy, clean or robust."""
+    """Which epoch's weights are kept: the one with the best validation accuracy, clean or robust."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
@@ -260,16 +260,16 @@ class TrainConfig(schema.Identified):
 
     @property
     def robust_budget(self) -> str | None:
-        """The eps of the robust validation, as written."""
+        """The eps of the robust validation, as in the job."""
         return self.robust_eps or (self.adversarial.eps if self.adversarial else None)
 
 
 NORM_OF_UNIT = {"sigma": "linf", "snr": "l2", "int16": "linf"}
-"""The norm that a unit of eps has a meaning in, where that is one."""
+"""The only norm in which a unit of eps has a meaning."""
 WAVEFORM_UNITS = ("snr", "int16")
 """Units of the budget of a waveform."""
 LONGEST_VARIANT = 120
-"""Characters of what tells attacks of one name apart: it becomes part of a label."""
+"""Longest text, in characters, that distinguishes attacks of one name: it becomes part of a label."""
 SUITES = ("quick", "strict")
 """Names of suites, which stand for several attacks (robustness/suites.py)."""
 
@@ -282,15 +282,15 @@ def _attack(name: str) -> str:
 
 
 class AttackConfig(Strict):
-    """One attack, or a suite of them, at one or more budgets. Which of the other keys an attack uses its module says in
-    SETTINGS; a key that it does not use is refused."""
+    """One attack, or a suite of them, at one or more budgets. SETTINGS of an attack's module lists which of the other
+    keys it uses; a key that it does not use is refused."""
 
     name: Annotated[str, AfterValidator(_attack)]
     """A module of pipeline/robustness/attacks, or a suite: "quick" or "strict"."""
     eps: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
-    """Budgets, each attacked by itself, in `unit`."""
+    """Budgets in `unit`, each attacked separately."""
     norm: Literal["linf", "l2"] = "linf"
-    """Of the budget: largest change of an element, or Euclidean length of the change."""
+    """Norm of the budget: largest change of an element, or Euclidean length of the change."""
     unit: Literal["real", "sigma", "snr", "int16"] = "real"
     """Of eps: real input units, or standard deviations of each input element over the training split. "snr", "int16":
     the waveform is attacked that the samples are made from; eps is the signal-to-noise ratio in dB, the smaller the
@@ -298,13 +298,13 @@ class AttackConfig(Strict):
     samples: Positive | None = None
     """Attack only so many test samples, drawn evenly from all classes; all by default."""
     steps: Annotated[int, Field(ge=1, le=10000)] = 20
-    """Of an iterative attack."""
+    """Steps of an iterative attack."""
     step_size: Annotated[float, Field(gt=0, le=2)] = 0.125
     """Length of a step in units of eps."""
     restarts: Annotated[int, Field(ge=1, le=100)] = 1
     """Random starts, each for the samples that the ones before it did not fool."""
     momentum: Annotated[float, Field(ge=0, lt=10)] = 0.0
-    """Share of the last step's direction that stays in the next one."""
+    """Share of the last step's direction that the next one keeps."""
     loss: Literal["cross_entropy", "scaled", "softened", "margin", "dlr"] = "cross_entropy"
     """What the attack maximizes (robustness/losses.py); "scaled", "softened": the cross-entropy of ten times the
     logits, and of a tenth of them."""
@@ -365,7 +365,7 @@ def _variant(attack: AttackConfig, alike: Sequence[AttackConfig]) -> str:
 
 
 def _settings(attack: AttackConfig) -> dict[str, object]:
-    """All that decides what an attack does but its budgets."""
+    """Everything that determines what an attack does, except its budgets."""
     return {key: getattr(attack, key) for key in ("norm", "samples", *attack_settings(attack.name))}
 
 
@@ -383,7 +383,7 @@ class LayerwiseConfig(Strict):
     """ "laq": the smallest Lipschitz bound; "quanos": by adversarial noise sensitivity; "uniform": all layers at
     `bits`."""
     eps: Epsilon = "8/255"
-    """Largest change of an input element that the bound reckons with, real input units."""
+    """Largest change of an input element that the bound assumes, real input units."""
     budget: Annotated[float, Field(ge=1, le=4)] = 1.25
     """Largest size of the packed weights, in units of the all-ternary network's, 1 to 4 (laq and quanos)."""
     bits: Literal[2, 3, 4, 8] = 2
@@ -404,7 +404,7 @@ board has taken less time for, ours or CMSIS-NN's."""
 
 
 class FirmwareConfig(Strict):
-    """Whose kernels, how ternary weights lie in flash, and activations in RAM."""
+    """Which kernels, and how ternary weights are stored in flash and activations in RAM."""
 
     kernels: Kernels = "auto"
     """Unless --kernels says otherwise: "auto", "reference", "cmsis-nn" or "best", as codegen.select takes them."""
@@ -422,13 +422,13 @@ class Job(Strict):
     """One experiment."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=LONGEST_NAME)]
-    """Of its run folder: lower-case letters, digits and underscores."""
+    """Name of the run folder: lower-case letters, digits and underscores."""
     description: Label = ""
     """One line for people."""
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 1
-    """Of every random draw, below 2^31."""
+    """Seed of every random draw, below 2^31."""
     board: Name = "netduinoplus2"
-    """Where it runs unless --board says otherwise."""
+    """Board that it runs on unless --board names another."""
     dataset: DatasetConfig
     """Which samples."""
     model: ModelConfig
@@ -440,11 +440,11 @@ class Job(Strict):
     layerwise: LayerwiseConfig | None = None
     """How bits are chosen after training; None: as trained."""
     firmware: FirmwareConfig = FirmwareConfig()
-    """How the network is packed."""
+    """Kernels, and how the network is packed."""
     budget: CostBudget = NO_BUDGET
     """What its firmware may cost."""
     calibration: Positive = 512
-    """Training samples that fix the quantization of tensors the model leaves open."""
+    """Number of training samples on which the range of tensors without a quantizer is measured."""
 
     @model_validator(mode="after")
     def _distinct_attacks(self) -> Job:
@@ -454,7 +454,7 @@ class Job(Strict):
     @model_validator(mode="before")
     @classmethod
     def _begin_with_the_file(cls, data: Any) -> Any:
-        """With model.file its weights are where the training starts, and its network is the teacher."""
+        """With model.file, training starts from its weights, and its network is the teacher."""
         if not isinstance(data, dict) or not all(isinstance(data.get(key), Mapping) for key in ("model", "train")):
             return data
         if data["model"].get("file") is None:

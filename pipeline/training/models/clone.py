@@ -30,7 +30,7 @@ def build(dataset_input: TensorSpec, classes: int, config: ModelConfig, train: T
     UnsupportedError, naming file, layer and value: what no device layer computes, or samples of another shape.
     """
     if config.file is None:
-        raise ConfigError("model.name = 'clone': needs a file", 'file = "my.keras" in [model]')
+        raise ConfigError("model.name = 'clone': which file?", 'file = "my.keras" in [model]')
     model = original(config)
     try:
         keras_file.require_shapes(model, dataset_input.shape, classes)
