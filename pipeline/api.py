@@ -89,14 +89,14 @@ class Network:
         self,
         eps: str | None = None,
         *,
-        norm: str = "linf",
+        norm: str | None = None,
         unit: str | None = None,
         source: str | None = None,
         on_board: bool = False,
     ) -> AuditResult:
         """Whether the robust accuracy can be believed. eps: budget, such as "8/255"; None: the largest of the network's
-        job. norm: "linf" or "l2". unit: "real" or "sigma"; None: that of its job, else real. source: network to
-        transfer from; None: the first other one in the zoo for the same samples. on_board: audit the board, too."""
+        job. norm, unit: see AttackConfig; None: those of its job, else linf and real. source: network to transfer from;
+        None: the first other one in the zoo for the same samples. on_board: audit the board, too."""
         audited = replace(self, plan=for_audit(self.plan, eps, source, norm, unit))
         with audited._allowed(*QUICK, "audit", *(("flash", "stream") if on_board else ())) as work:
             return work.audit()

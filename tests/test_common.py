@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from pipeline.network import twin
 from pipeline.stages import lower
 from tests.support import own_files
 
-DATA = os.environ.get("TRITMCU_DATA")
+DATA = paths.data_folder()
 OWN = {name for name in registry.names("datasets") if dataset_settings(name)}
 """Data sets that read a user's files."""
 SHIPPED = {"digits", *OWN}

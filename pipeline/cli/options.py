@@ -104,10 +104,15 @@ EPS = Option(
     {"nargs": "+", "metavar": "EPS"},
     WHAT,
 )
-NORM = Option("--norm", "norm of the budgets; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, WHAT)
+NORM = Option(
+    "--norm",
+    "norm of the budgets; l2 by default for --eps-unit snr, else linf",
+    {"choices": ("linf", "l2"), "default": None},
+    WHAT,
+)
 EPS_UNIT = Option(
     "--eps-unit",
-    "unit of the budgets: real (input units, the default), sigma; of recordings, snr (dB, --norm l2) or int16 (steps)",
+    "unit of the budgets: real (input units, the default), sigma; of recordings, snr (dB) or int16 (steps)",
     {"choices": ("real", "sigma", "snr", "int16"), "default": "real"},
     WHAT,
 )

@@ -290,7 +290,8 @@ class AttackConfig(Strict):
     eps: Annotated[tuple[Epsilon, ...], Field(min_length=1)]
     """Budgets in `unit`, each attacked separately."""
     norm: Literal["linf", "l2"] = "linf"
-    """Norm of the budget: largest change of an element, or Euclidean length of the change."""
+    """Norm of the budget: largest change of an element, or Euclidean length of the change; by default the one that has
+    a meaning in `unit`."""
     unit: Literal["real", "sigma", "snr", "int16"] = "real"
     """Of eps: real input units, or standard deviations of each input element over the training split. "snr", "int16":
     the waveform is attacked that the samples are made from; eps is the signal-to-noise ratio in dB, the smaller the
@@ -321,6 +322,14 @@ class AttackConfig(Strict):
     def on_waveform(self) -> bool:
         """Whether recordings are attacked, not the samples made from them."""
         return self.unit in WAVEFORM_UNITS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _norm_of_unit(cls, given: Any) -> Any:
+        unit = given.get("unit") if isinstance(given, dict) else None
+        if isinstance(unit, str) and unit in NORM_OF_UNIT:
+            return {"norm": NORM_OF_UNIT[unit], **given}
+        return given
 
     @model_validator(mode="after")
     def _used_settings(self) -> AttackConfig:

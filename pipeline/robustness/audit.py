@@ -21,6 +21,7 @@ from pipeline.robustness.budget import Budget
 from pipeline.robustness.campaign import OracleFor
 from pipeline.robustness.evidence import STEPS, Duel, Evidence, Fooled, union
 from pipeline.robustness.oracle import GradientOracle
+from pipeline.robustness.waveform import Sound
 
 LOSSES = ("cross_entropy", "margin", "dlr")
 SCALED = ("softened", "cross_entropy", "scaled")
@@ -46,12 +47,14 @@ def audit(
     network: str = "",
     sources: tuple[str, ...] = (),
     trace: Trace | None = None,
+    sound: Sound | None = None,
     progress: Progress = no_progress,
 ) -> AuditResult:
     """Every check of the network that oracle_for asks, on the whole test split of `clean`. budget: the eps whose robust
-    accuracy is in question, of the samples themselves. network: its digest. sources: networks for the same samples, to
-    transfer from. trace: a device's answers to clean and attacked samples, for the checks that need one."""
-    evidence = Evidence(oracle_for, clean, budget, seed, sources, trace)
+    accuracy is in question. network: its digest. sources: networks for the same samples, to
+    transfer from. trace: a device's answers to clean and attacked samples, for the checks that need one. sound: the
+    recordings of the samples, for a budget of waveforms."""
+    evidence = Evidence(oracle_for, clean, budget, seed, sources, trace, sound)
     checks = []
     for number, (name, check) in enumerate(CHECKS.items()):
 
@@ -99,11 +102,11 @@ def _eps_zero(e: Evidence) -> Numbers:
 
 
 def _monotone(e: Evidence) -> Numbers:
-    budgets = [budget for budget in map(e.scaled, SHARES) if budget.steps] + [e.budget, e.whole_range()]
+    budgets = [budget for budget in map(e.scaled, SHARES) if budget.radius.any()] + [e.budget, e.whole_range()]
     fooled = [e.pgd(budget=budget).fooled for budget in budgets]
     duels = [Duel.of(large, small, COMPARISONS) for small, large in itertools.pairwise(fooled)]
-    steps = ", ".join(str(budget.steps) for budget in budgets)
-    why = f"largest increase of robust accuracy along eps ({steps} lattice steps); chance explains up to this"
+    labels = ", ".join(budget.label for budget in budgets)
+    why = f"largest increase of robust accuracy along eps ({labels}); chance explains up to this"
     return *_worst((duel.lead, duel.by_chance) for duel in duels), why
 
 

@@ -102,7 +102,7 @@ def run(
     split = clean.splits["test"].subset(campaign.config.samples, seed)
     if campaign.config.on_waveform:
         assert sound is not None, "a budget of waveforms without recordings"
-        run = _Run(campaign, split, sound.read(split.index), _hearing(sound, oracle_for), seed, progress)
+        run = _Run(campaign, split, sound.read(split.index), hearing(sound, oracle_for), seed, progress)
     else:
         run = _Run(campaign, split, split.x, oracle_for, seed, progress)
     outcomes = run.all()
@@ -112,7 +112,7 @@ def run(
     return attacked, tuple(replace(outcome, label=attacked.label) for outcome in outcomes)
 
 
-def _hearing(sound: Sound, oracle_for: OracleFor) -> OracleFor:
+def hearing(sound: Sound, oracle_for: OracleFor) -> OracleFor:
     """The same oracles, asked about recordings."""
     return lambda config: WaveformOracle(sound, oracle_for(config))
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.statistics import LEVEL, fair_coin_limit, wilson
 from pipeline.config.job import AttackConfig
-from pipeline.core.nouns import AttackOutcome, Dataset, Int8Array, Progress, Trace, no_progress
+from pipeline.core.nouns import AttackOutcome, Dataset, Progress, Trace, no_progress
 from pipeline.robustness import campaign
 from pipeline.robustness.budget import Budget
 from pipeline.robustness.campaign import Campaign, OracleFor
 from pipeline.robustness.oracle import Oracle
+from pipeline.robustness.projection import Lattice
+from pipeline.robustness.waveform import Sound
 
 Fooled = NDArray[np.bool_]
 """(n,) of the samples."""
@@ -33,13 +35,15 @@ class Evidence:
     clean: Dataset
     """The test split is what is attacked, all of it."""
     budget: Budget
-    """The eps that is audited, of the samples themselves."""
+    """The eps that is audited."""
     seed: int
     """Of all attacks."""
     sources: tuple[str, ...] = ()
     """Other networks, to transfer from."""
     trace: Trace | None = None
     """What a device answered to clean and attacked samples of this network."""
+    sound: Sound | None = None
+    """The recordings, for a budget of waveforms."""
     progress: Progress = no_progress
     """Told of every batch of every attack."""
     _ran: dict[tuple[str, str], AttackOutcome] = field(default_factory=dict)
@@ -50,20 +54,21 @@ class Evidence:
         for source in self.sources:
             self.oracle_for(self._config("transfer", {"source": source}))
 
-    @property
-    def x(self) -> Int8Array:
-        """The clean samples."""
-        return self.clean.splits["test"].x
+    @cached_property
+    def x(self) -> Lattice:
+        """What is attacked: the clean samples, or their recordings."""
+        split = self.clean.splits["test"]
+        return split.x if self.sound is None else self.sound.read(split.index)
 
     @cached_property
     def oracle(self) -> Oracle:
         """Who gives the gradients of the audited network."""
-        return self.oracle_for(self._config("pgd", {}))
+        return self._asked("pgd")
 
     @cached_property
     def judge(self) -> Oracle:
         """Who answers where no gradients are asked for."""
-        return self.oracle_for(self._config("square", {}))
+        return self._asked("square")
 
     @cached_property
     def right(self) -> Fooled:
@@ -75,8 +80,8 @@ class Evidence:
         budget, config = budget or self.budget, self._config(name, settings)
         key = config.model_dump_json(), budget.label
         if key not in self._ran:
-            item = Campaign(config, budget)
-            self._ran[key] = campaign.run(item, self.clean, self.oracle_for, self.seed, self.progress)[1][0]
+            how = self.oracle_for, self.seed, self.progress, self.sound
+            self._ran[key] = campaign.run(Campaign(config, budget), self.clean, *how)[1][0]
         return self._ran[key]
 
     def pgd(self, loss: str = "cross_entropy", budget: Budget | None = None, **settings: object) -> AttackOutcome:
@@ -87,17 +92,14 @@ class Evidence:
         """A share of the audited budget; of linf rounded down to whole lattice steps."""
         radius = self.budget.radius * share
         radius = np.floor(radius) if self.budget.norm == "linf" else radius
-        return replace(
-            self.budget, label=f"{share:g} x {self.budget.label}", eps=self.budget.eps * share, radius=radius
-        )
+        return replace(self.budget, label=f"{share:g} x {self.budget.label}", radius=radius)
 
     def whole_range(self) -> Budget:
         """Every element may take every value."""
         span = self.budget.quantization.qmax - self.budget.quantization.qmin
         reach = span if self.budget.norm == "linf" else span * math.sqrt(self.x[0].size)
         radius = np.full_like(self.budget.radius, reach, dtype=np.float64)
-        eps = reach * self.budget.quantization.scale
-        return replace(self.budget, label="whole range", eps=eps, radius=radius)
+        return replace(self.budget, label="whole range", radius=radius, relative=False)
 
     def standing(self, fooled: Fooled) -> int:
         """How many samples are still answered rightly."""
@@ -113,8 +115,13 @@ class Evidence:
         return hits / n - wilson(hits, n)[0]
 
     def _config(self, name: str, settings: dict[str, object]) -> AttackConfig:
-        common = {"name": name, "eps": (repr(self.budget.eps),), "norm": self.budget.norm}
-        return AttackConfig.model_validate({**common, **settings})
+        common = {"eps": (repr(self.budget.eps),), "norm": self.budget.norm, "unit": self.budget.unit}
+        return AttackConfig.model_validate({"name": name, **common, **settings})
+
+    def _asked(self, attack: str) -> Oracle:
+        """Who answers that attack, about what it attacks."""
+        oracle_for = self.oracle_for if self.sound is None else campaign.hearing(self.sound, self.oracle_for)
+        return oracle_for(self._config(attack, {}))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipeline.config import dataset as datasets
 from pipeline.config.board import Board
 from pipeline.config.budget import NO_BUDGET, CostBudget
 from pipeline.config.dataset import DatasetConfig
-from pipeline.config.job import AttackConfig, FirmwareConfig, Job, eps_value
+from pipeline.config.job import NORM_OF_UNIT, AttackConfig, FirmwareConfig, Job, eps_value
 from pipeline.core import schema, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel, TrainedModel
@@ -157,7 +157,7 @@ def _dataset(named: str | None, job: Job | None, model: QModel, stored: Path) ->
 
 
 def for_audit(
-    planned: RunPlan, eps: str | None, source: str | None, norm: str = "linf", unit: str | None = None
+    planned: RunPlan, eps: str | None, source: str | None, norm: str | None = None, unit: str | None = None
 ) -> RunPlan:
     """The plan of an audit. Its attacks: PGD at the eps, by default the largest of the job in this norm (and unit, if
     one is named), and a transfer attack from the source, if any. ConfigError: no eps."""
@@ -167,18 +167,20 @@ def for_audit(
     return replace(planned, attacks=tuple(schema.validate(AttackConfig, entry, "audit") for entry in entries))
 
 
-def _audited_budget(planned: RunPlan, eps: str | None, norm: str, unit: str | None) -> dict[str, Any]:
+def _audited_budget(planned: RunPlan, eps: str | None, norm: str | None, unit: str | None) -> dict[str, Any]:
     """eps, norm and unit of an AttackConfig."""
     if eps is not None:
-        return {"eps": (eps,), "norm": norm, "unit": unit or "real"}
-    known = [a for a in planned.attacks if a.norm == norm and unit in (None, a.unit) and not a.on_waveform]
+        return {"eps": (eps,), "unit": unit or "real", **({} if norm is None else {"norm": norm})}
+    norm = norm or NORM_OF_UNIT.get(unit or "real", "linf")
+    known = [a for a in planned.attacks if a.norm == norm and (a.unit == unit if unit else not a.on_waveform)]
     if not known:
         what = f"{norm} eps" if unit is None else f"{norm} eps in {unit}"
         raise ConfigError(
             f"{planned.name}: its job names no {what} to audit", "add --eps, for images in [0, 1] --eps 8/255"
         )
     labels = (label for attack in known if attack.unit == known[0].unit for label in attack.eps)
-    return {"eps": (max(labels, key=eps_value),), "norm": norm, "unit": known[0].unit}
+    largest = min if known[0].unit == "snr" else max
+    return {"eps": (largest(labels, key=eps_value),), "norm": norm, "unit": known[0].unit}
 
 
 def another(model: QModel, dataset: str) -> str | None:

@@ -262,15 +262,20 @@ class Workflow:
 
     def _attack_key(self, clean: Dataset) -> str:
         """Digest of what the outcome of the attacks depends on, whoever answers them."""
-        attacks, sound = self.plan.attacks, self._sound()
+        attacks = self.plan.attacks
         sources = [self.plan.load_network(config.source).digest for config in attacks if config.source]
         return digest_of(
             *(self.lower().digest, clean.digest, self.plan.seed, sources, keys.integers()),
             [config.model_dump() for config in attacks],
             *(keys.plug_in("attacks", a.name) for a in attacks if registry.is_own("attacks", a.name)),
             *([self._train_key] if self.plan.model is None else []),
-            *([] if sound is None else [sound.read(clean.splits["test"].index), keys.packages("datasets")]),
+            *self._recordings(clean),
         )
+
+    def _recordings(self, clean: Dataset) -> list[object]:
+        """Their content, and that of the code that makes samples of them, for a key; nothing where none is attacked."""
+        sound = self._sound()
+        return [] if sound is None else [sound.read(clean.splits["test"].index), keys.packages("datasets")]
 
     def _keras(
         self, qmodel: QModel, datasets: Sequence[Dataset]
@@ -301,7 +306,8 @@ class Workflow:
         from pipeline.stages import attack
 
         qmodel, clean, (entry, *transfers) = self.lower(), self._clean(), self.plan.attacks
-        budget = Budget.of(entry, entry.eps[0], clean, "--eps")
+        sound = self._sound()
+        budget = Budget.of(entry, entry.eps[0], clean, "--eps", sound)
         named = [config.source for config in transfers] or [another(qmodel, clean.name)]
         sources = tuple(source for source in named if source)
         trace = self._audited_trace() if "stream" in self._allowed else None
@@ -312,6 +318,7 @@ class Workflow:
                 network=qmodel.digest,
                 sources=sources,
                 trace=trace,
+                sound=sound,
                 progress=self._progress,
             )
 
@@ -319,6 +326,7 @@ class Workflow:
             *(qmodel.digest, clean.digest, self.plan.seed, keys.integers(), entry.model_dump()),
             [self.plan.load_network(source).digest for source in sources],
             [data.dataset for data in trace.datasets] if trace else [],
+            *self._recordings(clean),
         )
         return self._stage("audit", self.plan.folder / "audit", AuditResult, key, make, notes.audit)
 

@@ -5,7 +5,6 @@ The interpreter runs in a process of its own: tflite-runtime and TensorFlow in o
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from pipeline.workflow import zoo
 from pipeline.workflow.plan import load_network
 from tests.support import tflite_models
 
-DATA = Path(os.environ.get("TRITMCU_DATA", "missing")) / "mlperf_tiny"
+DATA = (paths.data_folder() or Path("missing")) / "mlperf_tiny"
 needs_models = pytest.mark.skipif(not DATA.exists(), reason="TRITMCU_DATA holds no mlperf_tiny folder")
 ROUNDS_TWICE = "tflite_runtime 2.14"
 """The interpreter whose rounding is meant (docs/ARITHMETIC.md)."""

@@ -1,4 +1,4 @@
-"""Bad lines, for tests: a link around any link that damages, delays or cuts what passes, or slows it to a line rate."""
+"""Bad lines, for tests: a link around any link that damages, delays or cuts what passes."""
 
 from __future__ import annotations
 
@@ -122,62 +122,3 @@ class _Line:
         if kind == "flip":
             byte ^= 1 << self._random.randrange(8)
         return bytes([byte]) * {"drop": 0, "duplicate": 2}.get(kind, 1)
-
-
-class RateLimitedLink:
-    """`inner` at a line rate of bytes_per_s in each direction, with unlimited buffers at the ends: an 8N1 serial line
-    of b baud carries b / 10 bytes a second."""
-
-    def __init__(self, inner: Link, bytes_per_s: float) -> None:
-        self.name = f"{inner.name} at {bytes_per_s:g} B/s"
-        self._inner = inner
-        self._up = _Pacer(bytes_per_s)
-        self._down = _Pacer(bytes_per_s)
-
-    def read(self, timeout_s: float) -> bytes:
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            self._forward()
-            left_s = deadline_s - time.monotonic()
-            waits = self._up.busy or self._down.busy
-            self._down.put(self._inner.read(max(0.0, min(left_s, 0.001) if waits else left_s)))
-            data = self._down.take()
-            if data or left_s <= 0:
-                return data
-
-    def write(self, data: bytes) -> None:
-        self._up.put(data)
-        self._forward()
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def _forward(self) -> None:
-        if data := self._up.take():
-            self._inner.write(data)
-
-
-class _Pacer:
-    """A queue that lets bytes out at a rate."""
-
-    def __init__(self, bytes_per_s: float) -> None:
-        self._bytes_per_s = bytes_per_s
-        self._queue = bytearray()
-        self._paid_until_s = 0.0
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._queue)
-
-    def put(self, data: bytes) -> None:
-        if not self._queue:
-            self._paid_until_s = time.monotonic()
-        self._queue += data
-
-    def take(self) -> bytes:
-        """The bytes whose time on the line has passed."""
-        due = int((time.monotonic() - self._paid_until_s) * self._bytes_per_s)
-        data = bytes(self._queue[:due])
-        del self._queue[:due]
-        self._paid_until_s += len(data) / self._bytes_per_s
-        return data

@@ -1,4 +1,4 @@
-"""A firmware that shows what has arrived: the output of its first layer is the sample itself. It may take its time."""
+"""A firmware that shows what has arrived: the output of its first layer is the sample itself."""
 
 from __future__ import annotations
 
@@ -18,21 +18,10 @@ from pipeline.stages import build, lower, render
 from tests.conftest import Firmware
 from tests.support import tiny
 
-_WAITING = """#define _POSIX_C_SOURCE 200809L
-#include <time.h>
-static void wait(void) {{
-    const struct timespec time = {{0, {nanoseconds}}};
-    nanosleep(&time, 0);
-}}
-"""
 _LAYERS = """#include "model.h"
-static void first(int8_t *arena) {{
-    (void)arena;
-    {action};
-}}
-static void none(int8_t *arena) {{ (void)arena; }}
-const model_layer model_layers[MODEL_LAYERS] = {{
-    {{first, MODEL_INPUT_OFFSET, MODEL_INPUT_BYTES}}, {{none, MODEL_INPUT_OFFSET, MODEL_OUTPUT_BYTES}}}};
+static void none(int8_t *arena) { (void)arena; }
+const model_layer model_layers[MODEL_LAYERS] = {
+    {none, MODEL_INPUT_OFFSET, MODEL_INPUT_BYTES}, {none, MODEL_INPUT_OFFSET, MODEL_OUTPUT_BYTES}};
 """
 
 
@@ -44,11 +33,10 @@ def network(shape: tuple[int, ...]) -> QModel:
     return lower.lower(b.model("mirror"))
 
 
-def built(folder: Path, name: str, shape: tuple[int, ...], *, wait_s: float = 0.0, **link: int | str) -> Firmware:
-    """The mirror for that board, its link changed; wait_s: how long its first layer takes, below a second, on the host
-    board only."""
+def built(folder: Path, name: str, shape: tuple[int, ...], **link: int | str) -> Firmware:
+    """The mirror for that board, its link changed."""
     target = with_link(name, **link)
-    return Firmware(network(shape), target, build.build(sources(target, shape, wait_s), target, folder), folder)
+    return Firmware(network(shape), target, build.build(sources(target, shape), target, folder), folder)
 
 
 def with_link(name: str, **link: int | str) -> Board:
@@ -57,12 +45,10 @@ def with_link(name: str, **link: int | str) -> Board:
     return plain.model_copy(update={"link": plain.link.model_copy(update=link)})
 
 
-def sources(target: Board, shape: tuple[int, ...], wait_s: float = 0.0) -> Sources:
+def sources(target: Board, shape: tuple[int, ...]) -> Sources:
     """The mirror's sources; see `built`."""
-    text = _WAITING.format(nanoseconds=round(wait_s * 1e9)) if wait_s else ""
-    text += _LAYERS.format(action="wait()" if wait_s else "")
     rendered = render.render(network(shape), target)
-    return replace(rendered, files={**rendered.files, "generated/model.c": text}, layers=())
+    return replace(rendered, files={**rendered.files, "generated/model.c": _LAYERS}, layers=())
 
 
 @contextmanager

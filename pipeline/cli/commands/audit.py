@@ -23,12 +23,9 @@ EPS = Option(
 )
 EPS_UNIT = Option(
     "--eps-unit",
-    "unit of the budget: real (input units) or sigma; by default that of its job, else real",
-    {"choices": ("real", "sigma")},
+    "unit of the budget: real (input units), sigma; of recordings, snr (dB) or int16 (steps); default: its job's or real",
+    {"choices": ("real", "sigma", "snr", "int16")},
     options.WHAT,
-)
-NORM = Option(
-    "--norm", "norm of the budget; linf by default", {"choices": ("linf", "l2"), "default": "linf"}, options.WHAT
 )
 LIMIT = Option(
     "--limit",
@@ -53,8 +50,8 @@ class Audit(Command):
     NAME = "audit"
     HELP = "tell a robust network from one that masks its gradients"
     OPTIONS = (
-        NETWORK, EPS, EPS_UNIT, NORM, LIMIT, SOURCE, options.DATASET, BOARD, options.PORT, options.UNIT, options.RUNNER,
-        options.RUN_DIR, options.FRESH, options.JSON,
+        NETWORK, EPS, EPS_UNIT, options.NORM, LIMIT, SOURCE, options.DATASET, BOARD, options.PORT, options.UNIT,
+        options.RUNNER, options.RUN_DIR, options.FRESH, options.JSON,
     )  # fmt: skip
 
     def invoke(self, arguments: argparse.Namespace) -> int:

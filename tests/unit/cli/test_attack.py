@@ -41,7 +41,7 @@ def test_a_stored_network_is_attacked_and_every_figure_is_counted(capsys):
         (["--eps", "8/255"], "--eps: goes with --suite or --attack"),
         (["--suite", "quick", "--attack", "pgd", "--eps", "8/255"], "--suite quick and --attack pgd: only one of them"),
         (["--attack", "fgsm", "--eps", "8/255", "--steps", "3"], "steps: 'fgsm' does not use it"),
-        (["--attack", "pgd", "--eps", "20", "--eps-unit", "snr"], 'unit: "snr" goes with norm "l2"'),
+        (["--attack", "pgd", "--eps", "20", "--eps-unit", "snr", "--norm", "linf"], 'unit: "snr" goes with norm "l2"'),
         (["--attack", "pgd", "--eps", "9", "--eps-unit", "int16"], "data set digits offers no recordings"),
         (["--suite", "quick", "--eps", "8"], "did you mean"),
         (["--attack", "transfer", "--eps", "8/255"], "source: 'transfer' needs the network"),

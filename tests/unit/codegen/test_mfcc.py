@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +80,7 @@ def test_features_of_sound_are_those_of_the_training_data(front: MfccConfig, tmp
 
 
 @pytest.mark.data
-@pytest.mark.skipif("TRITMCU_DATA" not in os.environ, reason="TRITMCU_DATA is not set")
+@pytest.mark.skipif(paths.data_folder() is None, reason="TRITMCU_DATA is not set")
 def test_features_of_real_clips_are_those_of_the_training_data(tmp_path: Path) -> None:
     """Every recording of the test split, as a microphone would deliver it."""
     folder, clips = speech_commands._clips(paths.data_folder())

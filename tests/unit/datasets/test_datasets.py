@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import struct
 import wave
@@ -13,13 +12,13 @@ import pytest
 
 from pipeline import datasets
 from pipeline.config.dataset import DatasetConfig, fold_of
-from pipeline.core import schema
+from pipeline.core import paths, schema
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Quantization
 from pipeline.datasets import _mfcc, _split, cifar10, digits, speech_commands, svhn
 from pipeline.training import augment
 
-DATA = Path(os.environ["TRITMCU_DATA"]) if "TRITMCU_DATA" in os.environ else None
+DATA = paths.data_folder()
 needs_data = pytest.mark.skipif(DATA is None, reason="TRITMCU_DATA is not set")
 PIXELS = Quantization(1 / 255, -128)
 

@@ -19,7 +19,7 @@ from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.device.links import Link, pipe, serial, tcp
 from tests.support import faulty_link
 from tests.support.clock import Clock, Loopback
-from tests.support.faulty_link import Faults, FaultyLink, RateLimitedLink
+from tests.support.faulty_link import Faults, FaultyLink
 
 HOST = board.load("host")
 NOBODY = 65534
@@ -278,14 +278,6 @@ def test_a_cut_link_has_passed_what_came_before():
         link.write(DATA[:1000])
         assert receive(link, 1000) == DATA[:1000]
         assert "cut after 1500" in str(failure(link.write, DATA[1000:2000]))
-
-
-def test_a_limited_link_keeps_its_rate(clock):
-    link = RateLimitedLink(Loopback(clock), bytes_per_s=40_000)
-    link.write(DATA)
-    assert b"".join(iter(lambda: link.read(0.01), b"")) == DATA
-    # 20,000 bytes, the way back overlapping, and the last wait for nothing; both directions look every millisecond.
-    assert 0.5 <= clock.now_s < 0.5 + 0.002 + 0.01 + 1e-6
 
 
 ACM0 = serial.Port("/dev/ttyACM0", "2341:0043", "75439313", "Arduino Uno")

@@ -12,7 +12,8 @@ from pipeline.config.dataset import DatasetConfig, MfccConfig
 from pipeline.config.job import AttackConfig
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Quantization
-from pipeline.robustness import campaign, waveform
+from pipeline.robustness import audit, campaign, waveform
+from pipeline.robustness.evidence import Evidence
 from pipeline.robustness.losses import LOSSES
 from pipeline.robustness.waveform import Sound, WaveformOracle
 from pipeline.stages import attack
@@ -168,7 +169,26 @@ def test_data_without_recordings_and_norms_without_a_meaning_are_refused():
     with pytest.raises(ConfigError, match="unit snr is one of waveforms, data set tones offers no recordings"):
         attack.check(data, [SNR])
     with pytest.raises(ValueError, match='unit: "snr" goes with norm "l2"'):
-        AttackConfig(name="pgd", eps=("20",), unit="snr")
+        AttackConfig(name="pgd", eps=("20",), unit="snr", norm="linf")
+    assert AttackConfig(name="pgd", eps=("20",), unit="snr").norm == "l2"
+
+
+@pytest.mark.parametrize("config", [SNR, AttackConfig(name="pgd", eps=("300",), unit="int16")])
+def test_a_budget_of_waveforms_is_audited(config, monkeypatch):
+    """Recordings are attacked and answered; half of such a budget is half of the change."""
+    oracle, sound, data = problem()
+    (item,) = campaign.campaigns([config], data, sound)
+    evidence = Evidence(lambda _: oracle, data, item.budget, 1, sound=sound)
+    assert evidence.x.dtype == np.int16
+    half, pcm = evidence.scaled(0.5), recorded()
+    np.testing.assert_allclose(half.radii(pcm) * 2, item.budget.radii(pcm))
+    assert not evidence.scaled(0).radius.any()
+    for exact in ("repeat_inference", "surrogate", "eps_zero"):
+        assert audit.CHECKS[exact](evidence)[:2] == (0.0, 0.0)
+    monkeypatch.setattr("pipeline.robustness.evidence.STEPS", 3)
+    rise, by_chance, why = audit.CHECKS["monotone"](evidence)
+    assert rise <= by_chance
+    assert f"0.5 x {item.budget.label}, {item.budget.label}, whole range" in why
 
 
 def test_recordings_of_files_are_those_the_samples_were_made_from(tmp_path: Path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from pipeline.core.nouns import QModel
 from pipeline.network import twin
 from pipeline.workflow import zoo
 
-DATA = os.environ.get("TRITMCU_DATA")
+DATA = paths.data_folder()
 
 
 def network(name: str) -> QModel:
