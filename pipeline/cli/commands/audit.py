@@ -23,7 +23,7 @@ EPS = Option(
 )
 EPS_UNIT = Option(
     "--eps-unit",
-    "unit of the budget: real (input units), sigma; of recordings, snr (dB) or int16 (steps); default: its job's or real",
+    "unit of the budget: real (input units), sigma; of recordings, snr (dB) or int16 (steps); default: its job's",
     {"choices": ("real", "sigma", "snr", "int16")},
     options.WHAT,
 )
