@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
 COLOURS = {"keras": "#98a2b3", "twin": "#2e90fa", "device": "#0b8a6f"}
 ROW_LETTERS = 18
-"""Of a line of the name of a row of the gallery, which stands upright beside it."""
+"""Characters per line of the name of a row of the gallery, which is written vertically next to it."""
 ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
 
 

@@ -40,7 +40,7 @@ class Answers:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """(n,): what the device answers rightly."""
+        """(n,): whether the device classifies the sample correctly."""
         return np.asarray(self.answers["device"] == self.y)
 
 

@@ -274,7 +274,7 @@ class Tile:
     """One rectangle of a treemap."""
 
     place: Rectangle
-    """Where it lies."""
+    """Its place."""
     label: str
     """What is written into it; "" where there is no room."""
     title: str

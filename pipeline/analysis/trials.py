@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 class Accuracy(Strict):
-    """How often the integer network answers rightly."""
+    """Accuracy of the integer network."""
 
     accuracy: float
     """Share of right answers, 0 to 1."""

@@ -157,7 +157,7 @@ def _check_oracle(arguments: argparse.Namespace) -> None:
 
 
 def _check_stored(arguments: argparse.Namespace) -> None:
-    """ConfigError unless everything given beside --model has a meaning there."""
+    """ConfigError unless everything given with --model has a meaning there."""
     if arguments.job:
         raise ConfigError(f"{arguments.job} and --model {arguments.model}: only one of them can be run")
     for option in JOBS_ONLY:

@@ -129,7 +129,7 @@ def _row_window(layer: QLayer) -> RowWindow | None:
 
 
 def _is_closed(model: QModel, first: int, last: int) -> bool:
-    """Whether the layers after `first` to `last`, and they alone, read what lies between them."""
+    """Whether only the layers after `first` up to `last` read the tensors between them."""
     readers = ([i for i, layer in enumerate(model.layers) if t in layer.inputs] for t in range(first + 1, last + 1))
     return all(found and found[-1] <= last for found in readers)
 

@@ -129,7 +129,7 @@ class _Owners:
     arena_bytes: int
     """Of the arena."""
     arena_contents: Mapping[str, int]
-    """Of the arena, by what lies there when it is fullest."""
+    """Parts of the arena, by what is in it when it is fullest."""
 
 
 def read(elf: Path, sources: Sources) -> Footprint:
@@ -276,7 +276,7 @@ def _spans(section: _Section, symbols: Sequence[_Symbol]) -> Iterator[_Span]:
 
 
 def _gap(first: int, last: int, section: _Section, labels: Sequence[_Symbol]) -> Iterator[_Span]:
-    """What lies between two sized symbols."""
+    """What is between two sized symbols."""
     if 0 < last - first < section.alignment:
         yield _Span(last - first, None, PADDING)
         return

@@ -1,4 +1,4 @@
-"""Activation memory: where every tensor and every scratch buffer of a network lies in one arena."""
+"""Activation memory: the place of every tensor and every scratch buffer of a network in one arena."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALIGNMENT = 8
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Where everything lies in the arena."""
+    """Where everything is in the arena."""
 
     tensor_offsets: tuple[int, ...]
     """First byte of every tensor, by its number; of one inside a cascade, of its window."""
@@ -98,7 +98,7 @@ def activation_bytes(model: QModel, memory: MemoryPlan, calls: Sequence[KernelCa
 
 
 def contents(model: QModel, calls: Sequence[KernelCall | None], memory: MemoryPlan) -> dict[str, int]:
-    """Bytes of the arena by what lies there when it is fullest; they add up to its size."""
+    """Bytes of the arena by what is in it when it is fullest; they add up to its size."""
     owner = _owners(model, calls, memory.cascades)
     found = _buffers(model, calls, memory.cascades, owner)
     placed: list[tuple[int, Buffer, int | None]] = [(memory.tensor_offsets[t], b, t) for t, b in found.tensors.items()]
@@ -122,7 +122,7 @@ def contents(model: QModel, calls: Sequence[KernelCall | None], memory: MemoryPl
 
 
 def _name(model: QModel, owner: Sequence[int], memory: MemoryPlan, tensor: int | None, step: int) -> str:
-    """Of what lies in a buffer at a step: a scratch buffer, or what a tensor owns."""
+    """Name of what is in a buffer at a step: a scratch buffer, or what a tensor owns."""
     if tensor is None:
         return f"scratch of {model.layers[step].name}"
     held = max(t for t, other in enumerate(owner) if other == tensor and (t <= step + 1 or t == tensor))

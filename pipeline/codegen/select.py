@@ -34,7 +34,7 @@ class Program:
     calls: tuple[KernelCall | None, ...]
     """The kernel call of every layer as a whole, None for a renamed input."""
     memory: planner.MemoryPlan
-    """Where everything lies, and which layers are computed together."""
+    """Where everything is in the arena, and which layers are computed together."""
 
 
 def program(

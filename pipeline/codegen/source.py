@@ -51,7 +51,7 @@ class Check:
     """A static_assert as the templates see it."""
 
     condition: str
-    """C expression; {arena} stands for the size of the arena."""
+    """C expression; {arena} means the size of the arena."""
     message: str
     """Of a compiler where it does not hold."""
 
@@ -75,7 +75,7 @@ class Layer:
     output_offset: int
     """First byte of its output in the arena."""
     output_bytes: int
-    """Of its output; 0 where it never lies in the arena as a whole."""
+    """Bytes of its output; 0 if it is never in the arena as a whole."""
 
 
 def hand_written(folder: str = "") -> Iterator[tuple[PurePosixPath, str]]:

@@ -63,7 +63,7 @@ class LatticeConfig(Strict):
     scale: PositiveFloat
     """Real value of one step, above 0."""
     zero_point: Annotated[int, Field(ge=-128, le=127)]
-    """The int8 that stands for real 0."""
+    """The int8 that represents real 0."""
 
     @property
     def quantization(self) -> Quantization:

@@ -482,7 +482,7 @@ class Job(Strict):
 
 
 def eps_value(label: str) -> float:
-    """The number an eps label stands for."""
+    """The number that an eps label represents."""
     return float(Fraction(label))
 
 

@@ -45,7 +45,7 @@ class Quantization:
     scale: float
     """Real value of one lattice step, above 0."""
     zero_point: int
-    """The integer that stands for real 0, in [qmin, qmax]."""
+    """The integer that represents real 0, in [qmin, qmax]."""
     bits: int = 8
     """Width of q, 2 to 8; 16 for sound as a microphone delivers it, which is not a tensor."""
 

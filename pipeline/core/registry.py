@@ -1,4 +1,4 @@
-"""The file system is the registry: what lies in a folder of a kind exists, under its file's name.
+"""The file system is the registry: a file in a folder of a kind is registered under its name.
 
 Plug-ins are modules of the package, boards and jobs are TOML files among the resources, networks of the zoo are folders
 there. A user's own boards, jobs, data sets, models, attacks and networks lie in folders of these names in the current

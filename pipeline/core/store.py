@@ -86,8 +86,8 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def _fresh_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, gone after the block unless it was moved. Removes first what killed processes have
-    left there: its name tells the process, which besides holds a lock on it."""
+    """A new folder next to `folder`, removed after the block unless it was moved. Removes first what killed processes
+    have left there: its name tells the process, which besides holds a lock on it."""
     for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.*"):
         _remove_leftover(leftover)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{os.getpid()}.", dir=folder.parent))

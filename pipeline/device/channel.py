@@ -55,7 +55,7 @@ class _Pace:
 
 
 class DeviceFaultError(DeviceError):
-    """The firmware's fault handler reported itself; the device stands still until it is reset."""
+    """The firmware's fault handler reported itself; the device stops until it is reset."""
 
 
 @dataclass(eq=False)

@@ -220,11 +220,11 @@ class Session:
         self._info = self._last = None
 
     def tensor(self, layer: int, size_bytes: int) -> Int8Array:
-        """int8 (size_bytes,): output of `layer` (from 0) as it lies in the arena; after a run that ended there."""
+        """int8 (size_bytes,): output of `layer` (from 0), read from the arena after a run that ended with it."""
         return np.frombuffer(self._tensor_bytes(layer, 0, size_bytes), np.int8)
 
     def has_output(self, layer: int) -> bool:
-        """Whether the output of `layer` (from 0) lies in the arena as a whole; inside a cascade none does."""
+        """Whether the output of `layer` (from 0) is in the arena as a whole; inside a cascade none is."""
         _, tail = self.call("TENSOR", layer=layer, length=1, offset=0)
         return bool(tail)
 

@@ -67,7 +67,7 @@ class Evidence:
 
     @cached_property
     def judge(self) -> Oracle:
-        """Who answers where no gradients are asked for."""
+        """The oracle for attacks that need no gradients."""
         return self._asked("square")
 
     @cached_property

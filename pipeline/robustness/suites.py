@@ -1,4 +1,4 @@
-"""Suites: attacks that take turns on the samples that are still answered rightly; what is left is the worst case."""
+"""Suites: attacks in turn, each on the samples not yet fooled; what is left is the worst case."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SUITES: Mapping[str, tuple[Mapping[str, object], ...]] = {
 tenth of the time."""
 
 VERSION = 1
-"""Of the attacks of this package; rises when they find other samples, so that cards measured before are told apart."""
+"""Version of the attacks of this package; rises when they find other samples, to recognize cards measured before."""
 
 
 def expand(config: AttackConfig) -> tuple[AttackConfig, ...]:
-    """The attacks that an entry of a job stands for: itself, or those of the suite it names."""
+    """The attacks that an entry of a job means: itself, or those of the suite it names."""
     if config.name not in SUITES:
         return (config,)
     common = {"eps": config.eps, "norm": config.norm, "unit": config.unit, "samples": config.samples}

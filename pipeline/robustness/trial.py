@@ -45,7 +45,7 @@ class Trial:
         """Like x: the point inside the budget that fooled the sample, else the one that came nearest to it."""
         self.fooled = np.zeros(len(x), bool)
         self.queries = np.zeros(len(x), np.int64)
-        """Points whose answer was asked for, with or without gradient."""
+        """Number of points queried, with or without gradient."""
         self.gradients = np.zeros(len(x), np.int64)
         self.zero_gradients = np.zeros(len(x), np.int64)
         """Gradients that were zero in every element."""

@@ -38,7 +38,7 @@ MOST_FIXED_BIAS_ERROR = 16.0
 """The same where a quantizer fixes the lattice, as after the 2-bit activations of models/stq_net.py: a sixteenth of
 what 8 bits hold. The agreement of the report shows what it comes to."""
 MOST_ZERO_ERROR = 1e-3
-"""Steps that the zero of a rescaled tensor may be beside its lattice: scales come from float32 numbers."""
+"""Steps by which the zero of a rescaled tensor may miss its lattice: scales come from float32 numbers."""
 CONSTANT_CHANNEL_BITS = 20
 """Accumulator bits of a channel that folds to a constant (a batch normalisation gain of zero)."""
 

@@ -20,7 +20,7 @@ Arrays = Sequence[NDArray[Any]]
 
 
 def save(path: Path, key: str, facts: Mapping[str, Any], arrays: Arrays) -> None:
-    """Writes the file beside its place and moves it there: a full disk (ToolError) leaves the previous one intact."""
+    """Writes a temporary file and moves it into place: a full disk (ToolError) leaves the previous one intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{os.getpid()}.{path.name}")
     meta = json.dumps({"format": FORMAT, "key": key, **facts})

@@ -293,7 +293,7 @@ class Run:
         )
 
     def _state(self) -> list[Any]:
-        """Every variable that decides how training goes on."""
+        """Every variable that determines how training continues."""
         return [*self.model.variables, *self.optimizer.variables, self.seed.state]
 
     def _key(self) -> str:
@@ -318,7 +318,7 @@ def overfits(now: Mapping[str, float], before: Sequence[Mapping[str, float]], sa
 
 
 def _optimizer(recipe: TrainConfig, steps: int) -> Any:
-    """Adam, with decoupled weight decay if asked for, and a cosine schedule over all steps."""
+    """Adam, with decoupled weight decay if wanted, and a cosine schedule over all steps."""
     floor = recipe.final_learning_rate / recipe.learning_rate
     rising = round(recipe.warmup * steps)
     schedule = keras.optimizers.schedules.CosineDecay(

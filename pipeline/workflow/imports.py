@@ -93,7 +93,7 @@ def network(request: Request, *, progress: Progress = no_progress) -> Imported:
 
 
 def checked_name(request: Request) -> str:
-    """The name of the new network: what was asked for, else the file's, spelt as names are. ConfigError: it cannot be
+    """The name of the new network: the given one, else the file's, spelt as names are. ConfigError: it cannot be
     one, or is taken."""
     name = request.name or re.sub(r"[^A-Za-z0-9_.+-]+", "_", request.path.stem).strip("_.+-")[: names.LONGEST_NAME]
     try:

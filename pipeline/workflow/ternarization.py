@@ -1,4 +1,4 @@
-"""A float Keras network of someone else's becomes a ternary one, and stands beside the original: `tritmcu ternarize`.
+"""A float Keras network becomes a ternary one and is compared with the original: `tritmcu ternarize`.
 
 A job with `[model] file` says the same; here it is written from a recipe, and the 8-bit network that the importer makes
 of the file is attacked and measured alike.
@@ -104,7 +104,7 @@ def ternarize(plan: RunPlan, runs: Path, display: Display) -> list[Contender]:
 
 
 def _original(plan: RunPlan, work: Workflow) -> RunPlan:
-    """How to run what the importer makes of the file, kept beside the ternary network."""
+    """How to run what the importer makes of the file, kept next to the ternary network."""
     job = plan.job
     assert job is not None
     name = f"{job.name}_original"

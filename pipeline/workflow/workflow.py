@@ -67,7 +67,7 @@ class Display(Protocol):
         """The stage of that name begins to work."""
 
     def progress(self, what: str, done: int, total: int, info: str = "") -> None:
-        """So much of `total` is done; `what` names one bar, info is a few words beside it. Called often."""
+        """`done` of `total` is finished; `what` names one bar, info is a few words next to it. Called often."""
 
     def finish(self, stage: str, seconds: float, note: str) -> None:
         """The stage is done; note: what it made, in a few words."""
@@ -331,7 +331,7 @@ class Workflow:
         return self._stage("audit", self.plan.folder / "audit", AuditResult, key, make, notes.audit)
 
     def _stored_audit(self) -> AuditResult | None:
-        """The audit that lies in the run, where it is one of this very network."""
+        """The audit stored in the run, if it is one of exactly this network."""
         folder = self.plan.folder / "audit"
         if not store.key_of(folder):
             return None
@@ -365,7 +365,7 @@ class Workflow:
 
     @_once
     def program(self) -> select.Program:
-        """What the network becomes on the board: the kernel of every layer, and where everything lies."""
+        """What the network becomes on the board: the kernel of every layer, and the memory plan."""
         return select.program(self.lower(), self.plan.board, self.plan.kernels, self.plan.firmware, self._linked())
 
     @_once

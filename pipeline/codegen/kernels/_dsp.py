@@ -27,7 +27,7 @@ SECOND_LIMITS = (-(1 << 17), (1 << 17) - 1)
 MAX_INPUTS = 255
 """Inputs whose sum surely fits 16 bits: of a piece."""
 LOWEST_SHIFT = -22
-"""Rounding and output offset fit beside the product: (2 * 127 + 1) * 2^21 < 2^30."""
+"""Rounding and output offset fit next to the product: (2 * 127 + 1) * 2^21 < 2^30."""
 
 Integers = NDArray[np.int64]
 

@@ -227,7 +227,7 @@ def _filters(layer: QLayer, gathered: bool) -> NDArray[np.int64]:
 
 
 def geometry(layer: QLayer, spec: TensorSpec, p: WindowPlan) -> Geometry:
-    """What the C file is told of the layer's shapes."""
+    """What the C function must know about the layer's shapes."""
     (ih, iw, ic), (oh, ow, oc) = spec.shape, layer.output.shape
     assert layer.weights is not None
     _, kh, kw, _ = layer.weights.shape

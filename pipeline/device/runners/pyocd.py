@@ -22,7 +22,7 @@ EMULATOR = False
 NEEDS_PORT = False
 attach = already_running
 PROOF = r"(?:programmed|identical|skipped) [1-9]\d* bytes"
-"""It does not read back, and claims 0 programmed bytes when the target has no flash where the image lies."""
+"""It does not read back, and reports 0 programmed bytes if the target has no flash at the image's addresses."""
 FAILURES = (
     *USB_FAILURES,
     Failure(r"No connected debug probe|No target device available", "no debug probe found", PLUG_IN),

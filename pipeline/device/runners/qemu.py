@@ -18,7 +18,7 @@ from pipeline.device.runners import firmware
 
 PROGRAM = "qemu-system-arm"
 AVR_PROGRAM = "qemu-system-avr"
-"""Knows no Timer 0, so that micros() stands still there: answers are right, cycles are simavr's business."""
+"""QEMU has no Timer 0, so that micros() does not advance: answers are right, but cycles need simavr."""
 EMULATOR = True
 START_TIMEOUT_S = 15.0
 MOST_ON_A_CPU = 8
