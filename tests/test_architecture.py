@@ -31,6 +31,7 @@ DOORS = {
     "qkeras": {"training"},
     "art": {"robustness/attacks"},
     "ray": {"core/cluster.py"},
+    "pyarrow": {"datasets/_arrow.py"},
     "jinja2": {"core/templates.py"},
     "serial": {"device/links"},
     "subprocess": {"core/shell.py"},

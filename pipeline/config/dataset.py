@@ -141,7 +141,8 @@ class DatasetConfig(schema.Identified):
     """The file or folder that holds the samples; a relative path starts at the current folder."""
     labels: Annotated[str, Field(min_length=1)] = FOLDERS
     """Where the class of a file is found: "folders": its folder; "names": its name, up to the first underscore; or a
-    CSV file with the columns path, label and perhaps split; paths, its own too, are relative to `path`."""
+    CSV file with the columns path, label and perhaps split; paths, its own too, are relative to `path`. Of a folder
+    that Hugging Face's `datasets` saved: the column; "folders": the only one of the type ClassLabel."""
     classes: tuple[Label, ...] = ()
     """Only these classes, in the order of the logits; for numbered classes, their names. Empty: all, sorted."""
     split: SplitConfig = SplitConfig()

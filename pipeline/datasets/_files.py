@@ -1,4 +1,4 @@
-"""Samples that are a file each: their paths, classes and splits, from folders, file names or a CSV file."""
+"""Samples that are a file each: paths, classes and splits, from folders, file names, a CSV file or Arrow files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.core import schema
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Progress
-from pipeline.datasets import _cache, _split
+from pipeline.datasets import _arrow, _cache, _split
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -53,6 +53,8 @@ class Listing:
     """In the order of the logits."""
     rows: dict[str, NDArray[np.int64]]
     """Places in samples by split."""
+    what: str
+    """What such files are called."""
 
     @property
     def y(self) -> NDArray[np.int64]:
@@ -73,9 +75,29 @@ def listing(config: DatasetConfig, suffixes: Sequence[str], what: str) -> Listin
     found = sorted(_found(folder, config, suffixes, what), key=lambda sample: sample.path)
     classes = _split.ordered_classes([sample.label for sample in found], config.classes, str(folder))
     samples = tuple(sample for sample in found if sample.label in set(classes))
-    unsplit = Listing(folder, samples, classes, {})
+    unsplit = Listing(folder, samples, classes, {}, what)
     own = [sample.split for sample in samples]
-    return Listing(folder, samples, classes, _split.divided(unsplit.y, own, config.split, classes, str(folder)))
+    return Listing(folder, samples, classes, _split.divided(unsplit.y, own, config.split, classes, str(folder)), what)
+
+
+@dataclass(frozen=True)
+class File:
+    """What a sample is read from."""
+
+    path: Path
+    """What messages call it."""
+    content: Path | io.BytesIO
+    """The path again, or the bytes of a file in an Arrow file."""
+
+
+def opened(listed: Listing, samples: Sequence[Sample]) -> Iterator[File]:
+    """The files of these samples of the listing."""
+    paths = [sample.path for sample in samples]
+    if _arrow.is_saved(listed.folder):
+        contents = _arrow.contents(listed.folder, paths, listed.what)
+        yield from (File(listed.folder / p, io.BytesIO(c)) for p, c in zip(paths, contents, strict=True))
+    else:
+        yield from (File(listed.folder / path, listed.folder / path) for path in paths)
 
 
 def read_all(
@@ -83,23 +105,28 @@ def read_all(
     settings: object,
     cache: Path,
     name: str,
-    make: Callable[[Iterator[Path]], NDArray[np.generic]],
+    make: Callable[[Iterator[File]], NDArray[np.generic]],
     progress: Progress,
 ) -> NDArray[np.generic]:
-    """make(paths), an array (n, ...) of one row a file, kept in `cache` for these settings until a file changes."""
+    """make(files), an array (n, ...) of one row a file, kept in `cache` for these settings until a file changes."""
     paths = [sample.path for sample in listed.samples]
 
-    def shown() -> Iterator[Path]:
-        for number, path in enumerate(paths):
-            yield listed.folder / path
+    def shown() -> Iterator[File]:
+        for number, file in enumerate(opened(listed, listed.samples)):
+            yield file
             progress("data", number + 1, len(paths), f"{name}: {listed.folder.name}")
 
     place = digest_of(str(listed.folder.resolve()), settings)[:16]
-    key = [settings, paths, _cache.states(listed.folder, paths)]
+    arrow = _arrow.is_saved(listed.folder)
+    files = sorted({str(PurePosixPath(path).parent) for path in paths}) if arrow else paths
+    key = [settings, paths, _cache.states(listed.folder, files)]
     return _cache.kept(cache, f"{name}-{place}", key, lambda: {"x": make(shown())})["x"]
 
 
 def _found(folder: Path, config: DatasetConfig, suffixes: Sequence[str], what: str) -> Iterator[Sample]:
+    if _arrow.is_saved(folder):
+        yield from _from_arrow(folder, None if config.labels == FOLDERS else config.labels, what)
+        return
     if config.labels not in (FOLDERS, NAMES):
         yield from _from_table(folder, folder / config.labels)
         return
@@ -108,6 +135,15 @@ def _found(folder: Path, config: DatasetConfig, suffixes: Sequence[str], what: s
             yield from _from_names(folder, part, split, suffixes, what)
         else:
             yield from _from_folders(folder, part, split, suffixes, what)
+
+
+def _from_arrow(folder: Path, labels: str | None, what: str) -> Iterator[Sample]:
+    for path, label, split in _arrow.rows(folder, what, labels):
+        if split.lower() not in ("", *SPLIT_FOLDERS):
+            raise ConfigError(
+                f"{folder}: split {split!r:.100}", f"save it with splits {', '.join(_split.SPLITS)} alone"
+            )
+        yield Sample(path, label, SPLIT_FOLDERS.get(split.lower(), ""))
 
 
 def _parts(folder: Path) -> list[tuple[str, Path]]:

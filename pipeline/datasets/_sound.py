@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from pipeline.core.errors import ConfigError
 
 
-def read(path: Path, rate: int, samples: int, hint: str, start: int = 0) -> NDArray[np.int16]:
-    """The samples (samples,) of the file from `start` on, zeros after its end. ConfigError when it is no mono 16-bit
-    sound of this rate, or has none."""
+def read(
+    path: Path, rate: int, samples: int, hint: str, start: int = 0, content: Path | BytesIO | None = None
+) -> NDArray[np.int16]:
+    """The samples (samples,) of the file from `start` on, zeros after its end. content: where it is read from, by
+    default the path, which messages name. ConfigError when it is no mono 16-bit sound of this rate, or has none."""
+    source = content or path
     try:
-        with wave.open(str(path), "rb") as file:
+        with wave.open(str(source) if isinstance(source, Path) else source, "rb") as file:
             form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
             file.setpos(min(start, file.getnframes()))
             data = file.readframes(samples)

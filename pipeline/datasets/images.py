@@ -39,7 +39,7 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, co
     """
     listed = _files.listing(config, SUFFIXES, "image")
     settings = [VERSION, config.size, config.colour, config.fit]
-    pixels = _files.read_all(listed, settings, cache, "images", lambda paths: _stacked(paths, config), progress)
+    pixels = _files.read_all(listed, settings, cache, "images", lambda files: _stacked(files, config), progress)
     x, quantization = _lattice.of_pixels(np.asarray(pixels, np.uint8), config)
     y = listed.y
     splits = {name: Split(x[rows], y[rows], rows) for name, rows in listed.rows.items()}
@@ -47,34 +47,38 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, co
     return Dataset("images", spec, listed.classes, splits, augment=config.augment or "none")
 
 
-def _stacked(paths: Iterator[Path], config: DatasetConfig) -> Pixels:
+def _stacked(files: Iterator[_files.File], config: DatasetConfig) -> Pixels:
     """(n, height, width, channels) of the files."""
     rows: list[Pixels] = []
-    for path in paths:
-        row = _pixels(path, config)
+    for file in files:
+        row = _pixels(file, config)
         if rows and row.shape != rows[0].shape:
             sizes = [f"{shape[0]}x{shape[1]}" for shape in (row.shape, rows[0].shape)]
             raise ConfigError(
-                f"{path}: {sizes[0]} pixels (height x width), earlier images have {sizes[1]}",
+                f"{file.path}: {sizes[0]} pixels (height x width), earlier images have {sizes[1]}",
                 "give size = [height, width] in [dataset]",
             )
         rows.append(row)
     return np.stack(rows)
 
 
-def _pixels(path: Path, config: DatasetConfig) -> Pixels:
+def _pixels(file: _files.File, config: DatasetConfig) -> Pixels:
     """(height, width, channels) of one file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file.content) as image:
                 shown = _resized(_coloured(image, config.colour), config)
     except (ConfigError, MemoryError):
         raise
     except Exception as error:  # a damaged file raises almost anything
-        raise ConfigError(f"{path}: not an image that can be read ({error})", "convert it, or move it away") from error
+        raise ConfigError(
+            f"{file.path}: not an image that can be read ({error})", "convert it, or move it away"
+        ) from error
     if config.size is None and max(shown.size) > LARGEST:
-        raise ConfigError(f"{path}: {shown.height}x{shown.width} pixels", "give size = [height, width] in [dataset]")
+        raise ConfigError(
+            f"{file.path}: {shown.height}x{shown.width} pixels", "give size = [height, width] in [dataset]"
+        )
     array = np.asarray(shown, np.uint8)
     return array.reshape(*array.shape[:2], -1)
 

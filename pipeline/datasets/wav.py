@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.dataset import DatasetConfig
+from pipeline.config.dataset import DatasetConfig, MfccConfig
 from pipeline.core.nouns import Dataset, FloatArray, Progress, Split, TensorSpec, no_progress
 from pipeline.datasets import _files, _lattice, _mfcc, _sound
 
@@ -33,7 +33,7 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, co
     """
     listed = _files.listing(config, SUFFIXES, "WAV")
     settings = [VERSION, config.mfcc.model_dump()]
-    x = _files.read_all(listed, settings, cache, "wav", lambda paths: _features(paths, config), progress)
+    x = _files.read_all(listed, settings, cache, "wav", lambda files: _features(files, config), progress)
     features = np.asarray(x, np.float32)
     quantization = _lattice.chosen(features[listed.rows["train"]], config, str(listed.folder))
     quantized, y = quantization.quantize(features), listed.y
@@ -48,13 +48,16 @@ def load(root: Path | None, *, cache: Path, progress: Progress = no_progress, co
 def recordings(root: Path | None, index: NDArray[np.int64], *, config: DatasetConfig) -> NDArray[np.int16]:
     """int16 (n, samples): these files, as `load` numbers them, cut or filled with zeros. ConfigError: as for load."""
     listed, front = _files.listing(config, SUFFIXES, "WAV"), config.mfcc
-    paths = [listed.folder / listed.samples[i].path for i in index]
-    return np.stack([_sound.read(path, front.sample_rate, front.samples, CONVERT) for path in paths])
+    return np.stack([_pcm(file, front) for file in _files.opened(listed, [listed.samples[i] for i in index])])
 
 
-def _features(paths: Iterator[Path], config: DatasetConfig) -> FloatArray:
+def _pcm(file: _files.File, front: MfccConfig) -> NDArray[np.int16]:
+    return _sound.read(file.path, front.sample_rate, front.samples, CONVERT, content=file.content)
+
+
+def _features(files: Iterator[_files.File], config: DatasetConfig) -> FloatArray:
     """(n, frames, coefficients, 1) of the files."""
     front, parts = config.mfcc, []
-    while batch := [_sound.read(path, front.sample_rate, front.samples, CONVERT) for path in islice(paths, BATCH)]:
+    while batch := [_pcm(file, front) for file in islice(files, BATCH)]:
         parts.append(_mfcc.mfcc(_mfcc.normalized(np.stack(batch)), front))
     return np.concatenate(parts)

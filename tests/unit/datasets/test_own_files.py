@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from pipeline import datasets
 from pipeline.config import dataset as tables
 from pipeline.config.dataset import DatasetConfig, MfccConfig
 from pipeline.core import registry, schema
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, ToolError
 from pipeline.core.nouns import Dataset, Quantization
 from pipeline.datasets import _mfcc, _split, npz
 from pipeline.training import augment
@@ -469,3 +471,110 @@ def test_numbered_classes_are_sorted_by_number():
 
 def test_every_own_data_set_is_tried_here():
     assert {name for name in registry.names("datasets") if tables.dataset_settings(name)} == {"npz", "images", "wav"}
+
+
+# Folders that the library `datasets` saved
+
+
+def saved_images() -> Path:
+    """saved/train, saved/test: the digits 0 to 2, nine and three of each."""
+    found = sorted(own_files.write_images(Path("photos"), 3, 12).glob("*/*.png"))
+    parts = {"test": [f for i, f in enumerate(found) if i % 4 == 0], "train": [f for i, f in enumerate(found) if i % 4]}
+    splits = {name: (files, [file.parent.name for file in files]) for name, files in parts.items()}
+    return own_files.write_arrow(Path("saved"), splits)
+
+
+def test_saved_images_are_those_of_the_files():
+    pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    saved, plain = load("images", saved_images(), colour="grey"), load("images", "photos", colour="grey")
+    assert saved.classes == plain.classes == ("0", "1", "2")
+    assert {name: len(split.y) for name, split in saved.splits.items()} == {"train": 24, "validation": 3, "test": 9}
+
+    def images(data: Dataset) -> set[tuple[bytes, int]]:
+        return {(x.tobytes(), int(y)) for split in data.splits.values() for x, y in zip(split.x, split.y, strict=True)}
+
+    assert images(saved) == images(plain)
+    other = own_files.write_arrow(
+        Path("saved"), {"test": (sorted(Path("photos").glob("*/*.png"))[::4], ["0", "1", "2"] * 3)}
+    )
+    (other / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert not np.array_equal(load("images", other, colour="grey").splits["test"].y, saved.splits["test"].y)
+    numbered = load(
+        "images", other, colour="grey", labels="n", classes=["0", "1", "2"], split={"test": 0.3, "validation": 0.3}
+    )
+    assert numbered.classes == ("0", "1", "2"), "a column that is named holds the classes"
+
+
+def test_saved_recordings_are_those_of_the_files():
+    pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    found = sorted(own_files.write_wavs(Path("speech")).glob("*.wav"))
+    saved = own_files.write_arrow(Path("saved"), {"": (found, [file.name[0] for file in found])}, "Audio")
+    mfcc = {"sample_rate": 8000, "seconds": 0.5}
+    one, two = load("wav", saved, mfcc=mfcc), load("wav", "speech", labels="names", mfcc=mfcc)
+    for name in SPLITS:
+        np.testing.assert_array_equal(one.splits[name].x, two.splits[name].x)
+    table = schema.validate(DatasetConfig, {"name": "wav", "path": "saved", "mfcc": mfcc}, "dataset")
+    assert datasets.recordings(table, np.array([3, 17])).shape == (2, 4000)
+
+
+def test_wrong_saved_folders_are_named():
+    pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    path = saved_images() / "train"
+    assert "columns file (Image), n (Value), label (ClassLabel)\nneeded: one column of type Audio" in refused(
+        "wav", "saved"
+    )
+    assert "no column 'kind', columns file (Image)" in refused("images", "saved", labels="kind")
+    table = path / "data-00000-of-00002.arrow"
+    whole, files = table.read_bytes(), sorted(Path("photos").glob("*/*.png"))
+    good = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    for contents, labels, said in (
+        ([None], [0], "00000-of-00002.arrow/000000000: the row holds no image file"),
+        ([{"bytes": b"no image", "path": "a"}], [1], "000000000: not an image that can be read"),
+        ([{"bytes": b"", "path": "a"}], [-1], "row 0: label -1 is no class"),
+    ):
+        own_files.write_table(table, [*contents, *good], [*labels, *(int(file.parent.name) for file in files)])
+        assert said in refused("images", "saved")
+    for damaged in (whole[:100], whole[: len(whole) // 2], b"", bytes(200)):
+        table.write_bytes(damaged)
+        assert "data-00000-of-00002.arrow: not an Arrow file that can be read" in refused("images", "saved")
+    (path.parent / "dataset_dict.json").write_text('{"splits": ["train", "more"]}')
+    (path / "state.json").write_text('{"_data_files": []}')
+    (path.parent / "test").rename(path.parent / "more")
+    assert "split 'more'" in refused("images", "saved")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        (
+            "state.json",
+            '{"_data_files": [{"filename": "../x.arrow"}]}',
+            "state.json: '../x.arrow' names nothing in its folder",
+        ),
+        ("state.json", '{"_data_files": "x"}', "state.json: names no files"),
+        ("state.json", "[]", "state.json: not an object"),
+        ("state.json", "{", "state.json: not valid JSON"),
+        ("dataset_dict.json", '{"splits": ["/etc"]}', "'/etc' names nothing in its folder"),
+        ("dataset_dict.json", '{"splits": []}', "names no splits"),
+        ("dataset_info.json", '{"features": []}', "names no columns"),
+        ("dataset_info.json", '{"features": {"a": 1}}', "columns a (None)\nneeded: one column of type Image"),
+    ],
+)
+def test_damaged_descriptions_of_saved_folders_are_named(file, text, said):
+    features = {"a": {"_type": "Image"}, "b": {"_type": "ClassLabel", "names": ["x", "y"]}}
+    Path("saved").mkdir()
+    Path("saved/state.json").write_text('{"_data_files": []}')
+    Path("saved/dataset_info.json").write_text(json.dumps({"features": features}))
+    Path("saved", file).write_text(text)
+    assert said in refused("images", "saved")
+
+
+def test_without_pyarrow_a_saved_folder_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    features = {"a": {"_type": "Image"}, "b": {"_type": "ClassLabel", "names": ["x", "y"]}}
+    Path("saved").mkdir()
+    Path("saved/state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
+    Path("saved/dataset_info.json").write_text(json.dumps({"features": features}))
+    with pytest.raises(ToolError, match=r"data\.arrow: needs the package pyarrow") as caught:
+        load("images", "saved")
+    assert caught.value.hint == "pip install 'tritmcu[data]'"
