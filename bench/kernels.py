@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def bench(
     core: str, models: Sequence[QModel], library: Library | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """What the models cost on a core: {layers: [...], networks: {core: {name: ...}}}, rows as in kernels.json. The
-    zoo's networks are for the Cortex-M4 alone. library: the core's CMSIS-NN."""
-    models = [model for model in models if core == M4 or model.name in PORTED]
+    """What the models that the core runs cost there: {layers: [...], networks: {core: {name: ...}}}, rows as in
+    kernels.json. library: the core's CMSIS-NN."""
+    models = [model for model in models if runs(core, model.name)]
     layers: list[dict[str, Any]] = []
     totals: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="tritmcu-bench-") as folder:
@@ -73,6 +73,11 @@ def bench(
     return publish.with_recorded({"layers": layers, "networks": {core: totals}})
 
 
+def runs(core: str, network: str) -> bool:
+    """Whether the bench runs the network on the core: every one on the Cortex-M4."""
+    return core == M4 or network in PORTED or (core == SMALLEST and network in WIDER)
+
+
 def _denser(network: Network, others: dict[str, Counted]) -> dict[str, Any]:
     """The row of the network with its weights at five trits a byte."""
     packed = replace(network, firmware=FirmwareConfig(trits_per_byte=5))
@@ -83,6 +88,10 @@ PORTED = ("resnet8", "dscnn", "dense512")
 """Networks that every core runs."""
 DENSER = "resnet8"
 """The network that is measured at 1.6 bits a weight too."""
+SMALLEST = "cortex-m0"
+"""The core that runs networks of wider weights too."""
+WIDER = ("cifar10_resnet8_float", "cifar10_resnet8_laq", "kws_dscnn_float")
+"""These networks, with weights of 8 bits, or of 2 to 8."""
 PLAIN = ("cortex-m0", "cortex-m3")
 """Cores without DSP instructions, where the portable kernels are measured too."""
 

@@ -9,6 +9,10 @@
 
 static_assert((-1 >> 1) == -1, "right shift of a negative int must be arithmetic");
 
+#if defined(__arm__) && !defined(__thumb2__)
+#define NN_NO_LONG_MULTIPLY /* Armv6-M: no instruction gives 64 bits of a product */
+#endif
+
 #define NN_ADD_LEFT_SHIFT 20 /* head room of both inputs of an add, as TensorFlow Lite's int8 reference */
 
 static inline int nn_max(int a, int b) {
@@ -49,6 +53,17 @@ static inline int32_t nn_doubling_high_multiply(int32_t a, int32_t b) {
 #else
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
 #endif
+}
+
+/* floor((a * b + 2^31) / 2^32) for b >= 0 from four products of 16-bit halves, for cores that multiply to 32 bits. */
+static inline int32_t nn_rounded_high_multiply_by_halves(int32_t a, int32_t b) {
+    const int32_t a_high = a >> 16, b_high = b >> 16;
+    const uint32_t a_low = (uint16_t)a, b_low = (uint16_t)b;
+    int32_t half = 0x8000;
+    __asm("" : "+r"(half)); /* in a register: Armv6-M takes two instructions for it */
+    const int32_t middle = a_high * (int32_t)b_low + (int32_t)(a_low * b_low >> 16) + half; /* below 2^31 */
+    const uint32_t rest = (uint16_t)middle + a_low * (uint32_t)b_high;
+    return a_high * b_high + (middle >> 16) + (int32_t)(rest >> 16);
 }
 
 /* nn_rounding_right_shift by whole bytes first, for cores that shift by one bit at a time. */

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from pipeline.codegen.kernels import (
     concatenate_swar,
-    conv2d_s8_swar,
+    conv2d_s_swar,
     conv2d_t2_swar,
+    dense_s_swar,
     dense_t2_swar,
+    depthwise_conv2d_s_swar,
     depthwise_conv2d_t2_swar,
 )
 from pipeline.core.nouns import QLayer, QModel, Quantization, TensorSpec
@@ -49,10 +51,13 @@ def test_conv2d(geometry: Geometry, seed: int, density: float, extreme: bool) ->
     check(conv2d_t2_swar, geometry, seed, density, extreme)
 
 
-@given(convolutions(), st.integers(0, 9999), st.sampled_from([0.0, 0.5, 1.0]), st.booleans())
-@settings(max_examples=CASES // 3)
-def test_conv2d_of_8_bits(geometry: Geometry, seed: int, density: float, extreme: bool) -> None:
-    check(conv2d_s8_swar, geometry, seed, density, extreme, bits=8)
+WIDER = st.sampled_from([8, 4, 3])
+
+
+@given(convolutions(), st.integers(0, 9999), st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), WIDER)
+@settings(max_examples=CASES // 2)
+def test_conv2d_of_more_bits(geometry: Geometry, seed: int, density: float, extreme: bool, bits: int) -> None:
+    check(conv2d_s_swar, geometry, seed, density, extreme, bits)
 
 
 @pytest.mark.parametrize("filter_width", [1, 3])
@@ -79,6 +84,12 @@ def test_depthwise_conv2d(geometry: Geometry, seed: int, density: float, extreme
     check(depthwise_conv2d_t2_swar, geometry, seed, density, extreme)
 
 
+@given(depthwise(), st.integers(0, 9999), st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), WIDER)
+@settings(max_examples=CASES // 3)
+def test_depthwise_conv2d_of_more_bits(geometry: Geometry, seed: int, density: float, extreme: bool, bits: int) -> None:
+    check(depthwise_conv2d_s_swar, geometry, seed, density, extreme, bits)
+
+
 def test_depthwise_conv2d_whose_sums_fill_the_fields() -> None:
     for seed in range(8):
         check(depthwise_conv2d_t2_swar, Geometry("depthwise_conv2d", (16, 17, 2), 2, (15, 17)), seed, 1.0, False)
@@ -88,6 +99,12 @@ def test_depthwise_conv2d_whose_sums_fill_the_fields() -> None:
 @settings(max_examples=CASES)
 def test_dense(features: int, units: int, seed: int, density: float, extreme: bool) -> None:
     check(dense_t2_swar, Geometry("dense", (1, 1, features), units), seed, density, extreme)
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(0, 9999), st.sampled_from([0.0, 0.5, 1.0]), WIDER)
+@settings(max_examples=CASES // 3)
+def test_dense_of_more_bits(features: int, units: int, seed: int, density: float, bits: int) -> None:
+    check(dense_s_swar, Geometry("dense", (1, 1, features), units), seed, density, bool(seed % 2), bits)
 
 
 @given(st.integers(0, 9999), st.integers(1, 9), st.tuples(st.integers(-3, 3), st.integers(-3, 3)))

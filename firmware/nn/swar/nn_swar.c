@@ -15,8 +15,12 @@ static inline void total(uint64_t word, const int32_t *wide, int32_t acc[NN_SWAR
 
 /* High word of the doubled product, rounded half up: nn_doubling_high_multiply(twice / 2, multiplier). */
 static inline int32_t scaled(int32_t twice, int32_t multiplier) {
+#ifdef NN_NO_LONG_MULTIPLY
+    return nn_rounded_high_multiply_by_halves(twice, multiplier);
+#else
     const int64_t product = (int64_t)twice * multiplier;
     return (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31);
+#endif
 }
 
 static inline int8_t limited(int32_t q, nn_activation limits, const bool all) {
@@ -55,17 +59,44 @@ static inline void finish(const nn_swar_channel *c, const nn_swar_sums *sums, in
     }
 }
 
-int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc) {
-    const int32_t right = -channel->shift;
-    acc += channel->bias;
-    int32_t q;
-    if (right >= 1 && right <= FAST_SHIFT) {
-        const int32_t high = scaled(2 * acc, channel->multiplier);
-        q = (high + ((int32_t)1 << (right - 1)) + (high >> 31)) >> right;
-    } else {
-        q = nn_requantize(acc, channel->multiplier, channel->shift);
-    }
+/* Of one accumulator, whatever the shift. */
+static int8_t any_output(const nn_swar_channel *channel, int32_t acc) {
+    const int32_t q = nn_requantize(acc + channel->bias, channel->multiplier, channel->shift);
     return limited(q + channel->output_offset, channel->activation, false);
+}
+
+/* Whether the channel's shift is one of the usual ones, for which `usual_output` is. */
+static inline bool is_usual(const nn_swar_channel *channel) {
+    return channel->shift <= -1 && channel->shift >= -FAST_SHIFT;
+}
+
+/* Half of what is shifted out, and the output offset. */
+static inline int32_t rounding_of(const nn_swar_channel *channel) {
+    return ((int32_t)1 << (-channel->shift - 1)) + channel->output_offset * ((int32_t)1 << -channel->shift);
+}
+
+static inline int8_t usual_output(int32_t acc, int32_t multiplier, int32_t rounding, int32_t right,
+                                  nn_activation limits) {
+    const int32_t high = scaled(2 * acc, multiplier);
+    return limited((high + rounding + (high >> 31)) >> right, limits, false);
+}
+
+void nn_swar_outputs(const nn_swar_channel *channel, const int32_t *acc, int32_t count, int32_t step, int8_t *output) {
+    const int32_t *const end = acc + count;
+    if (!is_usual(channel)) {
+        for (; acc < end; output += step) *output = any_output(channel, *acc++);
+        return;
+    }
+    const int32_t right = -channel->shift, bias = channel->bias, multiplier = channel->multiplier;
+    const int32_t rounding = rounding_of(channel);
+    const nn_activation limits = channel->activation; /* locals: bytes written may be anything to the compiler */
+    for (; acc < end; output += step) *output = usual_output(*acc++ + bias, multiplier, rounding, right, limits);
+}
+
+int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc) {
+    if (!is_usual(channel)) return any_output(channel, acc);
+    return usual_output(acc + channel->bias, channel->multiplier, rounding_of(channel), -channel->shift,
+                        channel->activation);
 }
 
 /* Any shift. */
@@ -73,7 +104,7 @@ static void finish_any(const nn_swar_channel *c, const nn_swar_sums *sums, int8_
     for (int32_t word = 0; word < sums->words; word++, output += sums->step) {
         int32_t acc[NN_SWAR_FIELDS];
         total(sums->sums[word], sums->wide ? sums->wide + NN_SWAR_FIELDS * word : 0, acc);
-        for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) output[sums->place[f]] = nn_swar_output(c, acc[f]);
+        for (int32_t f = 0; f < NN_SWAR_FIELDS; f++) output[sums->place[f]] = any_output(c, acc[f]);
     }
 }
 
@@ -91,5 +122,34 @@ void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, in
         finish(channel, sums, output, false, true);
     } else {
         finish(channel, sums, output, false, false);
+    }
+}
+
+enum { MOST_WORDS = 257 }; /* whose bytes a field of 16 bits sums */
+
+/* Adds bytes of so many words, those at even and those at odd places. */
+static const uint32_t *add_bytes(const uint32_t *word, const uint32_t *end, uint32_t sums[2]) {
+    while (word < end) {
+        const uint32_t *const stop = end - word > MOST_WORDS ? word + MOST_WORDS : end;
+        uint32_t even = 0, odd = 0;
+        for (; word < stop; word++) {
+            even += *word & 0x00FF00FFU;
+            odd += *word >> 8 & 0x00FF00FFU;
+        }
+        sums[0] += (even & 0xFFFFU) + (even >> 16);
+        sums[1] += (odd & 0xFFFFU) + (odd >> 16);
+    }
+    return end;
+}
+
+void nn_swar_start(const nn_swar_window *window, int pixels, int bits) {
+    const uint32_t offset = (1U << (bits - 1)) * (bits == 8 ? 1U : 0x00010001U);
+    uint32_t *start = window->starts;
+    const uint32_t *words = (const uint32_t *)(const void *)window->inputs;
+    for (int left = window->depth; left > 0; left -= window->chunk, start += pixels) {
+        uint32_t sums[2] = {0};
+        words = add_bytes(words, words + pixels * nn_min(left, window->chunk) / 4, sums);
+        start[0] = 0U - offset * (pixels == 1 ? sums[0] + sums[1] : sums[0]);
+        if (pixels == 2) start[1] = 0U - offset * sums[1];
     }
 }

@@ -1,4 +1,4 @@
-/* Ternary kernels for cores with 32-bit registers and no SIMD instructions: SIMD within a register (SWAR), four signed
+/* Kernels for cores with 32-bit registers and no SIMD instructions: SIMD within a register (SWAR), four signed
  * fields of 16 bits in a word of 64. Words are added without masks: a word is the sum of field i * 2^(16 i) modulo
  * 2^64, so it is exact whatever carries on the way, as long as the final value of each field fits 16 bits.
  * NN_SWAR_TERMS inputs always do.
@@ -49,6 +49,9 @@ typedef struct {
 /* The output of one accumulator. */
 int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc);
 
+/* The outputs of so many, `step` bytes apart. */
+void nn_swar_outputs(const nn_swar_channel *channel, const int32_t *acc, int32_t count, int32_t step, int8_t *output);
+
 void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, int8_t *output);
 
 /* `rows`: kernel rows whose inputs are packed together, filter_dims->h or 1. Filter: words of NN_SWAR_CONV_TERMS
@@ -63,15 +66,65 @@ void nn_conv2d_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
                        const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
                        const nn_dims *output_dims, int8_t *output);
 
-/* Filter: see nn_conv2d_s8_swar.c. Scratch: two windows, each a multiple of four inputs. */
-nn_conv2d_kernel nn_conv2d_s8_swar;
-
 /* Filter: 2 bits a weight, see nn_depthwise_conv2d_t2_swar.c. output may be input where both have one shape and
  * params->ch_mult is 1. */
 nn_depthwise_conv2d_kernel nn_depthwise_conv2d_t2_swar;
 
 /* Filter: two outputs a word, see nn_dense_t2_swar.c. Scratch: 4 bytes for every NN_SWAR_TERMS / 8 * 8 features. */
 nn_dense_kernel nn_dense_t2_swar;
+
+/* Weights of 8, 4 or 3 bits: products, as nn_swar_signed.h sums them. */
+#define NN_SWAR_SLOTS(bits) ((bits) == 3 ? 16 : 8) /* weights of a step, or pairs of weights of less than 8 bits */
+
+static inline uint8_t nn_swar_code(int8_t x) {
+    return (uint8_t)((uint8_t)x ^ 0x80U);
+}
+
+/* Codes of the inputs of one or two windows in turn, up to a multiple of a step, 4-byte aligned; and, for every chunk
+ * of so many, where the sums of each window start. */
+typedef struct {
+    uint8_t *inputs;
+    uint32_t *starts;
+    int depth, chunk;
+} nn_swar_window;
+
+/* Where sums start, from the inputs. */
+void nn_swar_start(const nn_swar_window *window, int pixels, int bits);
+
+/* bits: of a weight. depth, chunk: inputs of a window, and those whose sums surely fit their fields. */
+typedef struct {
+    nn_conv_params conv;
+    int bits, depth, chunk;
+} NN_FLASH nn_swar_signed_conv_params;
+
+typedef struct {
+    nn_fc_params fc;
+    int bits, depth, chunk;
+} NN_FLASH nn_swar_signed_fc_params;
+
+typedef struct {
+    nn_dw_conv_params conv;
+    int bits;
+} NN_FLASH nn_swar_signed_dw_conv_params;
+
+/* Filter: see nn_swar_signed.h. Scratch: four windows. */
+void nn_conv2d_s_swar(const nn_context *ctx, const nn_swar_signed_conv_params *params,
+                      const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                      const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                      const nn_dims *output_dims, int8_t *output);
+
+/* Filter: of 8 bits int8 rows, else see nn_swar_signed.h. Scratch: of less than 8 bits a window. */
+void nn_dense_s_swar(const nn_context *ctx, const nn_swar_signed_fc_params *params,
+                     const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
+                     const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
+                     const nn_dims *output_dims, int8_t *output);
+
+/* Filter: see nn_depthwise_conv2d_s_swar.c. Scratch: a plane and the weights of a channel. output may be input where
+ * both have one shape and params->conv.ch_mult is 1. */
+void nn_depthwise_conv2d_s_swar(const nn_context *ctx, const nn_swar_signed_dw_conv_params *params,
+                                const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
+                                const int8_t *input, const nn_dims *filter_dims, const NN_FLASH void *filter,
+                                const NN_FLASH int32_t *bias, const nn_dims *output_dims, int8_t *output);
 
 /* Scratch: 512 bytes. */
 void nn_concatenate_swar(const nn_context *ctx, const nn_concat_params *params, const nn_dims *input1_dims,

@@ -1,5 +1,5 @@
-"""What the kernels for cores with the DSP extension share that read weights of 8, 4 or 3 bits: the layers they compute
-and the packing of their weights. C side: firmware/nn/dsp/nn_conv2d_s_dsp.c."""
+"""What the kernels share that read weights of 8, 4 or 3 bits: the layers they compute and the packing of their weights.
+C side: firmware/nn/dsp/nn_conv2d_s_dsp.c; firmware/nn/swar/nn_swar_signed.h reads the same words."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ Integers = NDArray[np.int64]
 
 
 def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
-    """Why the kernel of `kind` does not compute the layer, "" when it does."""
+    """Why the kernel of `kind` for cores with the DSP extension does not compute the layer, "" when it does."""
+    return width_objection(layer, kind) or _ternary.sum_objection(layer, spec) or _dsp.shift_objection(layer)
+
+
+def width_objection(layer: QLayer, kind: str) -> str:
+    """Why no kernel of `kind` for these widths computes the layer, "" when one may."""
     if layer.kind != kind:
         return f"it computes {kind} layers"
     if layer.weight_bits not in WIDTHS:
         return f"it reads weights of 8, 4 or 3 bits, not {layer.weight_bits}"
-    return _ternary.sum_objection(layer, spec) or _dsp.shift_objection(layer)
+    return ""
 
 
 def pack(pairs: Integers, bits: int) -> NDArray[np.uint32]:

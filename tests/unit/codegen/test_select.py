@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bench import networks
@@ -11,7 +12,7 @@ from pipeline.config.cores import CORE_FLAGS, kernel_families
 from pipeline.config.job import FirmwareConfig
 from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError, UnsupportedError
-from pipeline.core.nouns import KernelCall
+from pipeline.core.nouns import KernelCall, QLayer
 from pipeline.stages import render
 from tests.support import tiny, unpacking
 
@@ -122,11 +123,39 @@ def test_every_folder_of_kernels_has_cores_that_execute_it() -> None:
 def test_a_layer_that_no_fast_kernel_computes_is_named_with_what_they_ask_for() -> None:
     model = tiny.qmodel()
     m3 = board.load("mps2-an385")
-    narrow = {layer.name for layer in model.layers if (layer.kind, layer.weight_bits) == ("conv2d", 2)}
-    wide = replace(model, layers=tuple(replace(x, weight_bits=3) if x.name in narrow else x for x in model.layers))
-    found = select.unserved(wide, select.calls(wide, m3), m3)
-    assert narrow and narrow <= set(found)
-    assert all("conv2d_t2_swar: it reads ternary weights, not 3 bits" in found[name] for name in narrow)
-    assert select.unserved(wide, select.calls(wide, m3, "reference"), m3, "reference") == {}, "as asked for"
-    assert select.unserved(wide, select.calls(wide, M4), M4) == {}
-    assert {row.name: row.unserved for row in render.render(wide, m3).layers if row.unserved} == found
+    large = {layer.name for layer in model.layers if (layer.kind, layer.weight_bits) == ("conv2d", 2)}
+    shifted = replace(model, layers=tuple(_shifted(x) if x.name in large else x for x in model.layers))
+    found = select.unserved(shifted, select.calls(shifted, m3), m3)
+    assert large and large <= set(found)
+    for name in large:
+        assert "conv2d_t2_swar: it reads ternary weights, not 3 bits" in found[name]
+        assert "conv2d_s_swar: shifted accumulators reach 2^30" in found[name]
+    assert select.unserved(shifted, select.calls(shifted, m3, "reference"), m3, "reference") == {}, "as asked for"
+    assert select.unserved(model, select.calls(model, M4), M4) == {}
+    assert {row.name: row.unserved for row in render.render(shifted, m3).layers if row.unserved} == found
+
+
+def _shifted(layer: QLayer) -> QLayer:
+    """With weights of 3 bits, and one shift too far to the left for the fast kernels."""
+    assert layer.shift is not None
+    shift = layer.shift.copy()
+    shift[0] = 27
+    return replace(layer, weight_bits=3, shift=shift)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 3])
+def test_every_wider_layer_of_a_small_core_has_a_fast_kernel(bits: int) -> None:
+    model = tiny.qmodel()
+    most = (1 << (bits - 1)) - 1
+    wide = tuple(
+        layer
+        if layer.weights is None
+        else replace(layer, weight_bits=bits, weights=np.clip(layer.weights, -most, most))
+        for layer in model.layers
+    )
+    small = board.load("mps2-an385").model_copy(update={"core": "cortex-m0plus"})
+    calls = select.calls(replace(model, layers=wide), small)
+    functions = {
+        layer.kind: call.function for layer, call in zip(wide, calls, strict=True) if call and layer.shift is not None
+    }
+    assert functions == {kind: f"nn_{kind}_s_swar" for kind in ("conv2d", "depthwise_conv2d", "dense")}

@@ -1,0 +1,127 @@
+/* Sums of products with weights of 8, 4 or 3 bits, for cores without SIMD instructions: one loop, whose parameter is
+ * how weights are unpacked.
+ *
+ * Inputs and weights are codes without a sign, x + 128 and w + 2^(bits - 1): every core loads or extracts them in one
+ * instruction or two. Sums start at minus 2^(bits - 1) times the sum of the input's codes, which leaves the sum of
+ * (x + 128) w; what is then too much, 128 times the sum of w, is taken off the bias.
+ *
+ * Weights of 4 and 3 bits: those of two channels are the fields of 16 bits of one factor, so a multiplication does two
+ * products. The word, sum0 + 2^16 sum1 modulo 2^32, is exact whatever carries on the way, as long as both sums fit 16
+ * bits at the end. The packer finds out from the weights after how many inputs, a chunk, they surely do.
+ *
+ * Inputs: one of each of `pixels` windows in turn, up to a multiple of a step, filled up with codes of 0.
+ *
+ * Filter: for every block of channels, the missing ones 0, for every input, each channel's code of 8 bits, or those of
+ * each pair of channels; pairs as in nn_conv2d_s_dsp.c. pipeline/codegen/kernels/_swar.py packs it. */
+#ifndef NN_SWAR_SIGNED_H
+#define NN_SWAR_SIGNED_H
+
+#include "nn_swar.h"
+
+/* sum + x * weights, in this order: the compiler would unpack all weights of a step, for more registers than there are,
+ * before it adds anything. Where only eight registers multiply, sums are in the others. */
+static inline uint32_t nn_swar_add_product(uint32_t sum, uint32_t x, uint32_t weights) {
+#ifdef NN_NO_LONG_MULTIPLY
+    __asm("add %0, %1" : "+h"(sum) : "l"(x * weights));
+#else
+    sum += x * weights;
+    __asm("" : "+r"(sum));
+#endif
+    return sum;
+}
+
+/* Adds the products of the weights in one slot of a step. groups: slots of an input. */
+static inline void nn_swar_add(const int pixels, const int groups, const int slot, const uint8_t *x, uint32_t weights,
+                               uint32_t *sums) {
+    const uint8_t *in = x + slot / groups * pixels;
+    uint32_t *sum = sums + slot % groups * pixels;
+#pragma GCC unroll 2
+    for (int p = 0; p < pixels; p++) sum[p] = nn_swar_add_product(sum[p], in[p], weights);
+}
+
+/* The steps: as many slots as the code below has, one after another. Each returns what follows it in the filter. */
+
+static inline const uint32_t *nn_swar_step8(const int pixels, const int groups, const uint8_t *x,
+                                            const uint32_t *filter, uint32_t *sums) {
+    const uint8_t *weights = (const uint8_t *)filter;
+#pragma GCC unroll 8
+    for (int slot = 0; slot < NN_SWAR_SLOTS(8); slot++) {
+        nn_swar_add(pixels, groups, slot, x, weights[slot], sums);
+    }
+    return filter + NN_SWAR_SLOTS(8) / 4;
+}
+
+static inline const uint32_t *nn_swar_step4(const int pixels, const int groups, const uint8_t *x,
+                                            const uint32_t *filter, uint32_t mask, uint32_t *sums) {
+    uint32_t word = 0;
+#pragma GCC unroll 8
+    for (int slot = 0; slot < NN_SWAR_SLOTS(4); slot++) {
+        if (slot % 4 == 0) word = *filter++;
+        nn_swar_add(pixels, groups, slot, x, word >> 4 * (slot % 4) & mask, sums);
+    }
+    return filter;
+}
+
+static inline const uint32_t *nn_swar_step3(const int pixels, const int groups, const uint8_t *x,
+                                            const uint32_t *filter, uint32_t mask, uint32_t *sums) {
+    const uint32_t low = 0x00010001U;
+    uint32_t word = 0, last = 0;
+#pragma GCC unroll 16
+    for (int slot = 0; slot < NN_SWAR_SLOTS(3) - 1; slot++) {
+        if (slot % 5 == 0) {
+            word = *filter++;
+            last |= (word >> 15 & low) << slot / 5;
+        }
+        nn_swar_add(pixels, groups, slot, x, word >> 3 * (slot % 5) & mask, sums);
+    }
+    nn_swar_add(pixels, groups, NN_SWAR_SLOTS(3) - 1, x, last, sums);
+    return filter;
+}
+
+/* Adds the sums of a chunk to the totals, channel by channel, of each `pixels`. */
+static inline void nn_swar_flush(const int bits, const int pixels, const int groups, const uint32_t *sums,
+                                 int32_t *totals) {
+#pragma GCC unroll 4
+    for (int i = 0; i < groups * pixels; i++) {
+        if (bits == 8) {
+            totals[i] += (int32_t)sums[i];
+        } else {
+            const int32_t low = (int16_t)(uint16_t)sums[i];
+            int32_t *total = totals + 2 * (i / pixels) * pixels + i % pixels;
+            total[0] += low;
+            total[pixels] += ((int32_t)sums[i] - low) >> 16;
+        }
+    }
+}
+
+/* Totals of a block of channels, of so many groups of weights; those of a channel start `apart` behind the last one's.
+ * Returns the next filter. */
+static inline const uint32_t *nn_swar_multiply(const int bits, const int pixels, const int groups,
+                                               const nn_swar_window *window, const uint32_t *filter, const int apart,
+                                               int32_t *totals) {
+    const int step = NN_SWAR_SLOTS(bits) / groups;
+    const uint8_t *x = window->inputs, *const last = x + pixels * window->depth;
+    const uint32_t *start = window->starts;
+    int32_t result[4] = {0};
+    uint32_t mask = bits == 4 ? 0x000F000FU : 0x00070007U;
+    __asm("" : "+r"(mask)); /* not a constant to the compiler: in a register, where one instruction shifts and masks */
+    while (x < last) {
+        const uint8_t *const end = last - x > pixels * window->chunk ? x + pixels * window->chunk : last;
+        uint32_t sums[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < groups * pixels; i++) sums[i] = start[i % pixels];
+        start += pixels;
+        do {
+            if (bits == 8) filter = nn_swar_step8(pixels, groups, x, filter, sums);
+            if (bits == 4) filter = nn_swar_step4(pixels, groups, x, filter, mask, sums);
+            if (bits == 3) filter = nn_swar_step3(pixels, groups, x, filter, mask, sums);
+            x += pixels * step;
+        } while (x < end);
+        nn_swar_flush(bits, pixels, groups, sums, result);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) totals[i / pixels * apart + i % pixels] = result[i];
+    return filter;
+}
+
+#endif
