@@ -25,6 +25,9 @@ void high(int n, const int32_t *a, const int32_t *m, int32_t *o) {
 void halves(int n, const int32_t *a, const int32_t *m, int32_t *o) {
     for (int i = 0; i < n; i++) o[i] = nn_doubling_high_multiply_by_halves(a[i], m[i]);
 }
+void rounded(int n, const int32_t *a, const int32_t *m, int32_t *o) {
+    for (int i = 0; i < n; i++) o[i] = nn_rounded_high_multiply_by_halves(a[i], m[i]);
+}
 void shift(int n, const int32_t *a, const int32_t *e, int32_t *o) {
     for (int i = 0; i < n; i++) o[i] = nn_rounding_right_shift(a[i], e[i]);
 }
@@ -70,6 +73,16 @@ def test_doubling_high_multiply(library: ctypes.CDLL) -> None:
     a, b = a[b > arith.INT32_MIN], b[b > arith.INT32_MIN]
     assert np.array_equal(call(library.high, a, b), arith.doubling_high_multiply(a, b))
     assert np.array_equal(call(library.halves, a, b), arith.doubling_high_multiply(a, b))
+
+
+def test_rounded_high_multiply(library: ctypes.CDLL) -> None:
+    """Of all numbers, and factors that are not negative."""
+    a, random = vectors(4)
+    b = random.integers(0, 1 << 31, len(a)).astype(np.int32)
+    a, b = np.append(a, np.repeat(EDGES, len(EDGES))), np.append(b, np.tile(EDGES, len(EDGES)))
+    a, b = a[b >= 0], b[b >= 0]
+    product = a.astype(np.int64) * b
+    assert np.array_equal(call(library.rounded, a, b), (product + (1 << 31)) >> 32)
 
 
 def test_rounding_right_shift(library: ctypes.CDLL) -> None:
