@@ -75,7 +75,7 @@ def bench(
 
 def runs(core: str, network: str) -> bool:
     """Whether the bench runs the network on the core: every one on the Cortex-M4."""
-    return core == M4 or network in PORTED or (core == SMALLEST and network in WIDER)
+    return core == M4 or network in PORTED or network in MORE.get(core, ())
 
 
 def _denser(network: Network, others: dict[str, Counted]) -> dict[str, Any]:
@@ -88,10 +88,11 @@ PORTED = ("resnet8", "dscnn", "dense512")
 """Networks that every core runs."""
 DENSER = "resnet8"
 """The network that is measured at 1.6 bits a weight too."""
-SMALLEST = "cortex-m0"
-"""The core that runs networks of wider weights too."""
-WIDER = ("cifar10_resnet8_float", "cifar10_resnet8_laq", "kws_dscnn_float")
-"""These networks, with weights of 8 bits, or of 2 to 8."""
+MORE = {
+    "cortex-m0": ("cifar10_resnet8_float", "cifar10_resnet8_laq", "kws_dscnn_float"),
+    "cortex-m55": publish.EIGHT_BITS,
+}
+"""Networks with weights of 8 bits, or of 2 to 8, that some cores run too."""
 PLAIN = ("cortex-m0", "cortex-m3")
 """Cores without DSP instructions, where the portable kernels are measured too."""
 

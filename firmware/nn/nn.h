@@ -7,11 +7,11 @@
  * fits such a memory. Accumulators, biases and multipliers are int32.
  * Params, dims, quantization, filters and biases are constants: they lie in flash (nn_flash.h).
  *
- * A kernel is named after its operation, its weights (s8 = int8, s4, s3 = packed signed 4 and 3 bits, s = signed of 8,
- * 4 or 3 bits, t2 = ternary at 2 bits; none where there are no weights) and its family: nn_conv2d_t2 is the reference,
- * nn_conv2d_t2_dsp the same for cores with DSP instructions. The family is the folder that holds its file: reference/
- * (portable), swar/ (32-bit cores without SIMD instructions), dsp/ (Armv7E-M DSP extension), mve/ (Armv8.1-M vector
- * extension).
+ * A kernel is named after its operation, its weights (s8 = int8, s4, s3 = packed signed 4 and 3 bits, s = signed of
+ * several widths, t2 = ternary at 2 bits; none where there are no weights) and its family: nn_conv2d_t2 is the
+ * reference, nn_conv2d_t2_dsp the same for cores with DSP instructions. The family is the folder that holds its file:
+ * reference/ (portable), swar/ (32-bit cores without SIMD instructions), dsp/ (Armv7E-M DSP extension), mve/ (Armv8.1-M
+ * vector extension).
  */
 #ifndef NN_H
 #define NN_H

@@ -19,7 +19,7 @@ from pipeline.config.job import FirmwareConfig
 from pipeline.core.nouns import Int8Array, KernelCall, QLayer, QModel, Quantization, TensorSpec
 from pipeline.device import session
 from pipeline.device.session import Session
-from pipeline.network import rescale, twin
+from pipeline.network import geometry, rescale, twin
 from pipeline.stages import build, render
 from tests.support import networks, single, tiny
 
@@ -49,8 +49,8 @@ def many_layers(seed: int) -> QModel:
     layers = []
     for i in range(LAYERS):
         density = float(random.choice([0.0, 0.3, 0.5, 1.0]))
-        geometry = single.geometry(random, shape, MACS)
-        layers.append(single.layer(geometry, random, density, bool(random.integers(2)), f"layer{i}"))
+        g = single.geometry(random, shape, MACS)
+        layers.append(single.layer(g, random, density, bool(random.integers(2)), f"layer{i}"))
     return single.model(layers, shape, single.zero_point(random))
 
 
@@ -101,11 +101,11 @@ def wide_layers(seed: int, *kinds: str) -> QModel:
     shape = (int(random.integers(3, 9)), int(random.integers(3, 9)), int(random.choice([3, 4, 5, 8, 17])))
     layers: list[QLayer] = []
     while len(layers) < WIDE:
-        geometry = single.geometry(random, shape, MACS)
-        if geometry.kind in kinds:
+        g = single.geometry(random, shape, MACS)
+        if g.kind in kinds:
             density, name = float(random.choice([0.0, 0.5, 1.0])), f"layer{len(layers)}"
             bits = int(random.choice([8, 8, 4, 3]))
-            layers.append(single.layer(geometry, random, density, bool(random.integers(2)), name, bits))
+            layers.append(single.layer(g, random, density, bool(random.integers(2)), name, bits))
     return single.model(layers, shape, single.zero_point(random))
 
 
@@ -117,6 +117,7 @@ def wide_layers(seed: int, *kinds: str) -> QModel:
         ("cortex-m4f", 0, ("depthwise_conv2d",)),
         ("cortex-m4f", 1, ("dense",)),
         ("cortex-m0", 0, ("conv2d", "depthwise_conv2d", "dense")),
+        ("cortex-m55", 2, ("conv2d", "depthwise_conv2d", "dense")),
         pytest.param("cortex-m3", 1, ("conv2d", "depthwise_conv2d", "dense"), marks=pytest.mark.slow),
     ],
 )
@@ -203,45 +204,68 @@ def test_shifts_of_every_direction_on_cores_with_dsp(shape: single.Shape, tmp_pa
     assert_same_bits(model, target, single.inputs(model, np.random.default_rng(0), 1), tmp_path)
 
 
-def sums_and_means(seed: int) -> QModel:
-    """Sums and means of layers with all kinds of scales, zero points, limits, windows and channels."""
+def sums_and_pools(seed: int) -> QModel:
+    """Sums, means and maxima of layers with all kinds of scales, zero points, limits, windows and channels."""
     random = np.random.default_rng(seed)
     layers: list[QLayer] = []
-    for i in range(8):
-        shape = (int(random.integers(1, 20)), int(random.integers(1, 20)), int(random.integers(1, 12)))
-        layers += _sum_and_mean(random, f"{i}", len(layers), shape)
-    return single.model(layers, (20, 20, 12), -128)
+    for i, channels in enumerate((3, 8, 21, 32)):
+        shape = (int(random.integers(1, 12)), int(random.integers(1, 12)), channels)
+        layers += _sum(random, f"{i}", len(layers), shape)
+        sum_ = len(layers)
+        for kind in ("average_pool2d", "max_pool2d"):
+            window = (int(random.integers(1, shape[0] + 1)), int(random.integers(1, shape[1] + 1)))
+            layers.append(_pool(random, kind, sum_, layers[sum_ - 1].output, window, (1, 1), "valid"))
+            layers.append(_pool(random, kind, len(layers), layers[-1].output, (3, 2), (2, 2), "same"))
+    return single.model(layers, (12, 12, 6), -128)
 
 
-def _sum_and_mean(random: np.random.Generator, name: str, at: int, shape: tuple[int, int, int]) -> list[QLayer]:
-    """Two convolutions of the model's input to that shape, their sum, and means of it; `at`: layers before them."""
-    padding = {"stride": (1, 1), "padding": (0, 0)}
+def _limits(random: np.random.Generator) -> tuple[int, int]:
+    low, high = sorted(random.integers(-128, 128, 2).tolist())
+    return (-128, 127) if random.integers(2) else (low, high)
 
-    def spec(shape: tuple[int, int, int]) -> TensorSpec:
+
+def _sum(random: np.random.Generator, name: str, at: int, shape: single.Shape) -> list[QLayer]:
+    """Two convolutions of the model's input to that shape and their sum; `at`: layers before them."""
+
+    def spec(shape: tuple[int, ...]) -> TensorSpec:
         return TensorSpec(shape, Quantization(float(np.exp(random.uniform(-3, 3))), int(random.integers(-128, 128))))
-
-    def limits() -> tuple[int, int]:
-        low, high = sorted(random.integers(-128, 128, 2).tolist())
-        return (-128, 127) if random.integers(2) else (low, high)
 
     terms = []
     for part in "ab":
-        g = single.Geometry("conv2d", (20, 20, 12), shape[2], (21 - shape[0], 21 - shape[1]), padding="valid")
+        g = single.Geometry("conv2d", (12, 12, 6), shape[2], (13 - shape[0], 13 - shape[1]), padding="valid")
         terms.append(replace(single.layer(g, random, 0.1, name=name + part), output=spec(shape)))
-    total, window = spec(shape), (int(random.integers(1, shape[0] + 1)), int(random.integers(1, shape[1] + 1)))
+    total = spec(shape)
     params = rescale.add_params(*(t.output.quantization for t in terms), total.quantization)
-    add = QLayer(name + "sum", "add", (at + 1, at + 2), total, {**params, "activation": limits()})
-    pooled = (shape[0] - window[0] + 1, shape[1] - window[1] + 1, shape[2])
-    means = {**padding, "pool": window, "activation": limits()}
-    pool = QLayer(name + "mean", "average_pool2d", (at + 3,), TensorSpec(pooled, total.quantization), means)
-    return [*terms, add, pool]
+    return [*terms, QLayer(name + "sum", "add", (at + 1, at + 2), total, {**params, "activation": _limits(random)})]
+
+
+def _pool(
+    random: np.random.Generator,
+    kind: str,
+    tensor: int,
+    spec: TensorSpec,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    padding: str,
+) -> QLayer:
+    """Means or maxima of that tensor."""
+    sizes = zip(spec.shape[:2], window, stride, strict=True)
+    (height, top), (width, left) = (geometry.extent(n, k, s, padding) for n, k, s in sizes)
+    output = TensorSpec((height, width, spec.shape[2]), spec.quantization)
+    params = {"pool": window, "stride": stride, "padding": (top, left), "activation": _limits(random)}
+    return QLayer(f"pool{tensor}_{kind}", kind, (tensor,), output, params)
 
 
 @pytest.mark.slow
-def test_sums_and_means(tmp_path: Path) -> None:
-    """On one core with DSP: the other one runs the same kernels."""
-    model = sums_and_means(1)
-    assert_same_bits(model, CORES["cortex-m4f"], single.inputs(model, np.random.default_rng(1), 1), tmp_path)
+@pytest.mark.parametrize("name", ["cortex-m4f", "cortex-m55"])
+def test_sums_and_pools(name: str, tmp_path: Path) -> None:
+    """The other core with DSP runs the same kernels as this one."""
+    model = sums_and_pools(1)
+    functions = {call.function for call in select.calls(model, CORES[name]) if call}
+    family = "mve" if name == "cortex-m55" else "dsp"
+    assert {f"nn_average_pool2d_{family}", f"nn_max_pool2d_{family}"} < functions
+    x = single.inputs(model, np.random.default_rng(1), 1)
+    assert_same_bits(model, CORES[name], x, tmp_path, firmware=FirmwareConfig(cascades=False))
 
 
 @pytest.mark.parametrize("name", CORES)

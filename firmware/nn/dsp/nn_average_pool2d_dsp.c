@@ -2,19 +2,13 @@
 #include <arm_acle.h>
 #include <string.h>
 
-#include "nn_arith.h"
 #include "nn_dsp.h"
+#include "nn_pool.h"
 
 enum { CHANNELS = 4, TERMS = 255 }; /* inputs that a sum of 16 bits surely holds */
 
-/* The part of a window that lies inside the input. */
-typedef struct {
-    const int8_t *first; /* its first pixel */
-    int32_t height, width, pixel, row;
-} window;
-
 /* Sums of CHANNELS channels from channel c on. */
-static void sum_four(const window *w, int32_t c, int32_t sums[CHANNELS]) {
+static void sum_four(const nn_pool_window *w, int32_t c, int32_t sums[CHANNELS]) {
     const int8_t *row = w->first + c;
     int16x2_t even = 0, odd = 0;
     int32_t terms = 0;
@@ -42,7 +36,7 @@ static void sum_four(const window *w, int32_t c, int32_t sums[CHANNELS]) {
 }
 
 /* Sum of channel c. */
-static int32_t sum_one(const window *w, int32_t c) {
+static int32_t sum_one(const nn_pool_window *w, int32_t c) {
     int32_t sum = 0;
     for (int32_t y = 0; y < w->height; y++) {
         for (int32_t x = 0; x < w->width; x++) sum += w->first[y * w->row + x * w->pixel + c];
@@ -50,37 +44,22 @@ static int32_t sum_one(const window *w, int32_t c) {
     return sum;
 }
 
-static void pool(const window *w, const nn_activation *limits, int8_t *output) {
+static void pool(const nn_pool_window *w, nn_activation limits, int8_t *output) {
     const int32_t count = w->height * w->width;
     int32_t c = 0;
     for (; c + CHANNELS <= w->pixel; c += CHANNELS) {
         int32_t sums[CHANNELS];
         sum_four(w, c, sums);
         for (int32_t i = 0; i < CHANNELS; i++) {
-            output[c + i] = (int8_t)nn_clamp(nn_rounded_mean(sums[i], count), limits->min, limits->max);
+            output[c + i] = (int8_t)nn_clamp(nn_rounded_mean(sums[i], count), limits.min, limits.max);
         }
     }
     for (; c < w->pixel; c++) {
-        output[c] = (int8_t)nn_clamp(nn_rounded_mean(sum_one(w, c), count), limits->min, limits->max);
+        output[c] = (int8_t)nn_clamp(nn_rounded_mean(sum_one(w, c), count), limits.min, limits.max);
     }
 }
 
 void nn_average_pool2d_dsp(const nn_pool_params *params, const nn_dims *input_dims, const int8_t *input,
                            const nn_dims *filter_dims, const nn_dims *output_dims, int8_t *output) {
-    window w = {.pixel = input_dims->c, .row = input_dims->w * input_dims->c};
-    for (int32_t y = 0; y < output_dims->h; y++) {
-        const int32_t top = y * params->stride.h - params->padding.h, y0 = nn_max(0, top);
-        w.height = nn_min(input_dims->h, top + filter_dims->h) - y0;
-        for (int32_t x = 0; x < output_dims->w; x++, output += w.pixel) {
-            const int32_t left = x * params->stride.w - params->padding.w, x0 = nn_max(0, left);
-            w.width = nn_min(input_dims->w, left + filter_dims->w) - x0;
-            w.first = input + y0 * w.row + x0 * w.pixel;
-            window inside = w;
-            if (w.width == input_dims->w) { /* whole rows lie one behind the other */
-                inside.width *= w.height;
-                inside.height = 1;
-            }
-            pool(&inside, &params->activation, output);
-        }
-    }
+    nn_pool_windows(params, input_dims, input, filter_dims, output_dims, output, pool);
 }

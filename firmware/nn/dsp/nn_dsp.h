@@ -344,7 +344,7 @@ void nn_dense_s_dsp(const nn_context *ctx, const nn_dsp_signed_fc_params *params
 void nn_add_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims, const int8_t *input1,
                 const int8_t *input2, int8_t *output);
 
-nn_pool2d_kernel nn_average_pool2d_dsp;
+nn_pool2d_kernel nn_max_pool2d_dsp, nn_average_pool2d_dsp;
 
 #endif
 
