@@ -6,6 +6,7 @@
 #include "nn.h"
 #include "nn_arith.h"
 #include "nn_flash.h"
+#include "nn_pool.h"
 #include "nn_swar.h"
 
 /* conv2d, 8x8x1 -> 8x8x6 */

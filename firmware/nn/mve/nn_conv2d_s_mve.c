@@ -56,10 +56,10 @@ static void gather(const nn_dims *in, const int8_t *input, const nn_dims *filter
     }
 }
 
-/* Dot products of two windows with `groups` times four filters: acc[0..] and acc[CHANNELS..]. An
- * accumulator is an even register, so all even ones are taken and the loop's constants wait in vector registers; GCC 12
- * spills inside the loop. 16 instructions for 128 multiply-accumulates, 18 for each group.
- * r1 x, r3 y, r5 weights, r7 steps left, r9 acc, r11 groups left; r0 r2 r4 r6: x, r8 r10 r12 r14: y. */
+/* Dot products of two windows with `groups` times four filters: acc[0..] and acc[CHANNELS..]. An accumulator is an even
+ * register, so all even ones are taken and the loop's constants wait in vector registers; GCC 12 spills inside the
+ * loop. 16 instructions for 128 multiply-accumulates, 18 for each group. r1 x, r3 y, r5 weights, r7 steps left, r9 acc,
+ * r11 groups left; r0 r2 r4 r6: x, r8 r10 r12 r14: y. */
 static void dot(const int8_t *x, const int8_t *y, const int8_t *weights, int32_t steps, int32_t groups, int32_t *acc) {
     register const int8_t *xp __asm("r1") = x, *yp __asm("r3") = y, *wp __asm("r5") = weights;
     register int32_t n __asm("r7") = steps, *ap __asm("r9") = acc, left __asm("r11") = groups;

@@ -79,12 +79,12 @@ nn_mve_outputs(int32x4_t acc, const nn_mve_channels *c, int32_t output_offset, n
 typedef const int8_t *nn_mve_decode_code(const int8_t *filter, int32_t rows, int8_t *weights);
 nn_mve_decode_code nn_mve_decode_t2, nn_mve_decode_s3, nn_mve_decode_s4;
 
-/* Sums of two pixels in a block of channels, and where their outputs go. */
+/* A block of output channels. */
 typedef struct {
     const nn_conv_params *conv;
     const nn_per_channel_quant_params *quant;
     const int32_t *bias;
-    const int8_t *weights; /* decoded */
+    const int8_t *weights; /* of the block, decoded */
     int32_t first;         /* channel of the block */
     int32_t channels;      /* of the block */
     int32_t steps;         /* vectors of a window */
