@@ -8,8 +8,8 @@
 /* The part of a window that lies inside the input: at least one pixel. */
 typedef struct {
     const int8_t *first; /* its first pixel */
-    int32_t height, width;
-    int32_t pixel, row; /* from one to the next; `pixel` is the number of channels */
+    int height, width;
+    int pixel, row; /* from one to the next; `pixel` is the number of channels */
 } nn_pool_window;
 
 /* All channels of a window's output. */
@@ -21,11 +21,11 @@ static inline __attribute__((always_inline)) void nn_pool_windows(const nn_pool_
                                                                   nn_pool_code *pool) {
     const nn_activation limits = params->activation;
     nn_pool_window w = {.pixel = in->c, .row = in->w * in->c};
-    for (int32_t y = 0; y < out->h; y++) {
-        const int32_t top = y * params->stride.h - params->padding.h, y0 = nn_max(0, top);
+    for (int y = 0; y < out->h; y++) {
+        const int top = y * params->stride.h - params->padding.h, y0 = nn_max(0, top);
         w.height = nn_min(in->h, top + filter->h) - y0;
-        for (int32_t x = 0; x < out->w; x++, output += w.pixel) {
-            const int32_t left = x * params->stride.w - params->padding.w, x0 = nn_max(0, left);
+        for (int x = 0; x < out->w; x++, output += w.pixel) {
+            const int left = x * params->stride.w - params->padding.w, x0 = nn_max(0, left);
             w.width = nn_min(in->w, left + filter->w) - x0;
             w.first = input + y0 * w.row + x0 * w.pixel;
             nn_pool_window inside = w;
