@@ -25,6 +25,8 @@ from pipeline.core.nouns import FLASH, RAM, Part, Sources
 
 MODEL = ".model"
 GROUPS: Mapping[str, str] = {
+    ".boot": "boot stage",
+    ".boot_checksum": "boot stage",
     ".vectors": "vector table",
     ".nn": "kernels",
     ".link": "link",

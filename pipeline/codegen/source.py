@@ -14,7 +14,9 @@ from pipeline.core import paths
 from pipeline.core.nouns import Arg, KernelCall, LayerCode, QLayer, QModel
 
 SUFFIXES = (".c", ".cpp", ".h", ".S")
-"""Of hand-written files that a project takes."""
+"""Of hand-written files that a compiler takes."""
+BUILD_SUFFIX = ".cmake"
+"""Of those that say what a port's image needs besides compiling and linking."""
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t",
            "uint32": "uint32_t"}  # fmt: skip
 """By the dtype of a table."""
@@ -82,7 +84,7 @@ def hand_written(folder: str = "") -> Iterator[tuple[PurePosixPath, str]]:
     """(path below firmware/, text) of the files that lie in this folder of it, in the order of their paths."""
     root = paths.shipped("firmware")
     for path in sorted((root / folder).rglob("*")):
-        if path.suffix in SUFFIXES:
+        if path.suffix in (*SUFFIXES, BUILD_SUFFIX):
             yield PurePosixPath(path.relative_to(root).as_posix()), path.read_text(encoding="utf-8")
 
 

@@ -36,9 +36,12 @@ class Memory(Strict):
     """What the linker may use."""
 
     flash: Region
-    """Code and constants."""
+    """Code and constants, the vector table first."""
     ram: Region
     """Data, the activation arena and the stack."""
+    boot: Region | None = None
+    """What the MCU's ROM checks and starts, which then starts the vector table; None where the core does that itself.
+    Its last word is the checksum."""
     stack_bytes: Annotated[int, Field(ge=256)] = 2048
     """Bytes of the reserved stack, at least 256, at the bottom of the RAM; on AVR, what must be left at its top."""
 

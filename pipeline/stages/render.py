@@ -54,6 +54,7 @@ def render(
         "wire": wire,
         "sources": ["generated/model.c", *_compiled(files, "app/", "link/", "port/")],
         "kernel_sources": _compiled(files, "nn/"),
+        "scripts": sorted(f for f in files if f.endswith(source.BUILD_SUFFIX)),
         "folders": sorted({str(PurePosixPath(f).parent) for f in files if f.startswith(("nn/", "port/"))}),
         "headers": sorted(PurePosixPath(f).name for f in files if f.startswith("nn/") and f.endswith(".h")),
     }

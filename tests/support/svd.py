@@ -7,7 +7,7 @@ import re
 import struct
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import util
 from pathlib import Path
@@ -29,8 +29,11 @@ class Description:
         self.peripherals = {p.findtext("name", "").upper(): p for p in ElementTree.fromstring(text).iter("peripheral")}
 
     def _source(self, name: str) -> ElementTree.Element:
-        peripheral = self.peripherals[name]
-        return self.peripherals[peripheral.get("derivedFrom", name).upper()]
+        """The peripheral, or what it has in one of its modes, as in SERCOM5/USART."""
+        name, _, mode = name.partition("/")
+        peripheral = self.peripherals[self.peripherals[name].get("derivedFrom", name).upper()]
+        clusters = (c for c in peripheral.iter("cluster") if c.findtext("name", "").upper() == mode)
+        return next(clusters) if mode else peripheral
 
     @staticmethod
     def _named(peripheral: str, register: str) -> str:
@@ -38,7 +41,7 @@ class Description:
         return rf"(?:{peripheral.rstrip('0123456789')}\d*_)?(?:{register})"
 
     def base(self, peripheral: str) -> int:
-        return int(self.peripherals[peripheral].findtext("baseAddress", ""), 0)
+        return int(self.peripherals[peripheral.partition("/")[0]].findtext("baseAddress", ""), 0)
 
     def interrupt(self, peripheral: str) -> int:
         for candidate in self.peripherals.values():
@@ -57,18 +60,33 @@ class Description:
     def mask(self, peripheral: str, register: str, pattern: str) -> int:
         """Mask of the fields whose names match; older descriptions list a field's bits one by one, as SW0 and SW1."""
         mask = 0
-        for element in self._source(peripheral).iter("register"):
-            if re.fullmatch(self._named(peripheral, register), element.findtext("name", "").upper()):
-                for field in element.iter("field"):
-                    if re.fullmatch(rf"(?:{pattern})\d*", field.findtext("name", "").upper()):
-                        mask |= _mask(field)
+        for field in self._fields(peripheral, register, pattern):
+            mask |= _mask(field)
         if not mask:
             raise LookupError(f"no field {peripheral}.{register}.{pattern}")
         return mask
 
+    def code(self, peripheral: str, register: str, pattern: str, name: str) -> int:
+        """The value of that name of a field, where it lies in the register."""
+        for field in self._fields(peripheral, register, pattern):
+            for value in field.iter("enumeratedValue"):
+                if value.findtext("name", "").upper() == name:
+                    return int(value.findtext("value", ""), 0) * (_mask(field) & -_mask(field))
+        raise LookupError(f"no value {peripheral}.{register}.{pattern} {name}")
+
+    def _fields(self, peripheral: str, register: str, pattern: str) -> Iterator[ElementTree.Element]:
+        for element in self._source(peripheral).iter("register"):
+            if re.fullmatch(self._named(peripheral, register), element.findtext("name", "").upper()):
+                for field in element.iter("field"):
+                    if re.fullmatch(rf"(?:{pattern})\d*", field.findtext("name", "").upper()):
+                        yield field
+
 
 def _mask(field: ElementTree.Element) -> int:
-    """By first bit and width, or by first and last bit."""
+    """By first bit and width, or by first and last bit, in two elements or as [last:first]."""
+    if field.find("bitRange") is not None:
+        last, first = map(int, field.findtext("bitRange", "").strip("[]").split(":"))
+        return (1 << last + 1) - (1 << first)
     if field.find("lsb") is not None:
         first, last = (int(field.findtext(key, "")) for key in ("lsb", "msb"))
         return (1 << last + 1) - (1 << first)
@@ -88,6 +106,12 @@ def description(name: str) -> Description:
     if "TRITMCU_SVD" not in os.environ or not path.exists():
         pytest.skip(f"TRITMCU_SVD names no folder with {name}.svd")
     return Description(path.read_bytes())
+
+
+def register_macros(folder: Path) -> Iterator[str]:
+    """Name of every macro in the headers of this folder and those in it that is a register."""
+    for header in sorted(folder.rglob("*.h")):
+        yield from re.findall(r"#define (\w+)(?:\([\w, ]+\))? REG(?:8|16|32)\(", header.read_text())
 
 
 def evaluate(chosen: Board, expressions: Sequence[str]) -> dict[str, int]:

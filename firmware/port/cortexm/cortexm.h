@@ -9,6 +9,8 @@
 #ifndef CORTEXM_H
 #define CORTEXM_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdnoreturn.h>
 
@@ -66,6 +68,18 @@ noreturn void cortexm_reset_mcu(void);
 
 /* Starts the instruction and the data cache of a Cortex-M7. */
 void cortexm_start_caches(void);
+
+/* One step of a start-up sequence: the bits under `mask` become `value` (SET), or are awaited to (AWAIT). */
+typedef struct {
+    enum { CORTEXM_SET, CORTEXM_AWAIT } action;
+    volatile uint32_t *reg;
+    uint32_t mask;
+    uint32_t value;
+} cortexm_step;
+
+/* Takes the steps in order; false at the first wait that takes too long, the rest is not done. */
+bool cortexm_take_steps(const cortexm_step *steps, size_t count);
+#define CORTEXM_TAKE_STEPS(steps) cortexm_take_steps((steps), sizeof(steps) / sizeof((steps)[0]))
 
 /* An emulated instruction takes so many nanoseconds, by the board's [emulator] arguments. */
 #ifdef BOARD_EMULATED_INSTRUCTION_NS

@@ -57,11 +57,11 @@ static void enable_fpu(void) {
 #endif
 }
 
-/* Forbids the memory below the stack (Armv7-M MPU, B3.5; Armv8-M has a limit register, DDI 0553, MSPLIM): some MCUs
- * have something there, and a large frame could jump over the bus fault that others give. The region is as large as the
- * stack's address is aligned, at most 1 MB. */
+/* Forbids the memory below the stack (the MPU of Armv7-M, B3.5, which Armv6-M has, too, if any; Armv8-M has a limit
+ * register, DDI 0553, MSPLIM): some MCUs have something there, and a large frame could jump over the bus fault that
+ * others give. The region is as large as the stack's address is aligned, at most 1 MB. */
 static void guard_stack(void) {
-#if __ARM_ARCH == 7
+#if __ARM_ARCH <= 7
     if ((MPU_TYPE >> 8 & 0xFFU) == 0) return; /* no regions: no MPU */
     const uint32_t bottom = (uint32_t)(uintptr_t)__stack_bottom;
     uint32_t log2_size = 5;

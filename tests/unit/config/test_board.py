@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import unicorn
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
@@ -245,7 +246,8 @@ def test_image_lies_in_the_memory_of_the_chip(name: str, builder: Builder) -> No
     """Vector table at the start of the flash, stack at the bottom of the RAM, every section inside its region, initial
     values behind the code."""
     built = builder(name)
-    flash, ram = built.board.memory.flash, built.board.memory.ram
+    flash, ram, boot = built.board.memory.flash, built.board.memory.ram, built.board.memory.boot
+    read_only = {s: boot for s in (".boot", ".boot_checksum") if boot}
     with (built.folder / "firmware.elf").open("rb") as file:
         elf = ELFFile(file)
         sections = {s.name: s for s in elf.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC and s["sh_size"]}
@@ -257,13 +259,67 @@ def test_image_lies_in_the_memory_of_the_chip(name: str, builder: Builder) -> No
         assert sections[".stack"]["sh_addr"] == ram.origin
         assert stack_top == ram.origin + built.board.memory.stack_bytes
         assert stack_top % 8 == 0
-        for section in sections.values():
-            region = ram if section["sh_flags"] & SH_FLAGS.SHF_WRITE else flash
+        for name, section in sections.items():
+            region = ram if section["sh_flags"] & SH_FLAGS.SHF_WRITE else read_only.get(name, flash)
             assert region.origin <= section["sh_addr"]
             assert section["sh_addr"] + section["sh_size"] <= region.origin + region.length
         for segment in loaded:
-            assert flash.origin <= segment["p_paddr"]
+            assert (boot or flash).origin <= segment["p_paddr"]
             assert segment["p_paddr"] + segment["p_filesz"] <= flash.origin + flash.length
+
+
+def crc32_of_the_rom(data: bytes) -> int:
+    """As the RP2040's data sheet has it: polynomial 0x04C11DB7, initial value 0xFFFFFFFF, not reflected."""
+    crc = 0xFFFF_FFFF
+    for byte in data:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C1_1DB7 if crc >> 31 else 0)) & 0xFFFF_FFFF
+    return crc
+
+
+@pytest.mark.toolchain
+def test_the_boot_stage_ends_in_its_checksum(builder: Builder) -> None:
+    """The RP2040's ROM starts what it finds at the start of the flash, 256 bytes, only with the right last word."""
+    assert crc32_of_the_rom(b"123456789") == 0x0376_E6E7, "the published check value of this CRC"
+    built = builder("pico")
+    image = (built.folder / "firmware.bin").read_bytes()
+    boot = built.board.memory.boot
+    assert boot is not None
+    stage, checksum = image[: boot.length - 4], image[boot.length - 4 : boot.length]
+    assert any(stage)
+    assert int.from_bytes(checksum, "little") == crc32_of_the_rom(stage)
+    with (built.folder / "firmware.elf").open("rb") as file:
+        assert ELFFile(file).get_section_by_name(".boot_checksum").data() == checksum, "what a debug probe writes"
+
+
+@pytest.mark.toolchain
+def test_the_boot_stage_makes_the_flash_memory_and_starts_the_firmware(builder: Builder) -> None:
+    """Executed where the ROM copies it to, by what the core may do there: reach registers, and the flash afterwards."""
+    built = builder("pico")
+    memory, copied_to = built.board.memory, 0x2004_1F00
+    assert memory.boot is not None
+    image = (built.folder / "firmware.bin").read_bytes()
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+    uc.ctl_set_cpu_model(unicorn.arm_const.UC_CPU_ARM_CORTEX_M0)
+    written: dict[int, int] = {}
+    uc.mem_map(memory.boot.origin, 0x10_0000)
+    uc.mem_map(memory.ram.origin, 0x4_2000)
+    uc.mmio_map(
+        0x1800_0000, 0x1000, lambda *_: 0, None, lambda _, at, size, value, data: written.update({at: value}), None
+    )
+    uc.mem_write(memory.boot.origin, image)
+    uc.mem_write(copied_to, image[: memory.boot.length])
+    uc.reg_write(unicorn.arm_const.UC_ARM_REG_SP, copied_to)
+    reset = int.from_bytes(image[memory.boot.length + 4 : memory.boot.length + 8], "little")
+    uc.emu_start(copied_to | 1, reset & ~1, count=1000)
+    assert uc.reg_read(unicorn.arm_const.UC_ARM_REG_PC) == reset & ~1
+    # Registers by offset: SSIENR, BAUDR, RX_SAMPLE_DLY, SER; CTRLR0: 32 bits on two wires, read after a command;
+    # SPI_CTRLR0: 3Bh, eight cycles of waiting, a command of 8 bits, an address of 24.
+    assert written == {
+        **{0x08: 1, 0x14: 2, 0xF0: 1, 0x10: 1, 0x04: 0},
+        **{0x00: 31 << 16 | 1 << 21 | 3 << 8, 0xF4: 0x3B << 24 | 8 << 11 | 2 << 8 | 6 << 2},
+    }
 
 
 @pytest.mark.toolchain

@@ -37,16 +37,4 @@ typedef struct {
 /* Starts the PLL; when anything does not start in time the MCU runs on its internal oscillator. Never hangs. */
 mcu_clocks mcu_start_clocks(void);
 
-/* One step of a start-up sequence: the bits under `mask` become `value` (SET), or are awaited to (AWAIT). */
-typedef struct {
-    enum { STM32_SET, STM32_AWAIT } action;
-    volatile uint32_t *reg;
-    uint32_t mask;
-    uint32_t value;
-} stm32_step;
-
-/* Takes the steps in order; false at the first wait that takes too long, the rest is not done. */
-bool stm32_take_steps(const stm32_step *steps, size_t count);
-#define STM32_TAKE_STEPS(steps) stm32_take_steps((steps), sizeof(steps) / sizeof((steps)[0]))
-
 #endif

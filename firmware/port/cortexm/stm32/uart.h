@@ -5,6 +5,7 @@
 #ifndef UART_H
 #define UART_H
 
+#include "baud.h"
 #include "stm32.h"
 
 #define LPUART1 101 /* a value of STM32_UART */
@@ -91,13 +92,5 @@
 #define UART_DIVIDER_MIN (MCU_UART_HAS_OVER8 ? 8U : 16U)
 #define UART_DIVIDER_MAX 0xFFFFU
 #endif
-#define UART_DIVIDER(hz) ((uint32_t)(((hz)*UART_DIVIDER_UNIT + BOARD_BAUD / 2U) / BOARD_BAUD))
-
-/* Whether the rate from this clock is BOARD_BAUD within so many thousandths. */
-#define UART_DISTANCE(a, b) ((a) > (b) ? (a) - (b) : (b) - (a))
-#define UART_KEEPS_BAUD(hz, permille)                                                                                  \
-    (UART_DIVIDER(hz) >= UART_DIVIDER_MIN && UART_DIVIDER(hz) <= UART_DIVIDER_MAX &&                                   \
-     1000U * UART_DISTANCE((hz)*UART_DIVIDER_UNIT, 1ULL * UART_DIVIDER(hz) * BOARD_BAUD) <=                            \
-         (permille)*1ULL * UART_DIVIDER(hz) * BOARD_BAUD)
 
 #endif

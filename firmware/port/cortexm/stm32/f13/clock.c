@@ -19,32 +19,32 @@ static_assert(APB1_HZ <= MCU_MAX_HZ / 2U && APB2_HZ <= MCU_MAX_HZ, "bus clocks")
 /* One wait state for each 24 MHz above the first (RM0008 3.3.3, RM0316 4.5.1). */
 static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / 24000000U, "wait states");
 
-static const stm32_step to_pll[] = {
+static const cortexm_step to_pll[] = {
 #if STM32_FLASH_WAIT_STATES
     /* Before the clock that needs them; they do no harm to the old one. */
-    {STM32_SET, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
-    {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+    {CORTEXM_SET, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+    {CORTEXM_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
 #endif
 #if STM32_HSE_HZ
-    {STM32_SET, &RCC_CR, HSE_BYPASS, STM32_HSE_BYPASS ? HSE_BYPASS : 0U},
-    {STM32_SET, &RCC_CR, HSE_ON, HSE_ON},
-    {STM32_AWAIT, &RCC_CR, HSE_READY, HSE_READY},
+    {CORTEXM_SET, &RCC_CR, HSE_BYPASS, STM32_HSE_BYPASS ? HSE_BYPASS : 0U},
+    {CORTEXM_SET, &RCC_CR, HSE_ON, HSE_ON},
+    {CORTEXM_AWAIT, &RCC_CR, HSE_READY, HSE_READY},
 #endif
-    {STM32_SET, &RCC_CFGR, UINT32_MAX, PLL_SETTINGS | PRESCALERS},
-    {STM32_SET, &RCC_CR, PLL_ON, PLL_ON},
-    {STM32_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
-    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
-    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
+    {CORTEXM_SET, &RCC_CFGR, UINT32_MAX, PLL_SETTINGS | PRESCALERS},
+    {CORTEXM_SET, &RCC_CR, PLL_ON, PLL_ON},
+    {CORTEXM_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
+    {CORTEXM_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
+    {CORTEXM_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
 };
 
-static const stm32_step back_to_hsi[] = {
-    {STM32_SET, &RCC_CFGR, UINT32_MAX, 0},
-    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, 0},
-    {STM32_SET, &RCC_CR, PLL_ON | HSE_ON, 0},
+static const cortexm_step back_to_hsi[] = {
+    {CORTEXM_SET, &RCC_CFGR, UINT32_MAX, 0},
+    {CORTEXM_AWAIT, &RCC_CFGR, STATUS_MASK, 0},
+    {CORTEXM_SET, &RCC_CR, PLL_ON | HSE_ON, 0},
 };
 
 mcu_clocks mcu_start_clocks(void) {
-    if (STM32_TAKE_STEPS(to_pll)) return (mcu_clocks){BOARD_CLOCK_HZ, UART_DIVIDER(MCU_UART_HZ), MCU_TIMER_HZ};
-    (void)STM32_TAKE_STEPS(back_to_hsi);
+    if (CORTEXM_TAKE_STEPS(to_pll)) return (mcu_clocks){BOARD_CLOCK_HZ, UART_DIVIDER(MCU_UART_HZ), MCU_TIMER_HZ};
+    (void)CORTEXM_TAKE_STEPS(back_to_hsi);
     return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_UART_HZ), MCU_INTERNAL_HZ};
 }

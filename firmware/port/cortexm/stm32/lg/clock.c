@@ -17,44 +17,44 @@ static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / MCU_WAIT_STATE_
 #define PLL_SETTINGS                                                                                                   \
     (PLLSRC_HSI | (STM32_PLL_M - 1U) << PLLM | STM32_PLL_N << PLLN | PLLR_ON | PLLR_CODE(STM32_PLL_R) << PLLR)
 
-static const stm32_step to_hsi[] = {
+static const cortexm_step to_hsi[] = {
 #if STM32_VDDIO2
-    {STM32_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
-    {STM32_SET, &PWR_CR2, VDDIO2_VALID, VDDIO2_VALID},
+    {CORTEXM_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
+    {CORTEXM_SET, &PWR_CR2, VDDIO2_VALID, VDDIO2_VALID},
 #endif
 #if MCU_HAS_MSI
-    {STM32_AWAIT, &RCC_CR, MSI_READY, MSI_READY},
-    {STM32_SET, &RCC_CR, MSI_RANGE_MASK, MSI_16_MHZ}, /* 16 MHz need no wait state in range 1 */
+    {CORTEXM_AWAIT, &RCC_CR, MSI_READY, MSI_READY},
+    {CORTEXM_SET, &RCC_CR, MSI_RANGE_MASK, MSI_16_MHZ}, /* 16 MHz need no wait state in range 1 */
 #endif
-    {STM32_SET, &RCC_CR, HSI_ON, HSI_ON},
-    {STM32_AWAIT, &RCC_CR, HSI_READY, HSI_READY},
-    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_HSI},
-    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
+    {CORTEXM_SET, &RCC_CR, HSI_ON, HSI_ON},
+    {CORTEXM_AWAIT, &RCC_CR, HSI_READY, HSI_READY},
+    {CORTEXM_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_HSI},
+    {CORTEXM_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
 };
 
-static const stm32_step to_pll[] = {
-    {STM32_SET, &RCC_PLLCFGR, UINT32_MAX, PLL_SETTINGS},
-    {STM32_SET, &RCC_CR, PLL_ON, PLL_ON},
-    {STM32_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
+static const cortexm_step to_pll[] = {
+    {CORTEXM_SET, &RCC_PLLCFGR, UINT32_MAX, PLL_SETTINGS},
+    {CORTEXM_SET, &RCC_CR, PLL_ON, PLL_ON},
+    {CORTEXM_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
 #if STM32_BOOST
     /* With boost the core starts at half the clock, for at least 1 us (RM0432 5.1.8, RM0440 6.1.5). */
-    {STM32_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
-    {STM32_SET, &PWR_CR5, NOT_BOOSTED, 0},
-    {STM32_SET, &RCC_CFGR, HPRE_MASK, HPRE_2},
+    {CORTEXM_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
+    {CORTEXM_SET, &PWR_CR5, NOT_BOOSTED, 0},
+    {CORTEXM_SET, &RCC_CFGR, HPRE_MASK, HPRE_2},
 #endif
 #ifdef MCU_HAS_RADIO_CORE
-    {STM32_SET, &RCC_EXTCFGR, RADIO_HPRE_MASK, RADIO_HPRE_2},
+    {CORTEXM_SET, &RCC_EXTCFGR, RADIO_HPRE_MASK, RADIO_HPRE_2},
 #endif
-    {STM32_SET, &FLASH_ACR, FLASH_ACCELERATORS | LATENCY_MASK, FLASH_ACCELERATORS | STM32_FLASH_WAIT_STATES},
-    {STM32_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
-    {STM32_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
-    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
+    {CORTEXM_SET, &FLASH_ACR, FLASH_ACCELERATORS | LATENCY_MASK, FLASH_ACCELERATORS | STM32_FLASH_WAIT_STATES},
+    {CORTEXM_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
+    {CORTEXM_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_PLL},
+    {CORTEXM_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_PLL},
 };
 
-static const stm32_step back_to_hsi[] = {
-    {STM32_SET, &RCC_CFGR, SWITCH_MASK | HPRE_MASK, SWITCH_HSI},
-    {STM32_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
-    {STM32_SET, &RCC_CR, PLL_ON, 0},
+static const cortexm_step back_to_hsi[] = {
+    {CORTEXM_SET, &RCC_CFGR, SWITCH_MASK | HPRE_MASK, SWITCH_HSI},
+    {CORTEXM_AWAIT, &RCC_CFGR, STATUS_MASK, STATUS_HSI},
+    {CORTEXM_SET, &RCC_CR, PLL_ON, 0},
 };
 
 /* At half the clock 100 rounds take well over 1 us. */
@@ -64,12 +64,12 @@ static void end_half_clock(void) {
 }
 
 mcu_clocks mcu_start_clocks(void) {
-    if (STM32_TAKE_STEPS(to_hsi)) {
-        if (STM32_TAKE_STEPS(to_pll)) {
+    if (CORTEXM_TAKE_STEPS(to_hsi)) {
+        if (CORTEXM_TAKE_STEPS(to_pll)) {
             if (STM32_BOOST) end_half_clock();
             return (mcu_clocks){BOARD_CLOCK_HZ, UART_DIVIDER(MCU_UART_HZ), MCU_TIMER_HZ};
         }
-        (void)STM32_TAKE_STEPS(back_to_hsi);
+        (void)CORTEXM_TAKE_STEPS(back_to_hsi);
     }
     return (mcu_clocks){MCU_INTERNAL_HZ, UART_DIVIDER(MCU_INTERNAL_UART_HZ), MCU_INTERNAL_HZ};
 }

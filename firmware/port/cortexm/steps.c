@@ -1,19 +1,19 @@
-#include "stm32.h"
+#include "cortexm.h"
 
 /* An external oscillator starts within a few milliseconds, a PLL locks and a regulator settles within less; so many
  * polls of a peripheral register take at least 10 ms on the fastest internal oscillator, 64 MHz. */
 enum { MOST_POLLS = 200000 };
 
-static bool becomes(const stm32_step *awaited) {
+static bool becomes(const cortexm_step *awaited) {
     for (int i = 0; i < MOST_POLLS; i++) {
         if ((*awaited->reg & awaited->mask) == awaited->value) return true;
     }
     return false;
 }
 
-bool stm32_take_steps(const stm32_step *steps, size_t count) {
-    for (const stm32_step *step = steps; step < steps + count; step++) {
-        if (step->action == STM32_SET) {
+bool cortexm_take_steps(const cortexm_step *steps, size_t count) {
+    for (const cortexm_step *step = steps; step < steps + count; step++) {
+        if (step->action == CORTEXM_SET) {
             *step->reg = (*step->reg & ~step->mask) | step->value;
             (void)*step->reg; /* the write has arrived before anything is awaited from it */
         } else if (!becomes(step)) {

@@ -1,0 +1,212 @@
+"""Every register address and bit of the ports of RP2040 and SAMD21 against their makers' register descriptions, where
+TRITMCU_SVD names a folder with these; docs/PORTS.md says what was checked so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from pipeline.config import board
+from pipeline.core import paths
+from tests.support.svd import Description, description, evaluate, register_macros
+
+pytestmark = pytest.mark.toolchain
+PORTS = paths.shipped("firmware") / "port" / "cortexm"
+
+RP2040: Mapping[str, str] = {
+    "&RESETS_RESET": "RESETS.RESET",
+    "&RESETS_DONE": "RESETS.RESET_DONE",
+    "RESET_IO_BANK0": "RESETS.RESET.IO_BANK0",
+    "RESET_PADS_BANK0": "RESETS.RESET.PADS_BANK0",
+    "RESET_PLL_SYS": "RESETS.RESET.PLL_SYS",
+    "RESET_UART": "RESETS.RESET.UART0",
+    "&XOSC_CTRL": "XOSC.CTRL",
+    "&XOSC_STATUS": "XOSC.STATUS",
+    "&XOSC_STARTUP": "XOSC.STARTUP",
+    "XOSC_CTRL_MASK": "XOSC.CTRL.ENABLE|FREQ_RANGE",
+    "XOSC_1_TO_15_MHZ": "XOSC.CTRL.FREQ_RANGE=1_15MHZ",
+    "XOSC_ON": "XOSC.CTRL.ENABLE=ENABLE",
+    "XOSC_STABLE": "XOSC.STATUS.STABLE",
+    "XOSC_STARTUP_MASK": "XOSC.STARTUP.DELAY",
+    "&CLK_REF_CTRL": "CLOCKS.CLK_REF_CTRL",
+    "&CLK_REF_SELECTED": "CLOCKS.CLK_REF_SELECTED",
+    "&CLK_SYS_CTRL": "CLOCKS.CLK_SYS_CTRL",
+    "&CLK_SYS_SELECTED": "CLOCKS.CLK_SYS_SELECTED",
+    "&CLK_PERI_CTRL": "CLOCKS.CLK_PERI_CTRL",
+    "REF_SRC_MASK": "CLOCKS.CLK_REF_CTRL.SRC",
+    "REF_FROM_XOSC": "CLOCKS.CLK_REF_CTRL.SRC=XOSC_CLKSRC",
+    "SYS_SRC_MASK": "CLOCKS.CLK_SYS_CTRL.SRC",
+    "SYS_FROM_REF": "CLOCKS.CLK_SYS_CTRL.SRC=CLK_REF",
+    "SYS_FROM_AUX": "CLOCKS.CLK_SYS_CTRL.SRC=CLKSRC_CLK_SYS_AUX",
+    "AUXSRC_MASK": "CLOCKS.CLK_(SYS|PERI)_CTRL.AUXSRC",
+    "SYS_AUX_PLL": "CLOCKS.CLK_SYS_CTRL.AUXSRC=CLKSRC_PLL_SYS",
+    "PERI_FROM_SYS": "CLOCKS.CLK_PERI_CTRL.AUXSRC=CLK_SYS",
+    "PERI_ON": "CLOCKS.CLK_PERI_CTRL.ENABLE",
+    "&PLL_CS": "PLL_SYS.CS",
+    "&PLL_PWR": "PLL_SYS.PWR",
+    "&PLL_FBDIV_INT": "PLL_SYS.FBDIV_INT",
+    "&PLL_PRIM": "PLL_SYS.PRIM",
+    "PLL_LOCKED": "PLL_SYS.CS.LOCK",
+    "PLL_REFDIV_MASK": "PLL_SYS.CS.REFDIV",
+    "PLL_FBDIV_MASK": "PLL_SYS.FBDIV_INT.FBDIV_INT",
+    "PLL_OFF": "PLL_SYS.PWR.VCOPD|PD",
+    "PLL_POSTDIV_OFF": "PLL_SYS.PWR.POSTDIVPD",
+    "7U << PLL_POSTDIV1": "PLL_SYS.PRIM.POSTDIV1",
+    "7U << PLL_POSTDIV2": "PLL_SYS.PRIM.POSTDIV2",
+    "PLL_PRIM_MASK": "PLL_SYS.PRIM.POSTDIV",
+    "&GPIO_CTRL(0)": "IO_BANK0.GPIO0_CTRL",
+    "&GPIO_CTRL(29)": "IO_BANK0.GPIO29_CTRL",
+    "&PADS_GPIO(0)": "PADS_BANK0.GPIO0",
+    "&PADS_GPIO(29)": "PADS_BANK0.GPIO29",
+    "FUNCTION_UART": "IO_BANK0.GPIO0_CTRL.FUNCSEL=UART0_TX",
+    "PAD_INPUT": "PADS_BANK0.GPIO0.IE",
+    "PAD_4_MA": "PADS_BANK0.GPIO0.DRIVE=4MA",
+    "PAD_PULLED_UP": "PADS_BANK0.GPIO0.PUE",
+    "PAD_SCHMITT": "PADS_BANK0.GPIO0.SCHMITT",
+    "MCU_LINK_IRQ": "UART0.interrupt",
+    "&UART_DATA": "UART0.UARTDR",
+    "&UART_FLAGS": "UART0.UARTFR",
+    "&UART_IBRD": "UART0.UARTIBRD",
+    "&UART_FBRD": "UART0.UARTFBRD",
+    "&UART_LCR_H": "UART0.UARTLCR_H",
+    "&UART_CR": "UART0.UARTCR",
+    "&UART_IFLS": "UART0.UARTIFLS",
+    "&UART_IMSC": "UART0.UARTIMSC",
+    "OVERRUN": "UART0.UARTDR.OE",
+    "SENDING": "UART0.UARTFR.BUSY",
+    "RX_EMPTY": "UART0.UARTFR.RXFE",
+    "TX_FULL": "UART0.UARTFR.TXFF",
+    "EIGHT_BITS": "UART0.UARTLCR_H.WLEN",
+    "FIFOS_ON": "UART0.UARTLCR_H.FEN",
+    "UART_ON": "UART0.UARTCR.UARTEN",
+    "TRANSMITTER_ON": "UART0.UARTCR.TXE",
+    "RECEIVER_ON": "UART0.UARTCR.RXE",
+    "RECEIVED_INTERRUPT": "UART0.UARTIMSC.RXIM",
+    "TIMEOUT_INTERRUPT": "UART0.UARTIMSC.RTIM",
+    "&WATCHDOG_CTRL": "WATCHDOG.CTRL",
+    "&WATCHDOG_REASON": "WATCHDOG.REASON",
+    "WATCHDOG_TRIGGER": "WATCHDOG.CTRL.TRIGGER",
+    "&PSM_WDSEL": "PSM.WDSEL",
+    "ALL_BUT_OSCILLATORS": "PSM.WDSEL.(?!ROSC|XOSC).*",
+    "&CHIP_RESET": "VREG_AND_CHIP_RESET.CHIP_RESET",
+    "&SSI_CTRLR0": "XIP_SSI.CTRLR0",
+    "&SSI_CTRLR1": "XIP_SSI.CTRLR1",
+    "&SSI_ENABLE": "XIP_SSI.SSIENR",
+    "&SSI_SER": "XIP_SSI.SER",
+    "&SSI_BAUDR": "XIP_SSI.BAUDR",
+    "&SSI_RX_SAMPLE_DLY": "XIP_SSI.RX_SAMPLE_DLY",
+    "&SSI_SPI_CTRLR0": "XIP_SSI.SPI_CTRLR0",
+    "FRAME_OF_32_BITS": "XIP_SSI.CTRLR0.DFS_32",
+    "DATA_ON_TWO_WIRES": "XIP_SSI.CTRLR0.SPI_FRF=DUAL",
+    "SEND_THEN_READ": "XIP_SSI.CTRLR0.TMOD=EEPROM_READ",
+    "COMMAND(255U)": "XIP_SSI.SPI_CTRLR0.XIP_CMD",
+    "WAIT_CYCLES(31U)": "XIP_SSI.SPI_CTRLR0.WAIT_CYCLES",
+    "COMMAND_OF_8_BITS": "XIP_SSI.SPI_CTRLR0.INST_L=8B",
+    "ADDRESS_BITS(60U)": "XIP_SSI.SPI_CTRLR0.ADDR_L",
+}
+SAMD21: Mapping[str, str] = {
+    "&PM_APBCMASK": "PM.APBCMASK",
+    "&PM_RCAUSE": "PM.RCAUSE",
+    "APBC_SERCOM": "PM.APBCMASK.SERCOM5_",
+    "&SYSCTRL_PCLKSR": "SYSCTRL.PCLKSR",
+    "&SYSCTRL_XOSC32K": "SYSCTRL.XOSC32K",
+    "&SYSCTRL_OSC8M": "SYSCTRL.OSC8M",
+    "&SYSCTRL_DFLLCTRL": "SYSCTRL.DFLLCTRL",
+    "&SYSCTRL_DFLLMUL": "SYSCTRL.DFLLMUL",
+    "CRYSTAL_READY": "SYSCTRL.PCLKSR.XOSC32KRDY",
+    "DFLL_READY": "SYSCTRL.PCLKSR.DFLLRDY",
+    "DFLL_LOCKED": "SYSCTRL.PCLKSR.DFLLLCKF|DFLLLCKC",
+    "CRYSTAL_ON": "SYSCTRL.XOSC32K.ENABLE",
+    "CRYSTAL_PINS": "SYSCTRL.XOSC32K.XTALEN",
+    "CRYSTAL_OUTPUT": "SYSCTRL.XOSC32K.EN32K",
+    "CRYSTAL_AFTER_32768 / 5U * 7U": "SYSCTRL.XOSC32K.STARTUP",
+    "OSC8M_DIVIDER_MASK": "SYSCTRL.OSC8M.PRESC",
+    "DFLL_ON": "SYSCTRL.DFLLCTRL.ENABLE",
+    "DFLL_CLOSED_LOOP": "SYSCTRL.DFLLCTRL.MODE",
+    "DFLL_NO_QUICK_LOCK": "SYSCTRL.DFLLCTRL.QLDIS",
+    "DFLL_OUTPUT_WHEN_LOCKED": "SYSCTRL.DFLLCTRL.WAITLOCK",
+    "DFLL_COARSE_STEP / 31U * 63U": "SYSCTRL.DFLLMUL.CSTEP",
+    "DFLL_FINE_STEP / 511U * 1023U": "SYSCTRL.DFLLMUL.FSTEP",
+    "&GCLK_CTRL": "GCLK.CTRL",
+    "&GCLK_STATUS": "GCLK.STATUS",
+    "&GCLK_CLKCTRL": "GCLK.CLKCTRL",
+    "&GCLK_GENCTRL": "GCLK.GENCTRL",
+    "&GCLK_GENDIV": "GCLK.GENDIV",
+    "GCLK_RESET": "GCLK.CTRL.SWRST",
+    "GCLK_BUSY": "GCLK.STATUS.SYNCBUSY",
+    "SOURCE_CRYSTAL": "GCLK.GENCTRL.SRC=XOSC32K",
+    "SOURCE_DFLL": "GCLK.GENCTRL.SRC=DFLL48M",
+    "GENERATOR_ON": "GCLK.GENCTRL.GENEN",
+    "EVEN_DUTY_CYCLE": "GCLK.GENCTRL.IDC",
+    "GENERATOR(1U)": "GCLK.CLKCTRL.GEN=GCLK1",
+    "CLOCK_ON": "GCLK.CLKCTRL.CLKEN",
+    "CLOCK_OF_DFLL": "GCLK.CLKCTRL.ID=DFLL48",
+    "CLOCK_OF_SERCOM": "GCLK.CLKCTRL.ID=SERCOM5_CORE",
+    "&NVMCTRL_CTRLB": "NVMCTRL.CTRLB",
+    "WAIT_STATES_MASK": "NVMCTRL.CTRLB.RWS",
+    "ONE_WAIT_STATE": "NVMCTRL.CTRLB.RWS=HALF",
+    "&PORT_OUTSET(31U)": r"PORT.OUTSET%S",
+    "&PORT_PMUX(1U)": r"PORT.PMUX0_%S",
+    "&PORT_PMUX(33U)": r"PORT.PMUX1_%S",
+    "&PORT_PINCFG(0U)": r"PORT.PINCFG0_%S",
+    "&PORT_PINCFG(32U)": r"PORT.PINCFG1_%S",
+    "PIN_OF_PERIPHERAL": r"PORT.PINCFG0_%S.PMUXEN",
+    "PIN_INPUT": r"PORT.PINCFG0_%S.INEN",
+    "PIN_PULLED": r"PORT.PINCFG0_%S.PULLEN",
+    "MCU_LINK_IRQ": "SERCOM5.interrupt",
+    "&UART_CTRLA": "SERCOM5/USART.CTRLA",
+    "&UART_CTRLB": "SERCOM5/USART.CTRLB",
+    "&UART_BAUD": "SERCOM5/USART.BAUD",
+    "&UART_INTENSET": "SERCOM5/USART.INTENSET",
+    "&UART_INTFLAG": "SERCOM5/USART.INTFLAG",
+    "&UART_STATUS": "SERCOM5/USART.STATUS",
+    "&UART_SYNCBUSY": "SERCOM5/USART.SYNCBUSY",
+    "&UART_DATA": "SERCOM5/USART.DATA",
+    "UART_RESET": "SERCOM5/USART.(CTRLA|SYNCBUSY).SWRST",
+    "UART_ON": "SERCOM5/USART.CTRLA.ENABLE",
+    "UART_ON_INTERNAL_CLOCK": "SERCOM5/USART.CTRLA.MODE=USART_INT_CLK",
+    "UART_TX_ON_PAD(6U)": "SERCOM5/USART.CTRLA.TXPO",
+    "UART_RX_ON_PAD(3U)": "SERCOM5/USART.CTRLA.RXPO",
+    "LEAST_BIT_FIRST": "SERCOM5/USART.CTRLA.DORD",
+    "TRANSMITTER_ON": "SERCOM5/USART.CTRLB.TXEN",
+    "RECEIVER_ON": "SERCOM5/USART.CTRLB.RXEN",
+    "MAY_SEND": "SERCOM5/USART.INTFLAG.DRE",
+    "SENT": "SERCOM5/USART.INTFLAG.TXC",
+    "RECEIVED": "SERCOM5/USART.(INTFLAG|INTENSET).RXC",
+    "OVERRUN": "SERCOM5/USART.STATUS.BUFOVF",
+}
+TABLES = {"pico": ("rp2040", RP2040), "mkrzero": ("ATSAMD21G18A", SAMD21)}
+"""Board -> description, and C expression -> PERIPHERAL.REGISTER (an address), PERIPHERAL.REGISTER.FIELD (its mask) or
+PERIPHERAL.REGISTER.FIELD=VALUE, patterns."""
+
+
+def described(svd: Description, path: str) -> int:
+    """What the description says there."""
+    path, _, value = path.partition("=")
+    peripheral, register, field = [*path.split(".", 2), ""][:3]
+    if register == "interrupt":
+        return svd.interrupt(peripheral)
+    if value:
+        return svd.code(peripheral, register, field, value)
+    return svd.mask(peripheral, register, field) if field else svd.register(peripheral, register)[0]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_registers_are_where_the_description_has_them(name: str) -> None:
+    file, table = TABLES[name]
+    svd = description(file)
+    values = evaluate(board.load(name), list(table))
+    wrong = {
+        e: (f"{values[e]:#x}", f"{described(svd, p):#x}") for e, p in table.items() if values[e] != described(svd, p)
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_register_is_left_out(name: str) -> None:
+    listed = set(re.findall(r"\w+", " ".join(TABLES[name][1])))
+    macros = set(register_macros(PORTS / board.load(name).port.removeprefix("cortexm/")))
+    assert len(macros) > 15
+    assert macros <= listed
