@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import unicorn
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
+from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, Uc
+from unicorn import arm_const as arm
 
 from pipeline.codegen import buffers
 from pipeline.config import board
@@ -300,8 +301,8 @@ def test_the_boot_stage_makes_the_flash_memory_and_starts_the_firmware(builder: 
     memory, copied_to = built.board.memory, 0x2004_1F00
     assert memory.boot is not None
     image = (built.folder / "firmware.bin").read_bytes()
-    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-    uc.ctl_set_cpu_model(unicorn.arm_const.UC_CPU_ARM_CORTEX_M0)
+    uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
+    uc.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_M0)
     written: dict[int, int] = {}
     uc.mem_map(memory.boot.origin, 0x10_0000)
     uc.mem_map(memory.ram.origin, 0x4_2000)
@@ -310,10 +311,10 @@ def test_the_boot_stage_makes_the_flash_memory_and_starts_the_firmware(builder: 
     )
     uc.mem_write(memory.boot.origin, image)
     uc.mem_write(copied_to, image[: memory.boot.length])
-    uc.reg_write(unicorn.arm_const.UC_ARM_REG_SP, copied_to)
+    uc.reg_write(arm.UC_ARM_REG_SP, copied_to)
     reset = int.from_bytes(image[memory.boot.length + 4 : memory.boot.length + 8], "little")
     uc.emu_start(copied_to | 1, reset & ~1, count=1000)
-    assert uc.reg_read(unicorn.arm_const.UC_ARM_REG_PC) == reset & ~1
+    assert uc.reg_read(arm.UC_ARM_REG_PC) == reset & ~1
     # Registers by offset: SSIENR, BAUDR, RX_SAMPLE_DLY, SER; CTRLR0: 32 bits on two wires, read after a command;
     # SPI_CTRLR0: 3Bh, eight cycles of waiting, a command of 8 bits, an address of 24.
     assert written == {
