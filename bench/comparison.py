@@ -88,6 +88,7 @@ SYSTEMS = (
     System("ResNet-8, ternary, STQ + JR", "cifar10_resnet8_jr"),
     System("ResNet-8, ternary, STQ + adversarial training", "cifar10_resnet8_at"),
     System("ResNet-8, ternary between 8-bit ends, STQ + N-FGSM", "cifar10_resnet8_nfgsm"),
+    System("ResNet-8, ternary between 8-bit ends, STQ + N-FGSM at 1.5/255", "cifar10_resnet8_eps2"),
     System("ResNet-8, bits chosen by LAQ", "cifar10_resnet8_laq"),
     System("DS-CNN, 8 bits", "kws_dscnn_float"),
     System("DS-CNN, ternary, STQ", "kws_dscnn_stq"),
