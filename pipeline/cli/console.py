@@ -306,19 +306,37 @@ def agreement(layers: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def layerwise(choice: Mapping[str, Any]) -> None:
-    """Prints the settings of every layer that were chosen after training."""
-    columns = ("layer", "bits", "clip", "bytes", "Lipschitz", "error", "share of bound")
+    """Prints the settings of every layer that were chosen after training, and whether a uniform network is faster."""
+    shown = {"bits": "d", "clip": "g", "bytes": ",d", "lipschitz": ".4g", "error": ".4g", "bound_share": ".4g"}
+    # Networks that were stored by earlier versions say nothing of these.
+    more = {"instructions": ",d", "sensitivity": ".3f"}
+    shown |= {key: form for key, form in more.items() if any(n.get(key) is not None for n in choice["layers"])}
+    names = {"lipschitz": "Lipschitz", "bound_share": "share of bound", "sensitivity": "ANS"}
     rows = [
-        (n["name"], f"{n['bits']}", f"{n['clip']:g}", text.count(n["bytes"]),
-         *(f"{n[key]:.4g}" for key in ("lipschitz", "error", "bound_share")))
+        (n["name"], *(f"{n[key]:{form}}".replace(",", "\u202f") for key, form in shown.items()))
         for n in choice["layers"]
-    ]  # fmt: skip
+    ]
     share = text.percent(choice["bytes"] / choice["ternary_bytes"], 0)
-    rows.append(("attack", "", "", "", "", "", f"{choice['bound_attack']:.4g}"))
-    rows.append(
-        ("all", "", "", f"{text.count(choice['bytes'])} ({share} of ternary)", "", "", f"{choice['bound']:.4g}")
+    rows.append(("attack", "", "", "", "", "", f"{choice['bound_attack']:.4g}", *[""] * (len(shown) - 6)))
+    total = [text.count(count)] if (count := choice.get("instructions")) is not None else []
+    whole = (
+        "all",
+        "",
+        "",
+        f"{text.count(choice['bytes'])} ({share} of ternary)",
+        "",
+        "",
+        f"{choice['bound']:.4g}",
+        *total,
     )
-    table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, 7))
+    rows.append((*whole, *[""] * (1 + len(shown) - len(whole))))
+    columns = ("layer", *(names.get(key, key) for key in shown))
+    table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, len(columns)))
+    if total:
+        others = (f"{bits} bits {text.count(count)}" for bits, count in choice["uniform_instructions"].items())
+        stdout(f"instructions, executed (emulated), of all layers at {', '.join(others)}")
+    if (bits := choice.get("faster_uniform")) is not None:
+        stdout(f"warning: slower than all layers at {bits} bits, which the budget allows, too")
     bits = ", ".join(f"{layer['name']} = {layer['bits']}" for layer in choice["layers"])
     stdout(f"to train at these bits: layer_bits = {{ {bits} }} in [model]")
 

@@ -18,6 +18,9 @@ BYTES: Mapping[str, int] = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "kB":
 COUNTS: Mapping[str, int] = {"": 1, "k": 1000, "M": 1_000_000, "G": 1_000_000_000}
 """Units by name."""
 LARGEST = 1 << 53
+INSTRUCTIONS = "instructions"
+LEAST_RATIO, LARGEST_RATIO = 1, 4
+"""Of a layer-wise choice's bytes to the ternary network's: 2 bits a weight, and 8."""
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE]\+?[0-9]{1,2})?) ?([A-Za-z]*)", re.ASCII)
 
 
@@ -27,11 +30,34 @@ def _quantity(value: object, units: Mapping[str, int], example: str) -> int:
     if found is None or isinstance(value, bool):
         raise ValueError(f"must be a positive number, or one with a unit such as {example!r}")
     if found[2] not in units:
-        raise ValueError(f"unknown unit {found[2]!r}; known: {', '.join(filter(None, units))}")
+        what = f"unknown unit {found[2]!r}" if found[2] else "has no unit"
+        raise ValueError(f"{what}; known: {', '.join(filter(None, units))}")
     amount = Fraction(found[1]) * units[found[2]]
     if amount.denominator != 1 or not 0 < amount < LARGEST:
         raise ValueError(f"must be a positive integer, not {found[0]}")
     return int(amount)
+
+
+def layer_budget(value: object) -> float | str:
+    """What a layer-wise choice may cost, as it is written: 1 to 4 times the bytes of the ternary network, or a text
+    that `layer_amount` reads."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not LEAST_RATIO <= value <= LARGEST_RATIO:
+            raise ValueError(f"must be {LEAST_RATIO} to {LARGEST_RATIO} times the all-ternary network's bytes")
+        return float(value)
+    if not isinstance(value, str):
+        raise ValueError('must be a number, or a text such as "24 KiB" or "9 M instructions"')
+    layer_amount(value)
+    return value
+
+
+def layer_amount(words: str) -> tuple[str, int]:
+    """("bytes" or INSTRUCTIONS, how many) of a text such as "24 KiB" or "9 M instructions". ValueError: another
+    unit."""
+    amount, _, unit = words.strip().rpartition(" ")
+    if unit == INSTRUCTIONS:
+        return INSTRUCTIONS, _quantity(amount, COUNTS, "9 M instructions")
+    return "bytes", _quantity(words, {name: size for name, size in BYTES.items() if name}, "24 KiB")
 
 
 Bytes = Annotated[int, BeforeValidator(lambda value: _quantity(value, BYTES, "40 KiB"))]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pipeline.config.budget import NO_BUDGET, CostBudget
+from pipeline.config.budget import INSTRUCTIONS, NO_BUDGET, CostBudget, layer_amount, layer_budget
 from pipeline.config.dataset import DatasetConfig
 from pipeline.core import paths, registry, schema
 from pipeline.core.errors import ConfigError
@@ -393,10 +393,24 @@ class LayerwiseConfig(Strict):
     `bits`."""
     eps: Epsilon = "8/255"
     """Largest change of an input element that the bound assumes, real input units."""
-    budget: Annotated[float, Field(ge=1, le=4)] = 1.25
-    """Largest size of the packed weights, in units of the all-ternary network's, 1 to 4 (laq and quanos)."""
+    budget: Annotated[float | str, BeforeValidator(layer_budget)] = 1.25
+    """What the choice may cost (laq and quanos): packed weights in units of the all-ternary network's, 1 to 4, or as
+    bytes, such as "24 KiB"; or executed instructions of an inference, such as "9 M instructions", which need an emulated
+    board."""
     bits: Literal[2, 3, 4, 8] = 2
     """Of all layers (uniform)."""
+    measure: bool = False
+    """Run the network at every width on the job's emulated board, whatever the budget is in, and say what the choice
+    takes and whether a uniform network of that budget is faster. A budget of instructions measures in any case."""
+
+    def identity(self) -> dict[str, Any]:
+        """Without what is at its default and came later."""
+        return self.model_dump(exclude=None if self.measure else {"measure"})
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether instructions are counted for the choice."""
+        return self.measure or (isinstance(self.budget, str) and layer_amount(self.budget)[0] == INSTRUCTIONS)
 
     @model_validator(mode="after")
     def _consistent(self) -> LayerwiseConfig:

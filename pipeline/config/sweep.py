@@ -183,7 +183,7 @@ def _trial(
     source = _trial(study, rows[row.bits_of], rows, seed, fold, base, place) if row.bits_of else None
     if source is not None and source.job.layerwise is None:
         raise ConfigError(f"{here}: bits_of = {row.bits_of!r}: that row has no [layerwise]", "it must choose bits")
-    layers = job.layerwise.model_dump() if job.layerwise else None
+    layers = job.layerwise.identity() if job.layerwise else None
     attacks = [attack.model_dump(exclude_defaults=True) for attack in job.attacks]
     key = digest_of(training(job), layers, attacks, *([source.key] if source else []))
     return Trial(study.name, row.name, seed, fold, job, key, source.key if source else "")

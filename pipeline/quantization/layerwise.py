@@ -4,18 +4,21 @@ LAQ (layer-wise adversarial-aware quantization; Song, Ranjan, Li 2021, arXiv 211
 quantization by its Lipschitz constant so that adversarial and quantization loss fall together. Only its abstract is
 known to us: the criterion here, `lipschitz.bound`, and the search are ours. QUANOS (Panda 2020, arXiv 2004.11233) gives
 layers bit widths by their adversarial noise sensitivity (ANS); its exact rule is not known to us either: see `quanos`.
+What a choice may cost is a `Limit`: bytes, or instructions that were measured (`Costs`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.budget import INSTRUCTIONS, layer_amount
 from pipeline.config.job import LayerwiseConfig, eps_value
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Int8Array, Progress, TrainedLayer, TrainedModel, no_progress
@@ -48,6 +51,52 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """Executed instructions of an inference, measured with all layers at the same width, one width after another."""
+
+    layers: Mapping[str, Mapping[int, int]]
+    """Of each weighted layer, by its name and by bits."""
+    others: int
+    """Of all other layers."""
+
+    def total(self, bits: Mapping[str, int]) -> int:
+        """Of a network whose layers have these bits."""
+        return self.others + sum(self.layers[name][width] for name, width in bits.items())
+
+    def uniform(self, bits: int) -> int:
+        """Of the network with all layers at that width."""
+        return self.total(dict.fromkeys(self.layers, bits))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a choice may cost."""
+
+    most: int
+    """Bytes of packed weights, or instructions where there are costs."""
+    costs: Costs | None = None
+    """None: bytes are limited."""
+
+    def cost(self, name: str, setting: Setting) -> int:
+        """Of a layer, by its name."""
+        return setting.size_bytes if self.costs is None else self.costs.layers[name][setting.bits]
+
+    def total(self, settings: Mapping[str, Setting]) -> int:
+        """Of a network."""
+        others = 0 if self.costs is None else self.costs.others
+        return others + sum(self.cost(name, setting) for name, setting in settings.items())
+
+    def require(self, smallest: Mapping[str, Setting]) -> None:
+        """ConfigError unless the cheapest choice keeps to it."""
+        if (least := self.total(smallest)) > self.most:
+            unit = "bytes" if self.costs is None else INSTRUCTIONS
+            raise ConfigError(
+                f"layerwise.budget: {self.most} {unit}: the cheapest choice takes {least}",
+                f'budget = "{least} {"B" if self.costs is None else unit}" or more',
+            )
+
+
+@dataclass(frozen=True)
 class Choice:
     """What was chosen for a network."""
 
@@ -61,6 +110,17 @@ class Choice:
     """What the method minimizes."""
     steps: tuple[tuple[int, float], ...]
     """(total bytes, bound) after each step of the search."""
+    limit: Limit | None = None
+    """What it was allowed to cost; None: it had no choice."""
+    costs: Costs | None = None
+    """What was measured of the network; None: nothing was."""
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
+    """ANS by layer name, where it was chosen by that."""
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """By layer name."""
+        return {name: setting.bits for name, setting in self.settings.items()}
 
     @property
     def size_bytes(self) -> int:
@@ -73,19 +133,39 @@ def choose(
     norms: Mapping[str, float],
     sensitivity: Mapping[str, float],
     progress: Progress = no_progress,
+    costs: Costs | None = None,
 ) -> Choice:
     """The Choice a job asks for. norms: mean Euclidean norm of each weighted layer's input, sensitivity: ANS (read by
-    "quanos" only), both by layer name.
+    "quanos" only), both by layer name; costs: measured of this network, needed where the budget is in instructions.
+    ConfigError: a budget that no choice can keep to.
 
     The bound is Euclidean: an eps per element is at most eps sqrt(n) over n elements.
     """
     eps = eps_value(config.eps) * math.sqrt(model.input.size_bytes)
     if config.method == "uniform":
-        return uniform(model, norms, eps, config.bits)
-    budget = int(config.budget * ternary_bytes(model))
+        return replace(uniform(model, norms, eps, config.bits), costs=costs)
+    limit = _limit(model, config, costs)
     if config.method == "laq":
-        return laq(model, norms, eps, budget, progress)
-    return quanos(model, norms, eps, sensitivity, budget)
+        return replace(laq(model, norms, eps, limit, progress), costs=costs)
+    return replace(quanos(model, norms, eps, sensitivity, limit), costs=costs)
+
+
+def _limit(model: TrainedModel, config: LayerwiseConfig, costs: Costs | None) -> Limit:
+    if not isinstance(config.budget, str):
+        return Limit(int(config.budget * ternary_bytes(model)))
+    unit, most = layer_amount(config.budget)
+    assert unit != INSTRUCTIONS or costs is not None
+    return Limit(most, costs if unit == INSTRUCTIONS else None)
+
+
+def at_width(model: TrainedModel, bits: int) -> TrainedModel:
+    """The network with every layer's weights at that width, unclipped."""
+
+    def changed(layer: TrainedLayer) -> TrainedLayer:
+        codes, scale = quantize(lipschitz.real_weights(layer), _channel_axes(layer), bits, 1.0)
+        return _with_weights(layer, bits, codes, scale)
+
+    return replace(model, layers=tuple(changed(x) if "codes" in x.arrays else x for x in model.layers))
 
 
 def ternary_bytes(model: TrainedModel) -> int:
@@ -104,12 +184,15 @@ def summary(model: TrainedModel, choice: Choice) -> dict[str, Any]:
         "ternary_bytes": ternary_bytes(model),
         "bound": choice.bound,
         "bound_attack": lipschitz.bound(model, exact, choice.eps),
+        **_counted(model, choice),
         "layers": [
             {
                 "name": name,
                 "bits": setting.bits,
                 "clip": setting.clip,
                 "bytes": setting.size_bytes,
+                "instructions": choice.costs.layers[name][setting.bits] if choice.costs else None,
+                "sensitivity": choice.sensitivity.get(name),
                 "lipschitz": setting.share.lipschitz,
                 "error": setting.share.error,
                 "input_norm": setting.share.input_norm,
@@ -119,6 +202,27 @@ def summary(model: TrainedModel, choice: Choice) -> dict[str, Any]:
         ],
         "steps": [{"bytes": size, "bound": bound} for size, bound in choice.steps],
     }
+
+
+def _counted(model: TrainedModel, choice: Choice) -> dict[str, Any]:
+    """What the choice and uniform networks take, and the widest of these that the budget allows where it takes less."""
+    costs, limit = choice.costs, choice.limit
+    if costs is None:
+        return {"instructions": None, "uniform_instructions": None, "faster_uniform": None}
+    taken, uniforms = costs.total(choice.bits), {bits: costs.uniform(bits) for bits in BITS}
+    allowed = [bits for bits in BITS if limit is not None and _uniform_cost(model, limit, bits) <= limit.most]
+    faster = allowed and uniforms[allowed[-1]] < taken
+    return {
+        "instructions": taken,
+        "uniform_instructions": {str(bits): count for bits, count in uniforms.items()},
+        "faster_uniform": allowed[-1] if faster else None,
+    }
+
+
+def _uniform_cost(model: TrainedModel, limit: Limit, bits: int) -> int:
+    if limit.costs is not None:
+        return limit.costs.uniform(bits)
+    return sum(_packed_bytes(layer, bits) for layer in _weighted(model))
 
 
 def quantize(weights: Floats, axis: tuple[int, ...], bits: int, clip: float) -> tuple[Int8Array, Floats]:
@@ -149,46 +253,50 @@ def uniform(model: TrainedModel, norms: Mapping[str, float], eps: float, bits: i
 
 
 def laq(
-    model: TrainedModel, norms: Mapping[str, float], eps: float, budget_bytes: int, progress: Progress = no_progress
+    model: TrainedModel, norms: Mapping[str, float], eps: float, limit: Limit, progress: Progress = no_progress
 ) -> Choice:
-    """The settings with the smallest bound that fit budget_bytes of packed weights.
+    """The settings with the smallest bound that the limit allows.
 
-    Starts with every layer at its smallest setting; then again and again takes the one change of one layer that lowers
-    the bound most per byte added (changes that add none first) until none fits or helps. ConfigError when even the
-    smallest does not fit. eps: Euclidean budget of the attack, in real input units.
+    Starts with every layer at its cheapest setting; then again and again takes the one change of one layer that lowers
+    the bound most per byte, or instruction, added (changes that add none first) until none fits or helps. ConfigError
+    when even the cheapest does not fit. eps: Euclidean budget of the attack, in real input units.
     """
     candidates = _candidates(model, norms, progress)
-    settings = {name: _best_of(model, name, options, candidates, eps) for name, options in candidates.items()}
-    if sum(s.size_bytes for s in settings.values()) > budget_bytes:
-        smallest = sum(s.size_bytes for s in settings.values())
-        raise ConfigError(f"a budget of {budget_bytes} bytes does not hold the ternary network's {smallest}")
+    settings = {name: _best_of(model, name, candidates, eps, limit) for name in candidates}
+    limit.require(settings)
     steps = [(sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps))]
-    while (step := _best_step(model, settings, candidates, eps, budget_bytes)) is not None:
+    while (step := _best_step(model, settings, candidates, eps, limit)) is not None:
         settings = {**settings, step[0]: step[1]}
         steps.append((sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps)))
-    return _choice(model, "laq", eps, settings, steps)
+    return replace(_choice(model, "laq", eps, settings, steps), limit=limit)
 
 
 def quanos(
-    model: TrainedModel, norms: Mapping[str, float], eps: float, sensitivity: Mapping[str, float], budget_bytes: int
+    model: TrainedModel, norms: Mapping[str, float], eps: float, sensitivity: Mapping[str, float], limit: Limit
 ) -> Choice:
-    """Bit widths by adversarial noise sensitivity: layers in falling order of ANS are widened, one width at a time in
-    turn, while budget_bytes holds.
+    """Bit widths in proportion to adversarial noise sensitivity, as far as the limit allows. ConfigError when not even
+    ternary layers fit.
 
-    sensitivity: ANS by layer name, mean over samples of |a(x + d) - a(x)| / |a(x)|, a the layer's output. Our reading:
-    a layer that passes on more adversarial noise gets more bits.
+    sensitivity: ANS by layer name, mean over samples of |a(x + d) - a(x)| / |a(x)|, a the layer's output. Published is
+    that precision is scaled by a layer's contribution to the perturbation. Our reading: a layer of twice the ANS is due
+    twice the bits, so a layer gets b bits before another gets c where b / ANS is less; what does not fit is passed by.
     """
-    settings = {layer.name: _setting(model, layer, BITS[0], 1.0, norms) for layer in _weighted(model)}
     layers = {layer.name: layer for layer in _weighted(model)}
+    settings = {name: _setting(model, layer, BITS[0], 1.0, norms) for name, layer in layers.items()}
+    limit.require(settings)
     steps = []
-    for bits in BITS[1:]:
-        for name in sorted(settings, key=lambda n: -sensitivity[n]):
-            wider = _setting(model, layers[name], bits, 1.0, norms)
-            grown = {**settings, name: wider}
-            if sum(s.size_bytes for s in grown.values()) <= budget_bytes:
-                settings = grown
-                steps.append((sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps)))
-    return _choice(model, "quanos", eps, settings, steps)
+    for bits, name in sorted(itertools.product(BITS[1:], layers), key=lambda due: _due(due[0], sensitivity[due[1]])):
+        grown = {**settings, name: _setting(model, layers[name], bits, 1.0, norms)}
+        if limit.total(grown) <= limit.most:
+            settings = grown
+            steps.append((sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps)))
+    choice = _choice(model, "quanos", eps, settings, steps)
+    return replace(choice, limit=limit, sensitivity={name: sensitivity[name] for name in layers})
+
+
+def _due(bits: int, sensitivity: float) -> tuple[float, int]:
+    """When a layer of that ANS gets these bits, among all layers; layers that pass on no noise come last."""
+    return bits / sensitivity if sensitivity > 0 else math.inf, bits
 
 
 def noise_sensitivity(clean: Mapping[str, NDArray[Any]], attacked: Mapping[str, NDArray[Any]]) -> dict[str, float]:
@@ -209,10 +317,14 @@ def apply(model: TrainedModel, choice: Choice) -> TrainedModel:
         if layer.name not in choice.settings:
             return layer
         setting = choice.settings[layer.name]
-        arrays = {**layer.arrays, "codes": setting.codes, "scale": setting.scale.ravel()}
-        return replace(layer, config={**layer.config, "bits": setting.bits}, arrays=arrays)
+        return _with_weights(layer, setting.bits, setting.codes, setting.scale)
 
     return replace(model, layers=tuple(changed(layer) for layer in model.layers))
+
+
+def _with_weights(layer: TrainedLayer, bits: int, codes: Int8Array, scale: Floats) -> TrainedLayer:
+    arrays = {**layer.arrays, "codes": codes, "scale": scale.ravel()}
+    return replace(layer, config={**layer.config, "bits": bits}, arrays=arrays)
 
 
 def _weighted(model: TrainedModel) -> list[TrainedLayer]:
@@ -263,13 +375,13 @@ def _bound(model: TrainedModel, settings: Mapping[str, Setting], eps: float) -> 
 
 
 def _best_of(
-    model: TrainedModel, name: str, options: Sequence[Setting], candidates: Mapping[str, list[Setting]], eps: float
+    model: TrainedModel, name: str, candidates: Mapping[str, list[Setting]], eps: float, limit: Limit
 ) -> Setting:
-    """The layer's smallest setting (the one with the smaller bound where several are equally small)."""
-    smallest = min(option.size_bytes for option in options)
+    """The layer's cheapest setting (the one with the smaller bound where several are equally cheap)."""
+    cheapest = min(limit.cost(name, option) for option in candidates[name])
     others = {other: settings[0] for other, settings in candidates.items()}
     return min(
-        (option for option in options if option.size_bytes == smallest),
+        (option for option in candidates[name] if limit.cost(name, option) == cheapest),
         key=lambda option: _bound(model, {**others, name: option}, eps),
     )
 
@@ -279,14 +391,14 @@ def _best_step(
     settings: Mapping[str, Setting],
     candidates: Mapping[str, list[Setting]],
     eps: float,
-    budget_bytes: int,
+    limit: Limit,
 ) -> tuple[str, Setting] | None:
-    """(layer, setting) that lowers the bound most per byte added; None when no change fits and helps."""
-    now, room = _bound(model, settings, eps), budget_bytes - sum(s.size_bytes for s in settings.values())
+    """(layer, setting) that lowers the bound most per cost added; None when no change fits and helps."""
+    now, room = _bound(model, settings, eps), limit.most - limit.total(settings)
     best: tuple[float, str, Setting] | None = None
     for name, options in candidates.items():
         for option in options:
-            added = option.size_bytes - settings[name].size_bytes
+            added = limit.cost(name, option) - limit.cost(name, settings[name])
             gain = now - _bound(model, {**settings, name: option}, eps)
             if added <= room and gain > 1e-9 * now:
                 worth = gain / max(added, 1)

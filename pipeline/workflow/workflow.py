@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 from pipeline.analysis import agreement, budget, latency, size
 from pipeline.codegen import cmsis_nn, select
-from pipeline.config.budget import NO_BUDGET
+from pipeline.config import board as boards
+from pipeline.config.budget import INSTRUCTIONS, NO_BUDGET
 from pipeline.config.job import Job, LayerwiseConfig, earlier
 from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
@@ -174,6 +175,8 @@ class Workflow:
             return with_metrics(lower.lower(chosen), **description, layerwise=layerwise.summary(trained, choice))
 
         settings = [job.layerwise.model_dump()] if job.layerwise else []
+        if job.layerwise is not None and job.layerwise.is_measured:
+            settings += [boards.load(job.board).model_dump(), job.firmware.model_dump()]
         key = digest_of(self._train_key, keys.code(), *settings)
         return self._stage("lower", self.plan.folder / "qmodel", QModel, key, make, notes.network)
 
@@ -187,7 +190,37 @@ class Workflow:
             from pipeline.stages import attack
 
             sensitivity = attack.noise_sensitivity(whole, config.eps, data, seed, progress=progress)
-        return layerwise.choose(self.train(), config, norms, sensitivity, progress)
+        costs = self._width_costs() if config.is_measured else None
+        return layerwise.choose(self.train(), config, norms, sensitivity, progress, costs)
+
+    def _width_costs(self) -> layerwise.Costs:
+        """Instructions by layer and width: the trained network, at one width after another, is run on the job's board,
+        layer by layer. ConfigError: a board that is not emulated, or counts something else."""
+        job, trained = self._job("lower"), self.train()
+        board = boards.load(job.board)
+        if board.emulator is None or board.tick != INSTRUCTIONS:
+            raise ConfigError(
+                f"layerwise: instructions are counted on emulated boards, {job.board!r} is none that counts them",
+                'board = "netduinoplus2" in the job, or a budget of bytes',
+            )
+        found = {}
+        for bits in layerwise.BITS:
+            apart = replace(self.plan.moved_to(self.plan.folder / MEASURED / f"{bits}-bit"), board=board)
+            firmware = job.firmware.model_copy(update={"cascades": False})
+            model = lower.lower(layerwise.at_width(trained, bits))
+            plan = replace(apart, model=model, kernels=job.firmware.kernels, firmware=firmware)
+            found[bits] = latency.medians(self._run_apart(plan, True), model)[1]
+        weighted = {layer.name for layer in model.layers if layer.weights is not None}
+        return layerwise.Costs(
+            {name: {bits: ticks[name] for bits, ticks in found.items()} for name in weighted},
+            sum(ticks for name, ticks in found[bits].items() if name not in weighted),
+        )
+
+    def _run_apart(self, plan: RunPlan, may_run: bool) -> Trace:
+        """What the plan's board answers to a few random inputs, to learn what its layers take. may_run: it may be put
+        on the board, not only be found stored."""
+        measured = replace(plan, attacks=(), budget=NO_BUDGET, random_inputs=True, limit=MEASURED_SAMPLES)
+        return Workflow(measured, self._display, (*QUICK, "flash", "stream") if may_run else QUICK).stream()
 
     def _clean(self) -> Dataset:
         """The clean test samples that are streamed; no other split."""
@@ -386,10 +419,8 @@ class Workflow:
         if not may_run and not (apart.device_folder / "trace").is_dir():
             what = f"--kernels {plan.kernels}: {plan.board.name} has not been asked what the layers take"
             raise ConfigError(what, f"run this first: {plan.command('run')}")
-        apart = replace(apart, model=self.lower(), kernels=kernels, attacks=(), budget=NO_BUDGET)
-        measured = replace(apart, random_inputs=True, limit=MEASURED_SAMPLES)
-        trace = Workflow(measured, self._display, (*QUICK, "flash", "stream") if may_run else QUICK).stream()
-        return latency.medians(trace, self.lower())[1]
+        apart = replace(apart, model=self.lower(), kernels=kernels)
+        return latency.medians(self._run_apart(apart, may_run), self.lower())[1]
 
     @_once
     def build(self) -> Image:

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.analysis import agreement
 from pipeline.config import board
+from pipeline.config.budget import layer_amount
 from pipeline.config.dataset import DatasetConfig
 from pipeline.config.job import Job, LayerwiseConfig, ModelConfig, TrainConfig
 from pipeline.core import schema, store
@@ -78,6 +79,9 @@ def test_more_bits_bring_the_network_back(norms):
         ({"method": "laq", "bits": 3}, 'bits: is not for method "laq"'),
         ({"method": "uniform", "budget": 2.0}, 'budget: is not for method "uniform"'),
         ({"method": "laq", "budget": 0.5}, "layerwise.budget"),
+        ({"method": "laq", "budget": "9 M cycles"}, "layerwise.budget"),
+        ({"method": "laq", "budget": "24"}, "has no unit"),
+        ({"method": "laq", "budget": "2.5 instructions"}, "must be a positive integer"),
         ({"method": "best"}, "layerwise.method"),
         ({"method": "laq", "eps": "-1"}, "layerwise.eps"),
     ],
@@ -86,6 +90,31 @@ def test_wrong_settings_are_refused(section, says):
     job = make_job().model_dump(mode="json") | {"layerwise": section}
     with pytest.raises(ConfigError, match=says):
         schema.validate(Job, job, "job.toml")
+
+
+def test_a_budget_is_a_ratio_bytes_or_instructions():
+    assert LayerwiseConfig(method="laq").budget == 1.25
+    assert layer_amount(LayerwiseConfig(method="laq", budget="24 KiB").budget) == ("bytes", 24 << 10)
+    assert layer_amount("9 M instructions") == layer_amount("9e6 instructions")
+    assert LayerwiseConfig(method="laq", budget="9 M instructions").is_measured
+    assert not LayerwiseConfig(method="laq", budget="24 KiB").is_measured
+
+
+def test_instructions_need_a_board_that_counts_them(tmp_path):
+    made, _ = lowered(tmp_path, make_job(method="laq", budget="9 M instructions"))
+    with pytest.raises(ConfigError, match="instructions are counted on emulated boards, 'host' is none"):
+        made.lower()
+
+
+@pytest.mark.toolchain
+@pytest.mark.emulator
+def test_a_budget_of_instructions_is_kept_by_what_the_board_counts(tmp_path):
+    job = make_job(method="laq", budget="1 M instructions", eps="1/255")
+    made, _ = lowered(tmp_path, job.model_copy(update={"board": "netduinoplus2"}))
+    found = made.lower().metrics["layerwise"]
+    assert found["instructions"] <= 1_000_000
+    assert set(found["uniform_instructions"]) == {"2", "3", "4", "8"}
+    assert all(layer["instructions"] > 0 for layer in found["layers"])
 
 
 def make_job(**layers) -> Job:

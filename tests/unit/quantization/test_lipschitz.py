@@ -8,6 +8,7 @@ import pytest
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import TrainedModel
 from pipeline.quantization import layerwise, lipschitz
+from pipeline.quantization.layerwise import Costs, Limit
 from tests.support import tiny
 
 
@@ -80,7 +81,7 @@ def test_laq_never_does_worse_than_uniform_at_the_same_bytes() -> None:
     model = plain()
     for bits in (2, 3, 4):
         same = layerwise.uniform(model, NORMS, 0.5, bits)
-        choice = layerwise.laq(model, NORMS, 0.5, same.size_bytes)
+        choice = layerwise.laq(model, NORMS, 0.5, Limit(same.size_bytes))
         assert choice.size_bytes <= same.size_bytes
         if bits == 2:
             assert choice.bound <= same.bound * (1 + 1e-9)
@@ -89,21 +90,59 @@ def test_laq_never_does_worse_than_uniform_at_the_same_bytes() -> None:
 def test_more_bytes_never_hurt() -> None:
     model = plain()
     smallest = layerwise.uniform(model, NORMS, 0.5, 2).size_bytes
-    bounds = [layerwise.laq(model, NORMS, 0.5, smallest + extra).bound for extra in (0, 20, 60, 500)]
+    bounds = [layerwise.laq(model, NORMS, 0.5, Limit(smallest + extra)).bound for extra in (0, 20, 60, 500)]
     assert bounds == sorted(bounds, reverse=True)
     assert bounds[-1] < bounds[0]
 
 
 def test_a_budget_below_ternary_is_refused() -> None:
-    with pytest.raises(ConfigError, match="does not hold the ternary network's"):
-        layerwise.laq(plain(), NORMS, 0.5, 3)
+    smallest = layerwise.uniform(plain(), NORMS, 0.5, 2).size_bytes
+    assert layerwise.laq(plain(), NORMS, 0.5, Limit(smallest)).size_bytes == smallest
+    with pytest.raises(ConfigError, match=f"layerwise.budget: 3 bytes: the cheapest choice takes {smallest}"):
+        layerwise.laq(plain(), NORMS, 0.5, Limit(3))
+    with pytest.raises(ConfigError, match=r"layerwise\.budget: 3 bytes"):
+        layerwise.quanos(plain(), NORMS, 0.5, {"a": 1.0, "z": 1.0}, Limit(3))
 
 
 def test_quanos_widens_the_most_sensitive_layer_first() -> None:
     model = plain()
     smallest = layerwise.uniform(model, NORMS, 0.5, 2).size_bytes
-    choice = layerwise.quanos(model, NORMS, 0.5, {"a": 0.9, "z": 0.1}, smallest + 10)
-    assert {name: s.bits for name, s in choice.settings.items()} == {"a": 3, "z": 2}
+    choice = layerwise.quanos(model, NORMS, 0.5, {"a": 0.9, "z": 0.1}, Limit(smallest + 10))
+    assert choice.bits == {"a": 3, "z": 2}
+
+
+def test_quanos_scales_bits_with_the_sensitivity() -> None:
+    """With the bytes of the uniform network at 4 bits, where layers differ: of equal sensitivity that network."""
+    model = plain()
+    same = Limit(layerwise.uniform(model, NORMS, 0.5, 4).size_bytes)
+    assert layerwise.quanos(model, NORMS, 0.5, {"a": 0.4, "z": 0.4}, same).bits == {"a": 4, "z": 4}
+    assert layerwise.quanos(model, NORMS, 0.5, {"a": 0.1, "z": 0.9}, same).bits == {"a": 2, "z": 8}
+
+
+def test_instructions_as_a_budget() -> None:
+    """3 bits take more than 4 here, so no budget buys them; the cheapest choice is the smallest budget."""
+    model = plain()
+    costs = Costs({"a": {2: 10, 3: 40, 4: 30, 8: 20}, "z": {2: 10, 3: 40, 4: 30, 8: 35}}, others=100)
+    for most, bits in ((120, {"a": 2, "z": 2}), (130, {"a": 8, "z": 2}), (155, {"a": 8, "z": 8})):
+        choice = layerwise.laq(model, NORMS, 0.5, Limit(most, costs))
+        assert choice.bits == bits
+        assert costs.total(choice.bits) <= most
+    with pytest.raises(ConfigError, match="119 instructions: the cheapest choice takes 120") as caught:
+        layerwise.laq(model, NORMS, 0.5, Limit(119, costs))
+    assert caught.value.hint == 'budget = "120 instructions" or more'
+
+
+def test_a_choice_slower_than_the_uniform_network_of_its_budget_is_marked() -> None:
+    model = plain()
+    slow = {2: 10, 3: 40, 4: 20, 8: 30}
+    costs = Costs({"a": slow, "z": slow}, others=100)
+    limit = Limit(layerwise.uniform(model, NORMS, 0.5, 4).size_bytes)
+    for bits, faster in ((3, 4), (4, None), (2, None)):
+        choice = replace(layerwise.uniform(model, NORMS, 0.5, bits), limit=limit, costs=costs)
+        found = layerwise.summary(model, choice)
+        assert (found["instructions"], found["faster_uniform"]) == (costs.uniform(bits), faster)
+        assert found["uniform_instructions"] == {"2": 120, "3": 180, "4": 140, "8": 160}
+    assert layerwise.summary(model, layerwise.uniform(model, NORMS, 0.5, 3))["instructions"] is None
 
 
 def test_noise_sensitivity_is_the_mean_relative_change() -> None:
