@@ -395,8 +395,8 @@ class LayerwiseConfig(Strict):
     """Largest change of an input element that the bound assumes, real input units."""
     budget: Annotated[float | str, BeforeValidator(layer_budget)] = 1.25
     """What the choice may cost (laq and quanos): packed weights in units of the all-ternary network's, 1 to 4, or as
-    bytes, such as "24 KiB"; or executed instructions of an inference, such as "9 M instructions", which need an emulated
-    board."""
+    bytes, such as "24 KiB"; or executed instructions of an inference, such as "9 M instructions", which need an
+    emulated board."""
     bits: Literal[2, 3, 4, 8] = 2
     """Of all layers (uniform)."""
     measure: bool = False

@@ -204,23 +204,24 @@ class Workflow:
                 'board = "netduinoplus2" in the job, or a budget of bytes',
             )
         found = {}
-        for bits in layerwise.BITS:
+        for done, bits in enumerate(layerwise.BITS):
+            self._progress("lower", done, len(layerwise.BITS), f"{bits} bits on {job.board}")
             apart = replace(self.plan.moved_to(self.plan.folder / MEASURED / f"{bits}-bit"), board=board)
             firmware = job.firmware.model_copy(update={"cascades": False})
             model = lower.lower(layerwise.at_width(trained, bits))
             plan = replace(apart, model=model, kernels=job.firmware.kernels, firmware=firmware)
-            found[bits] = latency.medians(self._run_apart(plan, True), model)[1]
+            found[bits] = latency.medians(self._run_apart(plan, True, QUIET), model)[1]
         weighted = {layer.name for layer in model.layers if layer.weights is not None}
         return layerwise.Costs(
             {name: {bits: ticks[name] for bits, ticks in found.items()} for name in weighted},
             sum(ticks for name, ticks in found[bits].items() if name not in weighted),
         )
 
-    def _run_apart(self, plan: RunPlan, may_run: bool) -> Trace:
+    def _run_apart(self, plan: RunPlan, may_run: bool, display: Display) -> Trace:
         """What the plan's board answers to a few random inputs, to learn what its layers take. may_run: it may be put
-        on the board, not only be found stored."""
+        on the board, not only be found stored; display: told of the stages."""
         measured = replace(plan, attacks=(), budget=NO_BUDGET, random_inputs=True, limit=MEASURED_SAMPLES)
-        return Workflow(measured, self._display, (*QUICK, "flash", "stream") if may_run else QUICK).stream()
+        return Workflow(measured, display, (*QUICK, "flash", "stream") if may_run else QUICK).stream()
 
     def _clean(self) -> Dataset:
         """The clean test samples that are streamed; no other split."""
@@ -420,7 +421,7 @@ class Workflow:
             what = f"--kernels {plan.kernels}: {plan.board.name} has not been asked what the layers take"
             raise ConfigError(what, f"run this first: {plan.command('run')}")
         apart = replace(apart, model=self.lower(), kernels=kernels)
-        return latency.medians(self._run_apart(apart, may_run), self.lower())[1]
+        return latency.medians(self._run_apart(apart, may_run, self._display), self.lower())[1]
 
     @_once
     def build(self) -> Image:

@@ -116,7 +116,7 @@ def test_quanos_scales_bits_with_the_sensitivity() -> None:
     model = plain()
     same = Limit(layerwise.uniform(model, NORMS, 0.5, 4).size_bytes)
     assert layerwise.quanos(model, NORMS, 0.5, {"a": 0.4, "z": 0.4}, same).bits == {"a": 4, "z": 4}
-    assert layerwise.quanos(model, NORMS, 0.5, {"a": 0.1, "z": 0.9}, same).bits == {"a": 2, "z": 8}
+    assert layerwise.quanos(model, NORMS, 0.5, {"a": 0.9, "z": 0.1}, same).bits == {"a": 8, "z": 3}
 
 
 def test_instructions_as_a_budget() -> None:
