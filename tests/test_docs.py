@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from bench import front
-from pipeline.config.job import AdversarialConfig, AttackConfig, ModelConfig, TrainConfig, attack_settings
+from pipeline.config.job import (
+    AdversarialConfig,
+    AttackConfig,
+    LayerwiseConfig,
+    ModelConfig,
+    TrainConfig,
+    attack_settings,
+)
 from pipeline.core import paths, registry
 from pipeline.stages import report
 from tests.unit.stages.test_report import inputs as inputs  # noqa: PLC0414  the fixture
@@ -140,7 +147,9 @@ def test_keys_of_a_job_that_training_describes_are_those_there_are():
     """A key of TRAINING.md exists, and none of [train.adversarial] or of [train] that has an effect is left out."""
     text = (paths.RESOURCES / "docs" / "TRAINING.md").read_text()
     keys = documented_keys(text)
-    noun = {"model": ModelConfig, "train": TrainConfig, "train.adversarial": AdversarialConfig}
+    noun = {
+        "model": ModelConfig, "train": TrainConfig, "train.adversarial": AdversarialConfig, "layerwise": LayerwiseConfig,
+    }  # fmt: skip
     assert set(keys) == set(noun)
     for table, named in keys.items():
         assert named <= set(noun[table].model_fields), table

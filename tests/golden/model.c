@@ -8,6 +8,7 @@
 #include "nn_flash.h"
 #include "nn_pool.h"
 #include "nn_swar.h"
+#include "nn_swar_signed.h"
 
 /* conv2d, 8x8x1 -> 8x8x6 */
 static const NN_FLASH int8_t layer0_stem_filter[54] = {
