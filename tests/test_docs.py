@@ -148,8 +148,11 @@ def test_keys_of_a_job_that_training_describes_are_those_there_are():
     text = (paths.RESOURCES / "docs" / "TRAINING.md").read_text()
     keys = documented_keys(text)
     noun = {
-        "model": ModelConfig, "train": TrainConfig, "train.adversarial": AdversarialConfig, "layerwise": LayerwiseConfig,
-    }  # fmt: skip
+        "model": ModelConfig,
+        "train": TrainConfig,
+        "train.adversarial": AdversarialConfig,
+        "layerwise": LayerwiseConfig,
+    }
     assert set(keys) == set(noun)
     for table, named in keys.items():
         assert named <= set(noun[table].model_fields), table

@@ -53,6 +53,15 @@ def test_gradients_of_zoo_networks_are_those_of_the_specification(name):
     check(model, samples(model, 3), "clip")
 
 
+def on_a_limit(model, tape, variant):
+    """(n,): samples of the variant "smooth" of which a value is a clamp's limit, up to the rounding of float32."""
+    found = np.zeros(len(tape.logits), bool)
+    for layer, values in zip(model.layers, tape.values, strict=True):
+        for limit in straight_through.limits(layer, variant) if variant == "smooth" else ():
+            found |= np.isclose(values.reshape(len(found), -1), limit, rtol=1e-5).any(axis=1)
+    return found
+
+
 def check(model, x, variant):
     """Up to the rounding of float32, relative to the largest element of a sample."""
     y = np.arange(len(x)) % len(model.classes)
@@ -65,7 +74,10 @@ def check(model, x, variant):
     assert np.allclose(found.logits, tape.logits, rtol=1e-4, atol=1e-4)
     assert np.allclose(found.value, value, rtol=1e-3, atol=1e-3)
     size = np.abs(wanted).reshape(len(x), -1).max(axis=1).reshape(-1, *[1] * (x.ndim - 1))
-    assert (np.abs(found.gradient - wanted) <= 1e-4 * size + 1e-12).all()
+    close = (np.abs(found.gradient - wanted) <= 1e-4 * size + 1e-12).reshape(len(x), -1).all(axis=1)
+    # Without rounding, float32 and float64 may see a value that is just a clamp's limit on either side of it.
+    assert (close | on_a_limit(model, tape, variant)).all()
+    assert close.mean() > 0.98
     assert found.gradient.dtype == found.logits.dtype == np.float32
 
 
