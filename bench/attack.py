@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.ablation import STORED
 from bench.timing import fastest
 from pipeline.config import job as jobs
 from pipeline.core import paths, registry, store
@@ -28,7 +27,7 @@ from pipeline.training.keras_backend import compiled, keras
 from pipeline.workflow import zoo
 
 NETWORK = "cifar10_resnet8_at"
-RESULT = STORED.with_name("attack.json")
+RESULT = paths.RESOURCES / "bench" / "results" / "attack.json"
 SAMPLES, STEPS, ROUNDS = 64, 2, 3
 EPS_STEPS = 8
 """Lattice steps; eps = 8/255."""
