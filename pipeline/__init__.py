@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         ToolError,
         UnsupportedError,
     )
-    from pipeline.workflow.workflow import QUIET, Display
+    from pipeline.workflow.display import QUIET, Display
 
 __version__ = "0.2.0"
 __all__ = [
@@ -43,7 +43,7 @@ __all__ = [
 ]
 _HOMES = {
     "pipeline.api": ("Network", "boards", "compare", "import_network", "load", "networks"),
-    "pipeline.workflow.workflow": ("QUIET", "Display"),
+    "pipeline.workflow.display": ("QUIET", "Display"),
 }
 """Modules that hold names of __all__; the others are errors."""
 

@@ -28,9 +28,10 @@ from pipeline.core.nouns import AttackResult, AuditResult, Dataset, Image, Int8A
 from pipeline.network import twin
 from pipeline.stages.report import Numbers
 from pipeline.workflow import binding, comparison, imports, subjects
+from pipeline.workflow.display import Display
 from pipeline.workflow.imports import Imported
 from pipeline.workflow.plan import RunPlan, for_audit
-from pipeline.workflow.workflow import QUICK, Display, Workflow
+from pipeline.workflow.workflow import QUICK, Workflow
 
 RUNS = "runs"
 """Folder of the runs, in the current one, as on the command line."""

@@ -18,8 +18,9 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Image, QModel, Sources, Split, TensorSpec
 from pipeline.network import twin
 from pipeline.workflow import zoo
+from pipeline.workflow.display import Display
 from pipeline.workflow.plan import RunPlan
-from pipeline.workflow.workflow import QUICK, Display, Workflow
+from pipeline.workflow.workflow import QUICK, Workflow
 
 FOLDER = "compare"
 """Of the runs, so that a comparison changes nobody's run."""

@@ -25,6 +25,9 @@ from pipeline.workflow import binding, checks, zoo
 DEFAULT_SEED = 1
 """Of a stored network that does not know its job."""
 
+MEASURED = "measured"
+"""Folder, in that of the run or of the device, for firmware that is run to learn what its layers take."""
+
 
 @dataclass(frozen=True)
 class RunPlan:

@@ -28,8 +28,9 @@ from pipeline.core.cluster import GoneError
 from pipeline.core.errors import ConfigError, DeviceError, DivergedError, PipelineError
 from pipeline.core.nouns import AttackResult, Dataset, QModel
 from pipeline.network import twin
+from pipeline.workflow.display import QUIET, Display
 from pipeline.workflow.plan import plan_job
-from pipeline.workflow.workflow import QUIET, Display, Workflow
+from pipeline.workflow.workflow import Workflow
 
 FILE = "trial.json"
 """In the folder of a trial that has ended: its Record."""

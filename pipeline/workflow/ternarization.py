@@ -18,8 +18,9 @@ from pipeline.config.job import ORIGINAL, Job, eps_value
 from pipeline.core import schema
 from pipeline.core.names import LONGEST_NAME
 from pipeline.workflow import comparison, imports
+from pipeline.workflow.display import Display
 from pipeline.workflow.plan import RunPlan
-from pipeline.workflow.workflow import QUICK, Display, Workflow
+from pipeline.workflow.workflow import QUICK, Workflow
 
 RECIPE = {"epochs": 20, "temperature": 8.0, "temperature_schedule": "cosine", "final_temperature": 24.0}
 """[train] without a recipe: stochastic ternary weights, whose noise goes down."""

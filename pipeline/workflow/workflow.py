@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pipeline.analysis import agreement, budget, latency, size
 from pipeline.codegen import cmsis_nn, select
 from pipeline.config import board as boards
-from pipeline.config.budget import INSTRUCTIONS, NO_BUDGET
+from pipeline.config.budget import NO_BUDGET
 from pipeline.config.job import Job, LayerwiseConfig, earlier
 from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
@@ -42,16 +42,17 @@ from pipeline.quantization import layerwise
 from pipeline.robustness.waveform import Sound
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
-from pipeline.workflow import binding, checks, claim, keys, notes
-from pipeline.workflow.plan import RunPlan, another
+from pipeline.workflow import binding, checks, claim, keys, notes, widths
+from pipeline.workflow.display import QUIET, Display
+from pipeline.workflow.plan import MEASURED, RunPlan, another
 
 QUICK = ("lower", "render", "build")
 """Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
 concerns the board are done only when asked for."""
 MISMATCHES = "oracle/mismatches"
 """Folder of the device's for inputs of attacks that boards answered unlike the twin."""
-MEASURED, MEASURED_SAMPLES = "measured", 2
-"""Folder of the device's for firmware that is run to learn what its layers take, and how many inputs it gets."""
+MEASURED_SAMPLES = 2
+"""Inputs that a firmware gets which is run to learn what its layers take."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
 NORM_SAMPLES = 128
@@ -59,38 +60,6 @@ NORM_SAMPLES = 128
 AGREEMENT_SAMPLES = 64
 """Clean samples whose every layer is compared between Keras and twin."""
 T = TypeVar("T")
-
-
-class Display(Protocol):
-    """Who watches; only the command line draws. A stage starts and finishes, or is skipped."""
-
-    def start(self, stage: str) -> None:
-        """The stage of that name begins to work."""
-
-    def progress(self, what: str, done: int, total: int, info: str = "") -> None:
-        """`done` of `total` is finished; `what` names one bar, info is a few words next to it. Called often."""
-
-    def finish(self, stage: str, seconds: float, note: str) -> None:
-        """The stage is done; note: what it made, in a few words."""
-
-    def skip(self, stage: str, note: str) -> None:
-        """What the stage would make is stored and up to date."""
-
-
-class _Quiet:
-    """Shows nothing."""
-
-    def start(self, stage: str) -> None: ...
-
-    def progress(self, what: str, done: int, total: int, info: str = "") -> None: ...
-
-    def finish(self, stage: str, seconds: float, note: str) -> None: ...
-
-    def skip(self, stage: str, note: str) -> None: ...
-
-
-QUIET: Display = _Quiet()
-"""A Display that shows nothing."""
 
 
 def _once(method: Callable[[Workflow], T]) -> Callable[[Workflow], T]:
@@ -190,32 +159,11 @@ class Workflow:
             from pipeline.stages import attack
 
             sensitivity = attack.noise_sensitivity(whole, config.eps, data, seed, progress=progress)
-        costs = self._width_costs() if config.is_measured else None
+        costs = None
+        if config.is_measured:
+            run = functools.partial(self._run_apart, may_run=True, display=QUIET)
+            costs = widths.costs(self.train(), self._job("lower"), self.plan, run, progress)
         return layerwise.choose(self.train(), config, norms, sensitivity, progress, costs)
-
-    def _width_costs(self) -> layerwise.Costs:
-        """Instructions by layer and width: the trained network, at one width after another, is run on the job's board,
-        layer by layer. ConfigError: a board that is not emulated, or counts something else."""
-        job, trained = self._job("lower"), self.train()
-        board = boards.load(job.board)
-        if board.emulator is None or board.tick != INSTRUCTIONS:
-            raise ConfigError(
-                f"layerwise: instructions are counted on emulated boards, {job.board!r} is none that counts them",
-                'board = "netduinoplus2" in the job, or a budget of bytes',
-            )
-        found = {}
-        for done, bits in enumerate(layerwise.BITS):
-            self._progress("lower", done, len(layerwise.BITS), f"{bits} bits on {job.board}")
-            apart = replace(self.plan.moved_to(self.plan.folder / MEASURED / f"{bits}-bit"), board=board)
-            firmware = job.firmware.model_copy(update={"cascades": False})
-            model = lower.lower(layerwise.at_width(trained, bits))
-            plan = replace(apart, model=model, kernels=job.firmware.kernels, firmware=firmware)
-            found[bits] = latency.medians(self._run_apart(plan, True, QUIET), model)[1]
-        weighted = {layer.name for layer in model.layers if layer.weights is not None}
-        return layerwise.Costs(
-            {name: {bits: ticks[name] for bits, ticks in found.items()} for name in weighted},
-            sum(ticks for name, ticks in found[bits].items() if name not in weighted),
-        )
 
     def _run_apart(self, plan: RunPlan, may_run: bool, display: Display) -> Trace:
         """What the plan's board answers to a few random inputs, to learn what its layers take. may_run: it may be put

@@ -13,8 +13,9 @@ from pipeline.codegen import cmsis_nn, select
 from pipeline.core import store
 from pipeline.core.errors import ToolError
 from pipeline.core.nouns import QLayer, Trace
-from pipeline.workflow.plan import plan_model
-from pipeline.workflow.workflow import MEASURED, QUICK, QUIET, Workflow
+from pipeline.workflow.display import QUIET
+from pipeline.workflow.plan import MEASURED, plan_model
+from pipeline.workflow.workflow import QUICK, Workflow
 from tests.emulated.test_kernels import CORES, assert_same_bits, wide_layers
 from tests.support import networks, single
 

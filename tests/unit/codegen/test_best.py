@@ -13,8 +13,9 @@ from pipeline.config import board
 from pipeline.config.job import Kernels
 from pipeline.core import store
 from pipeline.core.errors import ConfigError
+from pipeline.workflow.display import QUIET
 from pipeline.workflow.plan import RunPlan, plan_model
-from pipeline.workflow.workflow import QUICK, QUIET, Workflow
+from pipeline.workflow.workflow import QUICK, Workflow
 from tests.support import cmsis_nn as published
 from tests.support import networks, tiny
 

@@ -10,7 +10,8 @@ from pipeline.cli import main, runs
 from pipeline.core import paths
 from pipeline.core.errors import ConfigError
 from pipeline.workflow import claim
-from pipeline.workflow.workflow import QUIET, Workflow
+from pipeline.workflow.display import QUIET
+from pipeline.workflow.workflow import Workflow
 
 JOB = """name = "toy"
 [dataset]

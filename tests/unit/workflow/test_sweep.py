@@ -14,8 +14,8 @@ from pipeline.config import sweep
 from pipeline.core import cluster
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.workflow import sweep as work
+from pipeline.workflow.display import QUIET
 from pipeline.workflow.sweep import FILE, Here, SweepRun, There
-from pipeline.workflow.workflow import QUIET
 from tests.support import sweeps
 
 
