@@ -29,7 +29,7 @@ static inline __attribute__((always_inline)) void nn_pool_windows(const nn_pool_
             w.width = nn_min(in->w, left + filter->w) - x0;
             w.first = input + y0 * w.row + x0 * w.pixel;
             nn_pool_window inside = w;
-            if (w.width == in->w) { /* whole rows lie one behind the other */
+            if (w.width == in->w) { /* whole rows follow one another */
                 inside.width *= w.height;
                 inside.height = 1;
             }

@@ -316,23 +316,19 @@ def layerwise(choice: Mapping[str, Any]) -> None:
         (n["name"], *(f"{n[key]:{form}}".replace(",", "\u202f") for key, form in shown.items()))
         for n in choice["layers"]
     ]
+
+    def total(name: str, **cells: str) -> tuple[str, ...]:
+        return name, *(cells.get(key, "") for key in shown)
+
     share = text.percent(choice["bytes"] / choice["ternary_bytes"], 0)
-    rows.append(("attack", "", "", "", "", "", f"{choice['bound_attack']:.4g}", *[""] * (len(shown) - 6)))
-    total = [text.count(count)] if (count := choice.get("instructions")) is not None else []
-    whole = (
-        "all",
-        "",
-        "",
-        f"{text.count(choice['bytes'])} ({share} of ternary)",
-        "",
-        "",
-        f"{choice['bound']:.4g}",
-        *total,
-    )
-    rows.append((*whole, *[""] * (1 + len(shown) - len(whole))))
+    whole = {"bytes": f"{text.count(choice['bytes'])} ({share} of ternary)", "bound_share": f"{choice['bound']:.4g}"}
+    measured = choice.get("instructions") is not None
+    if measured:
+        whole["instructions"] = text.count(choice["instructions"])
+    rows += [total("attack", bound_share=f"{choice['bound_attack']:.4g}"), total("all", **whole)]
     columns = ("layer", *(names.get(key, key) for key in shown))
     table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, len(columns)))
-    if total:
+    if measured:
         others = (f"{bits} bits {text.count(count)}" for bits, count in choice["uniform_instructions"].items())
         stdout(f"instructions, executed (emulated), of all layers at {', '.join(others)}")
     if (bits := choice.get("faster_uniform")) is not None:

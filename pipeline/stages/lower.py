@@ -136,7 +136,7 @@ class _Lowering:
         self._append(layer, *(part.name for part in folded if part is not None))
 
     def _flatten(self, layer: TrainedLayer) -> None:
-        """A shape. What it reads may have taken over the activation behind it."""
+        """A shape. What it reads may have taken over the activation after it."""
         spec, activation = self._spec(layer.inputs[0]), self._activation_of(layer.name)
         end = activation.name if activation and activation.name in self.tensor else layer.name
         flat = TensorSpec(tuple(layer.config.get("shape", (spec.size_bytes,))), spec.quantization)
