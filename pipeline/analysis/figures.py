@@ -186,7 +186,8 @@ def _curve(axes: Axes, scale: Scale, name: str, points: Sequence[Mapping[str, An
         if np.isnan(y).all():
             continue
         marker, width = ("o", 2.0) if who == "device" else ("", 1.2)
-        axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=f"{name}, {who}")
+        label = f"{name}, {'Keras' if who == 'keras' else who}"
+        axes.plot(x, y, style, color=colour, marker=marker, markersize=4, linewidth=width, label=label)
 
 
 def _crosses(axes: Axes, scale: Scale, points: Sequence[Mapping[str, Any]]) -> None:
