@@ -165,7 +165,8 @@ class TrainConfig(schema.Identified):
     initial: Annotated[str, Field(min_length=1)] = "random"
     """Where the weights start: "random"; "mlperf_tiny": the reference model in TRITMCU_DATA; "original": model.file,
     the default with one; or an earlier training, by the name of its run or by a folder, its weights going to the layers
-    of the same name."""
+    of the same name. A wider network starts as the same function as the narrower one (Net2Net: Chen et al. 2016, arXiv
+    1511.05641)."""
     epochs: Positive
     """Passes over the training samples."""
     batch_size: Positive = 128

@@ -5,31 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.config.job import ORIGINAL, RANDOM, REFERENCE, Job, ModelConfig, earlier, stored_training
+import numpy as np
+
+from pipeline.config.job import ORIGINAL, RANDOM, REFERENCE, Job, ModelConfig, TrainConfig, earlier, stored_training
 from pipeline.core import paths
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, TensorSpec
-from pipeline.training import keras_model, mlperf
+from pipeline.training import keras_model, mlperf, widening
 from pipeline.training.keras_backend import keras, to_numpy
 from pipeline.training.models import clone
 
 SAMPLES = 512
 """Training samples that show a warm start the ranges of its tensors."""
+WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
-def start(model: Any, initial: str, builder: Any, dataset: Dataset) -> None:
+def start(model: Any, job: Job, recipe: TrainConfig, builder: Any, dataset: Dataset) -> None:
     """Gives the keras.Model the weights that train.initial names: TrainConfig. builder: the model's module."""
-    if initial in (RANDOM, ORIGINAL):
+    if recipe.initial in (RANDOM, ORIGINAL):
         return  # as built: a clone has the weights of its file
-    if initial != REFERENCE:
-        _copy(keras_model.load(stored_training(initial).parent), model, initial)
+    if recipe.initial != REFERENCE:
+        copy_weights(keras_model.load(stored_training(recipe.initial).parent), model, recipe.initial, job.seed)
         return
     if not hasattr(builder, "warm_start"):
-        name = builder.__name__.rpartition(".")[2]
-        raise ConfigError(f"train.initial: model {name!r} has no reference weights", 'set train.initial = "random"')
+        raise ConfigError(
+            f"train.initial: model {job.model.name!r} has no reference weights", 'set train.initial = "random"'
+        )
+    original = job.model.width <= 1
+    config = job.model.modelcopy_weights(update={"width": 1.0})
+    start = model if original else builder.build(dataset.input, len(dataset.classes), config, recipe)
     x = dataset.splits["train"].x[:SAMPLES]
-    builder.warm_start(model, paths.data_folder(), dataset.input.quantization.dequantize(x))
+    builder.warm_start(start, paths.data_folder(), dataset.input.quantization.dequantize(x))
+    if not original:
+        copy_weights(start, model, recipe.initial, job.seed)
 
 
 def teacher(name: str, model: Any, config: ModelConfig, dataset_input: TensorSpec) -> Callable[[Any], Any]:
@@ -58,20 +67,30 @@ def digests(job: Job) -> list[str]:
     return [digest_of(path.read_bytes()) for path in earlier(job)]
 
 
-def _copy(source: Any, model: Any, name: str) -> None:
-    """Sets every weight of `model` from the layer of the same name in `source`."""
+def copy_weights(source: Any, model: Any, name: str, seed: int) -> None:
+    """Sets every weight of the keras.Model `model` from the layer of the same name in `source`, which may be narrower
+    (widening, its shares drawn from the seed). ConfigError, with `name` for the source, when a layer is missing or of
+    another shape."""
     known = {layer.name: layer for layer in source.layers}
+    channels = {layer.name: layer.output.shape[-1] for layer in source.layers if isinstance(layer, WEIGHTED)}
+    sources, random = widening.channel_sources(model, channels), np.random.default_rng(seed)
     for layer in model.layers:
         if not layer.weights:
             continue
         if layer.name not in known:
             raise ConfigError(f"train.initial: {name!r} has no layer {layer.name!r}", _hint(model))
-        theirs = known[layer.name].weights
-        if [v.shape for v in theirs] != [v.shape for v in layer.weights]:
-            shapes = " and ".join(str([tuple(v.shape) for v in weights]) for weights in (theirs, layer.weights))
-            raise ConfigError(f"train.initial: layer {layer.name!r} of {name!r} and of the job: {shapes}", _hint(model))
+        theirs = [to_numpy(v) for v in known[layer.name].weights]
+        _check_shapes(model, layer, [v.shape for v in theirs], name)
         for variable, value in zip(layer.weights, theirs, strict=True):
-            variable.assign(to_numpy(value))
+            variable.assign(widening.widen(layer, value, variable.shape, sources, random))
+
+
+def _check_shapes(model: Any, layer: Any, theirs: list[tuple[int, ...]], name: str) -> None:
+    """ConfigError unless weights of the shapes `theirs` fit the layer as they are or by widening."""
+    ours = [tuple(v.shape) for v in layer.weights]
+    if len(theirs) != len(ours) or not all(map(widening.widens, theirs, ours)):
+        what = f"train.initial: layer {layer.name!r} of {name!r} and of the job: {theirs} and {ours}"
+        raise ConfigError(what, _hint(model))
 
 
 def _check_teacher(name: str, shape: tuple[int, ...], classes: int, model: Any) -> None:
@@ -84,4 +103,4 @@ def _check_teacher(name: str, shape: tuple[int, ...], classes: int, model: Any) 
 
 
 def _hint(model: Any) -> str:
-    return f"name a training of {model.name} of the same width and data set"
+    return f"name a training of {model.name} for the same data set that is not wider"

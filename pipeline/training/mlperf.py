@@ -46,7 +46,7 @@ def warm_start(model: Any, root: Path | None, x: NDArray[np.float32]) -> None:
     that show the ranges. ConfigError when the file is missing or the model has another width."""
     convolutions, dense = _read(_file(root, "initial"))
     if model.get_layer("stem").filters != len(convolutions["stem"].bias):
-        raise ConfigError("train.initial: the reference model has width 1", "set model.width to 1")
+        raise ConfigError("train.initial: the reference model has width 1", "set model.width to 1 or more")
     _Transfer(model, convolutions).run(x, dense)
 
 

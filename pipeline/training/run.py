@@ -69,7 +69,7 @@ class Run:
         builder = registry.load("models", job.model.name)
         self.model = builder.build(dataset.input, len(dataset.classes), job.model, recipe)
         blocks.check_layer_names(self.model, job.model)
-        initial.start(self.model, recipe.initial, builder, dataset)
+        initial.start(self.model, job, recipe, builder, dataset)
         self.batch = min(recipe.batch_size, len(dataset.splits["train"]))
         self.steps = len(dataset.splits["train"]) // self.batch
         self.optimizer = _optimizer(recipe, self.steps * recipe.epochs)

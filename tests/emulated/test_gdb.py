@@ -43,7 +43,7 @@ def test_load_compare_run(name: str, tmp_path: Path) -> None:
     waiting = target.model_copy(update={"emulator": target.emulator.model_copy(update={"arguments": halted})})
     attach, links = registry.load("runners", "qemu").attach, registry.load("links", "tcp")
     with attach(waiting, old) as place, closing(links.open_link(waiting, place)) as link:
-        # One session: a debugger that leaves lets the older firmware run, and an exception handler could be what is left.
+        # One session: a debugger that leaves lets the older firmware run, perhaps into an interrupt handler.
         text = debugger(socket, elf, COMPARE, "load", COMPARE, *start(target.memory.flash.origin), "detach")
         before, after = text.split("Loading section", 1)
         assert "MIS-MATCHED" in before, "another firmware is there"

@@ -192,9 +192,9 @@ def test_weights_of_an_earlier_training_go_to_the_layers_of_the_same_name(digits
     key = run._key()
     train.train(floats.model_copy(update={"seed": 5}), digits, tmp_path / "runs" / "base" / "train")
     assert Run(recipe, recipe.train, digits, tmp_path / "last.npz")._key() != key
-    wider = recipe.model_copy(update={"model": recipe.model.model_copy(update={"width": 1.0})})
+    narrower = recipe.model_copy(update={"model": recipe.model.model_copy(update={"width": 0.25})})
     with pytest.raises(ConfigError, match=r"layer 'conv1' of 'base' and of the job: \[\(3, 3, 1, 12\)\] and"):
-        train.train(wider, digits, tmp_path / "wider")
+        train.train(narrower, digits, tmp_path / "narrower")
 
 
 @pytest.mark.parametrize(
