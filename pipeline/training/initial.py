@@ -33,7 +33,7 @@ def start(model: Any, job: Job, recipe: TrainConfig, builder: Any, dataset: Data
             f"train.initial: model {job.model.name!r} has no reference weights", 'set train.initial = "random"'
         )
     original = job.model.width <= 1
-    config = job.model.modelcopy_weights(update={"width": 1.0})
+    config = job.model.model_copy(update={"width": 1.0})
     start = model if original else builder.build(dataset.input, len(dataset.classes), config, recipe)
     x = dataset.splits["train"].x[:SAMPLES]
     builder.warm_start(start, paths.data_folder(), dataset.input.quantization.dequantize(x))

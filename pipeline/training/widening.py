@@ -67,7 +67,8 @@ def _output(layer: Any, before: list[Sources], narrow: Mapping[str, int]) -> Sou
         return np.concatenate([source + start for source, start in zip(before, starts, strict=False)])
     if isinstance(layer, keras.layers.Flatten):
         positions = math.prod(layer.input.shape[1:-1])
-        return (np.arange(positions)[:, None] * (before[0].max() + 1) + before[0]).ravel()
+        starts = np.arange(positions, dtype=np.intp) * (before[0].max() + 1)
+        return np.add.outer(starts, before[0]).ravel()
     if layer.name in narrow and not isinstance(layer, keras.layers.DepthwiseConv2D):
         return np.arange(channels) % narrow[layer.name]
     return before[0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.config.job import ModelConfig, TrainConfig
-from pipeline.core import registry
+from pipeline.config.dataset import DatasetConfig
+from pipeline.config.job import Job, ModelConfig, TrainConfig
+from pipeline.core import paths, registry
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Quantization, TensorSpec
 from pipeline.training import initial, widening
@@ -40,6 +41,23 @@ def test_both_compute_the_same(name, factor):
     expected, found = (to_numpy(model(x, training=False)) for model in (narrow, wide))
     assert np.ptp(expected, axis=0).max() > 0, "not the same for every sample"
     assert np.isclose(found, expected).mean() > 0.9, "a value between two steps of a lattice may go to either"
+
+
+@pytest.mark.skipif(paths.data_folder() is None, reason="TRITMCU_DATA is not set")
+def test_reference_weights_go_with_any_width(tmp_path):
+    """resnet8 of width 1 and of width 2, both from MLPerf-Tiny's reference model."""
+    data = registry.load("datasets", "cifar10").load(paths.data_folder(), cache=tmp_path)
+    x = data.input.quantization.dequantize(data.splits["test"].x[:16])
+    networks = []
+    for width in (1, 2):
+        config = ModelConfig(name="resnet8", width=width, weight_bits=32)
+        recipe = TrainConfig(epochs=1, initial="mlperf_tiny")
+        job = Job(name="wide", dataset=DatasetConfig(name="cifar10"), model=config, train=recipe)
+        builder = registry.load("models", "resnet8")
+        networks.append(builder.build(data.input, 10, config, recipe))
+        initial.start(networks[-1], job, recipe, builder, data)
+    expected, found = (to_numpy(model(x, training=False)) for model in networks)
+    assert np.isclose(found, expected).mean() > 0.9
 
 
 def test_shares_add_up_and_none_is_like_another():
