@@ -197,3 +197,11 @@ def test_c_identifiers_named_in_comments_exist():
     for path, text in sources.items():
         named = {name for comment in C_COMMENT.findall(text) for name in C_NAME.findall(comment)}
         assert named - known - files == set(), path.relative_to(paths.RESOURCES)
+
+
+def test_files_named_in_comments_of_the_firmware_exist():
+    paths_named = re.compile(r"(?<![\w./-])(?:pipeline|firmware|templates|docs|bench|boards)/[\w./-]+\.\w+")
+    for path in CODE:
+        if path.suffix in {".c", ".h", ".S", ".j2"}:
+            missing = [name for name in paths_named.findall(path.read_text()) if not (paths.RESOURCES / name).exists()]
+            assert missing == [], path.relative_to(paths.RESOURCES)

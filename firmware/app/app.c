@@ -1,5 +1,5 @@
 /* The application: receives samples, runs the model on them, answers. The only file that knows nn (through model.h),
- * link and port. docs/PROTOCOL.md says what each message means. */
+ * link and port. docs/PROTOCOL.md specifies each message. */
 #include "app.h"
 
 #include <assert.h>
@@ -25,20 +25,20 @@ static_assert(MODEL_INPUT_OFFSET + MODEL_INPUT_BYTES <= MODEL_ARENA_BYTES, "the 
 static_assert(CANARY_BYTES % ARENA_ALIGNMENT == 0, "the arena is aligned as the struct is");
 static_assert(MODEL_LAYERS > 0 && MODEL_LAYERS < WIRE_ALL_LAYERS, "layers are counted in 16 bits");
 
-/* Painted at start: what is no longer painted was written. */
+/* Painted at start-up: a byte that no longer holds the paint has been written. */
 static struct {
     _Alignas(ARENA_ALIGNMENT) uint8_t before[CANARY_BYTES];
     int8_t arena[MODEL_ARENA_BYTES];
     uint8_t after[CANARY_BYTES];
 } memory;
 
-/* The sample under way and the last run. Ticket 0 stands for none. */
+/* The current sample and the last run. Ticket 0 stands for none. */
 static struct {
-    uint32_t ticket;      /* of the sample the device is at */
-    uint32_t received;    /* bytes of it received without a gap */
+    uint32_t ticket;      /* of the current sample */
+    uint32_t received;    /* bytes of it received so far, without a gap */
     uint32_t layers_run;  /* by the last run; 0: none yet */
     uint32_t total_ticks; /* of the last run */
-    bool was_run;         /* the sample was run, so its bytes may be overwritten */
+    bool was_run;         /* the sample has been run, so its bytes may have been overwritten */
     bool reset_asked;
 } state;
 
@@ -75,7 +75,7 @@ static size_t smaller(uint32_t a, size_t b) {
     return a < b ? (size_t)a : b;
 }
 
-/* Keeps the sample under way as the base, before the layers overwrite it. */
+/* Keeps the current sample as the base, before the layers overwrite it. */
 static void keep_base(void) {
 #if BOARD_KEEPS_BASE
     memcpy(base.elements, memory.arena + MODEL_INPUT_OFFSET, MODEL_INPUT_BYTES);
@@ -89,7 +89,7 @@ static void forget_base(void) {
 #endif
 }
 
-/* Not inlined: else the bytes become instructions, and the size of the code depends on them. */
+/* Not inlined: otherwise the bytes would become immediate operands, and the size of the code would depend on them. */
 __attribute__((noinline)) static uint8_t digest_byte(size_t i) {
     static const NN_FLASH uint8_t digest[WIRE_DIGEST_BYTES] = BUILD_DIGEST;
     return digest[i];
@@ -119,18 +119,18 @@ static link_answer on_hello(uint8_t *payload, size_t length) {
     return link_reply(sizeof reply);
 }
 
-/* Whether a piece of this ticket is late: answered and ignored. */
+/* Whether a piece with this ticket is stale: it is answered but ignored. */
 static bool is_old(uint32_t ticket) {
     return ticket == 0 || ticket < state.ticket || (ticket == state.ticket && state.was_run);
 }
 
-/* Bytes of the sample with this ticket, which is not old. */
+/* Bytes received of the sample with this ticket, which is not old. */
 static uint32_t bytes_of(uint32_t ticket) {
     return ticket == state.ticket ? state.received : 0;
 }
 
-/* Takes up the sample of a piece that is not old: elements from `offset` on, `size` of them, are to be written next.
- * Nothing changes when it is refused. */
+/* Makes the sample of a piece that is not old the current one: the caller then writes `size` elements from `offset` on.
+ * When the piece is refused, nothing changes. */
 static link_answer open_piece(uint32_t ticket, uint32_t offset, size_t size) {
     const uint32_t received = bytes_of(ticket);
     VERIFY(offset <= received, WIRE_ERROR_BAD_OFFSET, received);
@@ -168,7 +168,7 @@ static_assert(sizeof(wire_input_reply) == sizeof(wire_delta_reply), "both say wh
 /* to[i] = from[i] + the i-th field, modulo 256. */
 static void add_fields(int8_t *to, const int8_t *from, const uint8_t *fields, uint32_t count, uint32_t bits) {
     const uint32_t sign = 1U << (bits - 1U);
-    uint32_t held = 0; /* bits read and not used yet, the next field lowest */
+    uint32_t held = 0; /* bits read but not used yet; the next field is in the low bits */
     uint32_t waiting = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (waiting < bits) {
@@ -182,7 +182,7 @@ static void add_fields(int8_t *to, const int8_t *from, const uint8_t *fields, ui
     }
 }
 
-/* The base is memory of its own, so a piece that arrives twice gives the same elements twice. */
+/* The base has memory of its own, so a piece that arrives twice gives the same elements both times. */
 static link_answer on_delta(uint8_t *payload, size_t length) {
     wire_delta_request request;
     memcpy(&request, payload, sizeof request);
@@ -224,8 +224,9 @@ static size_t append_ticks(uint8_t *payload, size_t length, uint32_t first) {
     return length;
 }
 
-/* The answer lies in the arena until the next sample starts, so repeating it costs no memory. Another number of layers
- * would need the sample again, which the first run may have overwritten: the host sends it under a new ticket. */
+/* The answer stays in the arena until the next sample starts, so repeating it costs no memory. Running another number
+ * of layers would need the sample again, which the first run may have overwritten: the host sends it with a new ticket.
+ */
 static link_answer on_run(uint8_t *payload, size_t length) {
     (void)length;
     wire_run_request request;

@@ -6,7 +6,7 @@
 extern "C" {
 #endif
 
-/* Starts clocks, link and tick counter. Called once, first. */
+/* Starts clocks, link and tick counter. To be called once, before anything else. */
 void app_start(void);
 
 /* Waits for one request and answers it. */

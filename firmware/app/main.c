@@ -1,4 +1,4 @@
-/* The program of every port but Arduino's, whose core brings a main() of its own. */
+/* The main program of every port except Arduino's, whose core has its own main(). */
 #include "app.h"
 
 int main(void) {

@@ -9,7 +9,7 @@ enum { COBS_LONGEST_BLOCK = 254, DELIMITER = 0 };
 static_assert(sizeof(frame) == FRAME_HEADER_BYTES + BOARD_MAX_PAYLOAD + FRAME_CRC_BYTES, "a frame is contiguous bytes");
 
 uint32_t frame_crc32(const uint8_t *data, size_t size) {
-    /* Four bits at a time: table[i] is the CRC register after shifting out nibble i. */
+    /* Four bits at a time: table[i] is what shifting nibble i out of the CRC register XORs into it. */
     static const NN_FLASH uint32_t table[16] = {
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
         0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
@@ -36,7 +36,7 @@ static void append(frame_decoder *d, frame *f, uint8_t byte) {
     if (d->size <= sizeof(frame)) d->size++;
 }
 
-/* True when the bytes up to the delimiter are a whole frame with the right CRC. */
+/* True when the bytes up to the delimiter are a complete frame with the right CRC. */
 static bool is_valid(const frame_decoder *d, const frame *f) {
     if (d->block != 0 || d->size < FRAME_OVERHEAD_BYTES || d->size > sizeof(frame)) return false;
     const uint8_t *bytes = (const uint8_t *)f;

@@ -50,7 +50,7 @@ void link_serve(const link_handler *handlers, size_t count) {
 }
 
 void link_send_unasked(uint8_t type, const void *payload, size_t length) {
-    const uint8_t delimiter = 0; /* ends a frame that was under way */
+    const uint8_t delimiter = 0; /* ends a frame that may be half sent */
     port_write(&delimiter, 1);
     buffer.seq = 0;
     ASSERT(length <= BOARD_MAX_PAYLOAD);

@@ -1,6 +1,6 @@
-/* Where constants lie. Everywhere but on AVR flash is part of the data memory and NN_FLASH is nothing. AVR reads its
- * flash with instructions of its own, so every pointer to a constant says that it is one (ISO/IEC TR 18037, named
- * address spaces; GCC: AVR Named Address Spaces); such an object lies in the lowest 64 KiB. */
+/* Where constants are stored. Except on AVR, flash is part of the address space of data, and NN_FLASH is empty. AVR
+ * reads its flash with instructions of its own, so a pointer to a constant must say that it is one (ISO/IEC TR 18037,
+ * named address spaces; GCC: AVR Named Address Spaces); such objects lie in the lowest 64 KiB of flash. */
 #ifndef NN_FLASH_H
 #define NN_FLASH_H
 
@@ -12,7 +12,7 @@
 #define NN_FLASH
 #endif
 
-/* `count` weights where loads reach them: the weights themselves; on AVR a copy in `buffer`, `count` bytes. */
+/* `count` weights where ordinary loads reach them: the weights themselves; on AVR a copy in `buffer`, `count` bytes. */
 static inline const int8_t *nn_loadable(const NN_FLASH int8_t *weights, int count, int8_t *buffer) {
 #ifdef __AVR__
     for (int i = 0; i < count; i++) buffer[i] = weights[i];

@@ -1,4 +1,4 @@
-/* The windows of a pooling layer, for optimised kernels. */
+/* The windows of a pooling layer, for optimized kernels. */
 #ifndef NN_POOL_H
 #define NN_POOL_H
 
@@ -9,10 +9,10 @@
 typedef struct {
     const int8_t *first; /* its first pixel */
     int height, width;
-    int pixel, row; /* from one to the next; `pixel` is the number of channels */
+    int pixel, row; /* distances to the next one; `pixel` is the number of channels */
 } nn_pool_window;
 
-/* All channels of a window's output. */
+/* Computes all channels of a window's output. */
 typedef void nn_pool_code(const nn_pool_window *window, nn_activation limits, int8_t *output);
 
 static inline __attribute__((always_inline)) void nn_pool_windows(const nn_pool_params *params, const nn_dims *in,
@@ -29,7 +29,7 @@ static inline __attribute__((always_inline)) void nn_pool_windows(const nn_pool_
             w.width = nn_min(in->w, left + filter->w) - x0;
             w.first = input + y0 * w.row + x0 * w.pixel;
             nn_pool_window inside = w;
-            if (w.width == in->w) { /* whole rows follow one another */
+            if (w.width == in->w) { /* complete rows are contiguous */
                 inside.width *= w.height;
                 inside.height = 1;
             }

@@ -10,9 +10,9 @@
 #define DWT_DEMCR DWT_REG(0xE000EDFCU)  /* C1.6.5 */
 #define DWT_CTRL DWT_REG(0xE0001000U)   /* C1.8.7 */
 #define DWT_CYCCNT DWT_REG(0xE0001004U) /* C1.8.8 */
-#define DWT_LAR DWT_REG(0xE0001FB0U)    /* lock access, implemented by Cortex-M7; elsewhere ignored */
+#define DWT_LAR DWT_REG(0xE0001FB0U)    /* lock access: needed on Cortex-M7, ignored elsewhere */
 
-/* Starts the counter. True when it advances: an emulator and the smallest cores have none. */
+/* Starts the counter. True when it advances: emulators and the smallest cores have none. */
 static inline bool dwt_start(void) {
     DWT_DEMCR |= 1U << 24; /* TRCENA */
     DWT_LAR = 0xC5ACCE55U;

@@ -1,5 +1,5 @@
-/* Receive ring: filled by one interrupt handler, emptied by the main program, no locks. Every field is volatile because
- * both sides run on one core and only the compiler could reorder them. */
+/* Receive ring: filled by one interrupt handler, emptied by the main program, without locks. Both sides run on one
+ * core, so only the compiler could reorder accesses: every field is volatile. */
 #ifndef RING_H
 #define RING_H
 
@@ -8,7 +8,7 @@
 
 #include "board_config.h"
 
-enum { RING_SLOTS = BOARD_RX_BUFFER_BYTES + 1 }; /* one slot stays empty, so that full differs from empty */
+enum { RING_SLOTS = BOARD_RX_BUFFER_BYTES + 1 }; /* one slot stays empty, to tell full from empty */
 
 typedef struct {
     volatile uint8_t data[RING_SLOTS];

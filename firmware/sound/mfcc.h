@@ -1,8 +1,8 @@
-/* Mel-frequency cepstral coefficients of a buffer of sound, in single precision: the same steps as the training data
- * took (pipeline/datasets/_mfcc.py). All tables are constants that the generator computed. Static functions only, so
- * that two networks of one program may have different settings. No heap; sqrtf and logf are the C library's.
- * A bin that holds nothing, of a constant or a tone without noise, holds rounding: its logarithm differs between any
- * two programs. */
+/* Mel-frequency cepstral coefficients of a buffer of sound, in single precision: the same steps as for the training
+ * data (pipeline/datasets/_mfcc.py). All tables are constants that the generator computed. Static functions only, so
+ * that two networks in one program may have different settings. No heap; sqrtf and logf come from the C library.
+ * In a constant signal or a tone without noise, empty bins hold rounding errors only: their logarithms differ from one
+ * implementation to the next. */
 #ifndef MFCC_H
 #define MFCC_H
 
@@ -12,13 +12,13 @@
 #define MFCC_LOG_OFFSET 1e-6f
 
 typedef struct {
-    int window, stride;          /* samples of a frame, and from frame to frame */
+    int window, stride;          /* samples of a frame; samples from one frame to the next */
     int fft;                     /* points of the Fourier transform: a power of two, at least `window` */
-    int mel_bins, coefficients;  /* triangles, and what is kept of the cosine transform */
+    int mel_bins, coefficients;  /* triangles; outputs of the cosine transform that are kept */
     const float *hann;           /* [window] */
     const float *cosine, *sine;  /* [fft / 2]: of 2 pi k / fft */
-    const uint16_t *first, *end; /* [mel_bins] the bins under each triangle, end excluded */
-    const float *weights;        /* of these bins, one triangle after another */
+    const uint16_t *first, *end; /* [mel_bins] bins under each triangle, `end` excluded */
+    const float *weights;        /* of those bins, one triangle after another */
     const float *dct;            /* [coefficients][mel_bins] */
 } mfcc_settings;
 
@@ -31,7 +31,7 @@ static inline float mfcc_largest(const int16_t *sound, int samples) {
     return (float)largest;
 }
 
-/* Swaps complex numbers so that their indices are read from the last bit to the first. */
+/* Moves complex numbers to the places whose indices have their bits in reverse order. */
 static inline void mfcc_reverse(float *z, int count) {
     for (int i = 1, j = 0; i < count; i++) {
         int bit = count >> 1;
@@ -65,8 +65,8 @@ static inline void mfcc_transform(const mfcc_settings *s, float *z) {
     }
 }
 
-/* Magnitudes of the transform of fft real numbers, whose even and odd ones z holds as real and imaginary parts before:
- * bin k comes to z[2 * k], the last one, fft / 2, to z[1]. */
+/* Magnitudes of the transform of `fft` real numbers: z holds the even ones as real parts and the odd ones as imaginary
+ * parts. Bin k ends up in z[2 * k], the last one, fft / 2, in z[1]. */
 static inline void mfcc_magnitudes(const mfcc_settings *s, float *z) {
     const int count = s->fft / 2;
     mfcc_transform(s, z);

@@ -1,10 +1,10 @@
-/* Layers forward and backward on the host, for the twin and for attacks: the arithmetic of the device with sums in
- * float32.
+/* Forward and backward passes of layers on the host, for the twin and for attacks: the arithmetic of the device, with
+ * sums in float32.
  *
  * A float holds an activation minus its zero point, or a derivative. Sums of integers below 2^24 are exact in float32,
- * in any order; layers that may exceed that are summed in double. Rounding is nn_arith.h's. Tables of offsets (floats)
- * say where things lie, so that no function here knows about strides, padding or samples; margins hold zeros.
- * bound.py calls these functions and fills the structures, which have the same fields there. */
+ * in any order; layers that may exceed that are summed in double. Rounding is that of nn_arith.h. Tables of offsets, in
+ * floats, tell where values are, so that no function here knows about strides or padding; margins hold zeros. bound.py
+ * calls these functions and fills the structs, which have the same fields there. */
 #include "nn_arith.h"
 
 #include <math.h>
@@ -15,13 +15,13 @@ enum { LANES = 8, GROUP = 2 * LANES, POSITIONS = 6 };
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
 
-/* Shape of a tensor (or of a slice of its channels) and distances between neighbours, in floats. */
+/* Shape of a tensor, or of a slice of its channels, and distances between neighbours, in floats. */
 typedef struct {
     int32_t h, w, c, pixel, row, image;
 } map;
 
-/* What a layer's values become: clamped to [low, high]; gradients pass from pass_low to pass_high, both included. All
- * relative to the zero point. rounded: as on the device, else in real arithmetic. */
+/* A layer's values are clamped to [low, high]; gradients pass where a value is in [pass_low, pass_high]. All are
+ * relative to the zero point. rounded: as on the device, otherwise in real arithmetic. */
 typedef struct {
     int32_t rounded;
     float low, high, pass_low, pass_high;
@@ -33,7 +33,7 @@ typedef struct {
     const int32_t *bias, *multiplier, *shift;
 } requant;
 
-/* Products of matrices: at each position, out[to + o] is the sum over rows and j < run of in[from + row + j] times a
+/* Matrix products: at each position, out[to + o] is the sum over rows and j < run of in[from + row + j] times a
  * weight. weights: [groups of channels][rows][run][lanes], 8 lanes where there are at most 8 channels, else 16. */
 typedef struct {
     const float *weights;
@@ -41,7 +41,7 @@ typedef struct {
     int32_t rows, run, channels, wide;
 } product;
 
-/* The same for each channel by itself: out[to + o] is the sum over taps and over the `reduce` terms t of o of
+/* The same for each channel separately: out[to + o] is the sum over taps and over the `reduce` terms t of o of
  * in[from + tap + t / expand] * weight[tap][t]. */
 typedef struct {
     const float *weights;
@@ -49,7 +49,7 @@ typedef struct {
     int32_t taps, channels, expand, reduce;
 } depthwise;
 
-/* Windows: those of `position` are offsets first[position] to first[position + 1] of `from`. */
+/* Windows: that of `position` is the offsets first[position] to first[position + 1] - 1 in `from`. */
 typedef struct {
     const int32_t *from, *first, *to;
     int32_t channels, most;
@@ -61,7 +61,7 @@ static inline float clamped(float value, const clamp *k, uint8_t *keep) {
     return above > k->high ? k->high : above;
 }
 
-/* `lanes` values become activations: in steps that the compiler turns into vectors where lanes is a constant. */
+/* Turns `lanes` values into activations, in steps that the compiler vectorizes where lanes is a constant. */
 static inline __attribute__((always_inline)) void settle(const float *restrict values, const clamp *k, int lanes,
                                                          float *restrict out, uint8_t *restrict keep) {
     const float low = k->low, high = k->high, pass_low = k->pass_low, pass_high = k->pass_high;
@@ -81,7 +81,7 @@ static inline __attribute__((always_inline)) void requantize(const int32_t *rest
     for (int o = 0; o < lanes; o++) out[o] = nn_requantize(sums[o], multiplier[o], shift[o]);
 }
 
-/* `lanes` sums, without the bias, of channels from `first` on become activations, as on the device. */
+/* Turns `lanes` sums, without the bias, of channels from `first` on into activations, as on the device. */
 static inline __attribute__((always_inline)) void finish(const int32_t *sums, const requant *q, const clamp *k,
                                                          int first, int lanes, float *out, uint8_t *keep) {
     int32_t whole[GROUP], scaled[GROUP];
@@ -147,7 +147,7 @@ static void block_wide(const product *p, const float *weights, const float *cons
     }
 }
 
-/* Lanes of a group, which is 8 wide where there are no more channels, and how many of them are channels. */
+/* Lanes of a group, 8 where there are no more channels, and how many of them are channels. */
 static int width_of(const product *p) {
     return p->channels > LANES ? GROUP : LANES;
 }
@@ -155,7 +155,7 @@ static int lanes_of(const product *p, int first) {
     return nn_min(p->channels - first, width_of(p));
 }
 
-/* Where POSITIONS positions from `at` on read; beyond the last one, there again. */
+/* Where POSITIONS positions from `at` on read; past the end, the last one is repeated. */
 static void sources(const product *p, const float *in, int at, int positions, const float *from[POSITIONS]) {
     for (int k = 0; k < POSITIONS; k++) from[k] = in + p->from[nn_min(at + k, positions - 1)];
 }
@@ -188,7 +188,7 @@ static inline __attribute__((always_inline)) void forward_block(const product *p
     }
 }
 
-/* A weighted layer at the first `positions` positions. */
+/* Computes a weighted layer at the first `positions` positions. */
 void product_forward(const product *p, const requant *q, const clamp *k, const float *in, float *out, uint8_t *keep,
                      int positions) {
     const int width = width_of(p);
@@ -300,7 +300,7 @@ static size_t at(const map *m, int image, int y, int x) {
     return (size_t)image * (size_t)m->image + (size_t)y * (size_t)m->row + (size_t)x * (size_t)m->pixel;
 }
 
-/* Lattice samples minus their zero point. */
+/* Loads samples of the lattice, minus their zero point. */
 void load(const int8_t *samples, int zero_point, const map *to, float *out, int images) {
     for (int image = 0; image < images; image++) {
         for (int y = 0; y < to->h; y++) {
@@ -312,7 +312,7 @@ void load(const int8_t *samples, int zero_point, const map *to, float *out, int 
     }
 }
 
-/* Activations as int8, the zero point added. */
+/* Stores activations as int8, with the zero point added. */
 void store(const map *from, const float *in, int zero_point, int8_t *answers, int images) {
     for (int image = 0; image < images; image++) {
         for (int y = 0; y < from->h; y++) {
@@ -339,8 +339,8 @@ static inline __attribute__((always_inline)) void pass_lanes(const float *restri
     }
 }
 
-/* out = in * factor[channel], or out += that, where `keep` says so; keep: NULL, or a byte an element, `skip` bytes from
- * one pixel to the next. Both maps have the same shape. */
+/* out = in * factor[channel], or out += that, where `keep` says so; keep: NULL, or a byte per element, `skip` bytes
+ * from one pixel to the next. Both maps have the same shape. */
 void pass(const map *from, const float *in, const float *factor, const map *to, float *out, int add, int skip,
           const uint8_t *keep, int images) {
     const int channels = from->c;
@@ -362,7 +362,7 @@ void pass(const map *from, const float *in, const float *factor, const map *to, 
     }
 }
 
-/* How an input of add or concatenate gets a common scale: requantized after widening by 20 bits. */
+/* How an input of add or concatenate gets a common scale: shifted left by 20 bits, then requantized. */
 typedef struct {
     int32_t multiplier, shift;
     float factor;
@@ -372,7 +372,7 @@ static inline int32_t rescaled(float x, const rescale *r) {
     return nn_requantize((int32_t)x * ((int32_t)1 << NN_ADD_LEFT_SHIFT), r->multiplier, r->shift);
 }
 
-/* `lanes` elements of a sum; rescales: of both inputs and of their sum, one after the other. */
+/* Computes `lanes` elements of a sum; rescales: of both inputs, then of their sum. */
 static inline __attribute__((always_inline)) void add_lanes(const float *a, const float *b, const rescale *rescales,
                                                             const clamp *k, int lanes, float *out, uint8_t *keep) {
     float values[GROUP];
@@ -390,7 +390,7 @@ static inline __attribute__((always_inline)) void add_lanes(const float *a, cons
     settle(values, k, lanes, out, keep);
 }
 
-/* The factors of the inputs are those of the whole path. */
+/* The factors of the inputs are those of the whole path to the output. */
 void add_forward(const map *from1, const float *in1, const map *from2, const float *in2, const rescale *rescales,
                  const clamp *k, const map *to, float *out, uint8_t *keep, int images) {
     const rescale local[3] = {rescales[0], rescales[1], rescales[2]};
@@ -407,8 +407,8 @@ void add_forward(const map *from1, const float *in1, const map *from2, const flo
     }
 }
 
-/* One input of a concatenation; to, out, keep: of its slice of channels, whose pixels lie `skip` bytes apart in keep.
- */
+/* Copies one input of a concatenation; to, out and keep are those of its slice of channels, whose pixels are `skip`
+ * bytes apart in keep. */
 void concatenate_forward(const map *from, const float *in, const rescale *r, const clamp *k, const map *to, float *out,
                          int skip, uint8_t *keep, int images) {
     for (int image = 0; image < images; image++) {
@@ -443,7 +443,7 @@ void mean_forward(const window *p, int zero_point, const clamp *k, const float *
     }
 }
 
-/* in: derivatives by the means, in the layout of the means; out: added to. */
+/* in: derivatives with respect to the means, in their layout; out: is added to. */
 void mean_backward(const window *p, const float *in, float *out, const uint8_t *keep, int positions) {
     for (int at = 0; at < positions; at++, keep += p->channels) {
         const int first = p->first[at], count = p->first[at + 1] - first;
@@ -455,8 +455,8 @@ void mean_backward(const window *p, const float *in, float *out, const uint8_t *
     }
 }
 
-/* Maxima of windows. keep: `most` bytes an element, 1 where an element of the window is its maximum and the clamp
- * passes. */
+/* Maxima of windows. keep: `most` bytes per output, 1 where an element of the window is its maximum and the clamp
+ * passes gradients. */
 void maximum_forward(const window *p, const clamp *k, const float *in, float *out, uint8_t *keep, int positions) {
     for (int at = 0; at < positions; at++) {
         const int first = p->first[at], count = p->first[at + 1] - first;
@@ -470,7 +470,7 @@ void maximum_forward(const window *p, const clamp *k, const float *in, float *ou
     }
 }
 
-/* out: added to, in equal parts for all maxima of a window. */
+/* out: is added to, in equal parts for all maxima of a window. */
 void maximum_backward(const window *p, const float *in, float *out, const uint8_t *keep, int positions) {
     for (int at = 0; at < positions; at++) {
         const int first = p->first[at], count = p->first[at + 1] - first;

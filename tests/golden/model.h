@@ -13,7 +13,7 @@
 #define MODEL_OUTPUT_BYTES 10U
 #define MODEL_LAYERS 9U
 
-#ifndef __cplusplus /* on AVR they lie in an address space that C++ does not know */
+#ifndef __cplusplus /* on AVR they are in an address space that C++ does not have */
 typedef struct {
     void (*run)(int8_t *arena); /* executes the layer; arena: MODEL_ARENA_BYTES bytes, 8-byte aligned */
     uint32_t output_offset;     /* of the layer's output in the arena */

@@ -1,13 +1,13 @@
-/* Layers that CMSIS-NN computes: an already built library that is linked, its headers found beside it (KERNELS.md).
- * A kernel here only passes on what the generator has laid out in CMSIS-NN's own structs. The generator plans the
- * scratch from the sizes that CMSIS-NN publishes; that this library asks for no more, each call checks. */
+/* Layers that CMSIS-NN computes, linked as a library that was built elsewhere (docs/KERNELS.md). A kernel here only
+ * passes on what the generator has laid out in CMSIS-NN's own structs. The generator plans the scratch memory from the
+ * sizes that CMSIS-NN publishes; each call checks that this library asks for no more. */
 #ifndef NN_CMSIS_H
 #define NN_CMSIS_H
 
 #include "arm_nnfunctions.h"
 #include "nn.h"
 
-/* arm_convolve_wrapper_s8 or _s4, and what tells the bytes of scratch that it needs. */
+/* arm_convolve_wrapper_s8 or _s4, and the function that returns the bytes of scratch it needs. */
 typedef struct {
     arm_cmsis_nn_status (*run)(const cmsis_nn_context *, const cmsis_nn_conv_params *,
                                const cmsis_nn_per_channel_quant_params *, const cmsis_nn_dims *, const int8_t *,
@@ -31,8 +31,8 @@ typedef struct {
     cmsis_nn_dims input, filter, bias, output;
 } nn_cmsis_dw_conv_params;
 
-/* With one scale for all outputs arm_fully_connected_s8 or _s4, else arm_fully_connected_per_channel_s8; the other one
- * is NULL. */
+/* With one scale for all outputs arm_fully_connected_s8 or _s4, otherwise arm_fully_connected_per_channel_s8; the other
+ * pointer is NULL. */
 typedef struct {
     arm_cmsis_nn_status (*run)(const cmsis_nn_context *, const cmsis_nn_fc_params *,
                                const cmsis_nn_per_tensor_quant_params *, const cmsis_nn_dims *, const int8_t *,
@@ -55,7 +55,8 @@ typedef struct {
     cmsis_nn_dims input, filter, output;
 } nn_cmsis_pool_params;
 
-/* sums: what CMSIS-NN's kernels with vectors add to each output: bias and input offset times the sum of its weights. */
+/* sums: what CMSIS-NN's vector kernels add to each output: its bias, and the input offset times the sum of its weights.
+ */
 void nn_conv2d_s_cmsis(const nn_context *ctx, const nn_cmsis_conv_params *params, const int8_t *input,
                        const int8_t *filter, const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
                        int8_t *output);
@@ -68,13 +69,13 @@ void nn_pool2d_cmsis(const nn_context *ctx, const nn_cmsis_pool_params *params, 
 void nn_add_cmsis(const nn_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
                   int8_t *output);
 
-/* The scratch as CMSIS-NN takes it; stops in the fault handler when the library asks for more than was planned. */
+/* The scratch memory as CMSIS-NN expects it; stops in the fault handler when the library asks for more than planned. */
 static inline cmsis_nn_context nn_cmsis_scratch(const nn_context *ctx, int32_t needed) {
     if (needed > ctx->size) __builtin_trap();
     return (cmsis_nn_context){ctx->buf, needed};
 }
 
-/* Stops in the fault handler when the library refused a call. */
+/* Stops in the fault handler when the library has refused a call. */
 static inline void nn_cmsis_done(arm_cmsis_nn_status status) {
     if (status != ARM_CMSIS_NN_SUCCESS) __builtin_trap();
 }

@@ -1,4 +1,4 @@
-/* Dense layer with weights of 8 or 4 bits by CMSIS-NN. Its context holds sums that are known beforehand. */
+/* Dense layer with weights of 8 or 4 bits by CMSIS-NN. Its context holds sums that the generator has precomputed. */
 #include "nn_cmsis.h"
 
 void nn_dense_s_cmsis(const nn_cmsis_fc_params *params, const int8_t *input, const int8_t *filter, const int32_t *bias,

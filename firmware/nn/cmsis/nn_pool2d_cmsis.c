@@ -1,4 +1,4 @@
-/* Average and maximum of windows by CMSIS-NN. */
+/* Average and maximum pooling by CMSIS-NN. */
 #include "nn_cmsis.h"
 
 void nn_pool2d_cmsis(const nn_context *ctx, const nn_cmsis_pool_params *params, const int8_t *input, int8_t *output) {

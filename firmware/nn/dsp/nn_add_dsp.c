@@ -1,17 +1,17 @@
-/* Element-wise sum for cores with the DSP extension: what an input of 8 bits contributes is looked up. */
+/* Element-wise sum for cores with the DSP extension: what each input contributes is looked up. */
 #include "nn_arith.h"
 #include "nn_dsp.h"
 
 enum { VALUES = 256 };
 
-/* Twice what each value of an input is on the common scale, the value's bits as unsigned being the index. */
+/* Twice each possible input on the common scale; the index is the input's bits as an unsigned number. */
 static void tabulate(int32_t *table, int offset, int32_t mult, int shift) {
     for (int x = INT8_MIN; x <= INT8_MAX; x++) {
         table[(uint8_t)x] = 2 * nn_requantize((x + offset) * ((int32_t)1 << NN_ADD_LEFT_SHIFT), mult, shift);
     }
 }
 
-/* Sums of `count` inputs from the tables on; ties: see nn_dsp_output. */
+/* Outputs of `count` pairs of inputs, from the tables; ties: see nn_dsp_output. */
 static inline void add(const int32_t *table1, const int32_t *table2, const uint8_t *x, const uint8_t *y, int32_t count,
                        nn_dsp_quant q, const bool ties, int8_t *to) {
     int8_t *const end = to + count;

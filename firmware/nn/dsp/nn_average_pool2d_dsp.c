@@ -5,7 +5,7 @@
 #include "nn_dsp.h"
 #include "nn_pool.h"
 
-enum { CHANNELS = 4, TERMS = 255 }; /* inputs that a sum of 16 bits surely holds */
+enum { CHANNELS = 4, TERMS = 255 }; /* inputs whose sum is certain to fit 16 bits */
 
 /* Sums of CHANNELS channels from channel c on. */
 static void sum_four(const nn_pool_window *w, int32_t c, int32_t sums[CHANNELS]) {
@@ -21,7 +21,9 @@ static void sum_four(const nn_pool_window *w, int32_t c, int32_t sums[CHANNELS])
                 uint32_t word;
                 memcpy(&word, x, sizeof(word));
                 int16x2_t second;
-                __asm("sxtb16 %0, %1, ror #8" : "=r"(second) : "r"(word)); /* GCC would shift first */
+                __asm("sxtb16 %0, %1, ror #8"
+                      : "=r"(second)
+                      : "r"(word)); /* GCC would spend an instruction on the rotation */
                 even = __sadd16(even, __sxtb16((int8x4_t)word));
                 odd = __sadd16(odd, second);
             }

@@ -1,17 +1,17 @@
-/* Convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: the windows around the sums of
- * nn_conv2d_s_dsp_core.S.
+/* Convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: lays out the windows that
+ * nn_conv2d_s_dsp_core.S sums.
  *
- * What the windows of three neighbouring outputs read is laid out as numbers of 16 bits, two inputs of each in turn;
- * then all channels are summed, two at a time. Padded inputs are first copied, row by row, into a ring of as many rows
- * as the kernel has.
+ * The inputs that the windows of three neighbouring outputs read are laid out as numbers of 16 bits, two of each window
+ * in turn; then all channels are summed, two at a time. Inputs with padding are first copied, row by row, into a ring
+ * of as many rows as the kernel has.
  *
- * Inputs of a window: of every kernel row as many fours as it has, in the order 0, 2, 1, 3; then what is left of each
- * row; then zeros up to the width's unit.
+ * Inputs of a window: the whole groups of four of every kernel row, each in the order 0, 2, 1, 3; then the rest of each
+ * row; then zeros up to a multiple of the width's unit.
  *
  * Filter: for every two channels, for every two inputs of a window, a pair of weights of the first channel and one of
- * the second. Pairs of 8 bits: two a word, in bytes 0, 2 and bytes 1, 3. Of 4 bits, as codes w + 8: four a word, in
- * bits 4 i and 4 i + 16. Of 3 bits, as codes w + 4: sixteen in three words, five in each, in bits 3 i and 3 i + 16; bit
- * j of the sixteenth in bits 15 and 31 of word j. */
+ * the second. Pairs of 8 bits: two in a word, in bytes 0, 2 and bytes 1, 3. Of 4 bits, as codes w + 8: four in a word,
+ * in bits 4 i and 4 i + 16. Of 3 bits, as codes w + 4: sixteen in three words, five in each, in bits 3 i and 3 i + 16;
+ * bit j of the sixteenth in bits 15 and 31 of word j. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -19,12 +19,12 @@
 #include "nn_arith.h"
 #include "nn_dsp.h"
 
-enum { PIXELS = 3, WORD = 4 }; /* of a block; inputs of a word */
+enum { PIXELS = 3, WORD = 4 }; /* of a block; inputs in a word */
 
 static_assert(offsetof(nn_dsp_pixels, end) == 20 && offsetof(nn_dsp_pixels, pairs) == 36,
               "as in nn_conv2d_s_dsp_core.S");
 
-/* A convolution under way. */
+/* State of a convolution. */
 typedef struct {
     const nn_dsp_signed_conv_params *params;
     const nn_dims *in, *filter_dims, *out;
@@ -32,11 +32,11 @@ typedef struct {
     const uint32_t *filter;
     const int8_t **rows; /* of the windows of one row of outputs */
     int8_t *ring;
-    int8_t *last;     /* outputs of a block that is not whole */
+    int8_t *last;     /* outputs of an incomplete block */
     int32_t pitch;    /* bytes of a row of the ring */
     int32_t next;     /* input row that is copied next */
-    int32_t words;    /* of four inputs of a kernel row */
-    int32_t rest;     /* inputs behind them */
+    int32_t words;    /* of four inputs in a kernel row */
+    int32_t rest;     /* inputs after them */
     int32_t filled;   /* pixels of the block so far */
     int32_t channels; /* of the filter: an even number */
     int16_t *inputs;  /* of the windows, interleaved */
@@ -44,7 +44,7 @@ typedef struct {
     nn_dsp_pixels block;
 } convolution;
 
-/* Copies the next row of the input, or one of padding, into the ring. */
+/* Copies the next row, of the input or of padding, into the ring. */
 static void copy_row(convolution *c) {
     const nn_conv_params *conv = &c->params->conv;
     const int32_t row = c->next++, row_bytes = c->in->w * c->in->c, left = conv->padding.w * c->in->c;
@@ -55,7 +55,7 @@ static void copy_row(convolution *c) {
     if (inside) memcpy(to + left, c->input + row * row_bytes, (size_t)count);
 }
 
-/* Where the windows of output row y begin. */
+/* Points `rows` to where the windows of output row y begin. */
 static void point_rows(convolution *c, int32_t y) {
     const nn_conv_params *conv = &c->params->conv;
     const int32_t height = c->filter_dims->h, top = y * conv->stride.h - conv->padding.h;
@@ -68,9 +68,9 @@ static void point_rows(convolution *c, int32_t y) {
     for (int32_t i = 0; i < height; i++) c->rows[i] = c->ring + (top + i + conv->padding.h) % height * c->pitch;
 }
 
-/* Inputs of a window behind the whole words of its rows; returns their sum. */
+/* Lays out the inputs of a window after the whole words of its rows; returns their sum. */
 static int32_t lay_rest(const convolution *c, int32_t offset, int16_t *to) {
-    const int32_t behind = WORD * c->words, pair = 2 * PIXELS; /* from two inputs to the next two */
+    const int32_t behind = WORD * c->words, pair = 2 * PIXELS; /* distance of two inputs from the next two */
     int32_t sum = 0, half = 0;
     for (int32_t i = 0; i < c->filter_dims->h; i++) {
         const int8_t *from = c->rows[i] + offset + behind;
@@ -82,7 +82,7 @@ static int32_t lay_rest(const convolution *c, int32_t offset, int16_t *to) {
     return sum;
 }
 
-/* All channels of the pixels laid out. */
+/* Computes all channels of the pixels that are laid out. */
 static void compute_block(convolution *c) {
     const int32_t channels = c->out->c;
     const bool whole = c->filled == PIXELS && channels == c->channels;
@@ -97,7 +97,7 @@ static void compute_block(convolution *c) {
     c->filled = 0;
 }
 
-/* Lays out the window that starts so many inputs behind the start of its rows. */
+/* Lays out the window that starts `offset` inputs after the start of its rows; computes the block once it is full. */
 static void lay_window(convolution *c, int32_t offset) {
     const nn_dsp_width *width = c->params->width;
     const int32_t height = c->filter_dims->h;
@@ -109,7 +109,7 @@ static void lay_window(convolution *c, int32_t offset) {
     if (c->filled == PIXELS) compute_block(c);
 }
 
-/* Divides the scratch. */
+/* Divides the scratch memory. */
 static void begin(convolution *c, const nn_context *ctx, const int32_t *quant) {
     const nn_dsp_signed_conv_params *params = c->params;
     const nn_dsp_width *width = params->width;

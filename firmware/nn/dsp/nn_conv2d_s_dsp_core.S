@@ -1,18 +1,18 @@
-/* Sums of convolutions with weights of 8, 4 or 3 bits: SMLAD, two multiply-accumulates an instruction. C side:
+/* Sums of convolutions with weights of 8, 4 or 3 bits: SMLAD, two multiply-accumulates per instruction. C side:
  * nn_conv2d_s_dsp.c.
  *
- * A block is two output channels of three pixels. What the windows of the pixels read lies interleaved, two inputs of 16
- * bits of each in turn, so that one load gets the next two of all. Weights become pairs of 16 bits in a register, one
- * instruction a pair: 8 bits by SXTB16; less as codes w + 2^(bits - 1), taken out by AND with a rotated word. Sums of
- * those start at minus 2^(bits - 1) times the sum of the pixel's inputs.
+ * A block is two output channels of three pixels. The inputs that the windows of the pixels read are interleaved, two
+ * of 16 bits of each window in turn, so that one instruction loads the next two of all. Weights become pairs of 16 bits in
+ * a register, in one instruction per pair: those of 8 bits by SXTB16; narrower ones are codes w + 2^(bits - 1),
+ * extracted by AND with a rotated word. Their sums start at minus 2^(bits - 1) times the sum of the pixel's inputs.
  *
  * Registers
- *     r0-r2   accumulators of the first channel, one a pixel      r9   two weights
+ *     r0-r2   accumulators of the first channel, one per pixel    r9   two weights
  *     r3-r5   of the second                                       r10  word of filter
  *     r6-r8   two inputs of each pixel                            r11  second word or mask
  *                                                                 r12  inputs; lr  filter
- * Instructions of 24 multiply-accumulates: 8 and 4 bits 19, 3 bits 20.5. Cycles on a Cortex-M4 without wait states:
- * 8 bits 27. */
+ * Instructions for 24 multiply-accumulates: 19 with 8 and 4 bits, 20.5 with 3 bits. Cycles on a Cortex-M4 without wait
+ * states: 27 with 8 bits. */
 #include "nn_dsp.h"
 #include "nn_dsp_macros.h"
 
@@ -27,7 +27,7 @@
     .equ FILTER, 32
     .equ FRAME, 36 /* a multiple of 8 with the nine registers saved */
 
-/* Inputs of one unit. */
+/* Adds the inputs of one unit. */
 .macro unit bits, pairs
     .rept \pairs
     ldmia   r12!, {r6-r8}
@@ -66,7 +66,7 @@
     mov     r4, r1
     mov     r5, r2
     .balign 4
-    add     pc, r9 /* skips units, so that whole turns remain */
+    add     pc, r9 /* skips units, so that the rest is whole iterations */
     nop
 1:
     .set    weight, 0
@@ -83,7 +83,7 @@
     .size   \name, . - \name
 .endm
 
-/* Outputs of two channels; then the next two. */
+/* Writes the outputs of two channels; continues with the next two. */
 .macro write name, kind
     function \name
     str     lr, [sp, #FILTER]
@@ -111,10 +111,10 @@
     write   nn_dsp_write_s_any, any
 
 /* int32_t nn_dsp_interleave...(const int8_t *const *rows, int32_t offset, int32_t count, int32_t words, int16_t *to):
- * four times `words` inputs of `count` rows, one or more, from rows[...] + offset on, to 16 bits: every four in the
- * order 0, 2, 1, 3, two of every six places. ..._sum: the sum of the inputs.
+ * expands 4 * words inputs of each of `count` rows, one or more, from rows[...] + offset on, to 16 bits: every four in
+ * the order 0, 2, 1, 3, into two of every six places. ..._sum returns the sum of the inputs.
  *
- * Registers: the arguments, r4 input, r5 pairs of words left, r6-r9 inputs, r10 sum, r11 ones, r12 to. Instructions of
+ * Registers: the arguments, r4 input, r5 pairs of words left, r6-r9 inputs, r10 sum, r11 ones, r12 to. Instructions for
  * eight inputs: 12, with the sum 16. */
 .macro interleave name, sum
     function \name

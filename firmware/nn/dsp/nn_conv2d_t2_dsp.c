@@ -1,14 +1,14 @@
-/* Ternary convolution for cores with the DSP extension: the rows of the input around the sums of
- * nn_conv2d_t2_dsp_core.S.
+/* Ternary convolution for cores with the DSP extension: expands the rows of the input that nn_conv2d_t2_dsp_core.S
+ * sums.
  *
  * Input rows are expanded once to 16 bits, into a ring of as many rows as the kernel has; that is why the output may
- * overwrite the input. Behind every row lie the running totals of its granules, modulo 2^16: the difference of two is
- * the sum of a piece, of at most 255 inputs.
+ * overwrite the input. Every row is followed by the running totals of its granules, modulo 2^16: the difference of two
+ * is the sum of a piece, of at most 255 inputs.
  *
  * Filter: for every four output channels, every piece of the plan: words of four inputs. Slot s of a word, 2 bits from
  * bit 2 s on: slots 2 t and 2 t + 8 (t = 0..3) hold w + 1 of the first channel of a pair at one input and the next,
  * slots 2 t + 7 and 2 t + 15, modulo 16, w of the second channel; t / 2 is the pair of inputs, t % 2 that of channels.
- * Behind the inputs of a piece all slots are 0. Inputs are in the order of the expanded rows: of every four channels
+ * After the inputs of a piece all slots are 0. Inputs are in the order of the expanded rows: of every four channels
  * 0, 2, 1, 3 where nn_dsp_expand writes them. */
 #include <arm_acle.h>
 #include <stdbool.h>
@@ -24,15 +24,15 @@ static_assert(sizeof(nn_dsp_interval) == 8 && sizeof(nn_dsp_piece) == 16, "as in
 /* The ring of expanded rows. */
 typedef struct nn_dsp_ring {
     int16_t *rows;
-    int32_t size;   /* inputs of a row, with the totals behind them */
+    int32_t size;   /* inputs that a row takes, with the totals that follow */
     int32_t first;  /* column of the ring that holds the input's column 0 */
     int32_t inside; /* columns of the input that the ring holds */
-    int32_t after;  /* padding behind them */
+    int32_t after;  /* columns of padding after them */
     int32_t next;   /* input row that is expanded next */
-    int32_t slot;   /* its place */
+    int32_t slot;   /* its place in the ring */
 } ring;
 
-/* columns: of a row of the ring. */
+/* columns: of a row in the ring. */
 static ring ring_in(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *in, int32_t columns) {
     ring r = {.rows = ctx->buf, .size = params->row_size, .first = params->conv.padding.w};
     r.inside = nn_min((in->w + params->column_step - 1) / params->column_step, columns - r.first);
@@ -41,7 +41,7 @@ static ring ring_in(const nn_context *ctx, const nn_dsp_conv_params *params, con
     return r;
 }
 
-/* Columns that hold nothing but the zero point; returns where their totals end. */
+/* Writes columns of padding, which hold the zero point; returns where their totals end. */
 static uint16_t *expand_padding(const nn_dsp_conv_params *params, int32_t channels, int32_t columns, int16_t *to,
                                 uint16_t *totals) {
     const int16_t zero = (int16_t)-params->conv.input_offset;
@@ -59,7 +59,7 @@ static uint16_t *expand_padding(const nn_dsp_conv_params *params, int32_t channe
     return totals;
 }
 
-/* Columns of the input, of any number of channels; returns where their totals end. */
+/* Expands columns of the input, with any number of channels; returns where their totals end. */
 static uint16_t *expand_bytes(const nn_dsp_conv_params *params, int32_t channels, int32_t columns, const int8_t *x,
                               int16_t *to, uint16_t *totals) {
     const int32_t granule = params->granule, step = params->column_step * channels;
@@ -76,7 +76,7 @@ static uint16_t *expand_bytes(const nn_dsp_conv_params *params, int32_t channels
     return totals;
 }
 
-/* The same of 3 channels, filled up to 4: a pixel is one load, but for the last, behind which memory may end. */
+/* The same for 3 channels, padded to 4: a pixel is one load, except the last one, after which the memory may end. */
 static uint16_t *expand_colours(const nn_dsp_conv_params *params, int32_t columns, const int8_t *x, int16_t *to,
                                 uint16_t *totals) {
     int32_t total = *totals;
@@ -93,7 +93,7 @@ static uint16_t *expand_colours(const nn_dsp_conv_params *params, int32_t column
     return expand_bytes(params, 3, columns, x, (int16_t *)pairs, totals);
 }
 
-/* The same of any columns. */
+/* The same, in the fastest way that the granules allow. */
 static uint16_t *expand_inside(const nn_dsp_conv_params *params, int32_t channels, int32_t columns, const int8_t *x,
                                int16_t *to, uint16_t *totals) {
     const int32_t granules = params->granules, words = params->granule / 4, pixel = granules * params->granule;
@@ -107,7 +107,7 @@ static uint16_t *expand_inside(const nn_dsp_conv_params *params, int32_t channel
     return totals;
 }
 
-/* Expands the next row of the input, or of padding above or below it. */
+/* Expands the next row, of the input or of the padding above or below it. */
 static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t rows,
                        ring *r) {
     const int32_t pixel = params->granules * params->granule;
@@ -125,13 +125,13 @@ static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, cons
     r->slot = r->slot + 1 == rows ? 0 : r->slot + 1;
 }
 
-/* So many inputs that are `value`; returns what follows them. */
+/* Writes `count` inputs that are `value`; returns the place after them. */
 static int16_t *fill(int16_t *to, int32_t count, int16_t value) {
     for (int16_t *const end = to + count; to < end;) *to++ = value;
     return to;
 }
 
-/* The channels of one column of so many rows; returns their sum. */
+/* Gathers the channels of one column over `rows` rows; returns their sum. */
 static int32_t gather_column(const nn_dims *in, const int8_t *x, int32_t rows, int16_t *to) {
     const int32_t channels = in->c, row_bytes = in->w * channels;
     int32_t total = 0;
@@ -168,19 +168,19 @@ void nn_dsp_gather_row(const nn_dsp_conv_params *params, const nn_dims *in, cons
     }
 }
 
-/* A convolution under way. */
+/* State of a convolution. */
 typedef struct {
     const nn_dsp_conv_params *params;
     const uint8_t *plan;
     ring rows;
     int32_t height;      /* rows of the ring */
-    int32_t stride;      /* of windows: granules */
-    int32_t advance;     /* of windows: inputs */
+    int32_t stride;      /* from window to window, in granules */
+    int32_t advance;     /* from window to window, in inputs */
     nn_dsp_quant *quant; /* of all channels */
-    int32_t *sums;       /* of every interval and window of the row: of its inputs */
+    int32_t *sums;       /* of the inputs, for every interval and window of the row */
     nn_dsp_block *block;
     int32_t pixels;                       /* of the block */
-    int32_t width, channels, whole, rest; /* of the output; blocks of channels and channels left over */
+    int32_t width, channels, whole, rest; /* of the output; whole blocks of channels; channels after them */
 } convolution;
 
 static nn_dsp_code *const CODES2[] = {nn_dsp_piece2, nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first,
@@ -188,13 +188,13 @@ static nn_dsp_code *const CODES2[] = {nn_dsp_piece2, nn_dsp_flush2_first, nn_dsp
 static nn_dsp_code *const CODES3[] = {NULL, nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first,
                                       nn_dsp_finish3_more};
 
-/* The ring is full: the place of the next row is that of the top one. */
+/* The ring is full, so the place of the next row is that of the top one. */
 static inline const int16_t *row_of(const convolution *c, int32_t kernel_row) {
     const int32_t place = c->rows.slot + kernel_row;
     return c->rows.rows + (place < c->height ? place : place - c->height) * c->rows.size;
 }
 
-/* Sums of the inputs of every interval of every window of a row of outputs. */
+/* Sums the inputs of every interval of every window of a row of outputs. */
 static void sum_windows(const convolution *c) {
     const int32_t inputs = (c->rows.first + c->rows.inside + c->rows.after) * c->params->granules * c->params->granule;
     int32_t *sums = c->sums;
@@ -214,13 +214,14 @@ static void sum_windows(const convolution *c) {
     }
 }
 
-/* Records of the windows of the block of `pixels` pixels that starts at column x. */
+/* Writes the records of the windows of the block of `pixels` pixels that starts at column x. */
 static void lay_records(convolution *c, int32_t x, int32_t pixels) {
     const int32_t word_bytes = pixels == 3 ? NN_DSP_WORD_BYTES(3) : NN_DSP_WORD_BYTES(2);
     nn_dsp_code *const *codes = pixels == 3 ? CODES3 : CODES2;
     nn_dsp_code *const go_on = pixels == 3 ? c->params->piece3 : nn_dsp_piece2;
     char *record = c->block->records;
-    const int32_t *sums = c->sums + x; /* a block reads beyond the last of an interval, in vain */
+    const int32_t *sums =
+        c->sums + x; /* a block may read past the last one of an interval; those values are not used */
     bool first = true;
     const uint8_t *plan = c->plan;
     for (int32_t i = 0; i < c->params->pieces; i++, plan += NN_DSP_PLAN_BYTES) {
@@ -245,7 +246,7 @@ static void lay_records(convolution *c, int32_t x, int32_t pixels) {
     c->pixels = pixels;
 }
 
-/* The same records for the next block. */
+/* Moves the records on to the next block. */
 static void move_records(const convolution *c) {
     const int32_t pixels = c->pixels, inputs = pixels * c->advance;
     char *record = c->block->records;
@@ -264,13 +265,13 @@ static void move_records(const convolution *c) {
     }
 }
 
-/* Pixels of the next block when so many of a row remain: a block of one pixel costs as much as one of two. */
+/* Pixels of the next block when `remaining` of a row are left: a block of one pixel costs as much as one of two. */
 static inline int32_t pixels_of(int32_t remaining, bool three) {
     if (three && remaining >= 3 && remaining != 4) return 3;
     return nn_min(remaining, 2);
 }
 
-/* All channels of the block that starts at column x. */
+/* Computes all channels of the block that starts at column x. */
 static void compute_block(convolution *c, int32_t x, int32_t pixels, const uint32_t *filter, int8_t *output) {
     if (pixels == c->pixels) {
         move_records(c);
@@ -289,7 +290,7 @@ static void compute_block(convolution *c, int32_t x, int32_t pixels, const uint3
     for (int32_t i = 0; i < pixels; i++) memcpy(output + i * c->channels, last[i], (size_t)c->rest);
 }
 
-/* One row of outputs. */
+/* Computes one row of outputs. */
 static void compute_row(convolution *c, const uint32_t *filter, int8_t *output) {
     const bool three = c->params->piece3 != NULL;
     sum_windows(c);

@@ -1,23 +1,23 @@
-/* Ternary sums by field-packed SMLAD: four multiply-accumulates an instruction. C side: nn_dsp.h.
+/* Ternary sums by field-packed SMLAD: four multiply-accumulates per instruction. C side: nn_conv2d_t2_dsp.c.
  *
  * A lane of 16 bits holds the weights of two output channels at one input: w_a + 1 in bits 0-1, w_b in bits 14-15. SMLAD
  * with two inputs of 16 bits adds both inputs times both channels to one accumulator of 32 bits, A + 2^14 B. It starts
  * at minus the sum of the inputs, which undoes the + 1. While |A| stays below 2^13, which the packer proves from the
  * weights, bits 0-13 are A and the rest is B; a flush moves A into a total before it can grow further.
  *
- * A word of filter holds four inputs of four channels. `and wt, mask, word, ror #4 t` takes out two inputs of two:
- *     t = 0: inputs 0, 1 of channels 0, 1;  1: inputs 0, 1 of channels 2, 3;  2, 3: the same of inputs 2, 3.
+ * A word of filter holds four inputs of four channels. `and wt, mask, word, ror #4 t` extracts two inputs of two:
+ *     t = 0: inputs 0, 1 of channels 0, 1;  1: inputs 0, 1 of channels 2, 3;  2, 3: the same for inputs 2, 3.
  *
- * A block is four channels of two or three neighbouring pixels. Its code is a chain: the inner loop of a piece of the
- * window, then what the piece's record names: the next piece, a flush, the totals and the outputs, the next block.
+ * A block is four channels of two or three neighbouring pixels. Its code is a chain: the inner loop for a piece of the
+ * window, then what the piece's record names: the next piece, a flush, or the totals and outputs, then the next block.
  *
  * Registers of the chain
- *     r0-r2   accumulators of channels 0 and 1, one a pixel       r9   filter fields taken out; temporary
+ *     r0-r2   accumulators of channels 0 and 1, one per pixel     r9   extracted fields of the filter; temporary
  *     r3-r5   of channels 2 and 3 (two pixels: r2 free,           r10  word of filter; between pieces the next record
- *             r5 distance of the pixels in bytes)                 r11  mask
+ *             r5 distance between pixels in bytes)                r11  mask
  *     r6-r8   two inputs of each pixel; temporary                 r12  inputs of the first pixel
  *                                                                 lr   filter
- * Cycles of the inner step on a Cortex-M4 without wait states, 4 inputs of 4 channels: three pixels 25 for 48
+ * Cycles of the inner step, 4 inputs of 4 channels, on a Cortex-M4 without wait states: three pixels 25 for 48
  * multiply-accumulates (23 instructions), two pixels 20 for 32 (17 instructions). */
 #include "nn_dsp.h"
 #include "nn_dsp_macros.h"
@@ -25,7 +25,7 @@
     /* Stack */
     .equ TOTALS, 0 /* of channels 0 and 2: A, per pixel */
     .equ END, 24   /* of the inputs of this piece */
-    .equ NEXT, 28  /* behind its record */
+    .equ NEXT, 28  /* place of `then` in its record */
     .equ RECORDS, 32
     .equ STEP, 36
     .equ FINISH, 40
@@ -40,7 +40,7 @@
     movt    r11, #0xC003
 .endm
 
-/* Two inputs of each pixel; distance: of neighbouring pixels, in bytes. */
+/* Loads two inputs of each pixel; distance: between neighbouring pixels, in bytes. */
 .macro load pixels, distance
     .if \pixels == 3
     ldr.w   r8, [r12, #(2 * \distance)]
@@ -51,7 +51,7 @@
     ldr     r6, [r12], #4
 .endm
 
-/* Accumulators of channels 0, 1 and of channels 2, 3 with the inputs just loaded. */
+/* Adds the inputs just loaded to the accumulators of channels 0, 1 and of channels 2, 3. */
 .macro accumulate pixels, turn
     .if \turn
     and     r9, r11, r10, ror #(8 * \turn)
@@ -80,14 +80,14 @@
     accumulate \pixels, 1
 .endm
 
-/* A piece of the window of pixels at this distance; two pixels: at that in r5. r10: its record. */
+/* A piece of the window, of pixels at this distance; of two pixels, at the distance in r5. r10: its record. */
 .macro piece name, pixels, distance
     function \name
     ldmia   r10!, {r6, r9, r12}
     str     r6, [sp, #END]
     str     r10, [sp, #NEXT]
     .balign 4
-    add     pc, r9 /* skips words, so that whole turns remain */
+    add     pc, r9 /* skips words, so that the rest is whole iterations */
     nop
 1:
     .rept NN_DSP_UNROLL
@@ -101,7 +101,7 @@
     .size   \name, . - \name
 .endm
 
-/* The sums of an interval's inputs, subtracted from the accumulators or negated into them; then its first piece. */
+/* Subtracts the sums of an interval's inputs from the accumulators, or loads them negated; then its first piece. */
 .macro start_interval pixels, operation
     ldmia   r10!, {r6, r9}
     ldm     r6, {r6, r7, r8}
@@ -123,7 +123,7 @@
     rsb     \register, \sum, #0
 .endm
 
-/* A of one accumulator, which keeps 2^14 B; replaces the total or adds to it. */
+/* Moves A of one accumulator, which keeps 2^14 B, to the total: replaces it or adds to it. */
 .macro take total, accumulator, more
     .if \more
     sbfx    r11, \accumulator, #0, #14
@@ -135,7 +135,7 @@
     .endif
 .endm
 
-/* Totals, as far as there are some (more), with A of all accumulators. r6-r12 are lost, of the first totals not r11. */
+/* Moves A of all accumulators to the totals; more: adds to existing ones. Clobbers r6-r12, without `more` not r11. */
 .macro total pixels, more
     .if \more
     ldm     sp, {r6-r10, r12}
@@ -154,7 +154,7 @@
     stm     sp, {r6-r10, r12}
 .endm
 
-/* Between two intervals. */
+/* Between two intervals: the flush. */
 .macro flush name, pixels, more
     function \name
     total   \pixels, \more
@@ -167,7 +167,7 @@
     .size   \name, . - \name
 .endm
 
-/* Behind the last interval. */
+/* After the last interval. */
 .macro finish name, pixels, more
     function \name
     total   \pixels, \more
@@ -175,7 +175,7 @@
     .size   \name, . - \name
 .endm
 
-/* Outputs of a block, channels 1, 3, 0, 2; then the next block. */
+/* Writes the outputs of a block, channels 1, 3, 0, 2; continues with the next block. */
 .macro write name, pixels, kind
     function \name
     str     lr, [sp, #FILTER]

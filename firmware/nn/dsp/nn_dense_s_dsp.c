@@ -1,9 +1,9 @@
-/* Dense layer with weights of 8, 4 or 3 bits for cores with the DSP extension: the sums of nn_dense_s_dsp_core.S and
- * what comes before and after them.
+/* Dense layer with weights of 8, 4 or 3 bits for cores with the DSP extension: what comes before and after the sums of
+ * nn_dense_s_dsp_core.S.
  *
- * The input is expanded to 16 bits, every four in the order 0, 2, 1, 3, and filled up with zeros to a multiple of STEP.
+ * The input is expanded to 16 bits, every four in the order 0, 2, 1, 3, and padded with zeros to a multiple of STEP.
  *
- * Filter: for every four outputs, the missing ones 0, for every two inputs, a pair of weights of each output; pairs as
+ * Filter: for every four outputs (missing ones are 0), for every two inputs, a pair of weights of each output; pairs as
  * in nn_conv2d_s_dsp.c. */
 #include <arm_acle.h>
 #include <string.h>

@@ -1,10 +1,10 @@
 /* Sums of dense layers with weights of 8, 4 or 3 bits. C side: nn_dense_s_dsp.c.
  *
  * const uint32_t *nn_dsp_dot_s8(const int16_t *x, const int16_t *end, const uint32_t *filter, int32_t sums[4]), _s4, _s3:
- * adds to the sums of four outputs; eight inputs a turn. Returns the end of their filter.
+ * adds to the sums of four outputs, eight inputs per iteration. Returns the end of their filter.
  *
- * Registers: r0-r3 sums, r4-r7 eight inputs, r8 end, r9-r11 see `weights`, r12 inputs, lr filter. Instructions of a turn
- * of 32 multiply-accumulates: 8 and 4 bits 39, 3 bits 45. */
+ * Registers: r0-r3 sums, r4-r7 eight inputs, r8 end, r9-r11 see `weights`, r12 inputs, lr filter. Instructions of an
+ * iteration, 32 multiply-accumulates: 39 with 8 and 4 bits, 45 with 3 bits. */
 #include "nn_dsp.h"
 #include "nn_dsp_macros.h"
 

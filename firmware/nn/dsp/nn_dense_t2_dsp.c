@@ -1,11 +1,11 @@
-/* Ternary dense layer for cores with the DSP extension: two outputs and two inputs an instruction.
+/* Ternary dense layer for cores with the DSP extension: two outputs and two inputs per instruction.
  *
- * The input is expanded to 16 bits and filled up with zeros to a multiple of STEP. It is cut into intervals; behind
- * each the sums go into totals, before a packed field can overflow.
+ * The input is expanded to 16 bits and padded with zeros to a multiple of STEP. It is cut into intervals; after each,
+ * the sums are moved to totals, before a packed field can overflow.
  *
- * Filter: for every eight outputs (at the end four, where no more are left): per four inputs a word of the first four
- * and one of the others, see nn_conv2d_t2_dsp.c; of four inputs in the order 0, 2, 1, 3 but for the last, incomplete
- * four. Filled-up inputs have code 0. */
+ * Filter: for every eight outputs (at the end four, where no more are left), for every four inputs, a word for the
+ * first four outputs and one for the others, see nn_conv2d_t2_dsp.c; the four inputs are in the order 0, 2, 1, 3,
+ * except those of a last, incomplete four. Padding inputs have code 0. */
 #include <stddef.h>
 
 #include "nn_arith.h"
@@ -15,7 +15,7 @@ enum { STEP = 8 };
 
 static_assert(sizeof(nn_dsp_features) == 24 && offsetof(nn_dsp_features, x) == 8, "as in nn_dense_t2_dsp_core.S");
 
-/* Expands the input; returns its inputs, filled up. totals: running, behind every interval. */
+/* Expands the input; returns the number of inputs with padding. totals: running, one after every interval. */
 static int32_t expand(const int8_t *x, int32_t features, int32_t interval, int16_t *to, uint16_t *totals) {
     int32_t done = 0;
     *totals = 0;

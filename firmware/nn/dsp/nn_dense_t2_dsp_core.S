@@ -1,11 +1,12 @@
-/* Ternary dense layer by field-packed SMLAD, see nn_conv2d_t2_dsp_core.S: what follows the expansion of nn_dense_t2_dsp.c.
+/* Ternary dense layer by field-packed SMLAD, see nn_conv2d_t2_dsp_core.S: what follows the expansion by
+ * nn_dense_t2_dsp.c.
  *
  * void nn_dsp_dense(const nn_dsp_features *x, const uint32_t *filter, const int32_t *quant, int8_t *output,
  *                   int32_t outputs)
  *
- * Eight outputs at a time, of the last ones four or two. Behind every interval of inputs the packed sums go into
- * totals, which start at the biases and hold twice what the sums are. A word of filter is four inputs of four outputs;
- * of eight outputs the words of both halves follow each other.
+ * Eight outputs at a time; at the end four or two. After every interval of inputs, the packed sums are moved to totals,
+ * which start at the biases and hold twice the sums. A word of filter is four inputs of four outputs; for eight outputs
+ * the words of the two halves alternate.
  *
  * Registers, sums                                              Registers, outputs
  *     r0      inputs                                               r4, r5   totals
@@ -14,11 +15,11 @@
  *     r3      mask                                                 r9       quant
  *     r4-r7   sums of outputs 0 and 1, 2 and 3, ...                r10      totals that follow
  *             (four outputs or two: r6-r9 inputs)                  r11      output
- *     r8-r9   inputs                                               r12      rounding before it is shifted
+ *     r8-r9   inputs                                               r12      rounding, before the shift
  *     r10-r11 words of filter                                      r3, lr   temporary
- *     r12     fields taken out; lr  end of the interval            r1, r2   as before
- * Instructions of four inputs: eight outputs 19, four 10, two 6; of an output 10. Cycles on a Cortex-M4 without wait
- * states of four inputs of eight outputs: 24 for 32 multiply-accumulates. */
+ *     r12     extracted fields; lr  end of the interval            r1, r2   as before
+ * Instructions for four inputs: eight outputs 19, four 10, two 6; for writing an output 10. Cycles for four inputs of
+ * eight outputs on a Cortex-M4 without wait states: 24 for 32 multiply-accumulates. */
 #include "nn_dsp.h"
 
     /* Stack */
@@ -27,12 +28,12 @@
     .equ OFFSET, 36
     .equ X, 40 /* and where its running totals start */
     .equ INTERVAL, 48 /* and the end of all inputs */
-    .equ RUNNING, 56 /* running total in front of this interval */
+    .equ RUNNING, 56 /* running total before this interval */
     .equ QUANT, 60 /* and the output */
     .equ FRAME, 72 /* a multiple of 8 with the ten registers saved */
     .equ OUTPUTS, FRAME + 40 /* argument */
 
-/* Four inputs of one word of filter to the sums of its outputs. */
+/* Adds four inputs times one word of filter to the sums of its outputs. */
 .macro products outputs, word, x0, x1, a, b
     and.w   r12, r3, \word
     smlad   \a, \x0, r12, \a
@@ -48,7 +49,7 @@
     .endif
 .endm
 
-/* Eight inputs. */
+/* Adds eight inputs. */
 .macro eight_inputs outputs
     .if \outputs == 8
     .rept 2
@@ -65,7 +66,7 @@
     .endif
 .endm
 
-/* A and B of a sum to their totals. */
+/* Adds A and B of a sum to their totals. */
 .macro to_totals sum, at
     ldrd    r8, r9, [sp, #(TOTALS + \at)]
     sbfx    r12, \sum, #0, #14
@@ -75,7 +76,7 @@
     strd    r8, r9, [sp, #(TOTALS + \at)]
 .endm
 
-/* Totals of so many outputs, which start at the biases; then the outputs. */
+/* Sums up the totals, which start at the biases, of a number of outputs; then goes on to write these. */
 .macro sums outputs
 1:  ldr     r8, [sp, #RUNNING]
     ldrh    r9, [r8], #2
@@ -112,7 +113,7 @@
     ldr     pc, [sp, #WRITE]
 .endm
 
-/* Four biases to totals. */
+/* Loads four biases into totals. */
 .macro biases at
     ldm     r9, {r4-r7}
     .if \at
@@ -180,7 +181,7 @@ nn_dsp_dense_block:
     beq     2f
 .endm
 
-/* The outputs of a block; then the next block. */
+/* Writes the outputs of a block; continues with the next block. */
 .macro write name, any
     function \name
     ldrd    r9, r11, [sp, #QUANT]

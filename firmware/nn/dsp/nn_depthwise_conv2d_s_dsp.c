@@ -1,11 +1,11 @@
-/* Depthwise convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: the planes around the sums of
- * nn_depthwise_conv2d_s_dsp_core.S.
+/* Depthwise convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: lays out the planes that
+ * nn_depthwise_conv2d_s_dsp_core.S sums.
  *
- * Four channels at a time. A strip of input rows is expanded to a plane of numbers of 16 bits: of a pixel channels 0,
- * 2, 1, 3, with its padding. So are the filters.
+ * Four channels at a time. A strip of input rows, with its padding, is expanded to a plane of numbers of 16 bits, the
+ * channels of each pixel in the order 0, 2, 1, 3. So are the filters.
  *
- * Filter: per four channels, the missing ones 0, every tap's four weights, in order height, width; weights of 8 bits,
- * or fields of nn_decode, each four channels from a byte on. */
+ * Filter: for every four channels (missing ones are 0) the four weights of every tap, in the order height, width;
+ * weights of 8 bits, or fields of nn_decode, where every four channels start at a byte boundary. */
 #include <arm_acle.h>
 #include <stddef.h>
 #include <string.h>
@@ -18,17 +18,17 @@ enum { CHANNELS = 4 };
 static_assert(sizeof(nn_dsp_taps) == 48 && offsetof(nn_dsp_taps, inputs) == 28,
               "as in nn_depthwise_conv2d_s_dsp_core.S");
 
-/* A convolution under way. */
+/* State of a convolution. */
 typedef struct {
     const nn_dsp_signed_dw_conv_params *params;
     const nn_dims *in, *filter_dims, *out;
     uint32_t *plane, *filter;
-    int8_t *bytes; /* of filters that are decoded */
+    int8_t *bytes; /* of decoded filters */
     int8_t *row;   /* outputs of a row of fewer than four channels */
     nn_dsp_taps taps;
 } convolution;
 
-/* Four channels of 8 bits to 16, in the order 0, 2, 1, 3. */
+/* Expands four channels of 8 bits to 16, in the order 0, 2, 1, 3; returns the place after them. */
 static inline uint32_t *expand(uint32_t channels, uint32_t *to) {
     uint32_t odd;
     __asm("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(channels));
@@ -37,7 +37,7 @@ static inline uint32_t *expand(uint32_t channels, uint32_t *to) {
     return to + 2;
 }
 
-/* So many pixels of `channels` channels, four at most. */
+/* Expands `count` pixels of `channels` channels, at most four; returns the place after them. */
 static uint32_t *expand_pixels(const int8_t *x, int32_t channels, int32_t pixel, int32_t count, uint32_t *to) {
     uint32_t word = 0;
     if (channels == CHANNELS) {
@@ -59,7 +59,7 @@ static uint32_t *fill(uint32_t value, int32_t pixels, uint32_t *to) {
     return to;
 }
 
-/* The plane of the rows of input from `top` on. */
+/* Lays out the plane of the input rows from `top` on. */
 static void expand_plane(const convolution *c, const int8_t *input, int32_t channels, int32_t top, int32_t rows) {
     const nn_dw_conv_params *conv = &c->params->conv;
     const int32_t pitch = c->params->pitch, left = conv->padding.w, pixel = c->in->c;
@@ -77,7 +77,7 @@ static void expand_plane(const convolution *c, const int8_t *input, int32_t chan
     }
 }
 
-/* `rows` rows of outputs; where there are fewer than four channels, row by row. */
+/* Computes `rows` rows of outputs; with fewer than four channels row by row, by way of c->row. */
 static void compute_rows(convolution *c, int32_t channels, int32_t rows, int8_t *output) {
     nn_dsp_taps taps = c->taps;
     taps.inputs = c->plane;
@@ -98,7 +98,7 @@ static void compute_rows(convolution *c, int32_t channels, int32_t rows, int8_t 
     }
 }
 
-/* Up to four channels from those on that input and output point to. */
+/* Computes up to four channels, the first of which input and output point to. */
 static void convolve(convolution *c, const int8_t *input, int32_t channels, int8_t *output) {
     const int32_t stride = c->params->conv.stride.h, row = c->out->w * c->out->c;
     for (int32_t y = 0; y < c->out->h; y += c->params->rows) {
@@ -109,7 +109,7 @@ static void convolve(convolution *c, const int8_t *input, int32_t channels, int8
     }
 }
 
-/* The filters of four channels; returns what follows them in flash. */
+/* Expands the filters of four channels; returns those that follow in flash. */
 static const uint8_t *expand_filters(const convolution *c, const uint8_t *filter) {
     const int32_t taps = c->filter_dims->h * c->filter_dims->w, bits = c->params->bits;
     const int8_t *weights = (const int8_t *)filter;

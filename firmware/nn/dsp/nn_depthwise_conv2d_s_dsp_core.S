@@ -1,8 +1,8 @@
 /* Depthwise convolution with weights of 8, 4 or 3 bits: the sums and outputs of nn_depthwise_conv2d_s_dsp.c, which says
  * how inputs and filters are laid out.
  *
- * void nn_dsp_taps...(const nn_dsp_taps *p): rows of outputs of four channels, two neighbouring pixels at a time; the
- * number: columns of the input between them.
+ * void nn_dsp_taps...(const nn_dsp_taps *p): rows of outputs of four channels, two neighbouring pixels at a time. The
+ * number in the name is the stride: input columns from one pixel to the next.
  *
  * Registers, sums                                        Registers, outputs
  *     r0, r1   channel 0 of both pixels                      r0-r5    sums
@@ -10,7 +10,7 @@
  *     r8, lr   a pixel: channels 0 and 2, 1 and 3            r11      output
  *     r9, r10  weights in the same order                     r12      nn_dsp_quant
  *     r11      inputs; r12  filter                           lr       step from pixel to pixel
- * Instructions of a tap of eight outputs: 11; a kernel row takes six more. */
+ * Instructions for a tap of eight outputs: 11; a kernel row takes six more. */
 #include "nn_dsp.h"
 #include "nn_dsp_macros.h"
 
@@ -70,7 +70,7 @@
     movs    r7, #0
 3:  ldr     r8, [sp, #SKIP]
     .balign 4
-    add     pc, r8 /* skips taps, so that a kernel row remains */
+    add     pc, r8 /* skips taps, so that those of a kernel row remain */
     nop
 4:  .rept NN_DSP_TAPS
     tap     \distance
@@ -89,7 +89,7 @@
     ldr     r6, [sp, #LEFT]
     cmp     r6, #1
     it      eq
-    moveq   lr, #0 /* the second pixel's outputs are overwritten */
+    moveq   lr, #0 /* an odd last pixel: the second one's outputs are overwritten by the first one's */
     channel 2, \kind, 0, 1, r0, r1
     channel 2, \kind, 0, 1, r2, r3
     channel 2, \kind, 0, 1, r4, r5

@@ -1,12 +1,12 @@
-/* Ternary depthwise convolution for cores with the DSP extension: two output pixels an instruction.
+/* Ternary depthwise convolution for cores with the DSP extension: each instruction serves two output pixels.
  *
  * Four channels at a time. A strip of input rows is expanded, channel by channel, to 16 bits, so that a word holds two
- * neighbouring columns. A lane of the expanded filter holds the weight of one column for an output pixel, and 2^14
- * times its weight for the next pixel, which lies `stride` columns further: SMLAD with two columns adds to the sums A +
+ * neighbouring columns. A lane of the expanded filter holds the weight of one column for an output pixel, plus 2^14
+ * times its weight for the next pixel, which lies `stride` columns further: SMLAD with two columns adds to the sum A +
  * 2^14 B of both pixels. |A| stays below 2^13, as there are at most 63 taps.
  *
- * Filter: per channel its taps in order height, width, 2 bits each from the low bits of a byte on, two's complement;
- * each channel starts on a byte. */
+ * Filter: for each channel its taps in the order height, width, 2 bits each from the low bits of a byte on, two's
+ * complement; each channel starts at a byte boundary. */
 #include <arm_acle.h>
 #include <stddef.h>
 #include <string.h>
@@ -19,7 +19,7 @@ enum { CHANNELS = 4 };
 static_assert(offsetof(nn_dsp_pairs_of_rows, filter) == 44, "as in nn_depthwise_conv2d_t2_dsp_core.S");
 static_assert(sizeof(nn_dsp_split) == 20, "as in nn_depthwise_conv2d_t2_dsp_core.S");
 
-/* A strip under way. */
+/* State of a strip. */
 typedef struct {
     const nn_dsp_dw_conv_params *params;
     const nn_dims *in, *out;
@@ -30,13 +30,13 @@ typedef struct {
     int32_t height;      /* of a filter */
     nn_tile stride;
     nn_dsp_split split;
-    bool fast;      /* nn_dsp_pairs... compute it */
-    bool whole;     /* it is all rows there are: those in the padding are never overwritten */
-    int32_t filled; /* rows of the planes */
+    bool fast;      /* computed by nn_dsp_pairs... */
+    bool whole;     /* it holds all rows: those of the padding are never overwritten */
+    int32_t filled; /* rows in the planes */
     int32_t next;   /* input row that is expanded next */
 } strip;
 
-/* Rows that lie in the padding: the zero point, in all planes. */
+/* Fills rows of all planes with padding, the zero point. */
 static void fill_rows(const strip *s, int32_t first, int32_t rows) {
     const int16_t zero_point = (int16_t)-s->params->conv.input_offset;
     const int32_t count = rows * s->params->pitch;
@@ -46,7 +46,7 @@ static void fill_rows(const strip *s, int32_t first, int32_t rows) {
     }
 }
 
-/* Expands rows of the input, of any number of channels; their columns in the padding hold the zero point already. */
+/* Expands rows of the input, up to four channels; their columns of padding hold the zero point already. */
 static void expand_rows(const strip *s, const int8_t *input, int32_t channels, int32_t rows) {
     const int32_t pitch = s->params->pitch, pixel = s->in->c;
     const int8_t *x = input + s->next * s->in->w * pixel;
@@ -62,7 +62,7 @@ static void expand_rows(const strip *s, const int8_t *input, int32_t channels, i
     }
 }
 
-/* Fills the planes, as far as there is room, with rows before row `last`. */
+/* Fills the planes, as far as there is room, with the rows up to, but not including, `last`. */
 static void fill_planes(strip *s, const int8_t *input, int32_t channels, int32_t last) {
     const int32_t end = nn_min(last, s->next + s->params->rows - s->filled);
     for (int32_t rows; s->next < end; s->next += rows, s->filled += rows) {
@@ -76,7 +76,7 @@ static void fill_planes(strip *s, const int8_t *input, int32_t channels, int32_t
     }
 }
 
-/* Forgets the first rows of the planes. */
+/* Drops the first rows of the planes. */
 static void keep_rows(strip *s, int32_t rows) {
     const int32_t kept = nn_max(0, s->filled - rows), pitch = s->params->pitch;
     s->next += nn_max(0, rows - s->filled);
@@ -87,7 +87,7 @@ static void keep_rows(strip *s, int32_t rows) {
     s->filled = kept;
 }
 
-/* Expanded filters of the channels; returns what follows them. */
+/* Expands the filters of the channels; returns those that follow. */
 static const uint8_t *expand_filters(const strip *s, const nn_dims *filter_dims, int32_t channels,
                                      const uint8_t *filter) {
     const int32_t stride = s->stride.w;
@@ -108,7 +108,7 @@ static const uint8_t *expand_filters(const strip *s, const nn_dims *filter_dims,
     return filter;
 }
 
-/* `rows` output rows of one channel. */
+/* Computes `rows` output rows of one channel. */
 static void convolve_channel(const strip *s, int32_t channel, const nn_dsp_quant *quant, int32_t rows, int8_t *output) {
     const int32_t *filter = s->filters + channel * s->filter_size;
     const int16_t *x = s->plane + channel * s->plane_size;
@@ -128,7 +128,7 @@ static void convolve_channel(const strip *s, int32_t channel, const nn_dsp_quant
     }
 }
 
-/* The same of 3x3 filters and stride 1: all channels of the planes. */
+/* The same for all channels of the planes, with 3x3 filters and stride 1. */
 static void convolve_pairs(const strip *s, const uint8_t *filter, const nn_dsp_quant *quant, int32_t channels,
                            int32_t rows, int8_t *output) {
     const nn_dsp_dw_conv_params *const params = s->params;
@@ -154,7 +154,7 @@ static void convolve_pairs(const strip *s, const uint8_t *filter, const nn_dsp_q
     }
 }
 
-/* Four channels, or as many as are left. */
+/* Computes four channels, or as many as are left. */
 static void convolve(strip *s, const int8_t *input, const uint8_t *filter, const nn_dsp_quant *quant, int32_t channels,
                      int8_t *output) {
     const int32_t last = (s->out->h - 1) * s->stride.h - s->params->conv.padding.h + s->height;

@@ -1,28 +1,29 @@
-/* Depthwise convolution with a 3x3 filter and stride 1, two output pixels an instruction: the inner loops of
+/* Depthwise convolution with a 3x3 filter and stride 1, two output pixels per instruction: the inner loops of
  * nn_depthwise_conv2d_t2_dsp.c, which says how inputs and filters are laid out.
  *
- * void nn_dsp_pairs...(const nn_dsp_pairs *p): up to six neighbouring outputs of every row of one channel.
- *     ..._zero  the shift is 0, which does not round
- *     ..._left  or to the left
- *     ..._relu  to the right, or 0; an output of a negative sum is -128 however it is rounded
+ * void nn_dsp_pairs...(const nn_dsp_pairs_of_rows *p): up to six neighbouring outputs of every row of one channel.
+ *     (none)    the shift is to the right
+ *     ..._zero  it is 0, which does not round
+ *     ..._left  it is to the left
+ *     ..._relu  it is to the right or 0; the output of a negative sum is -128, however it is rounded
  *     8         a row of the plane has eight columns
  *
- * Sums start at 2^12 (1 + 2^14): both fields of a sum, A and B of |9 * 128| at most, stay positive, in bits 0-12 and
- * 14-26, bit 13 stays 0, and twice of either takes a shift and an addition. The bias takes 2^13 off again.
+ * Sums start at 2^12 (1 + 2^14): both fields of a sum, A and B, at most 9 * 128 in magnitude, stay positive, in bits
+ * 0-12 and 14-26; bit 13 stays 0, and to double either takes a shift and an addition. The bias is less by 2^13.
  *
  * Registers, sums                                    Registers, outputs
- *     r0-r5    filter, two words a kernel row            r0-r3  nn_dsp_quant; of ..._left r3 to the left
+ *     r0-r5    filter, two words a kernel row            r0-r3  nn_dsp_quant; in ..._left r3 is to the left
  *     r6-r8    sums of pairs of pixels                   r4     outputs left out of six, then temporary
  *     r9-r12   a row of inputs, eight columns            r5     rows left
  *     lr       inputs                                    r6-r8  sums of pairs of pixels; lr inputs
  *                                                        r9     temporary
  *                                                        r10    second output
  *                                                        r11    first output; r12 step from pixel to pixel
- * Instructions of a row of six (54 multiply-accumulates) of ..._relu8: 65; _zero8 59, _left8 65, 8 71; five more where a
- * row has more than eight columns. */
+ * Instructions for a row of six (54 multiply-accumulates): 8_relu 65, 8_zero 59, 8_left 65, 8 71; five more where a row
+ * has more than eight columns. */
 #include "nn_dsp.h"
 
-    /* Stack: nn_dsp_pairs as far as FILTER */
+    /* Stack: nn_dsp_pairs_of_rows up to FILTER */
     .equ ROWS, 20 /* and the output */
     .equ ROW, 32
     .equ PITCH, 36
@@ -32,7 +33,7 @@
 
     .equ START, (1 << 12) + (1 << 26)
 
-/* Two words of the filter's row of three weights from bit 2 * first of r7 on. */
+/* Expands the filter's row of three weights, from bit 2 * first of r7 on, to two words. */
 .macro weights first, w0, w1
     sbfx    r8, r7, #(2 * \first), #2
     sbfx    r9, r7, #(2 * \first + 2), #2
@@ -43,7 +44,7 @@
     pkhbt   \w1, r11, r10, lsl #30
 .endm
 
-/* Six pixels' sums over one kernel row; first: they start at r6. */
+/* Adds one kernel row to the sums of six pixels; first: the sums start at r6. */
 .macro kernel_row first, pitch, w0, w1
     .if \pitch
     ldm     lr!, {r9-r12}
@@ -155,15 +156,15 @@
     pairs   nn_dsp_pairs8_left, left, 16
     pairs   nn_dsp_pairs8_relu, relu, 16
 
-/* void nn_dsp_planes(const int8_t *x, int16_t *plane, int32_t rows, const nn_dsp_split *split): four channels of rows
- * of pixels to 16 bits, each channel to its plane.
+/* void nn_dsp_planes(const int8_t *x, int16_t *plane, int32_t rows, const nn_dsp_split *split): expands four channels
+ * of rows of pixels to 16 bits, each channel to its plane.
  *
  * Registers
  *     r0     input           r6-r11 two pixels     lr   rows left
- *     r1     bytes a pixel   r12    columns left, less two
+ *     r1     bytes per pixel r12    columns left, less two
  *     r2-r5  planes
- * Instructions of a row: 8.5 a pixel and 13; 1.5 more when their number is odd. Words of a plane lie at odd columns where
- * the padding is odd: stores need not be aligned. */
+ * Instructions for a row: 8.5 per pixel plus 13; 1.5 more with an odd number of pixels. Where the padding is odd, words
+ * of a plane start at odd columns: stores need not be aligned. */
     function nn_dsp_planes
     push    {r4-r11, lr}
     mov     lr, r2

@@ -1,4 +1,4 @@
-/* What differs between filters of 8, 4 and 3 bits. */
+/* How filters of 8, 4 and 3 bits differ. */
 #include "nn_dsp.h"
 
 const nn_dsp_width nn_dsp_s8 = {nn_dsp_blocks_s8, nn_dsp_interleave, 0, 4, NN_DSP_UNIT_BYTES, 6};

@@ -1,19 +1,20 @@
-/* Ternary kernels for cores with the DSP extension (Cortex-M4, M7, M33): see nn_conv2d_t2_dsp_core.S for the idea.
+/* Kernels for cores with the DSP extension (Cortex-M4, M7, M33). nn_conv2d_t2_dsp_core.S explains the idea of the
+ * ternary ones, nn_conv2d_s_dsp_core.S that of the others.
  *
  * Biases are folded and doubled: 2 (bias - input zero point * sum of the channel's weights). The kernels sum inputs as
- * they are and pad with the zero point. Doubled accumulators fit 32 bits, also shifted to the left; shifts to the right
- * are at most 22, multipliers positive. All by pipeline/kernels/_dsp.py. */
+ * they are and pad with the zero point. Doubled accumulators fit 32 bits, also after a shift to the left; shifts to the
+ * right are at most 22, multipliers positive. All this is ensured by pipeline/codegen/kernels/_dsp.py. */
 #ifndef NN_DSP_H
 #define NN_DSP_H
 
 #define NN_DSP_CHANNELS 4                              /* of a block */
-#define NN_DSP_WORD_INPUTS 4                           /* inputs of a word of filter */
-#define NN_DSP_UNROLL 6                                /* words a turn of a piece's loop */
-#define NN_DSP_WORD_BYTES(pixels) (24 * (pixels) + 20) /* code that a word takes */
-#define NN_DSP_UNIT_BYTES 76                           /* code that a unit of nn_dsp_width takes */
-#define NN_DSP_UNIT3_BYTES 328                         /* of 3 bits */
-#define NN_DSP_TAPS 8                                  /* of a kernel row, at most, of nn_dsp_taps... */
-#define NN_DSP_TAP_BYTES 44                            /* code that one takes */
+#define NN_DSP_WORD_INPUTS 4                           /* inputs in a word of filter */
+#define NN_DSP_UNROLL 6                                /* words per iteration of a piece's loop */
+#define NN_DSP_WORD_BYTES(pixels) (24 * (pixels) + 20) /* of code per word */
+#define NN_DSP_UNIT_BYTES 76                           /* of code per unit of nn_dsp_width */
+#define NN_DSP_UNIT3_BYTES 328                         /* the same with 3 bits */
+#define NN_DSP_TAPS 8                                  /* at most in a kernel row of nn_dsp_taps... */
+#define NN_DSP_TAP_BYTES 44                            /* of code per tap */
 
 #ifdef __ASSEMBLER__
 
@@ -21,7 +22,7 @@
     .syntax unified
     .thumb
 
-/* The head of a function in a section of its own. */
+/* Begins a function in a section of its own. */
 .macro function name
     .section .text.\name, "ax", %progbits
     .balign 4
@@ -39,23 +40,23 @@
 #include "nn.h"
 #include "nn_arith.h"
 
-/* Code of nn_conv2d_t2_dsp_core.S, which is no C function: records name what is executed next. */
+/* Code in assembly that is not a C function: records and structs name what is executed next. */
 typedef void nn_dsp_code(void);
 
-/* Of two pixels at any distance, and of three whose inputs are so many bytes apart. */
+/* Pieces of two pixels at any distance, and of three whose inputs are that many bytes apart. */
 nn_dsp_code nn_dsp_piece2, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32, nn_dsp_piece3_40,
     nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
-/* The first flush of a window, or one more; the end of a window without a flush, or with one. */
+/* The first flush of a window, or a further one; the end of a window without flushes, or with some. */
 nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first, nn_dsp_finish2_more;
 nn_dsp_code nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first, nn_dsp_finish3_more;
-/* Outputs of shifts to the right; to the right or 0 where the output offset is -128; of any shift. */
+/* Outputs with shifts to the right; to the right or 0, with an output offset of -128; with any shift. */
 nn_dsp_code nn_dsp_write2, nn_dsp_write2_relu, nn_dsp_write2_any;
 nn_dsp_code nn_dsp_write3, nn_dsp_write3_relu, nn_dsp_write3_any;
 
-/* A window is a sequence of intervals without a flush, an interval one of pieces: inputs that lie one behind the other.
- * Records: of an interval, then of its pieces. */
+/* A window is a sequence of intervals between flushes, an interval a sequence of pieces, which are contiguous inputs.
+ * Records: one of an interval, then those of its pieces. */
 typedef struct {
-    const int32_t *sums; /* of the inputs of the first pixel, of the next, ... */
+    const int32_t *sums; /* of the inputs of the first pixel, the next one, ... */
     nn_dsp_code *start;  /* code of the first piece */
 } nn_dsp_interval;
 
@@ -73,28 +74,28 @@ typedef struct {
     char records[];
 } nn_dsp_block;
 
-/* Requantization of a channel; of the blocks above in the order 1, 3, 0, 2. rounding: nn_dsp_rounding. right_shift < 0
- * is one to the left. */
+/* Requantization of a channel; for the blocks above in the order 1, 3, 0, 2. rounding: nn_dsp_rounding. right_shift < 0
+ * is a shift to the left. */
 typedef struct {
     int32_t bias, multiplier, rounding, right_shift;
 } nn_dsp_quant;
 
-/* The same in flash, 9 bytes a channel: four biases, four multipliers, four shifts in one word. */
+/* The same in flash, 9 bytes per channel: four biases, four multipliers, four shifts in one word. */
 #define NN_DSP_QUANT_WORDS 9
 
-/* `blocks` times four channels of two or three pixels, to output[pixel * block->step + channel]. */
+/* Computes `blocks` times four channels of two or three pixels; writes output[pixel * block->step + channel]. */
 typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, const nn_dsp_quant *quant, int8_t *output,
                            int32_t blocks);
 nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
 
-/* What is added before the shift: half of what it drops, and the output offset; for a shift to the left, which drops
- * nothing and comes first, the offset alone. */
+/* What is added before the shift: half of the last place that it keeps, and the output offset; for a shift to the left,
+ * which comes first and drops nothing, the offset alone. */
 static inline int32_t nn_dsp_rounding(int32_t output_offset, int32_t right_shift) {
     if (right_shift < 0) return output_offset;
     return ((2 * output_offset + 1) * ((int32_t)1 << right_shift)) >> 1;
 }
 
-/* The requantization of `blocks` blocks of channels, from flash. */
+/* Unpacks the requantization of `blocks` blocks of channels from flash. */
 static inline void nn_dsp_unpack_quant(const int32_t *packed, int32_t blocks, int32_t output_offset,
                                        nn_dsp_quant *quant) {
     for (; blocks > 0; blocks--, packed += NN_DSP_QUANT_WORDS) {
@@ -108,8 +109,8 @@ static inline void nn_dsp_unpack_quant(const int32_t *packed, int32_t blocks, in
     }
 }
 
-/* The output of a sum; twice: 2 (bias + sum). The shift is not to the left; ties: it rounds those of negative sums away
- * from zero, which neither a shift of 0 nor an output offset of -128 needs. */
+/* The output of a sum; twice: 2 (bias + sum). The shift must not be to the left. ties: ties of negative sums are
+ * rounded away from zero, which neither a shift of 0 nor an output offset of -128 needs. */
 static inline int8_t nn_dsp_output(int32_t twice, const nn_dsp_quant *quant, const bool ties) {
     int32_t q;
     __asm("smmlar %0, %1, %2, %3" : "=r"(q) : "r"(twice), "r"(quant->multiplier), "r"(quant->rounding));
@@ -119,7 +120,7 @@ static inline int8_t nn_dsp_output(int32_t twice, const nn_dsp_quant *quant, con
     return (int8_t)q;
 }
 
-/* The same, whatever the shift. */
+/* The same with any shift. */
 static inline int8_t nn_dsp_any_output(int32_t twice, const nn_dsp_quant *quant) {
     if (quant->right_shift >= 0) return nn_dsp_output(twice, quant, quant->right_shift > 0);
     const int32_t q = nn_requantize(twice / 2, quant->multiplier, -quant->right_shift) + quant->rounding;
@@ -132,37 +133,37 @@ static inline void nn_dsp_clamp(int8_t *x, int32_t count, nn_activation limits) 
     for (int32_t i = 0; i < count; i++) x[i] = (int8_t)nn_clamp(x[i], limits.min, limits.max);
 }
 
-/* Expands granules, one or more, of 4 * words inputs to 16 bits, every four in the order 0, 2, 1, 3; appends their
- * running totals behind *totals and returns where they end. */
+/* Expands granules, one or more, of 4 * words inputs to 16 bits, every four in the order 0, 2, 1, 3; writes their
+ * running totals after *totals and returns the place of the last one. */
 uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words);
 
-/* Plan: the pieces of every window, one entry each: kernel row, first granule, the one behind the last, words of
- * filter, NN_DSP_... */
+/* Plan: one entry for each piece of a window: kernel row, first granule, the one after the last, words of filter, and
+ * one of NN_DSP_GO_ON and so on. */
 #define NN_DSP_PLAN_BYTES 5
 enum { NN_DSP_GO_ON, NN_DSP_FLUSH_FIRST, NN_DSP_FLUSH_MORE, NN_DSP_FINISH_FIRST, NN_DSP_FINISH_MORE };
 
-/* Instead of a ring of rows: one row whose pixels are the inputs of all kernel rows in one column, from input row `top`
- * on. */
+/* Fills, instead of a ring of rows, a single row whose pixels are the inputs of all kernel rows in one column, from
+ * input row `top` on. */
 struct nn_dsp_conv_params;
 struct nn_dsp_ring;
 typedef void nn_dsp_gather(const struct nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input,
                            int32_t kernel_rows, int32_t top, struct nn_dsp_ring *r);
 nn_dsp_gather nn_dsp_gather_row;
 
-/* The input is expanded to 16 bits, row by row, into a ring of as many rows as the kernel has. Only every
- * `column_step`-th column is. A pixel takes `granules` granules of `granule` inputs. */
+/* The input is expanded to 16 bits, row by row, into a ring of as many rows as the kernel has, but only every
+ * `column_step`-th column. A pixel takes `granules` granules of `granule` inputs. */
 typedef struct nn_dsp_conv_params {
     nn_conv_params conv;
     int32_t column_step, granules, granule;
-    int32_t pieces, intervals, words; /* of a window, words for four channels */
-    int32_t row_size;                 /* inputs that an expanded row takes, with what lies behind them */
-    int32_t last_width;    /* 0, or columns of the last row, of a 1x1 convolution whose pixels are cut into rows */
-    nn_dsp_gather *gather; /* nn_dsp_gather_row, or NULL: there is a ring */
+    int32_t pieces, intervals, words; /* of a window; words of four channels */
+    int32_t row_size;                 /* inputs that an expanded row takes, with the totals that follow */
+    int32_t last_width;    /* of a 1x1 convolution whose pixels are cut into rows: columns of the last one; else 0 */
+    nn_dsp_gather *gather; /* nn_dsp_gather_row; NULL: there is a ring */
     nn_dsp_code *piece3;   /* NULL: all blocks have two pixels */
     nn_dsp_code *write2, *write3;
 } nn_dsp_conv_params;
 
-/* Filter: see nn_conv2d_t2_dsp.c. output may be input where both have one shape. */
+/* Filter: see nn_conv2d_t2_dsp.c. output may be input where both have the same shape. */
 void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
                       const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                       const int32_t *quant, const nn_dims *output_dims, int8_t *output);
@@ -179,13 +180,13 @@ typedef struct {
     int32_t pairs; /* of channels */
 } nn_dsp_pixels;
 
-/* All channels of the pixels, to output[pixel * step + channel]. */
+/* Computes all channels of the pixels; writes output[pixel * step + channel]. */
 typedef void nn_dsp_blocks_code(const nn_dsp_pixels *pixels, const uint32_t *filter, int8_t *output);
 nn_dsp_blocks_code nn_dsp_blocks_s8, nn_dsp_blocks_s4, nn_dsp_blocks_s3;
-/* Their outputs: of shifts to the right; to the right or 0 where the output offset is -128; of any shift. */
+/* Their outputs: with shifts to the right; to the right or 0, with an output offset of -128; with any shift. */
 nn_dsp_code nn_dsp_write_s, nn_dsp_write_s_relu, nn_dsp_write_s_any;
 
-/* Inputs of rows to their places: see nn_conv2d_s_dsp_core.S. */
+/* Expands inputs of rows to their places: see nn_conv2d_s_dsp_core.S. */
 typedef int32_t nn_dsp_interleave_code(const int8_t *const *rows, int32_t offset, int32_t count, int32_t words,
                                        int16_t *to);
 nn_dsp_interleave_code nn_dsp_interleave, nn_dsp_interleave_sum;
@@ -195,8 +196,8 @@ typedef struct {
     nn_dsp_blocks_code *blocks;
     nn_dsp_interleave_code *interleave;
     int32_t zero;             /* code of the weight 0 */
-    int32_t unit, unit_bytes; /* inputs that the code of so many bytes takes */
-    int32_t turn;             /* units of a turn of the loop */
+    int32_t unit, unit_bytes; /* inputs of a unit; bytes of code that it takes */
+    int32_t turn;             /* units per iteration of the loop */
 } nn_dsp_width;
 
 extern const nn_dsp_width nn_dsp_s8, nn_dsp_s4, nn_dsp_s3;
@@ -204,12 +205,12 @@ extern const nn_dsp_width nn_dsp_s8, nn_dsp_s4, nn_dsp_s3;
 typedef struct {
     nn_conv_params conv;
     const nn_dsp_width *width;
-    int32_t depth; /* inputs of a window, filled up to units */
-    int32_t pitch; /* inputs of a padded row, 0: there is no padding */
+    int32_t depth; /* inputs of a window, padded to whole units */
+    int32_t pitch; /* inputs of a padded row; 0: there is no padding */
     nn_dsp_code *write;
 } nn_dsp_signed_conv_params;
 
-/* Filter: see nn_conv2d_s_dsp.c. output may be input where both have one shape. */
+/* Filter: see nn_conv2d_s_dsp.c. output may be input where both have the same shape. */
 void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *params, const nn_dims *input_dims,
                      const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
                      const nn_dims *output_dims, int8_t *output);
@@ -217,8 +218,8 @@ void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *par
 /* Rows of outputs of four channels of a depthwise convolution: nn_depthwise_conv2d_s_dsp.c. */
 typedef struct {
     int32_t skip;               /* bytes of code jumped over in every kernel row */
-    int32_t next_row;           /* bytes from behind a kernel row to the next one */
-    const uint32_t *filter_end; /* behind the last tap */
+    int32_t next_row;           /* bytes from the end of a kernel row to the next one */
+    const uint32_t *filter_end; /* after the last tap */
     const uint32_t *filter;
     int32_t step; /* from pixel to pixel of the output */
     const nn_dsp_quant *quant;
@@ -230,7 +231,7 @@ typedef struct {
     int32_t output_row; /* from row to row of the output */
 } nn_dsp_taps;
 
-/* Of strides 1 to 3; outputs as those of nn_dsp_write_s... */
+/* For strides 1 to 3; outputs as with nn_dsp_write_s... */
 typedef void nn_dsp_taps_code(const nn_dsp_taps *p);
 nn_dsp_taps_code nn_dsp_taps1, nn_dsp_taps1_relu, nn_dsp_taps1_any, nn_dsp_taps2, nn_dsp_taps2_relu, nn_dsp_taps2_any,
     nn_dsp_taps3, nn_dsp_taps3_relu, nn_dsp_taps3_any;
@@ -238,21 +239,22 @@ nn_dsp_taps_code nn_dsp_taps1, nn_dsp_taps1_relu, nn_dsp_taps1_any, nn_dsp_taps2
 typedef struct {
     nn_dw_conv_params conv;
     int32_t bits;  /* of a weight */
-    int32_t rows;  /* of outputs of a strip */
+    int32_t rows;  /* of outputs in a strip */
     int32_t pitch; /* columns of the plane */
     nn_dsp_taps_code *code;
 } nn_dsp_signed_dw_conv_params;
 
 /* Filter: see nn_depthwise_conv2d_s_dsp.c. As many output channels as input channels; output may be input where both
- * have one shape and there is a single strip. */
+ * have the same shape and there is a single strip. */
 void nn_depthwise_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_dw_conv_params *params,
                                const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
                                const uint8_t *filter, const int32_t *quant, const nn_dims *output_dims, int8_t *output);
 
 /* Up to six neighbouring outputs of every row of one channel with a 3x3 filter and stride 1. */
 typedef struct {
-    nn_dsp_quant quant; /* of the bias less 2 * NN_DSP_PAIRS_START; right_shift: of nn_dsp_pairs..._left to the left */
-    int32_t left_out;   /* outputs of a row, of six */
+    nn_dsp_quant
+        quant;        /* bias is less by 2 * NN_DSP_PAIRS_START; right_shift is to the left for nn_dsp_pairs..._left */
+    int32_t left_out; /* of the six outputs of a row */
     int32_t rows;
     int8_t *output;
     int32_t step;  /* from pixel to pixel of the output */
@@ -266,17 +268,18 @@ typedef struct {
 #define NN_DSP_PAIRS 6
 #define NN_DSP_PAIRS_START (1 << 12)
 
-/* The shift is right, zero, left; any but left of outputs whose offset is -128. 8: the pitch is 8 inputs. */
+/* For shifts to the right, of 0, to the left; relu: not to the left, with an output offset of -128. 8: the pitch is 8
+ * inputs. */
 typedef void nn_dsp_pairs_code(const nn_dsp_pairs_of_rows *p);
 nn_dsp_pairs_code nn_dsp_pairs, nn_dsp_pairs_zero, nn_dsp_pairs_left, nn_dsp_pairs_relu;
 nn_dsp_pairs_code nn_dsp_pairs8, nn_dsp_pairs8_zero, nn_dsp_pairs8_left, nn_dsp_pairs8_relu;
 
 typedef struct {
     nn_dw_conv_params conv;
-    int32_t rows, pitch;                    /* of a strip: input rows, columns of each */
-    int32_t row_words;                      /* words of two columns of an expanded kernel row */
-    nn_dsp_pairs_code *left, *zero, *right; /* of channels with such shifts, as far as there are some; of other filters
-                                             * than 3x3 and other strides than 1 all NULL */
+    int32_t rows, pitch;                    /* of a strip: input rows, and columns of each */
+    int32_t row_words;                      /* words, of two columns, in an expanded kernel row */
+    nn_dsp_pairs_code *left, *zero, *right; /* for channels with such shifts, NULL where there are none; all NULL
+                                             * unless the filter is 3x3 with stride 1 */
 } nn_dsp_dw_conv_params;
 
 /* Rows of pixels of four channels. */
@@ -284,28 +287,28 @@ typedef struct {
     int32_t pixel;   /* bytes from pixel to pixel */
     int32_t plane;   /* bytes from channel to channel of the planes */
     int32_t columns; /* of a row */
-    int32_t skip;    /* bytes from behind them to the next row */
+    int32_t skip;    /* bytes from their end to the next row */
     int32_t gap;     /* the same in a plane */
 } nn_dsp_split;
 
-/* So many rows of four channels from x on to 16 bits, channel by channel. */
+/* Expands `rows` rows of four channels from x on to 16 bits, each channel to its plane. */
 void nn_dsp_planes(const int8_t *x, int16_t *plane, int32_t rows, const nn_dsp_split *split);
 
 /* Filter: see nn_depthwise_conv2d_t2_dsp.c. As many output channels as input channels; output may be input where both
- * have one shape. */
+ * have the same shape. */
 void nn_depthwise_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_params *params, const nn_dims *input_dims,
                                 const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
                                 const int32_t *quant, const nn_dims *output_dims, int8_t *output);
 
-/* Outputs of a dense layer: of shifts to the right; of any. */
+/* Outputs of a dense layer: with shifts to the right; with any. */
 nn_dsp_code nn_dsp_dense_right, nn_dsp_dense_any;
 
 /* The expanded input of a dense layer. */
 typedef struct {
     nn_dsp_code *write;
     int32_t offset;         /* twice the output offset, plus one */
-    const int16_t *x;       /* a multiple of eight */
-    const uint16_t *totals; /* running, 0 and behind every interval */
+    const int16_t *x;       /* their number is a multiple of eight */
+    const uint16_t *totals; /* running: 0, then one after every interval */
     int32_t interval;       /* bytes */
     const int16_t *end;
 } nn_dsp_features;
@@ -313,7 +316,7 @@ typedef struct {
 void nn_dsp_dense(const nn_dsp_features *x, const uint32_t *filter, const int32_t *quant, int8_t *output,
                   int32_t outputs);
 
-/* interval: inputs after which no field has overflown, a multiple of eight. */
+/* interval: number of inputs, a multiple of eight, over which no field can overflow. */
 typedef struct {
     nn_fc_params fc;
     int32_t interval;

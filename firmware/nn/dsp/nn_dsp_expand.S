@@ -1,9 +1,9 @@
-/* uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words): granules of
- * four times `words` inputs to 16 bits, every four in the order 0, 2, 1, 3; appends their running totals behind *totals
- * and returns where they end. x is a multiple of four.
+/* uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words): expands
+ * granules of 4 * words inputs to 16 bits, every four in the order 0, 2, 1, 3; writes their running totals after
+ * *totals and returns the place of the last one. x is aligned to four bytes.
  *
- * Registers: the arguments, r4 total, r5 ones, r6 pairs of words left, r7-r12 inputs, lr words. Instructions of a
- * granule: 6 a word and 5, 1 more when their number is odd. */
+ * Registers: the arguments, r4 total, r5 ones, r6 pairs of words left, r7-r12 inputs, lr words. Instructions for a
+ * granule: 6 per word plus 5, 1 more with an odd number of words. */
 #include "nn_dsp.h"
 
     function nn_dsp_expand

@@ -1,15 +1,15 @@
-/* Assembler macros that kernels of this folder share. */
+/* Assembler macros that the kernels in this folder share. */
 #ifndef NN_DSP_MACROS_H
 #define NN_DSP_MACROS_H
 #ifdef __ASSEMBLER__
 
 /* clang-format off */
-/* The accumulator's output, docs/ARITHMETIC.md: twice = 2 (bias + sum), q = twice * multiplier / 2^32 to the nearest,
- * saturated((q + rounding - (twice < 0)) >> shift).
+/* The accumulator's output (docs/ARITHMETIC.md): twice = 2 (bias + sum), q = twice * multiplier / 2^32 rounded to
+ * nearest, saturated((q + rounding - (twice < 0)) >> shift).
  * kind: right  the shift is to the right
- *       relu   or 0; the output offset is -128, so that of a negative sum nothing is left to round
- *       any    or to the left, which comes first; the flags compare it with 0
- * r6 2 * bias, r7 multiplier, r8 rounding and output offset, r9 shift. second: the sum is B, else a total. */
+ *       relu   it is to the right or 0, the output offset -128: a negative sum gives -128, however it is rounded
+ *       any    any shift; one to the left comes first; the flags hold its comparison with 0
+ * r6 2 * bias, r7 multiplier, r8 rounding and output offset, r9 shift. second: the sum is B, otherwise a total. */
 .macro output accumulator, kind, second
     .if \second
     add     r10, r6, \accumulator, asr #13
@@ -34,7 +34,8 @@
     ssat    \accumulator, #8, \accumulator
 .endm
 
-/* One channel of all pixels. r11 output, lr step from pixel to pixel, r12 nn_dsp_quant; advance: to the next channel. */
+/* Writes one channel of all pixels. r11 output, lr step from pixel to pixel, r12 nn_dsp_quant; advance: to the next
+ * channel. */
 .macro channel pixels, kind, second, advance, a0, a1, a2
     ldmia   r12!, {r6-r9}
     .ifc \kind, any
@@ -52,8 +53,9 @@
     strb    \a0, [r11], #\advance
 .endm
 
-/* The next two weights of a channel, filters of 8, 4 or 3 bits, to the halves of r9; layout: nn_conv2d_s_dsp.c. lr filter,
- * r10 word, r11 second word of 8 bits, else the mask of a field in both halves. `weight` counts in a turn of a loop. */
+/* The next two weights of a channel, of 8, 4 or 3 bits, to the halves of r9; layout: nn_conv2d_s_dsp.c. lr filter, r10
+ * word, r11 with 8 bits the second word, otherwise the mask of a field in both halves. `weight` counts within an
+ * iteration of the loop. */
 .macro weights bits
     .if \bits == 8
     .if weight % 4 == 0
@@ -76,7 +78,7 @@
     .set    weight, weight + 1
 .endm
 
-/* Field `slot` of each half of a word, from the low bits on; the first one loads the word. */
+/* Extracts field `slot` of each half of a word, counted from the low bits; the first one loads the word. */
 .macro fields slot, bits
     .if (\slot) == 0
     ldr     r10, [lr], #4
@@ -86,7 +88,7 @@
     .endif
 .endm
 
-/* The field that is left of three words: the highest bit of each half, of the last word the highest bit. */
+/* The field in the spare bits of three words, the highest bit of each half; that of the last word is its highest bit. */
 .macro spare_bits
     and     r9, r10, #0x80008000
     ldr     r10, [lr, #-8]

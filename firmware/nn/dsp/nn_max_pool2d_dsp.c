@@ -13,13 +13,13 @@ static inline int8x4_t four(const int8_t *x) {
     return word;
 }
 
-/* The larger one of each of four pairs. */
+/* The larger element of each of four pairs. */
 static inline int8x4_t larger(int8x4_t a, int8x4_t b) {
     (void)__ssub8(a, b); /* for its flags */
     return (int8x4_t)__sel((uint8x4_t)a, (uint8x4_t)b);
 }
 
-/* Of one or two words of channels from channel c on. */
+/* Maxima of one or two words of channels from channel c on. */
 static inline __attribute__((always_inline)) void max_words(const nn_pool_window *w, int32_t c, const int words,
                                                             int8_t *output) {
     const int32_t pixel = w->pixel, run = w->width * pixel, row = w->row;

@@ -1,15 +1,15 @@
 /* Average pooling with vectors of 16 channels: sums in 16 bits, divided by multiplication.
  *
- * A window has at most 255 elements: neither a sum nor one with half the count added exceeds 32767 = 255 * 128 + 127.
- * So for n, such a magnitude, and a count c with 2^(k - 1) < c <= 2^k, n m / 2^(15 + k) rounded down is n / c rounded
- * down, where m = 2^(15 + k) / c rounded up, by less than 1: what it is too large by, n (m c - 2^(15 + k)) /
- * (c 2^(15 + k)), is less than 1 / c, because n < 2^15 and m c - 2^(15 + k) < c <= 2^k. */
+ * A window has at most 255 elements: no sum exceeds 32767 = 255 * 128 + 127 in magnitude, even with half the count
+ * added. For such a magnitude n, a count c with 2^(k - 1) < c <= 2^k, and m = 2^(15 + k) / c rounded up,
+ * n m / 2^(15 + k) rounded down equals n / c rounded down: its excess, n (m c - 2^(15 + k)) / (c 2^(15 + k)), is less
+ * than 1 / c, because n < 2^15 and m c - 2^(15 + k) < c <= 2^k. */
 #include "nn_mve.h"
 #include "nn_pool.h"
 
 enum { LANES = NN_MVE_LANES };
 
-/* How sums are divided: by half of a count, its multiplier and its shift. */
+/* How sums are divided by a count: half of it, the multiplier and the shift. */
 typedef struct {
     int16_t half;
     uint16_t multiplier;

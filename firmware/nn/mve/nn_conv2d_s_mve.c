@@ -1,8 +1,8 @@
 /* Convolution with vectors of 16 inputs.
  *
  * The filters of a block of output channels are decoded; then, two pixels at a time, the inputs of their windows are
- * gathered and multiplied with four channels at a time: six loads for eight dot products of 16. Windows of one pixel
- * of whole vectors are read where they lie. Requantization takes CHANNELS channels of both pixels at a time.
+ * gathered and multiplied by four channels at a time: six loads for eight dot products of 16. Windows that are one
+ * pixel of whole vectors are read in place. Requantization takes CHANNELS channels of both pixels at a time.
  *
  * Filter: for every four output channels, every 16 inputs of a window, a row of each of these channels. */
 #include <stddef.h>
@@ -36,7 +36,7 @@ static inline void fill(int8_t *to, int8_t value, int32_t count) {
                    : "lr", "memory");
 }
 
-/* Inputs of the window whose first input is that of pixel (y, x); the zero point outside the input. */
+/* Gathers the inputs of the window that starts at pixel (y, x), with the zero point outside the input. */
 static void gather(const nn_dims *in, const int8_t *input, const nn_dims *filter, int32_t y, int32_t x,
                    int8_t zero_point, int8_t *to) {
     const int32_t height = in->h, channels = in->c, run = filter->w * channels, pitch = in->w * channels;
@@ -56,10 +56,10 @@ static void gather(const nn_dims *in, const int8_t *input, const nn_dims *filter
     }
 }
 
-/* Dot products of two windows with `groups` times four filters: acc[0..] and acc[CHANNELS..]. An accumulator is an even
- * register, so all even ones are taken and the loop's constants wait in vector registers; GCC 12 spills inside the
- * loop. 16 instructions for 128 multiply-accumulates, 18 for each group. r1 x, r3 y, r5 weights, r7 steps left, r9 acc,
- * r11 groups left; r0 r2 r4 r6: x, r8 r10 r12 r14: y. */
+/* Dot products of two windows with `groups` times four filters: acc[0..] and acc[CHANNELS..]. Accumulators must be even
+ * registers, so all even ones are used and the loop's constants wait in floating-point registers; GCC 12 spills inside
+ * the loop. 16 instructions for 128 multiply-accumulates, 18 for each group. r1 x, r3 y, r5 weights, r7 steps left, r9
+ * acc, r11 groups left; r0 r2 r4 r6: x, r8 r10 r12 r14: y. */
 static void dot(const int8_t *x, const int8_t *y, const int8_t *weights, int32_t steps, int32_t groups, int32_t *acc) {
     register const int8_t *xp __asm("r1") = x, *yp __asm("r3") = y, *wp __asm("r5") = weights;
     register int32_t n __asm("r7") = steps, *ap __asm("r9") = acc, left __asm("r11") = groups;
@@ -110,7 +110,8 @@ static void dot(const int8_t *x, const int8_t *y, const int8_t *weights, int32_t
 static inline __attribute__((always_inline)) void write(const nn_mve_block *b, int32_t first, int32_t channels,
                                                         const int32_t *sums, int8_t *output, int32_t to_second,
                                                         const bool relu) {
-    const nn_per_channel_quant_params tables = *b->quant; /* locals: bytes written may be anything to the compiler */
+    const nn_per_channel_quant_params tables =
+        *b->quant; /* locals: to the compiler, the bytes written may alias anything */
     const nn_activation limits = b->conv->activation;
     const int32_t offset = b->conv->output_offset, *const bias = b->bias;
     for (int32_t oc = 0; oc < channels; oc += ROWS, sums += ROWS, output += ROWS) {
@@ -131,7 +132,7 @@ void nn_mve_write_relu(const nn_mve_block *b, int32_t first, int32_t channels, c
     write(b, first, channels, sums, output, to_second, true);
 }
 
-/* All channels of the block of two pixels, whose windows are at x and y. */
+/* Computes all channels of the block for two pixels, whose windows are at x and y. */
 static void compute(const nn_mve_block *b, nn_mve_write_code *write_sums, const int8_t *x, const int8_t *y,
                     int8_t *output, int32_t to_second) {
     for (int32_t oc = 0; oc < b->channels; oc += CHANNELS, output += CHANNELS) {
@@ -142,7 +143,7 @@ static void compute(const nn_mve_block *b, nn_mve_write_code *write_sums, const 
     }
 }
 
-/* All pixels; `windows`: room for two. */
+/* Computes all pixels; `windows`: room for two. */
 static void compute_block(const nn_mve_block *b, nn_mve_write_code *write_sums, const nn_dims *in, const int8_t *input,
                           const nn_dims *filter, const nn_dims *out, int8_t *windows, int8_t *output) {
     const nn_tile stride = b->conv->stride, padding = b->conv->padding;
@@ -165,7 +166,7 @@ static void compute_block(const nn_mve_block *b, nn_mve_write_code *write_sums, 
             to = windows;
         }
     }
-    if (x != NULL) compute(b, write_sums, x, x, output, 0); /* an odd last pixel, twice */
+    if (x != NULL) compute(b, write_sums, x, x, output, 0); /* an odd last pixel is computed twice */
 }
 
 void nn_conv2d_s_mve(const nn_context *ctx, const nn_mve_conv_params *params, const nn_per_channel_quant_params *quant,

@@ -1,19 +1,19 @@
 /* Dense layer with vectors of 16 inputs, four outputs at a time: a unit of filter is decoded in registers.
  *
- * Filter: for every four outputs (rows), every 16 inputs, these rows; of 3 bits every 32 inputs. */
+ * Filter: for every four outputs (rows), every 16 inputs, or 32 with 3 bits, these rows. */
 #include "nn_arith.h"
 #include "nn_mve.h"
 
 enum { LANES = NN_MVE_LANES, ROWS = NN_MVE_ROWS };
 
-/* Adds products of 16 inputs with four rows of a unit of filter, from row `first` on. */
+/* Adds the products of 16 inputs and four rows of a unit of filter, from row `first` on. */
 static inline __attribute__((always_inline)) void add_rows(const int bits, int8x16_t x, const int8x16_t *unit,
                                                            const int first, int32_t sums[ROWS]) {
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++) sums[r] = vmladavaq_s8(sums[r], x, nn_mve_row(bits, unit, first + r));
 }
 
-/* Adds products with a unit of filter: of all its inputs if `whole`, else of the first `count`. */
+/* Adds the products with a unit of filter: of all its inputs if `whole`, otherwise of the first `count`. */
 static inline __attribute__((always_inline)) void add_unit(const int bits, const int8_t *x, const bool whole,
                                                            int32_t count, const int8_t *filter, int32_t sums[ROWS]) {
     int8x16_t unit[NN_MVE_ROWS];

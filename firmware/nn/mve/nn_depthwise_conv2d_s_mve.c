@@ -1,6 +1,6 @@
 /* Depthwise convolution with vectors of 16 channels: products of 16 bits, of even and of odd channels.
  *
- * Filter: for every 16 channels, what is missing filled up, a row of each tap, in order height, width. */
+ * Filter: for every 16 channels (missing ones are 0) a row for each tap, in the order height, width. */
 #include "nn_arith.h"
 #include "nn_mve.h"
 
@@ -12,7 +12,7 @@ typedef struct {
     const int8_t *padding; /* a pixel of zero points */
 } workspace;
 
-/* Products of even and of odd channels, and their sums. */
+/* Products, or sums of products, of even and of odd channels. */
 typedef struct {
     int16x8_t even, odd;
 } products;
@@ -29,13 +29,13 @@ static inline void add_wide(int32x4_t sums[ROWS], products p) {
     sums[3] = vaddq_s32(sums[3], vmovltq_s16(p.odd));
 }
 
-/* Of a pixel's 16 channels from `oc` on, of which `lanes` exist. */
+/* Products of a pixel's 16 channels from `oc` on, of which `lanes` exist. */
 static inline products multiplied(const int8_t *pixel, int32_t oc, mve_pred16_t lanes, const int8_t *weights) {
     const int8x16_t x = vldrbq_z_s8(pixel + oc, lanes), w = vldrbq_s8(weights);
     return (products){vmullbq_int_s8(x, w), vmulltq_int_s8(x, w)};
 }
 
-/* Adds to the sums all taps of a filter; returns the next filter. */
+/* Adds all taps of a filter to the sums; returns the next filter. */
 static inline const int8_t *sum16(const nn_mve_pixel *p, int32_t oc, mve_pred16_t lanes, const int8_t *weights,
                                   int32x4_t sums[ROWS]) {
     const int8_t *const *tap = p->taps;
@@ -47,7 +47,7 @@ static inline const int8_t *sum16(const nn_mve_pixel *p, int32_t oc, mve_pred16_
     return weights;
 }
 
-/* The same: 16 bits hold two products, as no weight is -128. */
+/* The same for any weights: 16 bits hold two products, as no weight is -128. */
 static inline const int8_t *sum32(const nn_mve_pixel *p, int32_t oc, mve_pred16_t lanes, const int8_t *weights,
                                   int32x4_t sums[ROWS]) {
     const int8_t *const *tap = p->taps;
@@ -66,12 +66,12 @@ typedef struct {
     const int8_t *shift;
 } tables;
 
-/* Outputs of four channels, without their offset, from their sums with bias. */
+/* Outputs of four channels, without the output offset, from sums that include the bias. */
 static inline __attribute__((always_inline)) int32x4_t scaled(const tables *t, const int32x4_t *sums, const int i,
                                                               const bool relu) {
     const int32x4_t multiplier = vldrwq_s32(t->multiplier + i * ROWS), shift = vldrbq_s32(t->shift + i * ROWS);
     const int32x4_t result = nn_mve_requantized(sums[i], multiplier, shift, relu);
-    __asm volatile("" ::: "memory"); /* GCC would load the tables of all 16 first, and spill */
+    __asm volatile("" ::: "memory"); /* otherwise GCC loads the tables of all 16 first, and spills */
     return result;
 }
 

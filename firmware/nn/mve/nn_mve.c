@@ -1,4 +1,4 @@
-/* Packed weights to int8 with vector instructions. */
+/* Decodes packed weights to int8 with vector instructions. */
 #include "nn_mve.h"
 
 static inline __attribute__((always_inline)) const int8_t *decode(const int bits, const int8_t *filter, int32_t rows,

@@ -1,9 +1,9 @@
 /* Kernels for the M-profile vector extension (Helium): weights of 8, 4 or 3 bits, and ternary ones.
  *
- * A filter is a run of rows of 16 weights in two's complement, in vectors of 16 bytes; what fills it up is 0. Weight k
- * of a row lies in byte k. 8 bits: a vector is a row. 4 bits: it is two, in bits 0-3 and 4-7. Ternary: four of 2 bits.
- * 3 bits: three vectors are eight rows, vector v rows 2v and 2v + 1 in bits 0-2 and 3-5; bits 6-7 of the first two are
- * the upper two bits of rows 6 and 7, bits 6 and 7 of the third their lowest bits.
+ * A filter is a sequence of rows of 16 weights in two's complement, in vectors of 16 bytes, padded with zeros. Weight k
+ * of a row lies in byte k. 8 bits: a vector is a row. 4 bits: it is two rows, in bits 0-3 and 4-7. Ternary: four rows
+ * of 2 bits. 3 bits: three vectors are eight rows, vector v holds rows 2v and 2v + 1 in bits 0-2 and 3-5; bits 6-7 of
+ * the first two are the upper two bits of rows 6 and 7, bits 6 and 7 of the third their lowest bits.
  *
  * Biases are folded: kernels sum inputs as they are and pad with the zero point. */
 #ifndef NN_MVE_H
@@ -14,13 +14,13 @@
 
 #include "nn.h"
 
-enum { NN_MVE_LANES = 16, NN_MVE_ROWS = 4 }; /* weights of a row; rows, or channels, at a time */
+enum { NN_MVE_LANES = 16, NN_MVE_ROWS = 4 }; /* weights in a row; rows, or channels, at a time */
 
-/* A unit of filter: as few whole vectors as are a multiple of NN_MVE_ROWS rows. */
+/* A unit of filter: the fewest whole vectors that hold a multiple of NN_MVE_ROWS rows. */
 #define NN_MVE_UNIT_ROWS(bits) ((bits) == 3 ? 8 : 4)
 #define NN_MVE_UNIT_VECTORS(bits) (NN_MVE_UNIT_ROWS(bits) * (bits) / 8)
 
-/* Row i of a unit of filter; bits and i are constants, as the shifts of the instructions are. */
+/* Row i of a unit of filter; bits and i must be constants, since shifts are part of the instructions. */
 static inline __attribute__((always_inline)) int8x16_t nn_mve_row(const int bits, const int8x16_t *unit, const int i) {
     switch (bits) {
     case 8: return unit[i];
@@ -45,19 +45,19 @@ static inline __attribute__((always_inline)) void nn_mve_load_unit(const int bit
     }
 }
 
-/* What turns accumulators of four output channels into outputs. */
+/* What it takes to turn accumulators of four output channels into outputs. */
 typedef struct {
     int32x4_t bias, multiplier, shift;
 } nn_mve_channels;
 
-/* Those of channels oc..oc + 3. Tables are filled up to a multiple of four channels. */
+/* Those of channels oc..oc + 3. Tables are padded to a multiple of four channels. */
 static inline nn_mve_channels nn_mve_channels_at(const nn_per_channel_quant_params *quant, const int32_t *bias,
                                                  int32_t oc) {
     return (nn_mve_channels){vldrwq_s32(bias + oc), vldrwq_s32(quant->multiplier + oc), vldrbq_s32(quant->shift + oc)};
 }
 
-/* nn_requantize of four accumulators. `relu`: negative ones all give the lowest output, however they are rounded, and
- * all shifts are to the right. */
+/* nn_requantize of four accumulators. `relu`: all negative ones give the lowest output, however they are rounded, and
+ * no shift is to the left. */
 static inline __attribute__((always_inline)) int32x4_t nn_mve_requantized(int32x4_t acc, int32x4_t multiplier,
                                                                           int32x4_t shift, const bool relu) {
     if (relu) return vrshlq_s32(vqrdmulhq_s32(acc, multiplier), shift);
@@ -75,7 +75,7 @@ nn_mve_outputs(int32x4_t acc, const nn_mve_channels *c, int32_t output_offset, n
     return vminq_s32(vmaxq_s32(acc, vdupq_n_s32(limits.min)), vdupq_n_s32(limits.max));
 }
 
-/* Decodes so many rows of filter to int8, filled up to whole units; returns what follows them. */
+/* Decodes `rows` rows of filter to int8, rounded up to whole units; returns the filter that follows. */
 typedef const int8_t *nn_mve_decode_code(const int8_t *filter, int32_t rows, int8_t *weights);
 nn_mve_decode_code nn_mve_decode_t2, nn_mve_decode_s3, nn_mve_decode_s4;
 
@@ -85,18 +85,18 @@ typedef struct {
     const nn_per_channel_quant_params *quant;
     const int32_t *bias;
     const int8_t *weights; /* of the block, decoded */
-    int32_t first;         /* channel of the block */
+    int32_t first;         /* its first channel */
     int32_t channels;      /* of the block */
-    int32_t steps;         /* vectors of a window */
+    int32_t steps;         /* vectors in a window */
 } nn_mve_block;
 
-/* Outputs of two pixels, `to_second` apart, in at most 16 channels, `first` the first of them, from their sums. */
+/* Writes the outputs of two pixels, `to_second` apart, in at most 16 channels from `first` on, from their sums. */
 typedef void nn_mve_write_code(const nn_mve_block *block, int32_t first, int32_t channels, const int32_t *sums,
                                int8_t *output, int32_t to_second);
 nn_mve_write_code nn_mve_write, nn_mve_write_relu;
 
-/* `block`: output channels whose filters are decoded at a time, a multiple of 16; decode: NULL for 8 bits, which are
- * read where they lie, all channels in one block. */
+/* block: output channels whose filters are decoded at a time, a multiple of 16. decode: NULL for weights of 8 bits,
+ * which are read in place, all channels in one block. */
 typedef struct {
     nn_conv_params conv;
     int32_t block;
@@ -109,11 +109,11 @@ void nn_conv2d_s_mve(const nn_context *ctx, const nn_mve_conv_params *params, co
                      const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const void *filter,
                      const int32_t *bias, const nn_dims *output_dims, int8_t *output);
 
-/* One pixel of a depthwise convolution. quant and bias: of every 16 channels 0, 4, 8, 12, then 1, 5 and so on. */
+/* One pixel of a depthwise convolution. quant and bias: every 16 channels in the order 0, 4, 8, 12, 1, 5 and so on. */
 typedef struct {
     const int8_t *const *taps; /* the input pixel of each tap of its window */
     int32_t count;             /* of taps */
-    const int8_t *weights;     /* of every 16 channels those of each tap */
+    const int8_t *weights;     /* for every 16 channels those of each tap */
     int32_t channels;          /* of the output */
     nn_per_channel_quant_params quant;
     const int32_t *bias;
@@ -121,7 +121,7 @@ typedef struct {
     nn_activation activation;
 } nn_mve_pixel;
 
-/* Its outputs: sums in 16 bits, for filters whose weights cannot sum to more; in 32 bits, for any. */
+/* Writes its outputs: with sums in 16 bits, for filters whose sums cannot exceed that; in 32 bits, for any. */
 typedef void nn_mve_pixel_code(const nn_mve_pixel *pixel, int8_t *output);
 nn_mve_pixel_code nn_mve_pixel16, nn_mve_pixel16_relu, nn_mve_pixel32, nn_mve_pixel32_relu;
 
@@ -131,13 +131,13 @@ typedef struct {
     nn_mve_pixel_code *pixel;
 } nn_mve_dw_conv_params;
 
-/* quant and bias: as of nn_mve_pixel, filled up to a multiple of 16 channels. */
+/* quant and bias: as in nn_mve_pixel, padded to a multiple of 16 channels. */
 void nn_depthwise_conv2d_s_mve(const nn_context *ctx, const nn_mve_dw_conv_params *params,
                                const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                                const nn_dims *filter_dims, const void *filter, const int32_t *bias,
                                const nn_dims *output_dims, int8_t *output);
 
-/* Dot products of `count` inputs with the next four filters; returns what follows them. */
+/* Dot products of `count` inputs with the next four filters; returns the filter that follows. */
 typedef const int8_t *nn_mve_dot_code(const int8_t *x, int32_t count, const int8_t *filter, int32_t sums[NN_MVE_ROWS]);
 nn_mve_dot_code nn_mve_dot_t2, nn_mve_dot_s3, nn_mve_dot_s4, nn_mve_dot_s8;
 
@@ -150,7 +150,7 @@ void nn_dense_s_mve(const nn_context *ctx, const nn_mve_fc_params *params, const
                     const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const void *filter,
                     const int32_t *bias, const nn_dims *output_dims, int8_t *output);
 
-/* An average: of at most 255 elements. */
+/* Averages are of at most 255 elements. */
 nn_pool2d_kernel nn_max_pool2d_mve, nn_average_pool2d_mve;
 
 #endif

@@ -1,4 +1,4 @@
-/* Element-wise sum of two tensors of different scales: TensorFlow Lite's int8 reference arithmetic. */
+/* Element-wise sum of two tensors with different scales, in the arithmetic of TensorFlow Lite's int8 reference. */
 #include "nn.h"
 #include "nn_arith.h"
 

@@ -8,7 +8,7 @@ typedef struct {
     int shift;
 } rescale;
 
-/* `count` elements to the output's quantization; returns the element after the last one written. */
+/* Converts `count` elements to the output's quantization; returns the place after the last one written. */
 static int8_t *put(const nn_concat_params *params, rescale r, const int8_t *input, int count, int8_t *output) {
     for (int i = 0; i < count; i++) {
         const int32_t wide = (input[i] + r.offset) * ((int32_t)1 << NN_ADD_LEFT_SHIFT);

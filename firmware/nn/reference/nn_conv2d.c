@@ -1,12 +1,12 @@
 /* Reference convolution: any filter, stride, padding and channel count.
  *
- * One output channel at a time, so that a packed filter is decoded once; inside a filter row the taps that fall on the
- * input are one contiguous run, which compilers vectorise. */
+ * One output channel at a time, so that a packed filter is decoded once. In a filter row, the taps inside the input are
+ * one contiguous run, which compilers vectorize. */
 #include "nn.h"
 #include "nn_arith.h"
 
-/* Sum over a run of (input + offset) * weight. int16 operands let SIMD units multiply and add pairs; a product, at most
- * 255 * 127, fits int16 too. */
+/* Sum of (input + offset) * weight over a run. int16 operands let SIMD units multiply and add pairs; a product, at most
+ * 255 * 128 in magnitude, fits int16 too. */
 static int32_t dot(const int8_t *input, const int8_t *weights, int count, int offset) {
     int32_t acc = 0;
     for (int i = 0; i < count; i++) {
@@ -17,7 +17,7 @@ static int32_t dot(const int8_t *input, const int8_t *weights, int count, int of
     return acc;
 }
 
-/* Accumulator of one output pixel: taps outside the input are skipped, which is padding with real zero. */
+/* Accumulator of one output pixel. Taps outside the input are skipped, which is padding with a real zero. */
 static int32_t window(const nn_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter,
                       const int8_t *weights, int out_y, int out_x) {
     const int y0 = out_y * params->stride.h - params->padding.h;
@@ -32,7 +32,7 @@ static int32_t window(const nn_conv_params *params, const nn_dims *in, const int
     return acc;
 }
 
-/* One output channel of the whole map, from its decoded filter. */
+/* Computes one output channel of the whole map from its decoded filter. */
 static void channel(const nn_conv_params *params, const nn_per_channel_quant_params *quant, const nn_dims *in,
                     const int8_t *input, const nn_dims *filter, const int8_t *weights, int32_t bias, const nn_dims *out,
                     int oc, int8_t *output) {
@@ -58,7 +58,7 @@ void nn_conv2d_s8(const nn_context *ctx, const nn_conv_params *params, const nn_
     }
 }
 
-/* Any packed bit width: decode, then as s8. */
+/* Any packed bit width: decodes, then computes as for s8. */
 static void packed(int bits, const nn_context *ctx, const nn_conv_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,

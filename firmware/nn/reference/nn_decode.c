@@ -1,4 +1,4 @@
-/* Packed weights to int8. */
+/* Decodes packed weights to int8. */
 #include "nn.h"
 
 void nn_decode(const NN_FLASH uint8_t *packed, int bits, int count, int8_t *decoded) {

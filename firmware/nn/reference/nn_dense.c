@@ -1,4 +1,4 @@
-/* Reference dense layer. The input is taken as one vector of h * w * c features; filter_dims->c is its length. */
+/* Reference dense layer. The input is one vector of h * w * c features; filter_dims->c is its length. */
 #include "nn.h"
 #include "nn_arith.h"
 
@@ -27,7 +27,7 @@ void nn_dense_s8(const nn_context *ctx, const nn_fc_params *params, const nn_per
     }
 }
 
-/* Any packed bit width: decode, then as s8. */
+/* Any packed bit width: decodes, then computes as for s8. */
 static void packed(int bits, const nn_context *ctx, const nn_fc_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,

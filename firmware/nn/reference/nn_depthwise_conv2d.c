@@ -16,7 +16,7 @@ static int32_t window(const nn_dw_conv_params *params, const nn_dims *in, const 
     return acc;
 }
 
-/* The whole map, from weights in memory. */
+/* Computes the whole map from weights that loads reach. */
 static void map(const nn_dw_conv_params *params, const nn_per_channel_quant_params *quant, const nn_dims *in,
                 const int8_t *input, const nn_dims *filter, const int8_t *weights, const NN_FLASH int32_t *bias,
                 const nn_dims *out, int8_t *output) {
@@ -45,7 +45,7 @@ void nn_depthwise_conv2d_s8(const nn_context *ctx, const nn_dw_conv_params *para
     map(params, quant, input_dims, input, filter_dims, weights, bias, output_dims, output);
 }
 
-/* Any packed bit width: decode, then as s8. */
+/* Any packed bit width: decodes, then computes as for s8. */
 static void packed(int bits, const nn_context *ctx, const nn_dw_conv_params *params,
                    const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                    const nn_dims *filter_dims, const NN_FLASH uint8_t *filter, const NN_FLASH int32_t *bias,

@@ -1,8 +1,9 @@
+/* Trits to fields of 2 bits. */
 #include "nn.h"
 
 enum { GROUP_BYTES = 16, GROUP_WORDS = 5 };
 
-/* The five fields of 2 bits that a byte stands for, the first one lowest: byte = d0 + 3 d1 + 9 d2 + 27 d3 + 81 d4. */
+/* The five fields of 2 bits that a byte stands for, the first one lowest; byte = d0 + 3 d1 + 9 d2 + 27 d3 + 81 d4. */
 #define D0(x) (x), (x) + 1, (x) + 2
 #define D1(x) D0(x), D0((x) + (1 << 2)), D0((x) + (2 << 2))
 #define D2(x) D1(x), D1((x) + (1 << 4)), D1((x) + (2 << 4))
@@ -14,7 +15,7 @@ static inline uint32_t field(const NN_FLASH uint8_t *bytes, int i) {
     return fields[bytes[i]];
 }
 
-/* 16 bytes are 80 digits, five whole words: byte i begins at bit 10 i. */
+/* 16 bytes are 80 digits, exactly five words: the fields of byte i begin at bit 10 i. */
 void nn_expand_trits(const NN_FLASH uint8_t *trits, int groups, uint32_t threes, void *words) {
     uint32_t *out = words;
     for (; groups > 0; groups--, trits += GROUP_BYTES, out += GROUP_WORDS) {

@@ -1,4 +1,4 @@
-/* Maximum over a window; elements outside the input do not exist. */
+/* Maximum over the part of a window that lies inside the input. */
 #include "nn.h"
 #include "nn_arith.h"
 

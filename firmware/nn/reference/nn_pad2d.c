@@ -1,4 +1,4 @@
-/* Rows and columns of one value around a map. */
+/* A map surrounded by rows and columns of one value. */
 #include <string.h>
 
 #include "nn.h"

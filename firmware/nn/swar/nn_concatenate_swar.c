@@ -1,10 +1,10 @@
-/* Channels of two tensors side by side: what an input of 8 bits becomes is looked up. */
+/* Channels of two tensors side by side: the requantized value of each input is looked up. */
 #include "nn_arith.h"
 #include "nn_swar.h"
 
 enum { VALUES = 256 };
 
-/* What each value of an input becomes, the value's bits as unsigned being the index. */
+/* Requantizes every possible input; the index is the input's bits as an unsigned number. */
 static void tabulate(int8_t *table, const nn_concat_params *params, int offset, int32_t mult, int shift) {
     for (int x = INT8_MIN; x <= INT8_MAX; x++) {
         const int32_t wide = (x + offset) * ((int32_t)1 << NN_ADD_LEFT_SHIFT);
@@ -13,7 +13,7 @@ static void tabulate(int8_t *table, const nn_concat_params *params, int offset, 
     }
 }
 
-/* `count` elements; returns the place behind the last one written. */
+/* Converts `count` elements; returns the place after the last one written. */
 static inline int8_t *put(const int8_t *table, const uint8_t *x, int count, int8_t *to) {
     int8_t *const end = to + count;
     for (; to < end - 3; to += 4, x += 4) {

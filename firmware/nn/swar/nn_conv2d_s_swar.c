@@ -1,11 +1,11 @@
 /* Convolution with weights of 8, 4 or 3 bits for cores without SIMD instructions: two pixels by two channels at a time,
- * so that an input and a weight are loaded for two products each. The windows of neighbouring outputs are gathered by
- * pairs, padding as the zero point, those of a block together; the sums are those of nn_swar_signed.h. */
+ * so that each input and each weight that is loaded serves two products. The windows of neighbouring outputs are
+ * gathered in pairs, with the zero point as padding, and computed in blocks; the sums are those of nn_swar_signed.h. */
 #include "nn_swar_signed.h"
 
 enum { PIXELS = 2, PAIRS = 2, BLOCK = PAIRS * PIXELS, CHANNELS = 2, UNROLL = 4 };
 
-/* The places of one pixel from `to` on. */
+/* Writes inputs to the places of one pixel, from `to` on; returns the place after the last one. */
 static uint8_t *put(const int8_t *x, int count, uint8_t *to) {
     for (; count >= UNROLL; count -= UNROLL, x += UNROLL, to += UNROLL * PIXELS) {
 #pragma GCC unroll 4
@@ -20,7 +20,7 @@ static uint8_t *fill(int8_t value, int count, uint8_t *to) {
     return to;
 }
 
-/* The window whose first place in the input is (y0, x0). */
+/* Gathers the window that starts at (y0, x0) in the input. */
 static void gather(const nn_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter, int y0,
                    int x0, uint8_t *to) {
     const int8_t zero = (int8_t)-params->input_offset;
@@ -39,7 +39,7 @@ static void gather(const nn_conv_params *params, const nn_dims *in, const int8_t
     }
 }
 
-/* Totals of the next two channels, of each those of a block. By itself, so that its loops have all registers. */
+/* Totals of the next two channels for all pixels of a block. Not inlined, so that its loops have all registers. */
 __attribute__((noinline)) static const uint32_t *multiply(int bits, const nn_swar_window *pair, const uint32_t *filter,
                                                           int32_t *totals) {
     const uint32_t *next = filter;
@@ -55,7 +55,7 @@ __attribute__((noinline)) static const uint32_t *multiply(int bits, const nn_swa
     return next;
 }
 
-/* Pixels that are gathered, and what their outputs need. */
+/* The gathered pixels, and what their outputs need. */
 typedef struct {
     const nn_swar_signed_conv_params *params;
     const nn_per_channel_quant_params *quant;
@@ -65,7 +65,7 @@ typedef struct {
     int channels, pixels;
 } block;
 
-/* All channels of a block. */
+/* Computes all channels of a block. */
 static void compute(const block *k, int8_t *output) {
     const nn_conv_params *conv = &k->params->conv;
     const uint32_t *filter = k->filter;
@@ -83,7 +83,7 @@ static void compute(const block *k, int8_t *output) {
     }
 }
 
-/* Divides the scratch, codes of 0 to begin with: what follows the inputs stays so. */
+/* Divides the scratch memory, initially filled with codes of 0: the places after the inputs keep them. */
 static void begin(block *k, const nn_context *ctx) {
     const int depth = k->params->depth, chunk = k->params->chunk;
     const int bytes = PIXELS * depth, chunks = (depth + chunk - 1) / chunk;

@@ -1,13 +1,13 @@
 /* Ternary convolution without multiplications, for cores without SIMD instructions.
  *
- * Eight output pixels at a time, four a word of 64 bits. Their inputs are gathered; for every three inputs of a window
- * the 27 sums that ternary weights can make of them are tabulated, for all eight pixels. Then three weights are one
- * index, five bits of the filter, and 24 multiply-accumulates are two loads and two additions. Tables of 18 inputs,
- * which is one word of filter, exist at a time and serve every output channel of a block.
+ * Eight output pixels at a time, four in a word of 64 bits. Their inputs are gathered; for every three inputs of a
+ * window, the 27 sums that ternary weights can make of them are tabulated, for all eight pixels. Three weights are then
+ * one index, five bits of the filter, and 24 multiply-accumulates are two loads and two additions. At any time there
+ * are tables for 18 inputs, which take one word of filter; they serve every output channel of a block.
  *
  * Filter: for every block of BLOCK output channels, every `rows` kernel rows, every 18 inputs of these rows: one word
- * per channel of the block, index i in bits 5i to 5i + 4, (w0 + 1) + 3 (w1 + 1) + 9 (w2 + 1). Beyond the last input of
- * the rows weights are 0. */
+ * per channel of the block; index i, (w0 + 1) + 3 (w1 + 1) + 9 (w2 + 1), in bits 5i to 5i + 4. After the last input of
+ * the rows, weights are 0. */
 #include <string.h>
 
 #include "nn_arith.h"
@@ -15,8 +15,8 @@
 
 enum { PIXELS = 8, QUADS = PIXELS / NN_SWAR_FIELDS };
 enum { GROUP = 3, SUMS = 27, GROUPS = 6, CHUNK = GROUP * GROUPS, BLOCK = 64 };
-enum { NEAR = GROUPS / 2 };             /* tables within reach of one base register */
-enum { FLUSH = NN_SWAR_TERMS / CHUNK }; /* chunks that the fields surely hold */
+enum { NEAR = GROUPS / 2 };             /* tables within the offset range of one base register */
+enum { FLUSH = NN_SWAR_TERMS / CHUNK }; /* chunks that the fields are certain to hold */
 
 /* One value for each of PIXELS pixels. */
 typedef struct {
@@ -27,12 +27,12 @@ typedef struct {
 typedef struct {
     sums *table;    /* SUMS for every group of a chunk */
     sums *acc;      /* per channel of a block */
-    int32_t *wide;  /* per channel and pixel; NULL when the fields hold all inputs of a window */
+    int32_t *wide;  /* per channel and pixel; NULL when the fields can hold the sum of a whole window */
     int8_t *inputs; /* per pixel */
     int32_t pitch;  /* inputs per pixel, a multiple of GROUP */
 } workspace;
 
-/* The two inner steps. GCC 12 takes 1.5 times these instructions: it splits loads and stores of two words and moves
+/* The two inner steps. GCC 12 takes 1.5 times as many instructions: it splits loads and stores of two words and moves
  * them until it runs out of registers. */
 #ifdef __thumb2__
 
@@ -42,7 +42,7 @@ typedef struct {
 #define UP(i) PUT(i) ADD(a) PUT(i + 1) ADD(a) PUT(i + 2)
 #define DOWN(i) PUT(i + 2) SUB(a) PUT(i + 1) SUB(a) PUT(i)
 
-/* One quad of a table, in an order in which neighbours differ by one input. 79 instructions. */
+/* Writes one quad of a table, in an order in which successive sums differ by one input. 79 instructions. */
 static inline void put_sums(uint64_t *entry, uint64_t a, uint64_t b, uint64_t c) {
     static_assert(sizeof(sums) == 16, "distance of table entries");
     uint64_t s = 0U - a - b - c;
@@ -54,7 +54,7 @@ static inline void put_sums(uint64_t *entry, uint64_t a, uint64_t b, uint64_t c)
                    : "cc", "memory");
 }
 
-/* Adds the entry that index g of a filter word names in table g % NEAR of `tables`. 8 instructions. */
+/* Adds the entry that index g of a filter word selects in table g % NEAR of `tables`. 8 instructions. */
 static inline void add_sums(sums *total, const sums *tables, uint32_t word, const int g) {
     const sums *entry;
     uint64_t quad;
@@ -94,8 +94,8 @@ static inline void add_sums(sums *total, const sums *tables, uint32_t word, cons
 
 #endif
 
-/* A block of PIXELS output pixels: quad q holds those from first + q * step on. Where the output has fewer pixels than
- * fit, quads overlap and the last pixel repeats. */
+/* A block of PIXELS output pixels: quad q holds those from first + q * step on. Where the output has fewer than PIXELS
+ * pixels, quads overlap and the last pixel is repeated. */
 typedef struct {
     int32_t first, step, count; /* count: pixels of the output */
 } block;
@@ -104,14 +104,14 @@ static inline int32_t pixel(const block *b, int32_t i) {
     return b->first + nn_min(i / NN_SWAR_FIELDS * b->step + i % NN_SWAR_FIELDS, b->count - 1);
 }
 
-/* One kernel row of a window at the border of the input: taps first..last - 1 lie inside. */
+/* Gathers one kernel row of a window at the border of the input: taps first..last - 1 lie inside. */
 static void gather_border(const int8_t *input, int32_t first, int32_t last, int32_t taps, int32_t channels,
                           int zero_point, int8_t *to) {
     memset(to, zero_point, (size_t)(taps * channels));
     if (last > first) memcpy(to + first * channels, input + first * channels, (size_t)((last - first) * channels));
 }
 
-/* Inputs of the windows of a block in kernel rows ky.. (params->rows). */
+/* Gathers the inputs of a block's windows in the params->rows kernel rows from ky on. */
 static void gather(const nn_swar_conv_params *params, const nn_dims *in, const int8_t *input, const nn_dims *filter,
                    int32_t out_w, const block *b, int32_t ky, const workspace *work) {
     const nn_conv_params *conv = &params->conv;
@@ -140,7 +140,7 @@ static inline uint64_t quad_of(const int8_t *x, int32_t pitch) {
     return nn_swar_quad(x[0], x[pitch], x[2 * pitch], x[3 * pitch]);
 }
 
-/* The tables of `groups` groups of inputs; entry i is (i % 3 - 1) a + (i / 3 % 3 - 1) b + (i / 9 - 1) c. */
+/* Fills the tables of `groups` groups of inputs; entry i is (i % 3 - 1) a + (i / 3 % 3 - 1) b + (i / 9 - 1) c. */
 static void tabulate(const workspace *work, const int8_t *inputs, int32_t groups) {
     const int32_t pitch = work->pitch;
     for (int32_t i = 0; i < QUADS; i++, inputs += NN_SWAR_FIELDS * pitch) {
@@ -152,7 +152,7 @@ static void tabulate(const workspace *work, const int8_t *inputs, int32_t groups
     }
 }
 
-/* Adds what one word of every channel's filter says. */
+/* Adds the sums that one word of every channel's filter selects. */
 static void accumulate_word(const sums *table, sums *acc, const NN_FLASH uint32_t *filter, int32_t channels) {
     const sums *far = table + NEAR * SUMS;
     for (; channels > 0; channels--, acc++) {
@@ -175,7 +175,7 @@ static void accumulate_part(const sums *table, sums *acc, const NN_FLASH uint32_
     }
 }
 
-/* Makes room in the fields. */
+/* Moves the fields into the wide sums before they can overflow. */
 static void flush(const workspace *work, int32_t channels) {
     int32_t *wide = work->wide;
     for (int32_t i = 0; i < QUADS * channels; i++, wide += NN_SWAR_FIELDS) {
@@ -186,7 +186,7 @@ static void flush(const workspace *work, int32_t channels) {
     memset(work->acc, 0, (size_t)channels * sizeof *work->acc);
 }
 
-/* All inputs of the windows of one block, summed for `channels` channels. Returns the filter behind theirs. */
+/* Sums all inputs of the windows of one block for `channels` channels; returns the filter of the next channels. */
 static const NN_FLASH uint32_t *sum_windows(const nn_swar_conv_params *params, const nn_dims *in, const int8_t *input,
                                             const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, int32_t out_w,
                                             const block *b, int32_t channels, const workspace *work) {
@@ -210,7 +210,7 @@ static const NN_FLASH uint32_t *sum_windows(const nn_swar_conv_params *params, c
     return filter;
 }
 
-/* Outputs of one block, output channels first_channel.. (channels). */
+/* Writes the outputs of one block: `channels` output channels from first_channel on. */
 static void finish(const nn_swar_conv_params *params, const nn_per_channel_quant_params *quant,
                    const NN_FLASH int32_t *bias, const block *b, int32_t out_c, int32_t first_channel, int32_t channels,
                    const workspace *work, int8_t *output) {
@@ -228,7 +228,7 @@ static void finish(const nn_swar_conv_params *params, const nn_per_channel_quant
     }
 }
 
-/* pipeline/kernels/conv2d_t2_swar.py reserves the parts in the same order. */
+/* pipeline/codegen/kernels/conv2d_t2_swar.py reserves the parts in the same order. */
 static workspace workspace_in(const nn_context *ctx, const nn_swar_conv_params *params, const nn_dims *in,
                               const nn_dims *filter, int32_t channels) {
     const int32_t terms = params->rows * filter->w * in->c;

@@ -1,25 +1,26 @@
-/* Dense layer with weights of 8, 4 or 3 bits for cores without SIMD instructions: four outputs at a time, so that an
- * input is loaded for four products.
+/* Dense layer with weights of 8, 4 or 3 bits for cores without SIMD instructions: four outputs at a time, so that each
+ * input that is loaded serves four products.
  *
- * Weights of 8 bits are rows of int8, multiplied with the inputs as they are: codes would not pay for few outputs. An
- * address and four distances that stay reach an input and its weights, so that Armv6-M, too, loads signed bytes in one
- * instruction each. The sums of the other widths are those of nn_swar_signed.h. */
+ * Weights of 8 bits are rows of int8, multiplied by the inputs as they are: converting these to codes would not pay off
+ * for few outputs. An input and its weights are addressed by one register and constant distances from it, so that
+ * Armv6-M, too, loads each signed byte in one instruction. The sums of the other widths are those of nn_swar_signed.h.
+ */
 #include "nn_swar_signed.h"
 
 enum { CHANNELS = 4, UNROLL = 4 };
 
-/* Adds the products of an input and one weight of each row; returns the address of the next. */
+/* Adds the products of an input and one weight of each row; returns the address of the next weight. */
 static inline const int8_t *add_input(const int rows, const int8_t *at, intptr_t to_input, const int *apart,
                                       uint32_t *sums) {
     const int32_t x = *(const int8_t *)((intptr_t)at + to_input);
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++) sums[i] = nn_swar_add_product(sums[i], (uint32_t)x, (uint32_t)at[apart[i]]);
     at++;
-    __asm("" : "+r"(at)); /* the compiler would give every row, or every input, an address of its own */
+    __asm("" : "+r"(at)); /* otherwise the compiler would keep an address for every row or every input */
     return at;
 }
 
-/* Totals of rows that start so far apart. */
+/* Totals of rows that start at the distances `apart`. */
 static inline void dot(const int rows, const int8_t *x, const int8_t *row, int features, const int *apart,
                        int32_t *totals) {
     const intptr_t to_input = (intptr_t)x - (intptr_t)row;
@@ -42,7 +43,7 @@ static inline void dot(const int rows, const int8_t *x, const int8_t *row, int f
     for (int i = 0; i < rows; i++) totals[i] = (int32_t)sums[i];
 }
 
-/* Totals of up to four rows; of one or two, where a second one that is missing is the first again. */
+/* Totals of up to four rows, computed as two or four: a missing row is the first one again. */
 __attribute__((noinline)) static void multiply8(const int8_t *x, const int8_t *row, int features, int rows,
                                                 int32_t *totals) {
     const int apart[CHANNELS] = {0, rows > 1 ? features : 0, 2 * features, rows > 3 ? 3 * features : 0};
@@ -59,7 +60,7 @@ __attribute__((noinline)) static const uint32_t *multiply(int bits, const nn_swa
     return nn_swar_multiply(3, 1, CHANNELS / 2, window, filter, 1, totals);
 }
 
-/* The input as a window in scratch memory, codes of 0 behind it. */
+/* Lays out the input as a window in scratch memory, followed by codes of 0. */
 static nn_swar_window lay_input(const nn_context *ctx, const nn_swar_signed_fc_params *params, const int8_t *input,
                                 int features) {
     const nn_swar_window window = {ctx->buf, (uint32_t *)ctx->buf + params->depth / 4, params->depth, params->chunk};

@@ -1,18 +1,18 @@
-/* Ternary dense layer for cores without SIMD instructions: two outputs a multiplication.
+/* Ternary dense layer for cores without SIMD instructions: each multiplication serves two outputs.
  *
- * Every input is multiplied by the codes w + 1 of two outputs at once, fields of 16 bits in a word; a sum that starts
- * at minus the sum of the inputs, in both fields, is exact for the weights themselves.
+ * Every input is multiplied by the codes w + 1 of two outputs at once, fields of 16 bits in a word. Both fields of a
+ * sum start at minus the sum of the inputs, so that it ends up as the sum for the weights themselves.
  *
- * Filter: for every BLOCK outputs, every STEP inputs (the last ones filled up): WORDS words of sixteen codes of 2 bits.
- * Slot s of the whole step lies in word s / 8 at bit 2 (s % 8) for the first output of a pair and 16 bits further for
- * the second; it is input s / PAIRS of the step and pair s % PAIRS of the block. Filled-up inputs have code 0. */
+ * Filter: for every BLOCK outputs, every STEP inputs (the last step is padded): WORDS words of sixteen codes of 2 bits.
+ * Slot s of a step lies in word s / 8, at bit 2 (s % 8) for the first output of a pair and 16 bits higher for the
+ * second; it belongs to input s / PAIRS of the step and pair s % PAIRS of the block. Padding inputs have code 0. */
 #include "nn_arith.h"
 #include "nn_swar.h"
 
 enum { PAIRS = 3, BLOCK = 2 * PAIRS, STEP = 8, SLOTS = 8, WORDS = STEP * PAIRS / SLOTS };
-enum { CHUNK = NN_SWAR_TERMS / STEP * STEP }; /* inputs that the fields surely hold */
+enum { CHUNK = NN_SWAR_TERMS / STEP * STEP }; /* inputs whose sums are certain to fit the fields */
 
-/* Adds STEP inputs. mask: of the two codes of slot 0, in a register, where one instruction shifts and masks. */
+/* Adds STEP inputs. mask: of the two codes of slot 0; in a register, so that one instruction shifts and masks. */
 static inline void add_step(uint32_t acc[PAIRS], const int8_t *x, const NN_FLASH uint32_t *filter, uint32_t mask) {
     uint32_t word = 0;
 #pragma GCC unroll 24
@@ -23,13 +23,13 @@ static inline void add_step(uint32_t acc[PAIRS], const int8_t *x, const NN_FLASH
     }
 }
 
-/* Sums of BLOCK outputs over at most CHUNK inputs, added to totals; returns the filter behind them. */
+/* Adds to the totals the sums of BLOCK outputs over at most CHUNK inputs; returns the filter that follows. */
 static const NN_FLASH uint32_t *add_chunk(int32_t totals[BLOCK], const int8_t *x, int32_t count, int32_t sum_of_x,
                                           const NN_FLASH uint32_t *filter) {
     const uint32_t start = 0U - (uint32_t)sum_of_x * 0x00010001U;
     uint32_t acc[PAIRS] = {start, start, start};
     uint32_t mask = 0x00030003U;
-    __asm("" : "+r"(mask)); /* not a constant to the compiler */
+    __asm("" : "+r"(mask)); /* hides the constant from the compiler */
     for (const int8_t *end = x + count / STEP * STEP; x < end; x += STEP, filter += WORDS)
         add_step(acc, x, filter, mask);
     if (count % STEP) {

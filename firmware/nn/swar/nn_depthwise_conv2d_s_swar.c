@@ -1,16 +1,17 @@
 /* Depthwise convolution with weights of 8, 4 or 3 bits for cores without SIMD instructions, channel by channel.
  *
- * The inputs of a channel are laid out as a plane of codes x + 128, with the padding that its windows read, as the zero
- * point. The weights of an output channel that are not zero are listed with their places in the plane. Several outputs
- * are summed at a time, so that a weight is loaded once for all; they need not be of one row. 128 times the sum of the
- * weights is taken off the bias.
+ * The inputs of a channel are laid out as a plane of codes x + 128, surrounded by the padding that its windows read,
+ * the code of the zero point. The nonzero weights of an output channel are listed with their places in the plane.
+ * Several outputs, not necessarily of one row, are summed at a time, so that a weight is loaded once for all of them.
+ * 128 times the sum of the weights is subtracted from the bias.
  *
- * Filter: per output channel its taps in order height, width, in fields of nn_decode; each channel starts on a byte. */
+ * Filter: for each output channel its taps in the order height, width, in fields of nn_decode; each channel starts at a
+ * byte boundary. */
 #include <string.h>
 
 #include "nn_swar.h"
 
-/* Outputs at a time, as many as the core has registers for. */
+/* Outputs computed at a time: as many as the core has registers for. */
 #ifdef NN_NO_LONG_MULTIPLY
 enum { PIXELS = 2 };
 #else
@@ -21,7 +22,7 @@ typedef struct {
     int32_t place, weight;
 } tap;
 
-/* A convolution under way; pipeline/codegen/kernels/depthwise_conv2d_s_swar.py reserves its memory. */
+/* State of a convolution; pipeline/codegen/kernels/depthwise_conv2d_s_swar.py reserves its memory. */
 typedef struct {
     const nn_dw_conv_params *params;
     const nn_dims *in, *filter, *out;
@@ -31,7 +32,7 @@ typedef struct {
     int pitch, rows; /* of the plane */
 } convolution;
 
-/* The inputs of a channel to the plane, whose padding is there already. */
+/* Lays out the inputs of a channel in the plane, which already holds the padding. */
 static void lay_plane(const convolution *k, const int8_t *channel) {
     const int left = k->params->padding.w, top = k->params->padding.h, step = k->in->c;
     const int inside = nn_min(k->in->w, k->pitch - left) * step, row = k->in->w * step;
@@ -56,7 +57,7 @@ static const tap *list_taps(const convolution *k, int bits, const NN_FLASH uint8
     return to;
 }
 
-/* Sums of the windows that start at those places. */
+/* Sums of the windows that start at the places `at`. */
 __attribute__((noinline)) static void sum(const tap *t, const tap *end, const uint8_t *const at[PIXELS],
                                           int32_t sums[PIXELS]) {
     const uint8_t *x[PIXELS];
@@ -72,7 +73,7 @@ __attribute__((noinline)) static void sum(const tap *t, const tap *end, const ui
     for (int i = 0; i < PIXELS; i++) sums[i] = acc[i];
 }
 
-/* One output channel, whose inputs and taps are laid out. */
+/* Computes one output channel, whose inputs and taps are laid out. */
 static void convolve(const convolution *k, const tap *end, const nn_swar_channel *channel, int8_t *output) {
     const int stride = k->params->stride.w, columns = k->out->w, step = k->out->c;
     const int next_row = k->params->stride.h * k->pitch - columns * stride;
@@ -83,7 +84,7 @@ static void convolve(const convolution *k, const tap *end, const nn_swar_channel
         const int count = nn_min(left, PIXELS);
         for (int i = 0; i < PIXELS; i++) {
             at[i] = x;
-            if (i + 1 > count) continue; /* the place of the last one again */
+            if (i + 1 > count) continue; /* the last place is repeated */
             x += stride;
             if (++column == columns) x += next_row, column = 0;
         }

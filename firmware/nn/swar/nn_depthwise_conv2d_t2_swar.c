@@ -1,12 +1,12 @@
 /* Ternary depthwise convolution without multiplications, for cores without SIMD instructions.
  *
- * The output is cut into four stripes of equal height, the last one overlapping where they do not divide it; a word of
- * 64 bits holds the same place of all four. The inputs of one channel are laid out as a plane of such words, padding
+ * The output is cut into four stripes of equal height, which overlap where its height is not a multiple of four; a word
+ * of 64 bits holds the same place of all four. The inputs of one channel are laid out as a plane of such words, padding
  * included. Its weights become two lists of places in the plane, those to add and those to subtract; zeros cost
- * nothing. A stride is paid for once, by laying out column j at j / stride of segment j % stride.
+ * nothing. The cost of a stride is paid once, by laying out column j at j / stride of segment j % stride.
  *
- * Filter: per output channel its taps in order height, width, 2 bits each from the low bits of a byte on, two's
- * complement; each channel starts on a byte. */
+ * Filter: for each output channel its taps in the order height, width, 2 bits each from the low bits of a byte on,
+ * two's complement; each channel starts at a byte boundary. */
 #include "nn_arith.h"
 #include "nn_swar.h"
 
@@ -16,16 +16,16 @@ enum { STRIPES = NN_SWAR_FIELDS };
 typedef struct {
     uint64_t *plane;
     uint64_t *sums;                   /* per output of a stripe */
-    int32_t *places;                  /* of the taps to add, from the front; to subtract, from the back */
+    int32_t *places;                  /* of the taps to add, from the front; of those to subtract, from the back */
     int8_t *padding;                  /* a row of zero points */
-    int32_t segment;                  /* words of a plane row for one remainder of columns by the stride */
+    int32_t segment;                  /* words of a plane row for the columns of one remainder modulo the stride */
     int32_t pitch;                    /* words of a plane row */
-    int32_t first_phase, first_place; /* of the first column that is no padding */
+    int32_t first_phase, first_place; /* of the first column that is not padding */
     int32_t height;                   /* output rows of a stripe */
-    int32_t start[STRIPES];           /* their first output rows */
+    int32_t start[STRIPES];           /* first output row of each stripe */
 } workspace;
 
-/* pipeline/kernels/depthwise_conv2d_t2_swar.py reserves the parts in the same order. */
+/* pipeline/codegen/kernels/depthwise_conv2d_t2_swar.py reserves the parts in the same order. */
 static workspace workspace_in(const nn_context *ctx, const nn_dw_conv_params *params, const nn_dims *in,
                               const nn_dims *filter, const nn_dims *out) {
     const int32_t columns = (out->w - 1) * params->stride.w + filter->w;
@@ -46,7 +46,7 @@ static workspace workspace_in(const nn_context *ctx, const nn_dw_conv_params *pa
     return work;
 }
 
-/* Lays out one row of the plane from the rows of the stripes' inputs. Its padding is there already. */
+/* Lays out one row of the plane, which already holds the padding, from the input rows of the stripes. */
 static inline void lay_row(const nn_dw_conv_params *params, const nn_dims *in, const int8_t *const rows[STRIPES],
                            const workspace *work, uint64_t *plane_row) {
     const int8_t *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
@@ -61,7 +61,7 @@ static inline void lay_row(const nn_dw_conv_params *params, const nn_dims *in, c
     }
 }
 
-/* The plane of one input channel. */
+/* Lays out the plane of one input channel. */
 static void lay_plane(const nn_dw_conv_params *params, const nn_dims *in, const int8_t *channel,
                       const workspace *work) {
     const int32_t row_bytes = in->w * in->c;
@@ -82,7 +82,7 @@ static void lay_plane(const nn_dw_conv_params *params, const nn_dims *in, const 
     }
 }
 
-/* Lists of the places of one channel's taps; returns how many are to be added, *subtract gets the number of others. */
+/* Lists the places of one channel's taps; returns the number of those to add, *subtract gets the number of others. */
 static int32_t list_places(const nn_dw_conv_params *params, const nn_dims *filter_dims, const NN_FLASH uint8_t *filter,
                            const workspace *work, int32_t *subtract) {
     int32_t *add = work->places, *end = work->places + filter_dims->h * filter_dims->w, *minus = end;
@@ -101,8 +101,9 @@ static int32_t list_places(const nn_dw_conv_params *params, const nn_dims *filte
     return (int32_t)(add - work->places);
 }
 
-/* The inner loops: sums[0] and sums[1] plus or minus the words at `at` and one further, for every listed place; lists
- * are not empty. 10 instructions for 8 multiply-accumulates; GCC 12 takes 13, it splits the loads. */
+/* The inner loops: for every listed place, the word at that place of `at` is added to or subtracted from sums[0], the
+ * next word likewise for sums[1]. Lists are not empty. 10 instructions for 8 multiply-accumulates; GCC 12 takes 13, as
+ * it splits the loads. */
 #ifdef __thumb2__
 
 #define SUM_LIST(low, high)                                                                                            \
@@ -145,7 +146,7 @@ static inline void subtract_places(uint64_t sums[2], const int32_t *place, const
 
 #endif
 
-/* One output channel, whose inputs are laid out. */
+/* Computes one output channel, whose inputs are laid out. */
 static void convolve_channel(const nn_dw_conv_params *params, const nn_dims *filter_dims,
                              const NN_FLASH uint8_t *filter, const nn_swar_channel *c, const nn_dims *out,
                              const workspace *work, int8_t *output) {
@@ -162,7 +163,7 @@ static void convolve_channel(const nn_dw_conv_params *params, const nn_dims *fil
             if (add_end > work->places) add_places(pair, work->places, add_end, at + x);
             if (subtract > 0) subtract_places(pair, end - subtract, end, at + x);
             sums[x] = pair[0];
-            sums[x + 1] = pair[1]; /* beyond an odd width: the next row's first, written later */
+            sums[x + 1] = pair[1]; /* with an odd width the last one is the next row's first, which is overwritten */
         }
     }
     nn_swar_finish(c, &all, output);

@@ -1,11 +1,13 @@
-/* Sums to outputs: nn_requantize, with as few instructions as a channel's shift and the activation limits allow. */
+/* From sums to outputs: nn_requantize in as few instructions as a channel's shift and the activation limits allow. */
 #include "nn_swar.h"
 
 #include <stdbool.h>
 
-enum { FAST_SHIFT = 20 }; /* largest right shift whose rounding constant and output offset fit beside the product */
+enum {
+    FAST_SHIFT = 20
+}; /* largest right shift for which product, rounding constant and output offset add up in 32 bits */
 
-/* Accumulators of one word; wide: as in nn_swar_sums, of this word. */
+/* Accumulators of one word; wide: as in nn_swar_sums, those of this word. */
 static inline void total(uint64_t word, const int32_t *wide, int32_t acc[NN_SWAR_FIELDS]) {
     nn_swar_unpack(word, acc);
     if (!wide) return;
@@ -34,15 +36,15 @@ static inline int8_t limited(int32_t q, nn_activation limits, const bool all) {
     return (int8_t)nn_clamp(q, limits.min, limits.max);
 }
 
-/* Shifts from -FAST_SHIFT on. down: the shift is negative; then its rounding and the output offset are one addition.
- * all: no activation limits but those of int8. */
+/* Outputs with a shift of -FAST_SHIFT or more. down: the shift is negative; its rounding and the output offset are then
+ * one addition. all: the activation limits are those of int8. */
 static inline void finish(const nn_swar_channel *c, const nn_swar_sums *sums, int8_t *output, const bool down,
                           const bool all) {
     const int32_t right = down ? -c->shift : 0, left = down ? 1 : 1 + c->shift;
     const int32_t half = down ? (int32_t)1 << (right - 1) : 0;
     const int32_t multiplier = c->multiplier, bias = c->bias * ((int32_t)1 << left);
     const int32_t rounding = half + c->output_offset * ((int32_t)1 << right);
-    const nn_activation limits = c->activation; /* locals: bytes written may be anything to the compiler */
+    const nn_activation limits = c->activation; /* locals: to the compiler, the bytes written may alias anything */
     const int32_t step = sums->step, *wide = sums->wide;
     const int32_t place[NN_SWAR_FIELDS] = {sums->place[0], sums->place[1], sums->place[2], sums->place[3]};
     const uint64_t *word = sums->sums;
@@ -59,18 +61,18 @@ static inline void finish(const nn_swar_channel *c, const nn_swar_sums *sums, in
     }
 }
 
-/* Of one accumulator, whatever the shift. */
+/* The output of one accumulator, with any shift. */
 static int8_t any_output(const nn_swar_channel *channel, int32_t acc) {
     const int32_t q = nn_requantize(acc + channel->bias, channel->multiplier, channel->shift);
     return limited(q + channel->output_offset, channel->activation, false);
 }
 
-/* Whether the channel's shift is one of the usual ones, for which `usual_output` is. */
+/* Whether usual_output() serves the channel's shift. */
 static inline bool is_usual(const nn_swar_channel *channel) {
     return channel->shift <= -1 && channel->shift >= -FAST_SHIFT;
 }
 
-/* Half of what is shifted out, and the output offset. */
+/* Half of the last place that is kept, plus the output offset, before the shift. */
 static inline int32_t rounding_of(const nn_swar_channel *channel) {
     return ((int32_t)1 << (-channel->shift - 1)) + channel->output_offset * ((int32_t)1 << -channel->shift);
 }
@@ -89,7 +91,8 @@ void nn_swar_outputs(const nn_swar_channel *channel, const int32_t *acc, int32_t
     }
     const int32_t right = -channel->shift, bias = channel->bias, multiplier = channel->multiplier;
     const int32_t rounding = rounding_of(channel);
-    const nn_activation limits = channel->activation; /* locals: bytes written may be anything to the compiler */
+    const nn_activation limits =
+        channel->activation; /* locals: to the compiler, the bytes written may alias anything */
     for (; acc < end; output += step) *output = usual_output(*acc++ + bias, multiplier, rounding, right, limits);
 }
 
@@ -99,7 +102,7 @@ int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc) {
                         channel->activation);
 }
 
-/* Any shift. */
+/* Outputs with any shift. */
 static void finish_any(const nn_swar_channel *c, const nn_swar_sums *sums, int8_t *output) {
     for (int32_t word = 0; word < sums->words; word++, output += sums->step) {
         int32_t acc[NN_SWAR_FIELDS];
@@ -125,9 +128,9 @@ void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, in
     }
 }
 
-enum { MOST_WORDS = 257 }; /* whose bytes a field of 16 bits sums */
+enum { MOST_WORDS = 257 }; /* words whose bytes a field of 16 bits can sum: 257 * 255 < 2^16 */
 
-/* Adds bytes of so many words, those at even and those at odd places. */
+/* Adds the bytes of words to two sums, those at even and those at odd places; returns `end`. */
 static const uint32_t *add_bytes(const uint32_t *word, const uint32_t *end, uint32_t sums[2]) {
     while (word < end) {
         const uint32_t *const stop = end - word > MOST_WORDS ? word + MOST_WORDS : end;

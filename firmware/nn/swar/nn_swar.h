@@ -1,11 +1,11 @@
-/* Kernels for cores with 32-bit registers and no SIMD instructions: SIMD within a register (SWAR), four signed
- * fields of 16 bits in a word of 64. Words are added without masks: a word is the sum of field i * 2^(16 i) modulo
- * 2^64, so it is exact whatever carries on the way, as long as the final value of each field fits 16 bits.
- * NN_SWAR_TERMS inputs always do.
+/* Kernels for cores with 32-bit registers and no SIMD instructions: SIMD within a register (SWAR), four signed fields
+ * of 16 bits in a word of 64. Words are added without masks: a word is the sum of field i * 2^(16 i) modulo 2^64, so it
+ * is exact whatever carries occur on the way, as long as the final value of each field fits 16 bits. The sum of
+ * NN_SWAR_TERMS inputs always does.
  *
  * Biases are folded: bias - input zero point * sum of the channel's weights; the kernels sum inputs as they are and pad
- * with the zero point. Accumulators, shifted left where the shift says so, stay within 30 bits. Both by
- * pipeline/kernels/_ternary.py. */
+ * with the zero point. Accumulators stay within 30 bits, also after a shift to the left. Both are ensured by
+ * pipeline/codegen/kernels/_ternary.py. */
 #ifndef NN_SWAR_H
 #define NN_SWAR_H
 
@@ -21,7 +21,7 @@ static inline uint64_t nn_swar_quad(int8_t a, int8_t b, int8_t c, int8_t d) {
     return (uint64_t)(uint32_t)(high + (low >> 31)) << 32 | (uint32_t)low;
 }
 
-/* Fields of a word. */
+/* The fields of a word, NN_SWAR_FIELDS of them. */
 static inline void nn_swar_unpack(uint64_t word, int32_t *fields) {
     const int32_t low = (int32_t)(uint32_t)word;
     const int32_t high = (int32_t)((uint32_t)(word >> 32) + (low < 0));
@@ -31,7 +31,7 @@ static inline void nn_swar_unpack(uint64_t word, int32_t *fields) {
     fields[3] = (high - (int16_t)high) >> 16;
 }
 
-/* What turns accumulators of one output channel into outputs. */
+/* What it takes to turn accumulators of one output channel into outputs. */
 typedef struct {
     int32_t bias, multiplier, shift, output_offset;
     nn_activation activation;
@@ -49,13 +49,14 @@ typedef struct {
 /* The output of one accumulator. */
 int8_t nn_swar_output(const nn_swar_channel *channel, int32_t acc);
 
-/* The outputs of so many, `step` bytes apart. */
+/* The outputs of `count` accumulators, `step` bytes apart. */
 void nn_swar_outputs(const nn_swar_channel *channel, const int32_t *acc, int32_t count, int32_t step, int8_t *output);
 
+/* The outputs of words of sums. */
 void nn_swar_finish(const nn_swar_channel *channel, const nn_swar_sums *sums, int8_t *output);
 
-/* `rows`: kernel rows whose inputs are packed together, filter_dims->h or 1. Filter: words of NN_SWAR_CONV_TERMS
- * weights, see nn_conv2d_t2_swar.c. */
+/* `rows`: kernel rows whose inputs are packed together, filter_dims->h or 1. Filter: words of 18 weights, see
+ * nn_conv2d_t2_swar.c. */
 typedef struct {
     nn_conv_params conv;
     int32_t rows;
@@ -66,32 +67,34 @@ void nn_conv2d_t2_swar(const nn_context *ctx, const nn_swar_conv_params *params,
                        const nn_dims *filter_dims, const NN_FLASH uint32_t *filter, const NN_FLASH int32_t *bias,
                        const nn_dims *output_dims, int8_t *output);
 
-/* Filter: 2 bits a weight, see nn_depthwise_conv2d_t2_swar.c. output may be input where both have one shape and
- * params->ch_mult is 1. */
+/* Filter: 2 bits a weight, see nn_depthwise_conv2d_t2_swar.c. output may be input where both have the same shape
+ * and params->ch_mult is 1. */
 nn_depthwise_conv2d_kernel nn_depthwise_conv2d_t2_swar;
 
-/* Filter: two outputs a word, see nn_dense_t2_swar.c. Scratch: 4 bytes for every NN_SWAR_TERMS / 8 * 8 features. */
+/* Filter: codes of pairs of outputs, see nn_dense_t2_swar.c. Scratch: 4 bytes for every NN_SWAR_TERMS / 8 * 8 features.
+ */
 nn_dense_kernel nn_dense_t2_swar;
 
-/* Weights of 8, 4 or 3 bits: products, as nn_swar_signed.h sums them. */
-#define NN_SWAR_SLOTS(bits) ((bits) == 3 ? 16 : 8) /* weights of a step, or pairs of weights of less than 8 bits */
+/* Weights of 8, 4 or 3 bits: products, summed by nn_swar_signed.h. */
+#define NN_SWAR_SLOTS(bits) ((bits) == 3 ? 16 : 8) /* in a step: weights of 8 bits, else pairs */
 
+/* x + 128, without a sign. */
 static inline uint8_t nn_swar_code(int8_t x) {
     return (uint8_t)((uint8_t)x ^ 0x80U);
 }
 
-/* Codes of the inputs of one or two windows in turn, up to a multiple of a step, 4-byte aligned; and, for every chunk
- * of so many, where the sums of each window start. */
+/* inputs: the codes of one window, or of two in turn, padded to a multiple of a step, 4-byte aligned. starts: for every
+ * `chunk` of the `depth` inputs, what the sums of each window start at. */
 typedef struct {
     uint8_t *inputs;
     uint32_t *starts;
     int depth, chunk;
 } nn_swar_window;
 
-/* Where sums start, from the inputs. */
+/* Computes `starts` from the inputs. */
 void nn_swar_start(const nn_swar_window *window, int pixels, int bits);
 
-/* bits: of a weight. depth, chunk: inputs of a window, and those whose sums surely fit their fields. */
+/* bits: of a weight. depth: inputs of a window. chunk: inputs whose sums are certain to fit their fields. */
 typedef struct {
     nn_conv_params conv;
     int bits, depth, chunk;
@@ -113,14 +116,14 @@ void nn_conv2d_s_swar(const nn_context *ctx, const nn_swar_signed_conv_params *p
                       const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
                       const nn_dims *output_dims, int8_t *output);
 
-/* Filter: of 8 bits int8 rows, else see nn_swar_signed.h. Scratch: of less than 8 bits a window. */
+/* Filter: with 8 bits rows of int8, otherwise see nn_swar_signed.h. Scratch: with fewer than 8 bits a window. */
 void nn_dense_s_swar(const nn_context *ctx, const nn_swar_signed_fc_params *params,
                      const nn_per_channel_quant_params *quant, const nn_dims *input_dims, const int8_t *input,
                      const nn_dims *filter_dims, const NN_FLASH void *filter, const NN_FLASH int32_t *bias,
                      const nn_dims *output_dims, int8_t *output);
 
 /* Filter: see nn_depthwise_conv2d_s_swar.c. Scratch: a plane and the weights of a channel. output may be input where
- * both have one shape and params->conv.ch_mult is 1. */
+ * both have the same shape and params->conv.ch_mult is 1. */
 void nn_depthwise_conv2d_s_swar(const nn_context *ctx, const nn_swar_signed_dw_conv_params *params,
                                 const nn_per_channel_quant_params *quant, const nn_dims *input_dims,
                                 const int8_t *input, const nn_dims *filter_dims, const NN_FLASH void *filter,

@@ -1,25 +1,26 @@
-/* Sums of products with weights of 8, 4 or 3 bits, for cores without SIMD instructions: one loop, whose parameter is
- * how weights are unpacked.
+/* Sums of products with weights of 8, 4 or 3 bits, for cores without SIMD instructions: one loop, parametrized by how
+ * weights are unpacked.
  *
- * Inputs and weights are codes without a sign, x + 128 and w + 2^(bits - 1): every core loads or extracts them in one
- * instruction or two. Sums start at minus 2^(bits - 1) times the sum of the input's codes, which leaves the sum of
- * (x + 128) w; what is then too much, 128 times the sum of w, is taken off the bias.
+ * Inputs and weights are unsigned codes, x + 128 and w + 2^(bits - 1): every core loads or extracts them in one or two
+ * instructions. Sums start at minus 2^(bits - 1) times the sum of the inputs' codes, which leaves the sum of
+ * (x + 128) w; the excess, 128 times the sum of w, is subtracted from the bias.
  *
- * Weights of 4 and 3 bits: those of two channels are the fields of 16 bits of one factor, so a multiplication does two
- * products. The word, sum0 + 2^16 sum1 modulo 2^32, is exact whatever carries on the way, as long as both sums fit 16
- * bits at the end. The packer finds out from the weights after how many inputs, a chunk, they surely do.
+ * Weights of 4 and 3 bits: those of two channels are the fields of 16 bits of one factor, so one multiplication gives
+ * two products. The word, sum0 + 2^16 sum1 modulo 2^32, is exact whatever carries occur on the way, as long as both
+ * sums fit 16 bits at the end. The packer derives from the weights for how many inputs, a chunk, they are certain to.
  *
- * Inputs: one of each of `pixels` windows in turn, up to a multiple of a step, filled up with codes of 0.
+ * Inputs: one of each of `pixels` windows in turn, padded with codes of 0 to a multiple of a step.
  *
- * Filter: for every block of channels, the missing ones 0, for every input, each channel's code of 8 bits, or those of
- * each pair of channels; pairs as in nn_conv2d_s_dsp.c. pipeline/codegen/kernels/_swar.py packs it. */
+ * Filter: for every block of channels (missing ones are 0), for every input, each channel's code of 8 bits, or the
+ * codes of each pair of channels; pairs as in nn_conv2d_s_dsp.c. pipeline/codegen/kernels/_swar.py packs it. */
 #ifndef NN_SWAR_SIGNED_H
 #define NN_SWAR_SIGNED_H
 
 #include "nn_swar.h"
 
-/* sum + x * weights, in this order: the compiler would unpack all weights of a step, for more registers than there are,
- * before it adds anything. Where only eight registers multiply, sums are in the others. */
+/* sum + x * weights, in this order: the compiler would unpack all weights of a step before it adds anything, which
+ * takes more registers than there are. Where only the lower eight registers can multiply, the sums are kept in the
+ * others. */
 static inline uint32_t nn_swar_add_product(uint32_t sum, uint32_t x, uint32_t weights) {
 #ifdef NN_NO_LONG_MULTIPLY
     __asm("add %0, %1" : "+h"(sum) : "l"(x * weights));
@@ -30,7 +31,7 @@ static inline uint32_t nn_swar_add_product(uint32_t sum, uint32_t x, uint32_t we
     return sum;
 }
 
-/* Adds the products of the weights in one slot of a step. groups: slots of an input. */
+/* Adds the products of the weights in one slot of a step. groups: slots per input. */
 static inline void nn_swar_add(const int pixels, const int groups, const int slot, const uint8_t *x, uint32_t weights,
                                uint32_t *sums) {
     const uint8_t *in = x + slot / groups * pixels;
@@ -39,7 +40,7 @@ static inline void nn_swar_add(const int pixels, const int groups, const int slo
     for (int p = 0; p < pixels; p++) sum[p] = nn_swar_add_product(sum[p], in[p], weights);
 }
 
-/* The steps: as many slots as the code below has, one after another. Each returns what follows it in the filter. */
+/* The steps: NN_SWAR_SLOTS slots, unrolled. Each returns the filter that follows it. */
 
 static inline const uint32_t *nn_swar_step8(const int pixels, const int groups, const uint8_t *x,
                                             const uint32_t *filter, uint32_t *sums) {
@@ -78,7 +79,7 @@ static inline const uint32_t *nn_swar_step3(const int pixels, const int groups, 
     return filter;
 }
 
-/* Adds the sums of a chunk to the totals, channel by channel, of each `pixels`. */
+/* Adds the sums of a chunk to the totals, channel by channel, `pixels` for each. */
 static inline void nn_swar_flush(const int bits, const int pixels, const int groups, const uint32_t *sums,
                                  int32_t *totals) {
 #pragma GCC unroll 4
@@ -94,8 +95,8 @@ static inline void nn_swar_flush(const int bits, const int pixels, const int gro
     }
 }
 
-/* Totals of a block of channels, of so many groups of weights; those of a channel start `apart` behind the last one's.
- * Returns the next filter. */
+/* Totals of a block of channels, `groups` groups of weights; those of a channel start `apart` after those of the
+ * channel before. Returns the filter that follows. */
 static inline const uint32_t *nn_swar_multiply(const int bits, const int pixels, const int groups,
                                                const nn_swar_window *window, const uint32_t *filter, const int apart,
                                                int32_t *totals) {
@@ -104,7 +105,7 @@ static inline const uint32_t *nn_swar_multiply(const int bits, const int pixels,
     const uint32_t *start = window->starts;
     int32_t result[4] = {0};
     uint32_t mask = bits == 4 ? 0x000F000FU : 0x00070007U;
-    __asm("" : "+r"(mask)); /* not a constant to the compiler: in a register, where one instruction shifts and masks */
+    __asm("" : "+r"(mask)); /* hides the constant: in a register one instruction shifts and masks */
     while (x < last) {
         const uint8_t *const end = last - x > pixels * window->chunk ? x + pixels * window->chunk : last;
         uint32_t sums[4];

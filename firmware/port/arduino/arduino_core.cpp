@@ -22,7 +22,7 @@ void core_serial_write(const uint8_t *data, size_t size) {
 }
 
 void core_serial_flush(void) {
-#ifndef ARDUINO_QEMU /* whose UART never says that everything has left */
+#ifndef ARDUINO_QEMU /* its UART never reports that everything has been sent */
     Serial.flush();
 #endif
 }

@@ -1,4 +1,4 @@
-/* What the port takes from the board's Arduino core, for C. */
+/* What the port uses of the board's Arduino core, callable from C. */
 #ifndef ARDUINO_CORE_H
 #define ARDUINO_CORE_H
 
@@ -11,7 +11,7 @@ extern "C" {
 
 void core_serial_begin(uint32_t baud);
 
-/* Bytes that can be read. */
+/* Number of bytes that can be read. */
 int core_serial_available(void);
 
 /* The next byte, or -1 when there is none. */
@@ -20,7 +20,7 @@ int core_serial_read(void);
 /* Returns when the last byte has been handed to the core. */
 void core_serial_write(const uint8_t *data, size_t size);
 
-/* Returns when everything written has left. */
+/* Returns when everything written has been sent. */
 void core_serial_flush(void);
 
 /* Microseconds since start; wraps after 2^32. */

@@ -1,4 +1,4 @@
-/* AVR under the Arduino port. Sections: ATmega328P data sheet (DS40002061); the ATmega2560's are alike. */
+/* The Arduino port on AVR. Sections are those of the ATmega328P data sheet (DS40002061); the ATmega2560 is alike. */
 #ifdef __AVR__
 
 #include <avr/interrupt.h>
@@ -13,7 +13,7 @@
 
 enum { PAINT = 0xA5, COUNTS_PER_US = BOARD_CLOCK_HZ / 1000000 };
 
-extern uint8_t _end; /* first byte after the variables: of the linker */
+extern uint8_t _end; /* first byte after the variables, from the linker */
 
 static uint8_t reset_flags __attribute__((section(".noinit")));
 static struct {
@@ -22,8 +22,8 @@ static struct {
 } started;
 static uint32_t overhead;
 
-/* Runs before variables are initialised, on an empty stack. A watchdog that has reset the MCU still runs, at its
- * shortest period (11.8.2). What is no longer painted was used. */
+/* Runs before variables are initialized, on an empty stack. A watchdog that has reset the MCU is still running, at its
+ * shortest period (11.8.2). Paints the stack: bytes that no longer hold the paint have been used. */
 __attribute__((naked, used, section(".init3"))) static void before_main(void) {
     reset_flags = MCUSR;
     MCUSR = 0;
@@ -31,10 +31,12 @@ __attribute__((naked, used, section(".init3"))) static void before_main(void) {
     for (uint8_t *byte = &_end; byte <= (uint8_t *)RAMEND; byte++) *byte = PAINT;
 }
 
-/* Interrupts stay masked between the test and the sleep: sei lets one more instruction pass (7.7). */
+/* No byte can slip in between the test and the sleep: after sei, one more instruction is executed before any interrupt
+ * (7.7). */
 void cpu_idle(void) {
 #ifdef ARDUINO_QEMU
-    /* QEMU 7.2 does not wake up from SLEEP, and of two interrupts at once it forgets one until somebody asks again. */
+    /* QEMU 7.2 does not wake up from SLEEP, and of two simultaneous interrupts it loses one until the register is
+     * written. */
     UCSR0B = UCSR0B;
 #else
     cli();
@@ -46,8 +48,8 @@ void cpu_idle(void) {
 #endif
 }
 
-/* Sleep stops the CPU only (10.3). Timer 1, unscaled, counts CPU cycles (16.11); the core has set it up for PWM, which
- * ends here. */
+/* Idle mode: sleep stops the CPU only (10.3). Timer 1 without prescaler counts CPU cycles (16.11); the Arduino core has
+ * set it up for PWM, which ends here. */
 void cpu_start(void) {
     SMCR = 1U << SE;
     TCCR1A = 0;
@@ -56,15 +58,15 @@ void cpu_start(void) {
     overhead = port_ticks_stop();
 }
 
-/* What is still to be sent leaves first: its interrupts would be counted. */
+/* Flushes first: the interrupts of unsent bytes would be counted. */
 void port_ticks_start(void) {
     core_serial_flush();
     started.us = core_micros();
     started.count = TCNT1;
 }
 
-/* Timer 1 has the low 16 bits of the cycles; micros(), in steps of 4 us, says how often it has wrapped: both derive
- * from one clock, so the exact number is the one next to the coarse one. */
+/* Timer 1 has the low 16 bits of the cycles; micros(), in steps of 4 us, tells how often it has wrapped. Both derive
+ * from one clock, so the exact number is the one nearest to the coarse one. */
 uint32_t port_ticks_stop(void) {
     const uint16_t fine = TCNT1 - started.count;
     const uint32_t coarse = (core_micros() - started.us) * COUNTS_PER_US;

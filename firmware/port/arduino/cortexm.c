@@ -1,4 +1,4 @@
-/* Arm Cortex-M under the Arduino port. */
+/* The Arduino port on Arm Cortex-M. */
 #ifdef __arm__
 
 #include "arduino_core.h"
@@ -24,10 +24,10 @@ void cpu_start(void) {
     overhead = port_ticks_stop();
 }
 
-/* The core may do its USB work while it is polled, so there is no sleep here. */
+/* The Arduino core may do its USB work while it is polled, so there is no sleep here. */
 void cpu_idle(void) {}
 
-/* What is still to be sent leaves first: its interrupts would be counted. */
+/* Flushes first: the interrupts of unsent bytes would be counted. */
 void port_ticks_start(void) {
     core_serial_flush();
     started = now();
@@ -54,7 +54,7 @@ noreturn void port_reset(void) {
     }
 }
 
-/* Reset flags and stack belong to the core. */
+/* Reset flags and stack belong to the Arduino core. */
 uint32_t port_reset_cause(void) {
     return 0;
 }

@@ -1,5 +1,5 @@
-/* What the Arduino API leaves to the processor: besides the functions below, each processor's file implements the
- * ticks, the reset and the stack of port.h. */
+/* What the Arduino API does not cover. Besides the functions below, the file of each processor implements the ticks,
+ * the reset and the stack functions of port.h. */
 #ifndef CPU_H
 #define CPU_H
 

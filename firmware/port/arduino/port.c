@@ -1,5 +1,5 @@
-/* Port on top of any Arduino core: the link is Serial. Reads through the core, whose receive buffer counts no losses:
- * what it drops shows as a damaged frame. */
+/* Port on top of any Arduino core: the link is Serial. The core's receive buffer does not count lost bytes: a loss
+ * shows as a damaged frame. */
 #include "port.h"
 
 #include "arduino_core.h"

@@ -1,11 +1,11 @@
-/* The rate of a UART whose clock is divided: a rate of 1 takes UART_DIVIDER_UNIT of the divider per Hz of the clock.
- * What includes this defines UART_DIVIDER_UNIT, UART_DIVIDER_MIN and UART_DIVIDER_MAX. */
+/* The rate of a UART that divides its clock: rate = clock * UART_DIVIDER_UNIT / divider. The file that includes this
+ * defines UART_DIVIDER_UNIT, UART_DIVIDER_MIN and UART_DIVIDER_MAX. */
 #ifndef BAUD_H
 #define BAUD_H
 
 #define UART_DIVIDER(hz) ((uint32_t)(((hz)*UART_DIVIDER_UNIT + BOARD_BAUD / 2U) / BOARD_BAUD))
 
-/* Whether the rate from this clock is BOARD_BAUD within so many thousandths. */
+/* Whether this clock gives BOARD_BAUD to within `permille` thousandths. */
 #define UART_DISTANCE(a, b) ((a) > (b) ? (a) - (b) : (b) - (a))
 #define UART_KEEPS_BAUD(hz, permille)                                                                                  \
     (UART_DIVIDER(hz) >= UART_DIVIDER_MIN && UART_DIVIDER(hz) <= UART_DIVIDER_MAX &&                                   \

@@ -11,18 +11,18 @@
 #define INSTRUCTION_CACHE_ON (1U << 17)           /* SCB_CCR */
 enum { WAYS = 4, WAY_SHIFT = 30, SET_SHIFT = 5 }; /* of the data cache; lines of 32 bytes */
 
-/* The core reads ahead on guesses, also where no memory answers: 0x60000000 to 0xDFFFFFFF, external memory, is
- * forbidden (ST AN4838, speculative accesses). Region 0 guards the stack. */
+/* The core reads ahead speculatively, even where there is no memory: access to external memory, 0x60000000 to
+ * 0xDFFFFFFF, is forbidden (ST AN4838, speculative accesses). Region 0 guards the stack. */
 static void forbid_external_memory(void) {
     if ((MPU_TYPE >> 8 & 0xFFU) == 0) return; /* no regions: no MPU */
     MPU_RNR = 1;
     MPU_RBAR = 0;
-    MPU_RASR = 1U << 28 | 0x87U << 8 | 31U << 1 | 1U; /* XN, no access; eighths 0, 1, 2, 7 left out; 4 GB; ENABLE */
+    MPU_RASR = 1U << 28 | 0x87U << 8 | 31U << 1 | 1U; /* XN, no access; subregions 0, 1, 2, 7 disabled; 4 GB; ENABLE */
     MPU_CTRL = 1U << 2 | 1U;                          /* PRIVDEFENA, ENABLE */
     cortexm_barrier();
 }
 
-/* After power-on the caches hold nothing valid, but say otherwise. */
+/* After power-on, the contents of the cache are not valid, but may be marked so. */
 static void invalidate_data_cache(void) {
     CSSELR = 0; /* level 1, data */
     cortexm_barrier();
@@ -40,7 +40,7 @@ void cortexm_start_caches(void) {
         cortexm_barrier();
         SCB_CCR |= INSTRUCTION_CACHE_ON;
     }
-    if (!(SCB_CCR & DATA_CACHE_ON)) { /* one that is on may hold the only copy of something */
+    if (!(SCB_CCR & DATA_CACHE_ON)) { /* one that is already on may hold modified lines */
         invalidate_data_cache();
         SCB_CCR |= DATA_CACHE_ON;
     }

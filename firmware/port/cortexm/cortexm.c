@@ -25,8 +25,8 @@ void cortexm_disable_link_irq(void) {
 }
 
 uint8_t cortexm_ring_wait(ring *r) {
-    /* Masked between the test and the sleep, so that no byte slips in between; a pending interrupt ends WFI all the
-     * same (B1.5.19). */
+    /* Interrupts are masked between the test and the sleep, so that no byte slips in between; a pending interrupt ends
+     * WFI nevertheless (B1.5.19). */
     cortexm_disable_irq();
     while (ring_empty(r)) {
         cortexm_wait_for_irq();

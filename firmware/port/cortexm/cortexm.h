@@ -1,9 +1,9 @@
 /* What all Cortex-M ports share. A port's mcu.h defines
  *
  *   MCU_LINK_IRQ              interrupt number of the link's receiver; the port implements mcu_link_isr()
- *   MCU_COUNTER               counts of the MCU's own counter since some time, modulo 2^32
+ *   MCU_COUNTER               current value of the MCU's own counter, modulo 2^32
  *   MCU_USES_SYSTICK          1 where that is cortexm_systick(), else 0
- *   MCU_EMULATED_COUNTER_HZ   what it counts a second in an emulator
+ *   MCU_EMULATED_COUNTER_HZ   counts per second in an emulator
  *
  * Registers: Armv7-M Architecture Reference Manual (DDI 0403E), sections named below. */
 #ifndef CORTEXM_H
@@ -37,7 +37,8 @@
 #define NVIC_ISER(n) REG32(0xE000E100U + 4U * (n)) /* B3.4.4 */
 #define NVIC_ICER(n) REG32(0xE000E180U + 4U * (n)) /* B3.4.5 */
 
-/* For port_ticks_start and port_ticks_stop: inlined into the calibration only, they would cost more than it found. */
+/* For port_ticks_start and port_ticks_stop: inlined into the calibration only, they would later cost more than it
+ * measured. */
 #define NEVER_INLINE __attribute__((noinline))
 
 /* Every word of the stack holds this until it is used. */
@@ -56,7 +57,7 @@ static inline void cortexm_barrier(void) {
     __asm volatile("dsb\n\tisb" ::: "memory");
 }
 
-/* Lets the link's receiver interrupt, or not. */
+/* Enables and disables the interrupt of the link's receiver. */
 void cortexm_enable_link_irq(void);
 void cortexm_disable_link_irq(void);
 
@@ -69,7 +70,7 @@ noreturn void cortexm_reset_mcu(void);
 /* Starts the instruction and the data cache of a Cortex-M7. */
 void cortexm_start_caches(void);
 
-/* One step of a start-up sequence: the bits under `mask` become `value` (SET), or are awaited to (AWAIT). */
+/* One step of a start-up sequence: sets the bits under `mask` to `value` (SET), or waits until they are (AWAIT). */
 typedef struct {
     enum { CORTEXM_SET, CORTEXM_AWAIT } action;
     volatile uint32_t *reg;
@@ -77,29 +78,30 @@ typedef struct {
     uint32_t value;
 } cortexm_step;
 
-/* Takes the steps in order; false at the first wait that takes too long, the rest is not done. */
+/* Takes the steps in order; returns false at the first wait that takes too long, without the steps after it. */
 bool cortexm_take_steps(const cortexm_step *steps, size_t count);
 #define CORTEXM_TAKE_STEPS(steps) cortexm_take_steps((steps), sizeof(steps) / sizeof((steps)[0]))
 
-/* An emulated instruction takes so many nanoseconds, by the board's [emulator] arguments. */
+/* Nanoseconds that an emulated instruction takes, by the board's [emulator] arguments. */
 #ifdef BOARD_EMULATED_INSTRUCTION_NS
 #define CORTEXM_INSTRUCTION_NS BOARD_EMULATED_INSTRUCTION_NS
 #else
 #define CORTEXM_INSTRUCTION_NS 1
 #endif
 
-/* Starts the ticks of port.h. They are the core's cycles where it has a counter that advances, which an emulator's and
- * an Armv6-M core have not; else `counted`, by MCU_COUNTER, which is started and, where a tick is a microsecond, counts
- * counter_hz a second. */
+/* Starts the ticks of port.h. They are the core's cycles where it has a counter that advances, which emulated cores and
+ * Armv6-M lack; otherwise they are `counted`, from MCU_COUNTER, which must have been started and, where a tick is a
+ * microsecond, counts at counter_hz. */
 void cortexm_start_ticks(uint32_t core_hz, port_tick counted, uint32_t counter_hz);
 
-/* Counts of the core's clock since some time, modulo 2^32. The interrupt takes this many instructions each 2^24. */
+/* SysTick as a counter of the core's clock, modulo 2^32. Its interrupt takes this many instructions every 2^24 counts.
+ */
 #define CORTEXM_SYSTICK_INSTRUCTIONS 5U
 void cortexm_start_systick(void);
 void cortexm_systick_isr(void);
 uint32_t cortexm_systick(void);
 
-/* Implemented by the port: the link received something. */
+/* Implemented by the port; called when the link has received something. */
 void mcu_link_isr(void);
 
 #endif

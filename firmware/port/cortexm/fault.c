@@ -1,4 +1,4 @@
-/* Any unexpected exception: tells the host what happened, then stops. */
+/* Handles any unexpected exception: tells the host what happened, then halts. */
 #include "cortexm.h"
 #include "port.h"
 
@@ -8,8 +8,8 @@ enum { FRAME_WORDS = 8, FRAME_LR = 5, FRAME_PC = 6 }; /* basic exception frame: 
 
 noreturn void cortexm_fault(const uint32_t *exception_frame, uint32_t exc_return);
 
-/* Keeps the stack pointer while the stack has room to report; after an overflow it starts again at the top, where the
- * frames of main() lie, which are of no use any more. */
+/* Keeps the stack pointer while there is room on the stack to report; after an overflow it restarts at the top, over
+ * the frames of main(), which are no longer needed. */
 __attribute__((naked)) void cortexm_fault_entry(void) {
     __asm volatile("cpsid i\n\t"
                    "mov r0, sp\n\t"

@@ -13,8 +13,8 @@ noreturn void cortexm_start(void);
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
 
-/* Every exception but the link's and SysTick's is unexpected, so it is a fault; nothing behind the link's is ever
- * enabled. */
+/* Every exception but the link's and SysTick's is unexpected and handled as a fault; no interrupt after the link's is
+ * ever enabled. */
 typedef union {
     uint32_t *stack;
     void (*handler)(void);
@@ -57,9 +57,9 @@ static void enable_fpu(void) {
 #endif
 }
 
-/* Forbids the memory below the stack (the MPU of Armv7-M, B3.5, which Armv6-M has, too, if any; Armv8-M has a limit
- * register, DDI 0553, MSPLIM): some MCUs have something there, and a large frame could jump over the bus fault that
- * others give. The region is as large as the stack's address is aligned, at most 1 MB. */
+/* Forbids access to the memory below the stack: by the MPU of Armv7-M (B3.5), which Armv6-M cores have as well, if any;
+ * by the limit register of Armv8-M (DDI 0553, MSPLIM). Some MCUs have memory there, and where others raise a bus fault
+ * a large frame could jump over it. The region is as large as the alignment of the stack's address, at most 1 MB. */
 static void guard_stack(void) {
 #if __ARM_ARCH <= 7
     if ((MPU_TYPE >> 8 & 0xFFU) == 0) return; /* no regions: no MPU */
@@ -69,7 +69,7 @@ static void guard_stack(void) {
     MPU_RNR = 0;
     MPU_RBAR = bottom - (1U << log2_size);
     MPU_RASR = 1U << 28 | (log2_size - 1U) << 1 | 1U; /* XN, no access, SIZE, ENABLE */
-    MPU_CTRL = 1U << 2 | 1U;                          /* PRIVDEFENA, ENABLE: off again inside the fault handler */
+    MPU_CTRL = 1U << 2 | 1U; /* PRIVDEFENA, ENABLE: without HFNMIENA it is off in the fault handler */
     cortexm_barrier();
 #elif __ARM_ARCH >= 8
     __asm volatile("msr msplim, %0" : : "r"(__stack_bottom));

@@ -1,5 +1,5 @@
-/* SysTick as a counter of 32 bits: 24 of its own, and above them how often they have run out. For cores that count no
- * cycles themselves. Registers: Armv7-M Architecture Reference Manual B3.3, Armv6-M (DDI 0419) B3.3. */
+/* SysTick as a counter of 32 bits: its own 24, and above them the number of times that these have wrapped. For cores
+ * without a cycle counter. Registers: Armv7-M Architecture Reference Manual B3.3, Armv6-M (DDI 0419) B3.3. */
 #include "mcu.h"
 
 #define SYST_CSR REG32(0xE000E010U)
@@ -13,11 +13,11 @@ volatile uint32_t cortexm_systick_wraps;
 
 void cortexm_start_systick(void) {
     SYST_RVR = SYST_MASK;
-    SYST_CVR = 0; /* any value clears it */
+    SYST_CVR = 0; /* writing any value clears it */
     SYST_CSR = SYST_ON_CORE_CLOCK;
 }
 
-/* CORTEXM_SYSTICK_INSTRUCTIONS of them, always the same. */
+/* Takes CORTEXM_SYSTICK_INSTRUCTIONS instructions, always. */
 __attribute__((naked)) void cortexm_systick_isr(void) {
     __asm volatile(".syntax unified\n\t"
                    "ldr r0, =cortexm_systick_wraps\n\t"
@@ -27,7 +27,8 @@ __attribute__((naked)) void cortexm_systick_isr(void) {
                    "bx lr\n\t");
 }
 
-/* It counts down, and its interrupt comes at 0: both parts change together but for a moment, which is waited for. */
+/* SysTick counts down and interrupts at 0, so both parts change together, except for a moment; then they are read
+ * again. */
 uint32_t cortexm_systick(void) {
     uint32_t wraps, down;
     do {

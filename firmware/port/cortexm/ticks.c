@@ -1,4 +1,4 @@
-/* Ticks: cycles of the core where it counts them, else what the MCU's own counter counts. */
+/* Ticks: cycles of the core where it has a counter, otherwise counts of the MCU's own counter. */
 #include "port.h"
 
 #include <assert.h>
@@ -9,8 +9,8 @@
 enum { US_PER_S = 1000000, NS_PER_S = 1000000000 };
 
 /* Counts in 1,000,000,000 emulated instructions. The difference of two truncated times is off by less than one count;
- * with more than two counts an instruction that is less than half an instruction, and rounding is exact. So is one
- * count an instruction. */
+ * with more than two counts per instruction, that is less than half an instruction, so rounding gives the exact number.
+ * So does exactly one count per instruction. */
 #define EMULATED_COUNTS ((uint64_t)MCU_EMULATED_COUNTER_HZ * CORTEXM_INSTRUCTION_NS)
 static_assert(BOARD_TICK_UNIT != PORT_TICK_INSTRUCTIONS || EMULATED_COUNTS == NS_PER_S ||
                   EMULATED_COUNTS > 2ULL * NS_PER_S,
@@ -22,7 +22,7 @@ static uint32_t counts_a_second;
 static bool has_cycle_counter;
 static uint32_t started, overhead;
 
-/* DWT is of Armv7-M and Armv8-M Mainline; an Armv6-M core must not look for it. */
+/* Armv7-M and Armv8-M Mainline have a DWT; an Armv6-M core must not look for one. */
 static bool start_cycle_counter(void) {
     return __ARM_ARCH > 6 && dwt_start();
 }
@@ -41,7 +41,7 @@ static uint32_t now(void) {
     return has_cycle_counter ? dwt_cycles() : MCU_COUNTER;
 }
 
-/* Where SysTick counts, its interrupt was served in between, once for each step of the upper byte. */
+/* Where SysTick counts, its interrupt was served meanwhile, once for each step of the upper byte. */
 static uint32_t instructions(uint32_t stopped) {
     const uint32_t counts = stopped - started;
     const uint32_t all = EMULATED_COUNTS == NS_PER_S
@@ -52,12 +52,13 @@ static uint32_t instructions(uint32_t stopped) {
 }
 
 static uint32_t ticks_until(uint32_t stopped) {
-    /* The first condition is a constant: a board in hand does without the division of 64 bits, which is 0.7 KB. */
+    /* The first condition is a constant: firmware for a real board does without the division of 64 bits, 0.7 KB of
+     * code. */
     if (BOARD_TICK_UNIT == PORT_TICK_INSTRUCTIONS && unit == PORT_TICK_INSTRUCTIONS) return instructions(stopped);
     return unit == PORT_TICK_US ? (stopped - started) / (counts_a_second / US_PER_S) : stopped - started;
 }
 
-/* Masked in the interrupt controller, not in the core: the interrupt that extends SysTick must go on. */
+/* The link is masked in the interrupt controller, not in the core: the interrupt that extends SysTick must go on. */
 NEVER_INLINE void port_ticks_start(void) {
     if (unit == PORT_TICK_INSTRUCTIONS) cortexm_disable_link_irq();
     started = now();

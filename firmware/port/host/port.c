@@ -1,5 +1,5 @@
-/* Host port: the firmware as a process that reads requests from standard input and writes answers to standard output.
- * It ends when its standard input does. */
+/* Host port: the firmware as a process that reads requests from standard input and writes replies to standard output.
+ * It exits at the end of its input. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "port.h"
@@ -10,7 +10,7 @@
 
 static uint8_t received[4096];
 static size_t filled, taken;
-static uint8_t unsent[4096]; /* written out before waiting for input and before an inference */
+static uint8_t unsent[4096]; /* flushed before waiting for input and before an inference */
 static size_t waiting;
 static uint64_t ticks_started_us;
 
@@ -55,7 +55,7 @@ static uint64_t now_us(void) {
     return (uint64_t)now.tv_sec * 1000000U + (uint64_t)now.tv_nsec / 1000U;
 }
 
-/* What is still to be sent leaves first: it would wait for the end of the inference. */
+/* Flushes first: unsent bytes would otherwise wait for the end of the inference. */
 void port_ticks_start(void) {
     flush();
     ticks_started_us = now_us();
@@ -74,7 +74,7 @@ uint32_t port_tick_hz(void) {
 }
 
 noreturn void port_reset(void) {
-    /* Bytes that wait in the pipe outlive the exec; those already read here are lost, as in a UART's buffer. */
+    /* Bytes still in the pipe survive the exec; those already read are lost, as in a UART's buffer. */
     flush();
     char *const argv[] = {"firmware", NULL};
     execv("/proc/self/exe", argv);

@@ -1,8 +1,8 @@
-/* An AVR board on a pseudo terminal: simavr runs the firmware cycle by cycle; what its first UART says and hears passes
- * through the terminal at the line's own rate in simulated time. The simulation runs as fast as it can and rests while
- * the firmware sleeps and the line is quiet.
+/* An AVR board on a pseudo terminal: simavr runs the firmware cycle by cycle; what its first UART sends and receives
+ * passes through the terminal, at the rate of the line in simulated time. The simulation runs as fast as it can and
+ * rests while the firmware sleeps and the line is idle.
  *
- *   simavr MCU HZ BAUD FIRMWARE.BIN     prints "pty: PATH" once the terminal can be opened
+ *   simavr MCU HZ BAUD FIRMWARE.BIN     prints "pty: PATH" once the terminal is open
  */
 #define _GNU_SOURCE
 
@@ -19,7 +19,7 @@
 
 enum { FLASH_MOST = 1 << 18, BITS_PER_BYTE = 10, QUIET_BYTES = 64 };
 
-/* The line: bytes from the terminal wait in `ahead` until the UART's turn; times in CPU cycles. */
+/* The line: bytes from the terminal wait in `ahead` until the UART takes them; times are in CPU cycles. */
 static struct {
     int terminal;
     avr_irq_t *input;
@@ -33,7 +33,7 @@ static void fail(const char *what) {
     exit(1);
 }
 
-/* A byte left the UART. Nobody there to read it: it is lost, as on a wire. */
+/* A byte has left the UART. If nobody reads it, it is lost, as on a wire. */
 static void sent(struct avr_irq_t *irq, uint32_t value, void *context) {
     (void)irq;
     const avr_t *avr = context;
@@ -49,7 +49,7 @@ static void refill(void) {
     line.taken = 0;
 }
 
-/* Called at least once per byte time: hands the UART its next byte when that is due. */
+/* Called at least once per byte time: passes the UART its next byte when that is due. */
 static void step(const avr_t *avr) {
     if (avr->cycle < line.next) return;
     line.next = avr->cycle + line.byte_time;
@@ -59,7 +59,7 @@ static void step(const avr_t *avr) {
     line.last_byte = avr->cycle;
 }
 
-/* The CPU sleeps for `cycles`. */
+/* Called when the CPU sleeps for `cycles`: rests for that time if the line is idle. */
 static void rest(avr_t *avr, avr_cycle_count_t cycles) {
     const int busy = line.taken < line.filled || avr->cycle - line.last_byte < QUIET_BYTES * line.byte_time;
     if (busy) return;
@@ -68,7 +68,7 @@ static void rest(avr_t *avr, avr_cycle_count_t cycles) {
     if (ppoll(&ready, 1, &time, NULL) < 0 && errno != EINTR) fail("poll");
 }
 
-/* Opens the terminal; its other end stays open too, so that a host may come and go. */
+/* Opens the terminal and keeps its other end open as well, so that a host may connect and disconnect. */
 static void open_terminal(void) {
     line.terminal = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
     if (line.terminal < 0 || grantpt(line.terminal) < 0 || unlockpt(line.terminal) < 0) fail("pseudo terminal");

@@ -1,5 +1,5 @@
 """What every board promises: it is described without gaps, its project builds, and where it can run here, its firmware
-serves every message as pipeline/wire.py says, counts instructions exactly and reports its own crash."""
+serves every message as pipeline/protocol/wire.py says, counts instructions exactly and reports its own crash."""
 
 from __future__ import annotations
 

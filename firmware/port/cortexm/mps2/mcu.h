@@ -36,7 +36,7 @@ static inline void mcu_start_counter(void) {
 #endif
 }
 
-/* Clocks since some time, modulo 2^32. */
+/* Cycles of the core clock, modulo 2^32. */
 #if MPS2_IMAGE == 547
 #define MCU_COUNTER COUNTER_LOW
 #else

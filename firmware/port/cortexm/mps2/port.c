@@ -31,9 +31,8 @@ static void start_uart(void) {
     cortexm_enable_link_irq();
 }
 
-/* The FPGA has a cycle counter, its emulator has not: there the counter's clock stands in a fixed ratio to
- * instructions.
- */
+/* The core of the FPGA has a cycle counter, that of the emulator has none: there the counter runs at a fixed ratio to
+ * instructions. */
 void port_init(void) {
     start_uart();
     mcu_start_counter();

@@ -1,4 +1,4 @@
-/* Registers that the nRF51 and nRF52 have at the same places. Chapters of the nRF51 Series Reference Manual 3.0: 12
+/* Registers that the nRF51 and nRF52 have at the same addresses. Chapters of the nRF51 Series Reference Manual 3.0: 12
  * power, 13 clock, 14 GPIO, 18 timer, 29 UART; the nRF52840 Product Specification has the same UART in 6.33.
  *
  * A board defines NRF_UART_TX and NRF_UART_RX as NRF_PIN(port, number). */
@@ -14,7 +14,7 @@
 #define CLOCK_HFCLKSTART REG32(0x40000000U)
 #define CLOCK_HFCLKSTARTED REG32(0x40000100U)
 #define CLOCK_HFCLKSTAT REG32(0x4000040CU)
-#define POWER_RESETREAS REG32(0x40000400U) /* cleared bit by bit, by writing 1 */
+#define POWER_RESETREAS REG32(0x40000400U) /* a bit is cleared by writing 1 to it */
 
 #define MCU_LINK_IRQ 2
 #define UART_STARTRX REG32(0x40002000U)
@@ -33,7 +33,7 @@
 #define OVERRUN (1U << 0)            /* ERRORSRC */
 #define UART_ON 4U                   /* ENABLE */
 
-/* The GPIO ports follow every 768 bytes. */
+/* The GPIO ports are 768 bytes apart. */
 #define GPIO_OUTSET(pin) REG32(0x50000508U + 0x300U * ((pin) / 32U))
 #define GPIO_CNF(pin) REG32(0x50000700U + 0x300U * ((pin) / 32U) + 4U * ((pin) % 32U))
 #define OUTPUT 3U                 /* PIN_CNF: DIR, input buffer disconnected */

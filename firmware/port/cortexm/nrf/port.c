@@ -1,19 +1,18 @@
-/* Port of Nordic's nRF51 and nRF52: link on the UART without DMA, ticks from the core's cycle counter or from timer 0.
- */
+/* Port of Nordic's nRF51 and nRF52: link on the UART without DMA, ticks from the core's cycle counter or timer 0. */
 #include "port.h"
 
 #include <assert.h>
 
 #include "mcu.h"
 
-/* The rate in steps of 16 MHz / 2^20; the maker lists rates up to 1 Mbaud (chapter 29, BAUDRATE). */
+/* The rate in steps of 16 MHz / 2^20; the manual lists rates up to 1 Mbaud (chapter 29, BAUDRATE). */
 #define BAUD_SETTING ((uint32_t)((((uint64_t)BOARD_BAUD << 32) / TIMER_HZ + 0x800U) & 0xFFFFF000U))
 static_assert(BOARD_BAUD >= 1200 && BOARD_BAUD <= 1000000, "link.baud: 1200 to 1000000");
 
 enum {
-    /* The crystal starts within a few milliseconds; so many polls take at least 10 ms at 64 MHz. */
+    /* The crystal starts within a few milliseconds; this many polls take at least 10 ms at 64 MHz. */
     MOST_CLOCK_POLLS = 200000,
-    /* A byte takes ten bits; a poll takes a clock or more. */
+    /* A byte takes ten bits; a poll takes at least one cycle. */
     MOST_UART_POLLS = 20U * (BOARD_CLOCK_HZ / BOARD_BAUD)
 };
 
@@ -24,7 +23,7 @@ static uint32_t reset_flags;
 void mcu_link_isr(void) {
     while (UART_RXDRDY) {
         UART_RXDRDY = 0;
-        (void)UART_RXDRDY; /* cleared before the next byte moves up, whose event must stay */
+        (void)UART_RXDRDY; /* makes sure it is cleared before the next byte moves up, whose event must not be lost */
         ring_put(&received, (uint8_t)UART_RXD);
     }
     if (UART_ERRORSRC & OVERRUN) {
@@ -33,7 +32,8 @@ void mcu_link_isr(void) {
     }
 }
 
-/* From the internal oscillator to the crystal, which the UART's rate needs; without it the core runs on as it is. */
+/* Switches from the internal oscillator to the crystal, which the UART's rate needs; if that does not start, the core
+ * stays as it is. */
 static void start_crystal(void) {
     CLOCK_HFCLKSTARTED = 0;
     CLOCK_HFCLKSTART = 1;
@@ -64,7 +64,7 @@ static void start_timer(void) {
 
 void port_init(void) {
     reset_flags = POWER_RESETREAS;
-    POWER_RESETREAS = reset_flags; /* the next reset shows its own flags only */
+    POWER_RESETREAS = reset_flags; /* so that the next reset shows only its own flags */
     start_crystal();
     mcu_start_cache();
     start_uart();
@@ -76,7 +76,7 @@ uint8_t port_read(void) {
     return cortexm_ring_wait(&received);
 }
 
-/* Bounded: a UART that stands still must not take the program with it. */
+/* Bounded: a UART that has stopped must not hang the program. */
 void port_write(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < size; i++) {
         UART_TXDRDY = 0;
@@ -91,7 +91,7 @@ uint32_t port_rx_dropped(void) {
 }
 
 noreturn void port_reset(void) {
-    cortexm_reset_mcu(); /* port_write() waits for every byte to have left */
+    cortexm_reset_mcu(); /* port_write() has waited until every byte was sent */
 }
 
 uint32_t port_reset_cause(void) {

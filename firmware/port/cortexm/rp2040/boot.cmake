@@ -1,6 +1,6 @@
-# The checksum of the boot stage (boot.c), the last word of the 256 bytes: CRC-32 of the bytes before it as the RP2040's
-# datasheet has it (Bootrom, checksum): polynomial 0x04C11DB7, initial value 0xFFFFFFFF, most significant bit first,
-# not inverted at the end. Included by the project it has CMake run this file as a script after linking.
+# The checksum of the boot stage (boot.c), the last word of its 256 bytes: CRC-32 of the bytes before it as in the
+# RP2040's datasheet (Bootrom, checksum): polynomial 0x04C11DB7, initial value 0xFFFFFFFF, most significant bit
+# first, not inverted at the end. The project includes this file, which then has CMake run it as a script after linking.
 if(NOT CMAKE_SCRIPT_MODE_FILE)
     add_custom_command(TARGET firmware POST_BUILD
         COMMAND ${CMAKE_OBJCOPY} -O binary --only-section=.boot firmware.elf boot.bin
@@ -21,7 +21,7 @@ foreach(byte IN LISTS bytes)
     endforeach()
 endforeach()
 
-# CMake writes no zero bytes: as Intel HEX, least significant byte first; the sum of a record's bytes is 0.
+# CMake cannot write zero bytes, hence Intel HEX: least significant byte first, the bytes of a record add up to 0.
 set(record "")
 set(sum 4)
 foreach(shift 0 8 16 24)

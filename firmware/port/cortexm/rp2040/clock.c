@@ -1,6 +1,6 @@
 /* Clock tree of the RP2040 (datasheet, Clocks, Crystal Oscillator, PLL): crystal -> PLL -> core and UART. If the PLL
- * does not start, the core runs at the crystal's frequency; if that does not start, on the ring oscillator it woke up
- * on, and the link is off its rate. After a restart by a debugger all of it may run already. */
+ * does not start, the core runs at the crystal's frequency; if the crystal does not start, on the ring oscillator that
+ * it woke up on, and the link's rate is wrong. After a restart by a debugger all of this may be running already. */
 #include <assert.h>
 
 #include "mcu.h"
@@ -45,7 +45,7 @@ static const cortexm_step to_pll[] = {
     {CORTEXM_AWAIT, &PLL_CS, PLL_LOCKED, PLL_LOCKED},
     {CORTEXM_SET, &PLL_PRIM, PLL_PRIM_MASK, RP2040_PLL_POSTDIV1 << PLL_POSTDIV1 | RP2040_PLL_POSTDIV2 << PLL_POSTDIV2},
     {CORTEXM_SET, &PLL_PWR, PLL_POSTDIV_OFF, 0},
-    /* The auxiliary source may only change while it is not used. */
+    /* The auxiliary source may only be changed while it is not in use. */
     {CORTEXM_SET, &CLK_SYS_CTRL, AUXSRC_MASK, SYS_AUX_PLL},
     {CORTEXM_SET, &CLK_SYS_CTRL, SYS_SRC_MASK, SYS_FROM_AUX},
     {CORTEXM_AWAIT, &CLK_SYS_SELECTED, UINT32_MAX, 1U << SYS_FROM_AUX},

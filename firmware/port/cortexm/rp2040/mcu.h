@@ -1,8 +1,8 @@
-/* RP2040 (RP2040 Datasheet; its chapters are cited by name, its registers have its names).
+/* RP2040 (RP2040 Datasheet: chapters are cited by name, registers have the names used there).
  *
  * A board defines RP2040_XOSC_HZ, its crystal; RP2040_PLL_REFDIV, RP2040_PLL_FBDIV, RP2040_PLL_POSTDIV1 and
- * RP2040_PLL_POSTDIV2; RP2040_FLASH_DIVIDER, the core's clock over that of the flash; RP2040_UART, 0 or 1, and its GPIO
- * numbers RP2040_UART_TX and RP2040_UART_RX. */
+ * RP2040_PLL_POSTDIV2; RP2040_FLASH_DIVIDER, the core's clock divided by that of the flash; RP2040_UART, 0 or 1, and
+ * its GPIO numbers RP2040_UART_TX and RP2040_UART_RX. */
 #ifndef MCU_H
 #define MCU_H
 
@@ -88,7 +88,7 @@
 #define RECEIVER_ON (1U << 9)        /* CR */
 #define AT_FOUR_BYTES 0U             /* IFLS: RXIFLSEL and TXIFLSEL, an eighth */
 #define RECEIVED_INTERRUPT (1U << 4) /* IMSC: the FIFO is that full */
-#define TIMEOUT_INTERRUPT (1U << 6)  /* IMSC: less waits, and the line is quiet */
+#define TIMEOUT_INTERRUPT (1U << 6)  /* IMSC: fewer bytes wait, and the line is idle */
 #define UART_DIVIDER_UNIT 4ULL       /* in 64ths of a sixteenth of a bit */
 #define UART_DIVIDER_MIN 64U
 #define UART_DIVIDER_MAX (0xFFFFU * 64U)
@@ -118,7 +118,7 @@
 #define COMMAND_OF_8_BITS (2U << 8)     /* SPI_CTRLR0: INST_L */
 #define ADDRESS_BITS(n) ((n) / 4U << 2) /* SPI_CTRLR0: ADDR_L */
 
-/* What the core wakes up on, nominally; how far it is from that differs from chip to chip. */
+/* The clock that the core wakes up on, nominally; the actual rate differs from chip to chip. */
 #define RING_OSCILLATOR_HZ 6500000U
 
 #define MCU_COUNTER cortexm_systick()
@@ -130,7 +130,8 @@ typedef struct {
     uint32_t uart_divider; /* baud.h */
 } mcu_clocks;
 
-/* Starts crystal and PLL; what does not start in time is left out. Never hangs. */
+/* Starts the crystal and the PLL and returns the resulting clocks; what does not start in time is not used. Never
+ * hangs. */
 mcu_clocks mcu_start_clocks(void);
 
 #endif

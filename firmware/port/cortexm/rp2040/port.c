@@ -7,14 +7,15 @@
 
 static_assert(UART_KEEPS_BAUD(BOARD_CLOCK_HZ, 20), "link.baud: the UART's clock gives no rate within 2 % of it");
 static_assert(UART_KEEPS_BAUD(RP2040_XOSC_HZ, 33), "link.baud: out of reach of the crystal without the PLL");
-/* Function 2 of the pins (datasheet, GPIO): TX and RX of UART 0 and 1, twice each, in turns. */
+/* Function 2 of the pins (datasheet, GPIO): TX and RX of UART 0 or 1, which alternate every eight pins from pin 4 on.
+ */
 static_assert(RP2040_UART_TX % 4 == 0 && (RP2040_UART_TX + 4) / 8 % 2 == RP2040_UART, "RP2040_UART_TX: no TX of it");
 static_assert(RP2040_UART_RX % 4 == 1 && (RP2040_UART_RX + 4) / 8 % 2 == RP2040_UART, "RP2040_UART_RX: no RX of it");
 static_assert(RP2040_UART_TX <= 28 && RP2040_UART_RX <= 29, "GPIO 0 to 29");
 
 enum {
     UART_FIFO_BYTES = 32,
-    /* A byte takes ten bits; a poll takes a clock or more. */
+    /* A byte takes ten bits; a poll takes at least one cycle. */
     MOST_UART_POLLS = 20U * (BOARD_CLOCK_HZ / BOARD_BAUD)
 };
 
@@ -41,7 +42,7 @@ static void start_uart(uint32_t divider) {
     (void)CORTEXM_TAKE_STEPS(start_peripherals);
     UART_IBRD = divider / 64U;
     UART_FBRD = divider % 64U;
-    UART_LCR_H = EIGHT_BITS | FIFOS_ON; /* takes over the rate, too */
+    UART_LCR_H = EIGHT_BITS | FIFOS_ON; /* latches the rate as well */
     UART_IFLS = AT_FOUR_BYTES;
     UART_IMSC = RECEIVED_INTERRUPT | TIMEOUT_INTERRUPT;
     UART_CR = UART_ON | TRANSMITTER_ON | RECEIVER_ON;
@@ -64,7 +65,7 @@ uint8_t port_read(void) {
     return cortexm_ring_wait(&received);
 }
 
-/* Bounded: a UART that stands still must not take the program with it. */
+/* Bounded: a UART that has stopped must not hang the program. */
 static void await_end_of(uint32_t flag, uint32_t polls) {
     for (uint32_t i = 0; i < polls && UART_FLAGS & flag; i++) {
     }
@@ -81,7 +82,8 @@ uint32_t port_rx_dropped(void) {
     return received.dropped + overruns;
 }
 
-/* By the watchdog, which resets all that the reset pin resets but the oscillators; AIRCR resets a core only. */
+/* By the watchdog, which resets all that the reset pin does, except the oscillators; AIRCR would reset one core only.
+ */
 noreturn void port_reset(void) {
     await_end_of(SENDING, (UART_FIFO_BYTES + 1) * MOST_UART_POLLS);
     PSM_WDSEL = ALL_BUT_OSCILLATORS;
@@ -89,7 +91,7 @@ noreturn void port_reset(void) {
     cortexm_reset_mcu();
 }
 
-/* CHIP_RESET says what reset the whole chip, REASON in its lowest two bits what the watchdog did since. */
+/* CHIP_RESET tells what reset the whole chip, the lowest two bits of REASON how the watchdog has fired since. */
 uint32_t port_reset_cause(void) {
     return reset_flags;
 }

@@ -1,22 +1,22 @@
 /* Clock tree of the SAMD21 (data sheet, SYSCTRL and GCLK): crystal of 32768 Hz -> generator 1 -> frequency-locked loop
- * DFLL48M -> generator 0 -> core and UART. If crystal or loop do not start, the core runs on the internal oscillator of
- * 8 MHz. */
+ * DFLL48M -> generator 0 -> core and UART. If the crystal or the loop does not start, the core runs on the internal
+ * oscillator of 8 MHz. */
 #include <assert.h>
 
 #include "mcu.h"
 
 static_assert(BOARD_CLOCK_HZ == CRYSTAL_HZ * SAMD21_DFLL_MUL, "SAMD21_DFLL_MUL and clock_hz");
-/* Electrical Characteristics, DFLL48M in closed loop: 47.972 MHz, by 1464. */
+/* Electrical Characteristics, DFLL48M in closed loop: typically 47.972 MHz, a multiplier of 1464. */
 static_assert(BOARD_CLOCK_HZ <= 48000000U, "core clock, and the loop's");
 static_assert(BOARD_CLOCK_HZ >= 47000000U, "the loop's clock");
 
 enum {
     GENERATOR_OF_CORE = 0,
     GENERATOR_OF_LOOP = 1,
-    /* A write reaches the slower clock within a few of its periods. */
+    /* A write reaches the slower clock domain within a few of its periods. */
     MOST_SYNC_POLLS = 100000,
-    /* The crystal takes about a second to start, and another until it is stable (XOSC32K, STARTUP). A poll takes at
-     * least 250 clocks of 8 MHz: together three seconds. */
+    /* The crystal takes about a second to start and another one to become stable (XOSC32K, STARTUP). A poll takes at
+     * least 250 cycles of 8 MHz: three seconds in all. */
     MOST_CLOCK_POLLS = 100000,
     BARRIERS_A_POLL = 25
 };
@@ -51,8 +51,8 @@ void mcu_connect_clock(uint32_t peripheral, uint32_t generator) {
     await_gclk();
 }
 
-/* A bootloader may have left any clock: back to the reset values, and from 1 to 8 MHz. One wait state serves them all
- * (Electrical Characteristics, NVM). */
+/* A bootloader may have left any clock running: back to the reset values, then from 1 to 8 MHz. One wait state suffices
+ * for all of them (Electrical Characteristics, NVM). */
 static void start_internal(void) {
     NVMCTRL_CTRLB = (NVMCTRL_CTRLB & ~WAIT_STATES_MASK) | ONE_WAIT_STATE;
     GCLK_CTRL = GCLK_RESET;
@@ -62,14 +62,15 @@ static void start_internal(void) {
 
 static bool start_crystal(void) {
     SYSCTRL_XOSC32K = CRYSTAL_AFTER_32768 | CRYSTAL_OUTPUT | CRYSTAL_PINS;
-    SYSCTRL_XOSC32K = CRYSTAL_AFTER_32768 | CRYSTAL_OUTPUT | CRYSTAL_PINS | CRYSTAL_ON; /* alone, as the manual asks */
+    SYSCTRL_XOSC32K = CRYSTAL_AFTER_32768 | CRYSTAL_OUTPUT | CRYSTAL_PINS |
+                      CRYSTAL_ON; /* in a write of its own, as the data sheet requires */
     return becomes_ready(CRYSTAL_READY);
 }
 
 static bool start_loop(void) {
     start_generator(GENERATOR_OF_LOOP, SOURCE_CRYSTAL);
     mcu_connect_clock(CLOCK_OF_DFLL, GENERATOR_OF_LOOP);
-    SYSCTRL_DFLLCTRL = 0; /* without ONDEMAND, first of all: a write to a loop that nobody asks for may hang (errata) */
+    SYSCTRL_DFLLCTRL = 0; /* clears ONDEMAND first: a write to a loop that is not requested may hang (errata) */
     if (!becomes_ready(DFLL_READY)) return false;
     SYSCTRL_DFLLMUL = DFLL_COARSE_STEP | DFLL_FINE_STEP | SAMD21_DFLL_MUL;
     if (!becomes_ready(DFLL_READY)) return false;

@@ -1,6 +1,6 @@
-/* SAMD21 (SAM D21/DA1 Family Data Sheet, DS40001882; its chapters are cited by name, registers have its names).
+/* SAMD21 (SAM D21/DA1 Family Data Sheet, DS40001882: chapters are cited by name, registers have the names used there).
  *
- * A board defines SAMD21_DFLL_MUL, the core's clock over that of its 32768 Hz crystal; SAMD21_SERCOM, the serial
+ * A board defines SAMD21_DFLL_MUL, the core's clock divided by that of its 32768 Hz crystal; SAMD21_SERCOM, the serial
  * interface of the link, 0 to 5; its pins SAMD21_UART_TX and SAMD21_UART_RX as SAMD21_PIN(A or B, number);
  * SAMD21_UART_FUNCTION, the pins' multiplexer position (C is 2, D is 3); and the pads of the interface that the pins
  * are, SAMD21_UART_TX_PAD, 0 or 2, and SAMD21_UART_RX_PAD. */
@@ -29,12 +29,12 @@ enum { SAMD21_PORT_A, SAMD21_PORT_B };
 #define SYSCTRL_DFLLCTRL REG16(0x40000824U)
 #define SYSCTRL_DFLLMUL REG32(0x4000082CU)
 #define CRYSTAL_READY (1U << 1)            /* PCLKSR: XOSC32KRDY */
-#define DFLL_READY (1U << 4)               /* PCLKSR: DFLLRDY, also between two writes */
+#define DFLL_READY (1U << 4)               /* PCLKSR: DFLLRDY, to be awaited between two writes as well */
 #define DFLL_LOCKED (1U << 6 | 1U << 7)    /* PCLKSR: DFLLLCKF, DFLLLCKC */
 #define CRYSTAL_ON (1U << 1)               /* XOSC32K: ENABLE */
 #define CRYSTAL_PINS (1U << 2)             /* XOSC32K: XTALEN */
 #define CRYSTAL_OUTPUT (1U << 3)           /* XOSC32K: EN32K */
-#define CRYSTAL_AFTER_32768 (5U << 8)      /* XOSC32K: STARTUP, periods until it counts as ready */
+#define CRYSTAL_AFTER_32768 (5U << 8)      /* XOSC32K: STARTUP, periods until it is considered ready */
 #define OSC8M_DIVIDER_MASK (3U << 8)       /* OSC8M: PRESC, 0 divides by 1 */
 #define DFLL_ON (1U << 1)                  /* DFLLCTRL: ENABLE; without ONDEMAND */
 #define DFLL_CLOSED_LOOP (1U << 2)         /* DFLLCTRL: MODE */
@@ -98,7 +98,7 @@ enum { SAMD21_PORT_A, SAMD21_PORT_B };
 #define RECEIVED (1U << 2)                          /* INTFLAG, INTENSET: RXC */
 #define OVERRUN (1U << 2)                           /* STATUS: BUFOVF */
 
-/* The core wakes up on an eighth of this. */
+/* The core wakes up at an eighth of this. */
 #define MCU_INTERNAL_HZ 8000000U
 #define CRYSTAL_HZ 32768U
 
@@ -106,14 +106,14 @@ enum { SAMD21_PORT_A, SAMD21_PORT_B };
 #define MCU_USES_SYSTICK 1
 #define MCU_EMULATED_COUNTER_HZ BOARD_CLOCK_HZ
 
-/* Starts the crystal and the frequency-locked loop, and returns what the core then runs at, Hz: the internal oscillator
- * if either does not start. Never hangs. */
+/* Starts the crystal and the frequency-locked loop and returns the resulting core clock, Hz: that of the internal
+ * oscillator if either does not start. Never hangs. */
 uint32_t mcu_start_clock(void);
 
-/* Returns once one of the bits of a synchronization register has ended, or did not in time. */
+/* Waits until bits of a synchronization register are clear, for a limited time. */
 void mcu_await_end_of(volatile const uint32_t *reg, uint32_t bits);
 
-/* A clock of the generator to a peripheral (CLKCTRL). */
+/* Clocks a peripheral from a generator (CLKCTRL). */
 void mcu_connect_clock(uint32_t peripheral, uint32_t generator);
 
 #endif

@@ -5,7 +5,8 @@
 
 #include "mcu.h"
 
-/* Rate over clock, in 2^20ths (data sheet, SERCOM, asynchronous arithmetic mode: BAUD is what is left of 65536). */
+/* Rate divided by clock, in units of 2^-20 (data sheet, SERCOM, asynchronous arithmetic mode: BAUD is 65536 minus it).
+ */
 #define RATE(hz) ((uint32_t)((((uint64_t)BOARD_BAUD << 20) + (hz) / 2U) / (hz)))
 #define DISTANCE(a, b) ((a) > (b) ? (a) - (b) : (b) - (a))
 #define KEEPS_BAUD(hz, permille)                                                                                       \
@@ -20,7 +21,7 @@ static_assert(SAMD21_UART_RX_PAD >= 0 && SAMD21_UART_RX_PAD <= 3, "SAMD21_UART_R
 static_assert(SAMD21_UART_FUNCTION == 2 || SAMD21_UART_FUNCTION == 3, "SAMD21_UART_FUNCTION: C or D");
 
 enum {
-    /* A byte takes ten bits; a poll takes a clock or more. */
+    /* A byte takes ten bits; a poll takes at least one cycle. */
     MOST_UART_POLLS = 20U * (BOARD_CLOCK_HZ / BOARD_BAUD)
 };
 
@@ -65,7 +66,7 @@ static void start_uart(uint32_t core_hz) {
 }
 
 void port_init(void) {
-    reset_flags = PM_RCAUSE; /* of the last reset only */
+    reset_flags = PM_RCAUSE; /* flags of the last reset only */
     const uint32_t core_hz = mcu_start_clock();
     start_uart(core_hz);
     cortexm_start_systick();
@@ -76,7 +77,7 @@ uint8_t port_read(void) {
     return cortexm_ring_wait(&received);
 }
 
-/* Bounded: a UART that stands still must not take the program with it. */
+/* Bounded: a UART that has stopped must not hang the program. */
 static void await_flag(uint32_t flag) {
     for (uint32_t i = 0; i < MOST_UART_POLLS && !(UART_INTFLAG & flag); i++) {
     }

@@ -1,5 +1,5 @@
-/* General-purpose I/O of the STM32F1 (RM0008 9.2): four bits a pin, and no choice of an alternate function but AFIO's
- * remapping, which stays as after reset. */
+/* General-purpose I/O of the STM32F1 (RM0008 9.2): four bits per pin; alternate functions can only be remapped by AFIO,
+ * which is left in its reset state. */
 #ifndef GPIO_H
 #define GPIO_H
 
@@ -16,7 +16,7 @@ static inline void stm32_start_uart_pin(uint32_t pin, uint32_t mode) {
     RCC_GPIOENR |= 1U << (MCU_GPIO_ENABLE + port);
     (void)RCC_GPIOENR;
     const uint32_t nibble = (number % 8U) * 4U;
-    GPIO_BSRR(port) = 1U << number; /* of an input: the pull is up */
+    GPIO_BSRR(port) = 1U << number; /* for an input: pull up */
     GPIO_CR(port, number) = (GPIO_CR(port, number) & ~(15U << nibble)) | mode << nibble;
 }
 

@@ -15,7 +15,7 @@ static inline void stm32_start_uart_pin(uint32_t pin) {
     const uint32_t port = pin >> 4;
     const uint32_t number = pin & 15U;
     RCC_GPIOENR |= 1U << (MCU_GPIO_ENABLE + port);
-    (void)RCC_GPIOENR; /* the clock runs two cycles after the write (errata of the STM32F4) */
+    (void)RCC_GPIOENR; /* the clock starts two cycles after the write (errata of the STM32F4) */
     const uint32_t nibble = (number % 8U) * 4U;
     GPIO_AFR(port, number) = (GPIO_AFR(port, number) & ~(15U << nibble)) | (uint32_t)STM32_UART_AF << nibble;
     GPIO_PUPDR(port) = (GPIO_PUPDR(port) & ~(3U << 2U * number)) | (uint32_t)PULL_UP << 2U * number;

@@ -1,4 +1,4 @@
-/* Port of the STM32 families: link on a UART, ticks from the core's cycle counter or, where that does not count, from
+/* Port of the STM32 families: link on a UART, ticks from the core's cycle counter or, where that does not advance, from
  * a timer. */
 #include "port.h"
 
@@ -7,11 +7,11 @@
 #include "mcu.h"
 
 static_assert(UART_KEEPS_BAUD(MCU_UART_HZ, 20), "link.baud: the UART's clock gives no rate within 2 % of it");
-/* A receiver hears up to 3.3 % beside its rate (RM0090 30.3.5). */
+/* A receiver tolerates a rate that is off by up to 3.3 % (RM0090 30.3.5). */
 static_assert(UART_KEEPS_BAUD(MCU_INTERNAL_UART_HZ, 33), "link.baud: out of reach of the internal oscillator");
 
 enum {
-    /* A byte takes ten bits; a poll takes a clock or more. */
+    /* A byte takes ten bits; a poll takes at least one cycle. */
     MOST_UART_POLLS = 20U * (BOARD_CLOCK_HZ / BOARD_BAUD)
 };
 
@@ -19,7 +19,8 @@ static ring received;
 static uint32_t overruns;
 static uint32_t reset_flags;
 
-/* With fewer than sixteen clocks a bit eight samples must do; the register then holds the fraction in eighths. */
+/* With fewer than sixteen clocks per bit, eight samples must suffice; the register then holds the fraction in eighths.
+ */
 static void set_rate(uint32_t divider) {
     const bool is_slow = MCU_UART_HAS_OVER8 && STM32_UART != LPUART1 && divider < 16U;
     UART_BRR = is_slow ? (divider & ~7U) << 1 | (divider & 7U) : divider;
@@ -36,8 +37,8 @@ static void start_uart(uint32_t divider) {
     cortexm_enable_link_irq();
 }
 
-/* Takes all that is there: a UART may hold several bytes, and QEMU's raises no second interrupt for a byte that it
- * delivers while the one before it is read. */
+/* Takes all bytes that are there: a UART may hold several, and QEMU's does not interrupt again for a byte that it
+ * delivers while the one before it is being read. */
 void mcu_link_isr(void) {
     for (uint32_t status = UART_STATUS; status & (RECEIVED | OVERRUN); status = UART_STATUS) {
         if (status & OVERRUN) {
@@ -49,7 +50,7 @@ void mcu_link_isr(void) {
     }
 }
 
-/* An emulator has no cycle counter, and a Cortex-M0+ neither: a timer on the core's clock does the same there. */
+/* Emulated cores and the Cortex-M0+ have no cycle counter: there, a timer on the core's clock replaces it. */
 static void start_ticks(const mcu_clocks *clocks) {
     const port_tick silicon = __ARM_ARCH > 6 ? PORT_TICK_US : PORT_TICK_CYCLES;
     const port_tick counted = BOARD_TICK_UNIT == PORT_TICK_INSTRUCTIONS ? PORT_TICK_INSTRUCTIONS : silicon;
@@ -59,7 +60,7 @@ static void start_ticks(const mcu_clocks *clocks) {
 
 void port_init(void) {
     reset_flags = RCC_RESET_FLAGS;
-    RCC_RESET_FLAGS |= RMVF; /* the next reset shows its own flags only */
+    RCC_RESET_FLAGS |= RMVF; /* so that the next reset shows only its own flags */
     if (MCU_HAS_CACHES) cortexm_start_caches();
     const mcu_clocks clocks = mcu_start_clocks();
     start_uart(clocks.uart_divider);
@@ -70,7 +71,7 @@ uint8_t port_read(void) {
     return cortexm_ring_wait(&received);
 }
 
-/* Bounded: a UART that stands still must not take the program with it. */
+/* Bounded: a UART that has stopped must not hang the program. */
 static void await_status(uint32_t flag) {
     for (uint32_t i = 0; i < MOST_UART_POLLS && !(UART_STATUS & flag); i++) {
     }

@@ -1,5 +1,5 @@
 /* General-purpose timer 2, 32 bits wide, at the same address in every family but the STM32F1 (RM0090 18.4). It counts
- * its clock. QEMU's knows no clock: one count is a nanosecond there, and with -icount shift=0 an instruction. */
+ * its clock. In QEMU it has none: a count is a nanosecond there, and with -icount shift=0 an instruction. */
 #ifndef TIM2_H
 #define TIM2_H
 

@@ -1,4 +1,4 @@
-/* Where TIM2 has 16 bits only, as in the STM32F1, the core's SysTick counts. */
+/* Where TIM2 has only 16 bits, as in the STM32F1, the core's SysTick is the counter. */
 #ifndef TIM2_H
 #define TIM2_H
 

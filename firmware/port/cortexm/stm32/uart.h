@@ -1,7 +1,7 @@
 /* The UART that the board chooses for the link: address, interrupt number, clock enable, rate. Most of it is the same
- * in every family (RM0090 2.3, 12.2, 7.3.13, 30.6); a family's mcu.h places USART1, tells by MCU_UARTS how many there
- * are and defines the USARTn_IRQ where its interrupts have another order; LPUART1 exists where MCU_HAS_LPUART is
- * defined. */
+ * in every family (RM0090 2.3, 12.2, 7.3.13, 30.6); a family's mcu.h says where USART1 is and, by MCU_UARTS,
+ * how many UARTs there are, and defines USARTn_IRQ where interrupts are numbered differently; LPUART1 exists where
+ * MCU_HAS_LPUART is defined. */
 #ifndef UART_H
 #define UART_H
 
@@ -18,7 +18,7 @@
 #define UART5_IRQ 53
 #endif
 
-/* Whether eight samples a bit are possible; only the STM32F1 cannot. */
+/* Whether eight samples per bit are possible: not on the STM32F1. */
 #ifndef MCU_UART_HAS_OVER8
 #define MCU_UART_HAS_OVER8 1
 #endif
@@ -70,7 +70,7 @@
 #define RCC_UARTENR RCC_APB1ENR
 #endif
 
-/* Status register; the second version of the peripheral has them at the same places. */
+/* Status register: the same bits in both versions of the peripheral. */
 #define OVERRUN (1U << 3)
 #define RECEIVED (1U << 5)
 #define SENT (1U << 6)
@@ -81,8 +81,8 @@
 #define RECEIVED_INTERRUPT (1U << 5)
 #define EIGHT_SAMPLES (1U << 15)
 
-/* The rate is the clock over this number: clocks per bit (RM0090 30.3.4), of an LPUART 256ths of a clock (RM0432,
- * LPUART baud rate generation). */
+/* The rate is the clock over this number: clocks per bit (RM0090 30.3.4); for an LPUART in 256ths (RM0432, LPUART
+ * baud rate generation). */
 #if STM32_UART == LPUART1
 #define UART_DIVIDER_UNIT 256ULL
 #define UART_DIVIDER_MIN 0x300U

@@ -1,4 +1,4 @@
-/* UART registers of the STM32F4 (RM0090 30.6). */
+/* UART registers of the STM32F1, F2 and F4 (RM0090 30.6; the same in RM0008 and RM0033). */
 #ifndef USART_H
 #define USART_H
 
@@ -10,6 +10,6 @@
 
 #define UART_ON (1U << 13)
 #define UART_FIFO_ON 0U
-#define UART_CLEAR_OVERRUN ((void)0) /* reading SR, then DR, does it */
+#define UART_CLEAR_OVERRUN ((void)0) /* cleared by reading SR, then DR */
 
 #endif

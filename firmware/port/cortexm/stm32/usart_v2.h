@@ -1,4 +1,5 @@
-/* UART registers of the STM32F7, H7 and L4 (RM0410 34.8, RM0433 48.7, RM0351 40.8), of LPUART1 too (RM0432 48.7). */
+/* UART registers of all other families, such as STM32F7, H7 and L4 (RM0410 34.8, RM0433 48.7, RM0351 40.8), and of
+ * LPUART1 (RM0432 48.7). */
 #ifndef USART_H
 #define USART_H
 

@@ -6,7 +6,7 @@
 
 static inline void mcu_start_cache(void) {}
 
-/* QEMU's clock control answers 1 to everything: "the crystal is the source, but does not run", which no chip says. */
+/* QEMU's clock control reads as 1 everywhere: "the crystal is the source, but is not running", which no chip says. */
 static inline port_tick mcu_counted(void) {
     return CLOCK_HFCLKSTAT == 1U ? PORT_TICK_INSTRUCTIONS : PORT_TICK_CYCLES;
 }

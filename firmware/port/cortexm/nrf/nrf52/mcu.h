@@ -11,7 +11,7 @@ static inline void mcu_start_cache(void) {
     NVMC_ICACHECNF = CACHE_ON;
 }
 
-/* Where the core counts no cycles. */
+/* Where the cycle counter does not advance. */
 static inline port_tick mcu_counted(void) {
     return PORT_TICK_US;
 }

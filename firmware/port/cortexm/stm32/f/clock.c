@@ -20,16 +20,16 @@ static_assert(BOARD_CLOCK_HZ * STM32_PLL_P >= MCU_VCO_MIN_HZ && BOARD_CLOCK_HZ *
 static_assert(BOARD_CLOCK_HZ <= MCU_MAX_HZ, "core clock");
 static_assert(APB1_HZ <= MCU_APB1_MAX_HZ && APB2_HZ <= 2U * MCU_APB1_MAX_HZ, "bus clocks");
 
-/* One wait state for each 30 MHz above the first, at 2.7 to 3.6 V (RM0033 3.4.1, RM0090 table 10, RM0390 table 5,
+/* One wait state per 30 MHz beyond the first 30, at 2.7 to 3.6 V (RM0033 3.4.1, RM0090 table 10, RM0390 table 5,
  * RM0410 table 7). */
 static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / 30000000U, "wait states");
 
 static const cortexm_step to_pll[] = {
-    /* Wait states first: they must suit the new clock before it runs, and do no harm to the old one (3.5.1). */
+    /* Wait states first: they must suit the new clock before it runs, and do not harm the old one (3.5.1). */
     {CORTEXM_SET, &FLASH_ACR, UINT32_MAX, MCU_FLASH_ACCELERATORS | STM32_FLASH_WAIT_STATES},
     {CORTEXM_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
 #if MCU_HAS_VOLTAGE_SCALES
-    /* The regulator's highest level, chosen while the PLL is off (RM0090 5.4.1, RM0410 4.4.1). */
+    /* The highest level of the regulator, selected while the PLL is off (RM0090 5.4.1, RM0410 4.4.1). */
     {CORTEXM_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
     {CORTEXM_SET, &PWR_CR, VOLTAGE_SCALE_1, VOLTAGE_SCALE_1},
 #endif

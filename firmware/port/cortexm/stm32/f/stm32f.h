@@ -1,10 +1,10 @@
-/* Registers that the STM32F2, STM32F4 and STM32F7 have at the same places. Sections are those of RM0090, chapters for
- * STM32F405/407; power control and over-drive those of RM0390 (STM32F446), RM0410 and RM0385 (STM32F7). RM0033
- * (STM32F2) has the same registers in its chapters 5 (reset and clocks) and 24 (USART).
+/* Registers that the STM32F2, STM32F4 and STM32F7 have at the same addresses. Sections are those of RM0090, in its
+ * chapters for the STM32F405/407; for power control and over-drive those of RM0390 (STM32F446), RM0410 and RM0385
+ * (STM32F7). RM0033 (STM32F2) has the same registers in its chapters 5 (reset and clocks) and 24 (USART).
  *
  * A board defines: STM32_HSE_HZ, STM32_HSE_BYPASS (1: external clock, 0: crystal), STM32_PLL_M, STM32_PLL_N,
  * STM32_PLL_P, STM32_FLASH_WAIT_STATES, STM32_APB1_DIVIDER, STM32_APB2_DIVIDER; STM32_OVER_DRIVE (1: the core needs it
- * at this clock; 0 when left out). */
+ * at this clock; optional, 0 by default). */
 #ifndef STM32F_H
 #define STM32F_H
 
@@ -51,8 +51,8 @@
 /* Power control (RM0390, RM0410 and RM0385: registers PWR_CR and PWR_CSR, or PWR_CR1 and PWR_CSR1). */
 #define PWR_CR REG32(0x40007000U)
 #define PWR_CSR REG32(0x40007004U)
-#define VOLTAGE_SCALE_1 (1U << 14)         /* PWR_CR: VOS, its lower or only bit; an upper one is set from reset on */
-#define OVER_DRIVE_ON (1U << 16)           /* PWR_CR: ODEN */
+#define VOLTAGE_SCALE_1 (1U << 14) /* PWR_CR: VOS, its lower or only bit; the upper one, if any, is set after reset */
+#define OVER_DRIVE_ON (1U << 16)   /* PWR_CR: ODEN */
 #define OVER_DRIVE_SWITCHED (1U << 17)     /* PWR_CR: ODSWEN */
 #define OVER_DRIVE_READY (1U << 16)        /* PWR_CSR: ODRDY */
 #define OVER_DRIVE_SWITCH_READY (1U << 17) /* PWR_CSR: ODSWRDY */

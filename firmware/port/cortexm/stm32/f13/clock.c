@@ -16,12 +16,12 @@ static_assert(PLL_INPUT_HZ >= 1000000U && PLL_INPUT_HZ <= 24000000U, "PLL input"
 static_assert(STM32_PLL_MUL >= 2 && STM32_PLL_MUL <= 16 && BOARD_CLOCK_HZ >= 16000000U, "PLL's factor");
 static_assert(BOARD_CLOCK_HZ <= MCU_MAX_HZ, "core clock");
 static_assert(APB1_HZ <= MCU_MAX_HZ / 2U && APB2_HZ <= MCU_MAX_HZ, "bus clocks");
-/* One wait state for each 24 MHz above the first (RM0008 3.3.3, RM0316 4.5.1). */
+/* One wait state per 24 MHz beyond the first 24 (RM0008 3.3.3, RM0316 4.5.1). */
 static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / 24000000U, "wait states");
 
 static const cortexm_step to_pll[] = {
 #if STM32_FLASH_WAIT_STATES
-    /* Before the clock that needs them; they do no harm to the old one. */
+    /* Before the clock that needs them; they do not harm the old one. */
     {CORTEXM_SET, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
     {CORTEXM_AWAIT, &FLASH_ACR, LATENCY_MASK, STM32_FLASH_WAIT_STATES},
 #endif

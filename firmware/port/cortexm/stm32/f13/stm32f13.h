@@ -1,5 +1,6 @@
-/* Registers that the STM32F1 and the STM32F3 have at the same places. Sections are those of RM0008 (STM32F101, F102 and
- * F103); RM0041 (STM32F100) and RM0316 (STM32F303) have the same in their chapters of flash and of reset and clocks.
+/* Registers that the STM32F1 and the STM32F3 have at the same addresses. Sections are those of RM0008 (STM32F101, F102
+ * and F103); RM0041 (STM32F100) and RM0316 (STM32F303) have the same in their chapters on flash and on reset and
+ * clocks.
  *
  * A board defines: STM32_HSE_HZ (0: the PLL runs on half of HSI), STM32_HSE_BYPASS (1: external clock, 0: crystal),
  * STM32_PLL_MUL, STM32_FLASH_WAIT_STATES, STM32_APB1_DIVIDER, STM32_APB2_DIVIDER. */

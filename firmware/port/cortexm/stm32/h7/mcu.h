@@ -82,8 +82,8 @@
 
 #define MCU_INTERNAL_HZ 64000000U /* HSI */
 #define MCU_INTERNAL_UART_HZ (MCU_INTERNAL_HZ / 2U)
-/* On the PLL the buses run at half the core's clock, the peripherals at half of that, TIM2 as fast as its bus (TIMPRE).
- */
+/* On the PLL, the AHB runs at half the core's clock, the peripheral buses at half of that, TIM2 at the clock of the AHB
+ * (TIMPRE). */
 #define AHB_HZ (BOARD_CLOCK_HZ / 2U)
 #define MCU_UART_HZ (AHB_HZ / 2U)
 #define MCU_TIMER_HZ AHB_HZ

@@ -1,6 +1,6 @@
 /* Clock tree of the STM32L4 (RM0351 6.2), L4+ (RM0432 6.2), G0 (RM0444 5.2), G4 (RM0440 7.2) and WB (RM0434 8.2): HSI16
- * -> PLL -> core; HSI16 when the PLL does not start; where the core wakes up on MSI, MSI at the same 16 MHz when HSI16
- * does not. The regulator is in range 1 from reset on (PWR_CR1). */
+ * -> PLL -> core; HSI16 if the PLL does not start; where the core wakes up on MSI, MSI at the same 16 MHz if HSI16 does
+ * not start either. The regulator is in range 1 after reset (PWR_CR1). */
 #include <assert.h>
 
 #include "mcu.h"
@@ -24,7 +24,7 @@ static const cortexm_step to_hsi[] = {
 #endif
 #if MCU_HAS_MSI
     {CORTEXM_AWAIT, &RCC_CR, MSI_READY, MSI_READY},
-    {CORTEXM_SET, &RCC_CR, MSI_RANGE_MASK, MSI_16_MHZ}, /* 16 MHz need no wait state in range 1 */
+    {CORTEXM_SET, &RCC_CR, MSI_RANGE_MASK, MSI_16_MHZ}, /* 16 MHz needs no wait state in range 1 */
 #endif
     {CORTEXM_SET, &RCC_CR, HSI_ON, HSI_ON},
     {CORTEXM_AWAIT, &RCC_CR, HSI_READY, HSI_READY},
@@ -37,7 +37,7 @@ static const cortexm_step to_pll[] = {
     {CORTEXM_SET, &RCC_CR, PLL_ON, PLL_ON},
     {CORTEXM_AWAIT, &RCC_CR, PLL_READY, PLL_READY},
 #if STM32_BOOST
-    /* With boost the core starts at half the clock, for at least 1 us (RM0432 5.1.8, RM0440 6.1.5). */
+    /* With boost, the core must run at half the clock at first, for at least 1 us (RM0432 5.1.8, RM0440 6.1.5). */
     {CORTEXM_SET, &RCC_APB1ENR, POWER_ENABLE, POWER_ENABLE},
     {CORTEXM_SET, &PWR_CR5, NOT_BOOSTED, 0},
     {CORTEXM_SET, &RCC_CFGR, HPRE_MASK, HPRE_2},
@@ -57,7 +57,7 @@ static const cortexm_step back_to_hsi[] = {
     {CORTEXM_SET, &RCC_CR, PLL_ON, 0},
 };
 
-/* At half the clock 100 rounds take well over 1 us. */
+/* At half the clock, 100 iterations take well over 1 us. */
 static void end_half_clock(void) {
     for (int i = 0; i < 100; i++) cortexm_barrier();
     RCC_CFGR &= ~HPRE_MASK;

@@ -1,5 +1,5 @@
 /* STM32U5 (RM0456). Chapters: 7 flash, 8 instruction cache, 10 power, 11 reset and clocks; registers are cited by name.
- * Addresses are those of a chip without TrustZone (option TZEN = 0, as it is delivered).
+ * Addresses are those without TrustZone (option TZEN = 0, the factory setting).
  *
  * A board defines: STM32_PLL_M, STM32_PLL_N, STM32_PLL_R (the PLL's input is HSI16), STM32_FLASH_WAIT_STATES. */
 #ifndef MCU_H
@@ -47,7 +47,7 @@
 #define LATENCY_MASK 15U
 #define PREFETCH (1U << 8)
 
-/* Instruction cache (8.7): it is empty after reset, and busy while it gets so. */
+/* Instruction cache (8.7): invalidated after reset, and busy until that is done. */
 #define ICACHE_CR REG32(0x40030400U)
 #define ICACHE_SR REG32(0x40030404U)
 #define ICACHE_ON (1U << 0)

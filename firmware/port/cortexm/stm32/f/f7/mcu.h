@@ -1,4 +1,4 @@
-/* STM32F7 (RM0410 for STM32F76x, RM0385 for STM32F74x): what it has unlike the STM32F4. */
+/* STM32F7 (RM0410 for STM32F76x, RM0385 for STM32F74x): where it differs from the STM32F4. */
 #ifndef MCU_H
 #define MCU_H
 

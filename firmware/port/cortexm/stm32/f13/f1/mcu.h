@@ -11,10 +11,10 @@
 #define MCU_UARTS 5
 #define MCU_UART_HAS_OVER8 0
 
-/* FLASH_ACR (RM0008 3.3.3): latency, and the prefetch buffer, which is on from reset on. An STM32F100 has neither: it
+/* FLASH_ACR (RM0008 3.3.3): latency, and the prefetch buffer, which is on after reset. An STM32F100 has neither and
  * needs no wait state. */
 #define LATENCY_MASK 7U
-/* The STM32F103; its smaller sisters stop at 24, 36 or 48 MHz (pipeline/config/clocks.py). */
+/* The STM32F103; the smaller members of the family reach 24, 36 or 48 MHz (pipeline/config/clocks.py). */
 #define MCU_MAX_HZ 72000000U
 #define MCU_UART_HZ (UART_ON_APB2 ? APB2_HZ : APB1_HZ)
 #define MCU_TIMER_HZ BOARD_CLOCK_HZ /* SysTick */

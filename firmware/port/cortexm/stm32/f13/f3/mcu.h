@@ -1,5 +1,5 @@
-/* STM32F303x6 and x8, F328 (RM0316): USART1 and USART2 on the clock of APB1 (9.4.13, RCC_CFGR3). Their larger sisters
- * have USART1 on APB2's. */
+/* STM32F303x6 and x8, F328 (RM0316): USART1 and USART2 on the clock of APB1 (9.4.13, RCC_CFGR3). In
+ * larger members of the family USART1 is on that of APB2. */
 #ifndef MCU_H
 #define MCU_H
 
@@ -12,7 +12,7 @@
 #define MCU_UARTS 3
 #define MCU_UART_HAS_FIFO 0
 
-/* FLASH_ACR (RM0316 4.5.1): latency; the prefetch buffer is on from reset on. */
+/* FLASH_ACR (RM0316 4.5.1): latency; the prefetch buffer is on after reset. */
 #define LATENCY_MASK 7U
 #define MCU_MAX_HZ 72000000U
 #define MCU_UART_HZ APB1_HZ

@@ -1,5 +1,5 @@
 /* STM32G0 with TIM2 and a PLL: G071, G081, G0B1, G0C1 (RM0444). Chapters: 3 flash, 5 reset and clocks; registers are
- * cited by name. A Cortex-M0+ counts no cycles; TIM2, on the same clock, does. */
+ * cited by name. A Cortex-M0+ has no cycle counter; TIM2 runs on the same clock. */
 #ifndef MCU_H
 #define MCU_H
 

@@ -30,7 +30,7 @@
 #define PLLR_ON (1U << 28)
 #define PLLR 29
 #define PLLR_CODE(divider) ((divider)-1U)
-/* RCC_EXTCFGR: the radio's core runs at 32 MHz at most, so at half the clock. */
+/* RCC_EXTCFGR: the radio's core runs at 32 MHz at most, hence at half the clock. */
 #define RADIO_HPRE_MASK (15U << 4)
 #define RADIO_HPRE_2 (8U << 4)
 #define MCU_HAS_RADIO_CORE
