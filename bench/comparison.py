@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import publish
+from bench.robustness import SUITE
 from bench.sweeps import HERE, Kept
 from pipeline import datasets
 from pipeline.analysis import figures, outcomes, trials
@@ -281,10 +282,9 @@ def pareto() -> str:
     points = []
     for network, name in images().items():
         known = card(network)
-        worst = [point.accuracy for point in known.worst if point.eps == STRICT_EPS]
-        if worst:
-            points.append((name, known.cost.instructions if known.cost else None, 100 * min(worst), known.tables_bytes))
-    labels = {"what": f"worst case at {STRICT_EPS} (%)", "size": "constant tables (bytes)"}
+        for worst in _worst(known):
+            points.append((name, known.cost.instructions if known.cost else None, worst, known.tables_bytes))
+    labels = {"what": f"worst case at {STRICT_EPS}, suite {SUITE} (%)", "size": "constant tables (bytes)"}
     return figures.pareto(points, "instructions", **labels)
 
 
@@ -292,10 +292,15 @@ def regimes() -> str:
     """SVG: every network's worst case in the paper-like and in the strict regime."""
     known, points = measured(), {}
     for network, name in images().items():
-        worst = [point.accuracy for point in card(network).worst if point.eps == STRICT_EPS]
-        if worst and (found := known.get(key(network))) is not None:
-            points[name] = (100 * found["worst"], 100 * min(worst))
+        found = known.get(key(network))
+        for worst in _worst(card(network)) if found else ():
+            points[name] = (100 * found["worst"], worst)
     return figures.slopes(points, (f"paper-like, {EPS}", f"strict, {STRICT_EPS}"), "worst case (%)")
+
+
+def _worst(known: zoo.Card) -> list[float]:
+    """What SUITE, which every card states, leaves at STRICT_EPS, in percent; empty: not measured."""
+    return [100 * point.accuracy for point in known.worst if (point.eps, point.suite) == (STRICT_EPS, SUITE)]
 
 
 def write() -> None:

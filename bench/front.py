@@ -27,8 +27,8 @@ def figures() -> str:
 def _network(card: zoo.Card, row: publish.Row) -> Iterable[str]:
     yield f"[`{card.name}`](zoo/{card.name}/README.md)"
     yield _percent(card.clean)
-    for points in (card.robust[:1], card.worst[-1:]):
-        yield ", ".join(f"{_percent(point)} at {point.eps}" for point in points) or "–"
+    yield ", ".join(f"{_percent(point)} at {point.eps}" for point in card.robust[:1]) or "–"
+    yield ", ".join(f"{_percent(point)} at {point.eps}, {point.suite}" for point in card.worst[-1:]) or "–"
     yield text.count(card.tables_bytes)
     for key in ("cmsis_nn_table_bytes", "instructions", "cmsis_nn_instructions"):
         yield text.count(row[key]) if row.get(key) else "–"

@@ -41,10 +41,10 @@ def measure(
     config = AttackConfig(name="pgd", eps=tuple(eps), steps=STEPS, step_size=STEP_SIZE, samples=samples)
     clean = replace(dataset, splits={"test": dataset.splits["test"]})
     datasets, _ = attack.attack(lambda _: Surrogate(qmodel), clean, (config,), seed, progress=progress)
-    robust = [{"eps": d.attack.eps_label, **_accuracy(qmodel, d, progress)} for d in datasets if d.attack]
+    robust = [{"eps": d.attack.eps_label, **accuracy(qmodel, d, progress)} for d in datasets if d.attack]
     worst = worst_case(qmodel, clean, eps[-1], seed, samples, progress)
     return {
-        "clean": _accuracy(qmodel, clean, progress),
+        "clean": accuracy(qmodel, clean, progress),
         "robust": robust,
         "worst": [worst],
         **select.table_bytes(qmodel),
@@ -59,10 +59,11 @@ def worst_case(
     config = AttackConfig(name=SUITE, eps=(eps,), samples=samples)
     oracle_for = attack.oracles(qmodel, lambda _: qmodel)
     (_, attacked), _ = attack.attack(oracle_for, clean, (config,), seed, progress=progress)
-    return {"suite": SUITE, "eps": eps, **_accuracy(qmodel, attacked, progress)}
+    return {"suite": SUITE, "eps": eps, **accuracy(qmodel, attacked, progress)}
 
 
-def _accuracy(qmodel: QModel, dataset: Dataset, progress: Progress) -> dict[str, Any]:
+def accuracy(qmodel: QModel, dataset: Dataset, progress: Progress = no_progress) -> dict[str, Any]:
+    """The twin's accuracy on the test split, with its 95 % Wilson interval and n."""
     split = dataset.splits["test"]
     hits = int(np.sum(twin.run(qmodel, split.x, progress).argmax(axis=1) == split.y))
     return {"accuracy": hits / len(split), "interval": list(statistics.wilson(hits, len(split))), "n": len(split)}

@@ -2,6 +2,7 @@
 
     python -m bench.zoo add runs/NAME [--name NAME] [--note TEXT]    # or make zoo-add RUN=runs/NAME
     python -m bench.zoo measure NAME                                 # the accuracies again, of the stored network
+    python -m bench.zoo strict NAME [--runs FOLDER]             # the worst case of the suite "strict" (half an hour)
     python -m bench.zoo cost NAME                                    # the cost, from bench/results/kernels.json
 
 make bench-kernels writes the cost of every network that it runs. Clean accuracy on the whole test split; PGD-20 at the
@@ -16,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pipeline
 from bench import publish, robustness
 from pipeline import datasets
 from pipeline.cli import console
@@ -28,6 +30,8 @@ from pipeline.workflow import zoo
 EPS = ("1/255", "2/255", "4/255", "8/255")
 SAMPLES, WHOLE = 1000, 2000
 """Attacked test samples; the whole split where it holds no more than WHOLE."""
+STRICT = "strict"
+"""Suite that takes long: AutoAttack as published."""
 KEPT = ("epochs", "parameters", "validation_accuracy", "job", "layerwise")
 """Metrics of the QModel that stay in the zoo."""
 
@@ -57,6 +61,21 @@ def measure(name: str, display: Any = None) -> zoo.Card:
     eps = tuple(point.eps for point in card.robust)
     numbers = robustness.measure(qmodel, data, eps, job.seed, samples, display.progress)
     fresh = schema.validate(zoo.Card, {**card.model_dump(), **numbers}, f"zoo/{name}: card")
+    write(fresh, qmodel)
+    return fresh
+
+
+def strict(name: str, runs: Path, display: Any = None) -> zoo.Card:
+    """The card of an entry with what the suite STRICT leaves at its largest eps. The attack is kept in `runs`, resumed
+    there when it was broken off, and not repeated when `tritmcu attack --suite strict` has done it."""
+    card, qmodel = zoo.card(name), store.load(zoo.find(Path(name)), QModel)
+    eps = card.robust[-1].eps
+    limit = None if card.robust[-1].n == card.clean.n else card.robust[-1].n
+    attacks = [{"name": STRICT, "eps": [eps]}]
+    (_, attacked) = pipeline.load(name, attacks=attacks, limit=limit, runs=runs, display=display).attack().datasets
+    worst = {"suite": STRICT, "eps": eps, **robustness.accuracy(qmodel, attacked)}
+    others = [point for point in card.worst if point.suite != STRICT]
+    fresh = schema.validate(zoo.Card, {**card.model_dump(), "worst": (*others, worst)}, f"zoo/{name}: card")
     write(fresh, qmodel)
     return fresh
 
@@ -116,16 +135,19 @@ def write(card: zoo.Card, qmodel: QModel) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Make an entry of the zoo from a finished run, or measure it again.")
-    parser.add_argument("action", choices=("add", "measure", "cost"))
+    parser.add_argument("action", choices=("add", "measure", "strict", "cost"))
     parser.add_argument("run", type=Path, help="folder of the run, runs/NAME; else the name of the entry")
     parser.add_argument("--name", default="", help="of the entry; by default the job's")
     parser.add_argument("--note", default="", help="a sentence for the card")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the strict attack is kept and resumed")
     arguments = parser.parse_args()
     with closing(console.display()) as display:
         if arguments.action == "add":
             card = add(arguments.run, arguments.name, arguments.note, display)
         elif arguments.action == "measure":
             card = measure(str(arguments.run), display)
+        elif arguments.action == "strict":
+            card = strict(str(arguments.run), arguments.runs, display)
         else:
             card = cost(str(arguments.run))
     console.stdout(json.dumps(card.model_dump(mode="json"), indent=1))
