@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 JOB ?= jobs/digits.toml
 C_SOURCES = $(shell git ls-files --cached --others --exclude-standard 'firmware/*.[ch]' 'firmware/*.cpp' 'pipeline/*.c' 'tests/*.[ch]' ':!tests/golden')
-# The tests' real data: TRITMCU_DATA when it is set, else what `make data` unpacked, else none (those tests skip).
+# Real data for the tests: TRITMCU_DATA if it is set, else what `make data` unpacked, else none (those tests are skipped).
 DATA = $(or $(TRITMCU_DATA),$(if $(wildcard build/data/complete),$(CURDIR)/build/data))
 
 help: ## list the targets
@@ -16,7 +16,7 @@ setup: ## Debian/Ubuntu packages and .venv (PYTHON=... chooses the interpreter)
 	@scripts/setup.sh
 
 .PHONY: setup-tests
-setup-tests: ## the same, and what some tests need: AVR compiler and simulator, debugger, flashing tools
+setup-tests: ## the same, plus what some tests need: AVR compiler and simulator, debugger, flashing tools
 	@scripts/setup.sh tests
 
 run: setup ## train, lower, attack, render, build, flash, stream, report (JOB=jobs/digits.toml)
@@ -32,14 +32,14 @@ lint: setup ## ruff, mypy, codespell, clang-format
 	$(BIN)/codespell
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
 
-pytest: setup ## the tests alone, a process a CPU (PYTEST='-k words -x' passes options on, '-n 0' runs them here)
+pytest: setup ## the tests alone, a process per CPU (PYTEST='-k words -x' passes options on, '-n 0' uses one process)
 	$(if $(DATA),TRITMCU_DATA='$(DATA)') $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 fuzz: setup-tests ## firmware and host against hostile bytes and devices (FUZZ_SECONDS=60, SESSIONS=200000)
 	$(BIN)/python -m tests.fuzz.firmware $(or $(FUZZ_SECONDS),60)
 	$(BIN)/python -m tests.fuzz.host $(or $(SESSIONS),200000)
 
-mutants: setup-tests ## small changes that no test notices, to docs/MUTANTS.md (hours; MUTANTS='--sample 40' tries some)
+mutants: setup-tests ## small changes to the code that no test notices, to docs/MUTANTS.md (hours; MUTANTS='--sample 40' tries some)
 	$(BIN)/python -m bench.mutants $(MUTANTS)
 
 docs: setup ## the documentation site in build/docs; a warning is an error
@@ -52,13 +52,13 @@ hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; witho
 bench-kernels: setup ## what the kernels cost on every core, beside CMSIS-NN (CMSIS_NN_ROOT=...; BENCH='--core cortex-m4f')
 	@$(BIN)/python -m bench.kernels $(BENCH)
 
-bench-train: setup ## what a training step costs without and with each regularization (three minutes)
+bench-train: setup ## what a training step costs, without and with each regularization (three minutes)
 	@$(BIN)/python -m bench.train
 
 bench-attack: setup ## what a step of a white-box attack costs, beside ART on a Keras model (a minute)
 	@$(BIN)/python -m bench.attack
 
-bench-twin: setup ## images a second on this computer, beside TensorFlow Lite's own kernels (needs TRITMCU_DATA)
+bench-twin: setup ## images per second on this computer, beside TensorFlow Lite's kernels (needs TRITMCU_DATA)
 	@$(BIN)/python -m bench.twin
 
 data: setup ## unpack ../shared/data, where it exists, into build/data

@@ -1,1 +1,1 @@
-"""Measurements that take longer than a test and leave a table. Not part of the installed package."""
+"""Measurements that take longer than a test and produce tables. Not part of the installed package."""

@@ -1,7 +1,7 @@
 """The ablation: the sweep bench/ablation.toml.
 
-python -m bench.ablation            # or make ablation; goes on where it stopped
-python -m bench.results             # docs/RESULTS.md from what is stored
+python -m bench.ablation            # or make ablation; continues where it stopped
+python -m bench.results             # writes docs/RESULTS.md from the stored records
 """
 
 from __future__ import annotations

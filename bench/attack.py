@@ -1,9 +1,9 @@
 """What a step of a white-box attack costs: `make bench-attack`. ResNet-8 of MLPerf-Tiny, samples of CIFAR-10's shape.
 
 Two routes take turns: the surrogate of the stored integers (cifar10_resnet8_at of the zoo), with a projected gradient
-descent of sign steps around it, and the Adversarial Robustness Toolbox (ART) on a Keras model of the same shape, with
-the job's quantizers and untrained weights: the arithmetic of a step depends on neither weights nor samples. Figures are
-processor time, which does not count waiting for a core, of the fastest of several rounds.
+descent by sign steps on it, and the Adversarial Robustness Toolbox (ART) on a Keras model of the same shape, with
+the job's quantizers and untrained weights: the cost of a step depends on neither weights nor samples. Figures are the
+processor time, which does not include waiting for a core, of the fastest of several rounds.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def pgd(surrogate: Surrogate, x: Int8Array, y: Any) -> Int8Array:
 def art_route(model: QModel, x: Int8Array, y: Any) -> Callable[[], object]:
     """The same attack by ART on an untrained Keras model of the network's job."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ART names the frameworks it does not find
+        warnings.simplefilter("ignore")  # ART logs the frameworks that it does not find
         from art.attacks.evasion import ProjectedGradientDescentTensorFlowV2
         from art.estimators.classification import TensorFlowV2Classifier
     job = jobs.load(paths.shipped("jobs") / f"{NETWORK}.toml")

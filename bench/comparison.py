@@ -1,9 +1,9 @@
-"""docs/COMPARISON.md: the papers' systems compared with ours, from networks of the zoo and stored trainings.
+"""docs/COMPARISON.md: the papers' systems compared with ours, from networks of the zoo and from stored trainings.
 
     python -m bench.comparison          # or make comparison: measures what is new in the zoo, writes the page
-    python -m bench.comparison train    # the sweep bench/comparison.toml first: hours
+    python -m bench.comparison train    # runs the sweep bench/comparison.toml first, which takes hours
 
-Rows of which no training is stored say so, and which command does it.
+Rows without a stored training say so, and name the command that runs it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipeline.workflow.plan import load_network
 
 SWEEP = Kept("comparison")
 PAPER_LIKE = HERE / "results" / "paper_like.json"
-"""What `measure` found, by the digest of the network and the version of the attacks."""
+"""Results of `measure`, by digest of the network and version of the attacks."""
 PAGE = paths.RESOURCES / "docs" / "COMPARISON.md"
 IMAGES = PAGE.parent / "images"
 PARETO, REGIMES = IMAGES / "comparison_pareto.svg", IMAGES / "comparison_regimes.svg"
@@ -48,7 +48,7 @@ WHITE_BOX = (
     AttackConfig(name="pgd", eps=(EPS,), steps=100, step_size=1 / 3, loss="softened"),
 )
 BLACK_BOX = (AttackConfig(name="square", eps=(EPS,), queries=100),)
-"""Of the paper-like regime: the defaults of the attack toolbox at one grey level."""
+"""Attacks of the paper-like regime: the defaults of the attack toolbox at one grey level."""
 STRICT_EPS = "8/255"
 HEAD = f"""# Comparison with the papers' systems
 
@@ -101,7 +101,7 @@ MARGINS = (
     ("black box, Speech Commands, over MLPerf-Tiny's DS-CNN (paper B)", "+79.5", ""),
     ("black box, SVHN (paper B)", "+6.5", ""),
 )
-"""What the abstracts claim, in percent, and the column of the paper-like regime that is nearest to it."""
+"""What the abstracts claim, in percent, and the closest column of the paper-like regime."""
 
 
 def card(name: str) -> zoo.Card:

@@ -1,10 +1,10 @@
-"""A model of the Cortex-M4's cycles: not silicon.
+"""A model of the Cortex-M4's cycles, not a measurement on silicon.
 
 Timings of the Cortex-M4 Technical Reference Manual (r0p1, 3.3.1), zero wait states, no contention on the buses:
 data processing, multiplies and multiply-accumulates 1, LDR 2 but 1 directly after another LDR whose result is not its
-address, STR 1 (2 with a register offset), LDRD, LDM, STM, PUSH and POP 1 + registers, branches that are taken and
-writes of the program counter REFILL more, divisions 7, MRS and MSR 2. Block by block: a pair of loads across a branch
-is not seen as one.
+address, STR 1 (2 with a register offset), LDRD, LDM, STM, PUSH and POP 1 + registers, taken branches and writes
+of the program counter REFILL more, divisions 7, MRS and MSR 2. Costs are per block, so a pair of loads across a branch
+is not recognized.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _FIXED = {
     **dict.fromkeys(DIVISIONS, DIVISION),
     **dict.fromkeys(SYSTEM, 2),
 }
-"""Cycles by name; what is not named takes one."""
+"""Cycles by name; instructions not listed take one."""
 
 
 def _address_registers(instruction: capstone.CsInsn) -> set[int]:

@@ -39,7 +39,7 @@ def _percent(point: Accuracy) -> str:
 
 
 def board_table() -> str:
-    """Every board as its file has it."""
+    """The table of boards, as described in their files."""
     lines = ["| board | MCU | core | flash | RAM | runs | tried on silicon |", "|---|---|---|---|---|---|---|"]
     return "\n".join([*lines, *_board_rows()])
 
@@ -59,7 +59,7 @@ TABLES = ((README, "figures", figures), (BOARDS, "boards", board_table))
 
 
 def updated(path: Path) -> str:
-    """The text of a file with its generated tables as they must be."""
+    """The text of a file with its generated tables up to date."""
     content = path.read_text(encoding="utf-8")
     for place, marker, table in TABLES:
         if place == path:

@@ -1,6 +1,7 @@
 """`make bench-kernels`: what every layer of ResNet-8 and DS-CNN costs on every core, beside CMSIS-NN's int8 kernels.
 
-Executed instructions are exact, from the emulated boards; cycles come from a model of the Cortex-M4, not from silicon.
+Counts of executed instructions are exact, from emulated boards; cycles come from a model of the Cortex-M4, not from
+silicon.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ MORE = {
 }
 """Networks with weights of 8 bits, or of 2 to 8, that some cores run too."""
 PLAIN = ("cortex-m0", "cortex-m3")
-"""Cores without DSP instructions, where the portable kernels are measured too."""
+"""Cores without DSP instructions, where the reference kernels are measured too."""
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -114,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _bench_and_keep(core: str, models: Sequence[QModel], library: Library | None, keep: bool) -> dict[str, Any]:
-    """The results of one core, written at once: what fails or is broken off later does not lose them."""
+    """The results of one core, written at once, so that a later failure or interruption does not lose them."""
     display = console.display()
     try:
         found = bench(core, models, library, display.progress)
@@ -131,8 +132,10 @@ def _bench_and_keep(core: str, models: Sequence[QModel], library: Library | None
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__, allow_abbrev=False)
     parser.add_argument("--core", action="append", metavar="CORE", help=f"one of {', '.join(BOARDS)}; may be repeated")
-    parser.add_argument("--only", default="", metavar="WORD", help="layers and networks with this in the name; no file")
-    parser.add_argument("--json", action="store_true", help="JSON on standard output and nothing else there")
+    parser.add_argument(
+        "--only", default="", metavar="WORD", help="layers and networks with this in the name; writes no file"
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON, and nothing else, to standard output")
     return parser
 
 

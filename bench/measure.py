@@ -38,7 +38,7 @@ BOARDS = {
 }
 """Emulated board of each core. A Cortex-M3 executes what is compiled for a Cortex-M0, instruction by instruction."""
 CORES = {"cortex-m7": "cortex-m7d"}
-"""Where the board's name of the core is another."""
+"""Where the board files use another name for the core."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Mutation run: which small changes of the code do no test notice? python -m bench.mutants [--sample N] [--seed N]
+"""Mutation testing: which small changes to the code go unnoticed? python -m bench.mutants [--sample N] [--seed N]
 
-A mutant is one file with one operator or number changed. It is killed when a test of its package fails, or does not end
-in time, in a copy of the working tree. Writes docs/MUTANTS.md.
+A mutant is one file with one operator or number changed. It is killed when a test of its package fails or times out,
+in a copy of the working tree. Writes docs/MUTANTS.md.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def document(tried: list[tuple[Mutant, bool]], how: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sample", type=int, help="so many mutants instead of all")
+    parser.add_argument("--sample", type=int, help="number of mutants to try instead of all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     options = parser.parse_args()
     todo = chosen(options.sample, options.seed)

@@ -13,7 +13,7 @@ from pipeline.network import arith, geometry, rescale
 
 ZOO = paths.RESOURCES / "zoo"
 DENSITY = 0.5
-"""Share of weights that are not zero; trained networks have 0.43 to 0.55."""
+"""Share of nonzero weights; trained networks have 0.43 to 0.55."""
 RELU = Quantization(2.0**-6, -128)
 LINEAR = Quantization(2.0**-5, 0)
 SUM = Quantization(2.0**-5, -128)
@@ -22,7 +22,7 @@ SPREAD = {RELU: 64.0, LINEAR: 32.0}
 
 
 class Builder:
-    """Adds layers one after another and runs each at once, so that the next is scaled to what it really receives.
+    """Adds layers one after another and runs each at once, so that the next is scaled to its actual inputs.
     Every method returns the number of the new tensor."""
 
     def __init__(self, shape: tuple[int, ...], seed: int = 0) -> None:

@@ -1,7 +1,7 @@
 """How fast devices answer the queries of an attack: `python -m bench.oracle --devices 2`.
 
-For 1 to N devices: answers per second, and processor time per answer, of the emulators and of this program. Where the
-machine does other work at the same time, processor time is what compares.
+For 1 to N devices: answers per second, and processor time per answer, of the emulators and of this program. If the
+machine does other work at the same time, compare the processor times.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.workflow import zoo
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast so many devices answered."""
+    """How fast a number of devices answered."""
 
     devices: int
     """How many."""
@@ -97,8 +97,8 @@ def main() -> None:
         "--model", type=Path, default=Path("cifar10_resnet8_at"), help="network of the zoo, or a folder"
     )
     parser.add_argument("--board", default="netduinoplus2", help="an emulated board")
-    parser.add_argument("--devices", type=positive, default=2, help="measure 1 to N of them")
-    parser.add_argument("--limit", type=positive, default=100, help="answers for each measurement")
+    parser.add_argument("--devices", type=positive, default=2, help="measure with 1 to N of them")
+    parser.add_argument("--limit", type=positive, default=100, help="number of answers in each measurement")
     arguments = parser.parse_args()
     model, board = store.load(zoo.find(arguments.model), QModel), boards.load(arguments.board)
     shape = (arguments.limit, *model.input.shape)

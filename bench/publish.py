@@ -1,4 +1,4 @@
-"""What the bench leaves behind: kernels.json, the tables and the picture of docs/KERNELS.md; and what it prints."""
+"""The results of the bench: kernels.json, the tables and the picture of docs/KERNELS.md, and what it prints."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ SIZES = {
     "stack_bytes": "stack, deepest use",
     "ram_extra_bytes": "all RAM but activations",
 }
-"""What the size table names each key of a network's row."""
+"""What the size table calls each key of a network's row."""
 
 
 def _size_cells(totals: Mapping[str, Row]) -> list[tuple[str, ...]]:

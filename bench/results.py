@@ -19,9 +19,9 @@ from pipeline.workflow import zoo
 
 PAGE = paths.RESOURCES / "docs" / "RESULTS.md"
 COST = ABLATION.stored.with_name("train.json")
-"""What `make bench-train` wrote."""
+"""Written by `make bench-train`."""
 Z = 1.959964
-"""95 % of a normal distribution lie within so many standard deviations."""
+"""95 % of a normal distribution lies within this many standard deviations of its mean."""
 MINUS = "\u2212"
 HEAD = """# Results
 

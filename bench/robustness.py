@@ -1,4 +1,4 @@
-"""How well an integer network withstands attacks: what the ablation and the cards of the zoo rest on."""
+"""How well an integer network withstands attacks: the basis of the ablation and of the cards of the zoo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.stages import attack
 STEPS, STEP_SIZE = 20, 0.125
 """PGD-20 from a random start, infinity norm; a step is an eighth of eps."""
 SUITE = "quick"
-"""Whose worst case stands beside PGD-20, at the largest eps."""
+"""The suite whose worst case is reported beside PGD-20, at the largest eps."""
 
 
 def measure(
@@ -36,7 +36,7 @@ def measure(
     `tables_bytes` with biases and requantization.
 
     The integer network is attacked, by the gradients of its own integers, and its answers are counted: every sample
-    that it answers rightly when clean is attacked.
+    that it classifies correctly when clean is attacked.
     """
     config = AttackConfig(name="pgd", eps=tuple(eps), steps=STEPS, step_size=STEP_SIZE, samples=samples)
     clean = replace(dataset, splits={"test": dataset.splits["test"]})

@@ -1,4 +1,4 @@
-"""Sweeps whose records are kept in the repository, so that nobody repeats their hours."""
+"""Sweeps whose records are kept in the repository, so that nobody needs to repeat hours of training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Kept:
         return sweep.trials(self.load(), self.table.name)
 
     def records(self) -> list[Record]:
-        """Those that are kept."""
+        """The records that are kept."""
         content = json.loads(self.stored.read_text(encoding="utf-8"))["runs"] if self.stored.exists() else []
         return [schema.validate(Record, record, self.stored.name) for record in content]
 

@@ -1,4 +1,4 @@
-"""Time of several tasks that take turns."""
+"""Timing of several tasks that take turns."""
 
 from __future__ import annotations
 

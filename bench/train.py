@@ -1,8 +1,8 @@
 """What a training step costs: `make bench-train`. ResNet-8 of MLPerf-Tiny on samples of CIFAR-10's shape, batch 128.
 
-The samples are noise: the arithmetic of a step does not depend on them. Variants take turns, so that a machine that is
-busy with something else slows all of them; the ratios are of the fastest rounds. Processor time is given beside the
-wall clock: it counts the work, waiting for a core left out.
+The samples are noise: the cost of a step does not depend on them. Variants take turns, so that other load on the
+machine slows all of them alike; the ratios are of the fastest rounds. Processor time is given beside wall-clock time:
+it does not include waiting for a core.
 """
 
 from __future__ import annotations

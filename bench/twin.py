@@ -1,8 +1,8 @@
 """What an answer of the twin costs on this computer: `make bench-twin`. MLPerf-Tiny's int8 ResNet-8, imported.
 
 Three take turns on the same images: the twin (batch.c), the portable kernels of firmware/nn that define it, and the
-interpreter of TensorFlow Lite with its optimized kernels (XNNPACK, one thread). Figures are processor time, which does
-not count waiting for a core, of the fastest of several rounds.
+interpreter of TensorFlow Lite with its optimized kernels (XNNPACK, one thread). Figures are the processor time, which
+does not include waiting for a core, of the fastest of several rounds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Entries of the zoo from finished runs: measured here, nothing typed.
+"""Entries of the zoo from finished runs: every figure is measured here, none is typed in.
 
     python -m bench.zoo add runs/NAME [--name NAME] [--note TEXT]    # or make zoo-add RUN=runs/NAME
     python -m bench.zoo measure NAME                                 # the accuracies again, of the stored network
-    python -m bench.zoo strict NAME [--runs FOLDER]             # the worst case of the suite "strict" (half an hour)
-    python -m bench.zoo cost NAME                                    # the cost, from bench/results/kernels.json
+    python -m bench.zoo strict NAME [--runs FOLDER]                  # the worst case of the suite "strict" (half an hour)
+    python -m bench.zoo cost NAME                                    # the cost again, from bench/results/kernels.json
 
 make bench-kernels writes the cost of every network that it runs. Clean accuracy on the whole test split; PGD-20 at the
 eps of the job's own PGD, else 1, 2, 4 and 8/255.

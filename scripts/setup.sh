@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Brings a Debian or Ubuntu machine to the state the other make targets need: system packages, then .venv.
+# Installs what the other make targets need on Debian or Ubuntu: system packages, then .venv.
 # Safe to repeat; does nothing when both are in place. PYTHON=... chooses the interpreter (3.11 to 3.13).
-#   setup.sh          what the main job needs
-#   setup.sh tests    also the programs without which some tests are skipped; that one cannot be had is no failure
+#   setup.sh          what `make run` needs
+#   setup.sh tests    also the programs without which some tests are skipped; failing to install these is not an error
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# One line per need: a program, or after "=" a file, that proves it is there; then the Debian packages that bring it.
+# One line per requirement: a program, or after "=" a file, that shows it is installed; then the Debian packages with it.
 needed() {
     cat <<'TABLE'
 arm-none-eabi-gcc      gcc-arm-none-eabi
@@ -52,14 +52,14 @@ present() {
     esac
 }
 
-missing() { # packages of the table on standard input whose proof is absent
+missing() { # packages in the table on standard input whose program or file is absent
     local proof packages
     while read -r proof packages; do
         present "$proof" || echo "$packages"
     done
 }
 
-suitable() { # is $1 a Python 3.11 to 3.13 that can make environments?
+suitable() { # is $1 a Python 3.11 to 3.13 that can create virtual environments?
     "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
 }
 
@@ -94,7 +94,7 @@ test_packages() {
     local packages
     packages=$(needed_by_tests | missing)
     if [[ -n $packages ]]; then
-        (install_packages $packages) || say "some tests will be skipped without" $packages
+        (install_packages $packages) || say "some tests will be skipped without:" $packages
     fi
 }
 
