@@ -128,7 +128,7 @@ def copied_tree(folder: Path) -> Path:
 
 
 def chosen(sample: int | None, seed: int) -> list[Mutant]:
-    """All mutants, or so many of them by chance, equally many of every package; shuffled, so that a run that is cut
+    """All mutants, or a random sample of them, equally many per package; shuffled, so that a run that is cut
     short is a sample too."""
     source, found = random.Random(seed), []
     for package in TESTS:

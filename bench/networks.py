@@ -73,7 +73,7 @@ class Builder:
 
     def _weighted(self, name: str, kind: str, source: int, output: TensorSpec, weights: Int8Array, scales: int,
                   params: dict[str, tuple[int, int]]) -> int:  # fmt: skip
-        """scales: how many different output scales, one a channel or one in all."""
+        """scales: how many different output scales, one per channel, or a single one."""
         channels = output.shape[-1]
         inputs = self.values[source].astype(np.float64) - self.specs[source].quantization.zero_point
         spread = np.sqrt(np.mean(inputs**2) * DENSITY * weights.size / channels)

@@ -46,7 +46,7 @@ class Rate:
 
 
 def measure(model: QModel, image: Image, folder: Path, board: Board, devices: int, x: Int8Array) -> Rate:
-    """Of so many emulators of the firmware in `folder` on samples x (n, *shape), all different."""
+    """The rate of a number of emulators of the firmware in `folder` on samples x (n, *shape), all different."""
     idle_s = _ask(model, image, folder, board, devices, x[:0])[2]
     wall_s, host_s, device_s = _ask(model, image, folder, board, devices, x)
     ms = 1000 / len(x)

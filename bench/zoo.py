@@ -2,7 +2,7 @@
 
     python -m bench.zoo add runs/NAME [--name NAME] [--note TEXT]    # or make zoo-add RUN=runs/NAME
     python -m bench.zoo measure NAME                                 # the accuracies again, of the stored network
-    python -m bench.zoo strict NAME [--runs FOLDER]                  # the worst case of the suite "strict" (half an hour)
+    python -m bench.zoo strict NAME [--runs FOLDER]                  # worst case of the suite "strict" (half an hour)
     python -m bench.zoo cost NAME                                    # the cost again, from bench/results/kernels.json
 
 make bench-kernels writes the cost of every network that it runs. Clean accuracy on the whole test split; PGD-20 at the
