@@ -36,6 +36,11 @@ def export_command(board: Board, form: str) -> str:
     return f"tritmcu export JOB --board {board.name} --format {form} --output DIR"
 
 
+def by_hand(board: Board, form: str) -> str:
+    """Hint for a build that failed in a folder which is gone when a person reads it."""
+    return f"to build by hand and see everything the tools say: {export_command(board, form)}"
+
+
 def library_name(model: str) -> str:
     """Name of the library: letters, digits and underscores, at most as many as Arduino's tools allow."""
     text = "tritmcu_" + re.sub(r"\W", "_", model, flags=re.ASCII)
@@ -127,7 +132,7 @@ def compile_sketch(library: Path, board: Board, out: Path) -> dict[str, Path]:
     options = ["--fqbn", board.fqbn, "--library", str(library), "--output-dir", str(out)]
     result = shell.run([CLI, "compile", *options, sketch], check=False)
     if result.returncode != 0:
-        raise _refused(result.output, board)
+        raise _refused(result.output_in(library), board)
     files = {suffix: out / f"{PurePosixPath(EXAMPLE).name}.{suffix}" for suffix in OUTPUTS}
     return {suffix: path for suffix, path in files.items() if path.exists()}
 
@@ -140,4 +145,5 @@ def _refused(output: str, board: Board) -> PipelineError:
         tail = next(line for line in output.splitlines() if re.search(r"too big|not fit|overflow|exceeds", line))
         return FitError(f"board {board.name!r}: {tail.strip()}", "a smaller model ([model] width in the job)")
     lines = [line for line in output.splitlines() if "error:" in line] or output.strip().splitlines()[-3:]
-    return ToolError(f"board {board.name!r}: the sketch does not build: {' | '.join(lines[:3])}", "tritmcu doctor")
+    what = f"board {board.name!r}: the sketch does not build: {' | '.join(lines[:3])}"
+    return ToolError(what, by_hand(board, "arduino"))

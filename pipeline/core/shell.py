@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.core import interrupt
@@ -56,6 +56,10 @@ class Result:
     """Its exit status, negative for a signal."""
     output: str
     """stdout and stderr together, as text."""
+
+    def output_in(self, folder: Path) -> str:
+        """The output, with paths in `folder` as they are there: for a folder that is soon gone."""
+        return self.output.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", "")
 
 
 def find(program: str) -> Path | None:
@@ -112,11 +116,14 @@ def run(
             child.kill()
             raise
     if check and child.returncode != 0:
-        tail = " | ".join(output.strip().splitlines()[-12:])
-        raise ToolError(
-            f"{argv[0]} failed with exit code {child.returncode}: {tail}", f"repeat by hand: {shlex.join(argv)}"
-        )
+        raise _failed(Result(argv, child.returncode, output))
     return Result(argv, child.returncode, output)
+
+
+def _failed(result: Result) -> ToolError:
+    tail = " | ".join(result.output.strip().splitlines()[-12:])
+    what = f"{result.command[0]} failed with exit code {result.returncode}: {tail}"
+    return ToolError(what, f"repeat by hand: {shlex.join(result.command)}")
 
 
 def _output(child: subprocess.Popen[str], timeout_s: float | None) -> str:
@@ -156,7 +163,9 @@ def compiled(name: str, sources: Sequence[Path], flags: Sequence[str], *, also: 
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             fresh = Path(folder) / path.name
-            run(["gcc", "-o", fresh, *sources, *flags])
+            result = run(["gcc", "-o", fresh, *sources, *flags], check=False)
+            if result.returncode != 0:
+                raise _failed(replace(result, command=("gcc", "-o", path.name, *result.command[3:])))
             fresh.replace(path)
     return path
 

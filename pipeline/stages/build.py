@@ -135,30 +135,31 @@ def _configure(project: Path, board: Board, options: Sequence[str]) -> None:
     command = ["cmake", "-G", "Ninja", "-B", "build", *always, *options]
     result = shell.run(command, cwd=project, env=_CLEAN_ENVIRONMENT, check=False)
     if result.returncode != 0:
-        raise _not_configured(result.output, board, project)
+        raise _not_configured(result.output_in(project), board)
 
 
-def _not_configured(output: str, board: Board, project: Path) -> ToolError:
+def _not_configured(output: str, board: Board) -> ToolError:
     if "no Arduino AVR core" in output:
         return ToolError(
             f"board {board.name!r}: the Arduino AVR core is missing", shell.install_hint("arduino-core-avr")
         )
     tail = " | ".join(output.strip().splitlines()[-4:])
-    return ToolError(f"board {board.name!r}: CMake cannot configure the project: {tail}", f"cmake -B build {project}")
+    return ToolError(f"board {board.name!r}: CMake cannot configure the project: {tail}", arduino.by_hand(board, "cmake"))
 
 
 def _compile(project: Path, sources: Sources, board: Board) -> None:
     result = shell.run(["cmake", "--build", "build"], cwd=project, env=_CLEAN_ENVIRONMENT, check=False)
     if result.returncode == 0:
         return
-    overflow = _OVERFLOW.search(result.output)
+    output = result.output_in(project)
+    overflow = _OVERFLOW.search(output)
     if overflow:
         raise _does_not_fit(overflow[1], int(overflow[2]), sources, board)
-    lines = [line for line in result.output.splitlines() if "error:" in line or "undefined reference" in line]
-    first = " | ".join(lines[:3]) or " | ".join(result.output.strip().splitlines()[-3:])
+    lines = [line for line in output.splitlines() if "error:" in line or "undefined reference" in line]
+    first = " | ".join(lines[:3]) or " | ".join(output.strip().splitlines()[-3:])
     if "string.h: No such file" in first:
         raise ToolError("the C library of the compiler is missing", shell.install_hint(board.build_programs[-1]))
-    raise ToolError(f"board {board.name!r}: the firmware does not build: {first}", f"cmake --build {project / 'build'}")
+    raise ToolError(f"board {board.name!r}: the firmware does not build: {first}", arduino.by_hand(board, "cmake"))
 
 
 def _does_not_fit(region: str, overflow_bytes: int, sources: Sources, board: Board) -> FitError:

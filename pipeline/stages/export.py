@@ -10,7 +10,7 @@ from pipeline.codegen import arduino, cmsis_nn, library, select
 from pipeline.config.board import Board
 from pipeline.config.dataset import MfccConfig
 from pipeline.config.job import FirmwareConfig
-from pipeline.core import registry, store, templates
+from pipeline.core import paths, registry, store, templates
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel, Sources
 
@@ -25,9 +25,16 @@ LIBRARY = "library"
 
 
 def check(folder: Path, form: str) -> None:
-    """ConfigError when the folder is not new or empty, or the format is unknown."""
+    """ConfigError when the folder is not new or empty, no tool could build in one of its name, or the format is
+    unknown."""
     if form not in FORMATS:
         raise ConfigError(*registry.unknown("format", form, FORMATS))
+    odd = paths.PLAIN.sub("", str(folder.resolve()))
+    if odd:
+        raise ConfigError(
+            f"{folder.resolve()}: not every tool that builds it can read a path with {odd[0]!r}",
+            "name another folder with --output",
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: exists and is not empty", "name a new folder with --output")
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,14 +244,17 @@ print(build(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[1]))' "$3" "$5" "$7"
 
 @pytest.mark.skipif(shell.find("arduino-builder") is None, reason="needs arduino-builder")
 def test_the_way_of_boards_only_arduino_cli_can_build_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Library, compilation, measured image, answers: everything but arduino-cli itself, on the AVR core."""
-    programs = tmp_path / "bin"
+    """Library, compilation, measured image, answers: everything but arduino-cli itself, on the AVR core. The run's
+    folder holds what no builder reads, that of temporary files what all of them must read."""
+    programs, temporary = tmp_path / "bin", tmp_path / "zwölf = @home~ +1"
     programs.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     (programs / "arduino-cli").write_text(ARDUINO_CLI.replace("python3", sys.executable))
     (programs / "arduino-cli").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(paths.RESOURCES))
-    sources, out = render.render(tiny.qmodel(), UNO), tmp_path / "out"
+    sources, out = render.render(tiny.qmodel(), UNO), tmp_path / 'a b,c;d$e"f\\g'
     image = build._build_with_arduino(sources, UNO, out, no_progress)
     assert image.compiler == "arduino-builder as arduino-cli, arduino:avr:uno"
     assert sources.arena_bytes < image.ram_bytes < UNO.memory.ram.length
@@ -258,6 +262,20 @@ def test_the_way_of_boards_only_arduino_cli_can_build_for(tmp_path: Path, monkey
     shell.run(["avr-objcopy", "-I", "ihex", "-O", "binary", out / "firmware.hex", out / "firmware.bin"])
     with session.connect(UNO, out) as device:
         session.check_identity(device.hello(), sources.digest, UNO)
+
+
+def test_the_arduino_core_may_lie_in_a_folder_with_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CMake finds what boards.txt says and every source, Ninja knows how to make them."""
+    core = tmp_path / "my Arduino core"
+    core.symlink_to(ARDUINO / "arduino" / "avr")
+    monkeypatch.setenv("ARDUINO_AVR", str(core))
+    for name, text in render.render(tiny.qmodel(), UNO).files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    shell.run(["cmake", "-G", "Ninja", "-B", "build", "-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"], cwd=tmp_path)
+    planned = shell.run(["ninja", "-C", "build", "-n", "-v"], cwd=tmp_path).output
+    assert f'-I"{core}/variants/standard"' in planned.replace("-I\\\"", '-I"'), planned
+    assert "ARDUINO_AVR_UNO" in planned
 
 
 def wide(channels: int) -> QModel:

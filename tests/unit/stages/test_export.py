@@ -138,6 +138,16 @@ def test_what_cannot_be_exported_is_refused_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("form", export.FORMATS)
+def test_a_folder_that_no_tool_could_build_in_is_refused(form: str, tmp_path: Path) -> None:
+    """Before any work: the command line calls check first. Spaces and letters of any language are read by all."""
+    export.check(tmp_path / "zwölf = @home~ +1", form)
+    for odd in ',;$"\\\'#{\n\udcff':
+        with pytest.raises(ConfigError, match=re.escape(f"a path with {odd!r}")) as caught:
+            export.check(tmp_path / f"a{odd}b", form)
+        assert "--output" in caught.value.hint
+
+
 def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(ConfigError, match="not empty"):
