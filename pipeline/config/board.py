@@ -177,6 +177,13 @@ class Board(Strict):
                 raise ValueError(f"table [flashing.{runner}]: {runner!r} is neither runner nor fallback_runners")
         return self
 
+    @model_validator(mode="after")
+    def _uf2_starts_a_page(self) -> Board:
+        first = (self.memory.boot or self.memory.flash).origin
+        if self.flashing.uf2 and first % 256:
+            raise ValueError(f"table [flashing.uf2]: the first address, 0x{first:x}, must be a multiple of 256")
+        return self
+
     @property
     def runners(self) -> tuple[str, ...]:
         """Flashing tools in order of preference."""

@@ -99,6 +99,15 @@ class MassStorage(Strict):
     """Its label."""
 
 
+class Uf2(Strict):
+    """The drive of a UF2 bootloader."""
+
+    family: Annotated[int, Field(gt=0, lt=1 << 32)]
+    """Id of the MCU's family, as the UF2 format lists it: the bootloader ignores files of other families."""
+    board_id: Label
+    """As in the line Board-ID of INFO_UF2.TXT on the drive: no other drive is written to."""
+
+
 class ArduinoCli(Strict):
     """arduino-cli."""
 
@@ -131,5 +140,7 @@ class Flashing(Strict):
     """For an AVR bootloader."""
     mass_storage: MassStorage | None = None
     """For a drive."""
+    uf2: Uf2 | None = None
+    """For the drive of a UF2 bootloader: the build then makes firmware.uf2 too."""
     arduino_cli: ArduinoCli | None = None
     """For any board with an Arduino core."""

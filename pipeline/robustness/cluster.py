@@ -20,7 +20,7 @@ from pipeline.device import rig
 from pipeline.device.connection import Connection
 from pipeline.device.session import Result
 
-FIRMWARE = ("firmware.elf", "firmware.bin", "firmware.hex")
+FIRMWARE = ("firmware.elf", "firmware.bin", "firmware.hex", "firmware.uf2")
 """Files of an image that runners take."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.codegen import arduino, cmsis_nn, fit, footprint
+from pipeline.codegen import arduino, cmsis_nn, fit, footprint, uf2
 from pipeline.config.board import Board
 from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, FitError, ToolError
@@ -29,7 +29,7 @@ def build(
     sources: Sources, board: Board, folder: Path, *, sanitize: bool = False, progress: Progress = no_progress
 ) -> Image:
     """The image built from `sources`, whose project is written to folder/project; firmware.elf and, for a board with
-    flash, firmware.bin and firmware.hex are put beside it.
+    flash, firmware.bin and firmware.hex are put beside it; firmware.uf2 where its file has [flashing.uf2].
 
     sanitize: with address and undefined behaviour sanitizers, host board only. FitError when the model cannot fit the
     board (found before building where possible), ToolError when a program is missing or the compiler refuses.
@@ -52,6 +52,7 @@ def build(
             if (project / "build" / name).exists():
                 shutil.move(project / "build" / name, folder / name)
         shutil.rmtree(project / "build")
+    _write_uf2(board, folder)
     image = _image(sources, board, folder / ELF, _version(compiler), flags)
     progress("build", 3, 3, f"{image.flash_bytes} bytes flash, {image.ram_bytes + image.stack_bytes} bytes RAM")
     return image
@@ -113,11 +114,19 @@ def _build_with_arduino(sources: Sources, board: Board, folder: Path, progress: 
         for suffix, path in built.items():
             shutil.move(path, folder / f"firmware.{suffix}")
         shutil.rmtree(project / "build")
+    _write_uf2(board, folder)
     image = _image(sources, board, folder / ELF, f"{arduino.cli_version()}, {board.fqbn}", ())
     if image.ram_bytes + image.stack_bytes > board.memory.ram.length:
         raise _does_not_fit("RAM", image.ram_bytes - board.memory.ram.length, sources, board)
     progress("build", 2, 2, f"{image.flash_bytes} bytes flash, {image.ram_bytes} bytes RAM")
     return image
+
+
+def _write_uf2(board: Board, folder: Path) -> None:
+    """Makes firmware.uf2 of firmware.elf, for a board whose bootloader takes it."""
+    if board.flashing.uf2:
+        address, content = footprint.flash_image(folder / ELF)
+        (folder / uf2.FILE).write_bytes(uf2.encode(content, address, board.flashing.uf2.family))
 
 
 def _write(files: Mapping[str, str], project: Path) -> None:
@@ -144,7 +153,9 @@ def _not_configured(output: str, board: Board) -> ToolError:
             f"board {board.name!r}: the Arduino AVR core is missing", shell.install_hint("arduino-core-avr")
         )
     tail = " | ".join(output.strip().splitlines()[-4:])
-    return ToolError(f"board {board.name!r}: CMake cannot configure the project: {tail}", arduino.by_hand(board, "cmake"))
+    return ToolError(
+        f"board {board.name!r}: CMake cannot configure the project: {tail}", arduino.by_hand(board, "cmake")
+    )
 
 
 def _compile(project: Path, sources: Sources, board: Board) -> None:

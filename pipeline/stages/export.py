@@ -111,6 +111,11 @@ def _arduino(sources: Sources, board: Board, model: str) -> tuple[dict[str, str]
 
 
 def _platformio(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:
+    if board.memory.boot is not None:
+        raise ConfigError(
+            f"board {board.name!r}: its ROM starts only what has a checksum, which CMake computes after linking",
+            arduino.export_command(board, "cmake"),
+        )
     if board.platformio is None:
         raise ConfigError(
             f"board {board.name!r}: its file does not say what PlatformIO calls it",

@@ -381,7 +381,9 @@ class Workflow:
             return build.build(sources, board, folder, progress=self._progress)
 
         # An image that says less of itself, as earlier versions stored it, is built again.
-        key = digest_of(sources.digest, [field.name for field in fields(Image)])
+        # A board file that asks for a UF2 file is not part of the sources.
+        family = [board.flashing.uf2.family] if board.flashing.uf2 else []
+        key = digest_of(sources.digest, [field.name for field in fields(Image)], *family)
         image = self._stage("build", self._image_folder, Image, key, make, notes.image)
         flash, ram = board.memory.flash.length, board.memory.ram.length
         budget.check_sizes(self.plan.budget, size.of_image(image, self.plan.name, flash, ram))

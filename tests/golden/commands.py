@@ -10,7 +10,7 @@ from unittest import mock
 from pipeline.config import board
 from pipeline.core import registry
 from pipeline.device import runners
-from pipeline.device.runners import mass_storage
+from pipeline.device.runners import mass_storage, uf2
 
 PORT, SERIAL_NUMBER = "/dev/ttyACM0", "0670FF48"
 
@@ -20,9 +20,14 @@ def lines() -> list[str]:
     found = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        for suffix in ("elf", "bin", "hex"):
+        for suffix in ("elf", "bin", "hex", "uf2"):
             (folder / f"firmware.{suffix}").touch()
-        with mock.patch.object(mass_storage, "_drive", lambda volume, serial_number: Path("/media") / volume):
+        with (
+            mock.patch.object(mass_storage, "_drive", lambda volume, serial_number: Path("/media") / volume),
+            mock.patch.object(
+                uf2, "_drive", lambda target, serial_number: Path("/media") / target.flashing.uf2.board_id
+            ),
+        ):
             for name in board.names():
                 for runner in board.load(name).runners:
                     found += [f"{name} {runner}: {line}" for line in _steps(name, runner, folder)]

@@ -20,7 +20,8 @@ and a flashing tool
     verify(board, result) -> None
                        DeviceError when the tool's output does not prove that the image was written
 
-`folder` holds firmware.elf, firmware.bin and firmware.hex; `place` is a port, or None where the runner finds its own.
+`folder` holds firmware.elf, firmware.bin and firmware.hex, and firmware.uf2 for a board with [flashing.uf2]; `place` is
+a port, or None where the runner finds its own.
 A board may name emulators and flashing tools: a place means the real one.
 No exit code and no listing of probes is proof: several tools exit with 0 without having found a board. The last word
 has the firmware itself, which names its digest in HELLO.

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.config.board import Board
 from pipeline.core.errors import DeviceError
 from pipeline.core.shell import Result
-from pipeline.device.runners import Failure, already_running, firmware, judge
+from pipeline.device.runners import Failure, _drives, already_running, firmware, judge
 
 PROGRAM = "dd"
 EMULATOR = False
@@ -19,8 +19,6 @@ FAILURES = (
     Failure(r"No space left", "the image is larger than the drive", "tritmcu boards shows the flash of the boards"),
     Failure(r"Input/output error|No such file", "the drive vanished while it was written", "plug the board in again"),
 )
-DISKS = Path("/dev/disk")
-MOUNTS = Path("/proc/mounts")
 REPORT = "FAIL.TXT"
 """Appears on the drive, with the reason, when the adapter could not write the MCU's flash."""
 
@@ -47,19 +45,12 @@ def verify(board: Board, result: Result) -> None:
 
 def _drive(volume: str, serial_number: str) -> Path:
     """Folder where the drive is mounted; found by the unit's serial number if that is given."""
-    link = _by_serial_number(serial_number) if serial_number else DISKS / "by-label" / volume
+    link = _drives.by_serial_number(serial_number) if serial_number else _drives.DISKS / "by-label" / volume
     what = f"drive {volume}" + (f" of unit {serial_number}" if serial_number else "")
     if link is None or not link.exists():
         raise DeviceError(f"{what}: not plugged in", "tritmcu rig lists what is there")
     device = str(link.resolve())
-    for line in MOUNTS.read_text(encoding="utf-8").splitlines():
-        source, folder = line.split()[:2]
-        if source == device:
-            return Path(folder.replace("\\040", " "))
-    raise DeviceError(f"{what}: plugged in as {device} but not mounted", f"udisksctl mount -b {device}")
-
-
-def _by_serial_number(serial_number: str) -> Path | None:
-    """The whole disk of the unit, as udev names it: usb-<vendor>_<product>_<serial number>-0:0."""
-    found = sorted((DISKS / "by-id").glob(f"usb-*_{serial_number}-0:0"))
-    return found[0] if found else None
+    folder = _drives.mounted().get(device)
+    if folder is None:
+        raise DeviceError(f"{what}: plugged in as {device} but not mounted", f"udisksctl mount -b {device}")
+    return folder

@@ -30,6 +30,7 @@ from pipeline.network import packing, twin
 from pipeline.protocol import wire
 from pipeline.stages import build, render
 from tests.support import tiny
+from tests.support.uf2 import flashed
 
 MODEL = tiny.qmodel()
 SAMPLES = tiny.samples(MODEL, 3)
@@ -292,6 +293,24 @@ def test_the_boot_stage_ends_in_its_checksum(builder: Builder) -> None:
     assert int.from_bytes(checksum, "little") == crc32_of_the_rom(stage)
     with (built.folder / "firmware.elf").open("rb") as file:
         assert ELFFile(file).get_section_by_name(".boot_checksum").data() == checksum, "what a debug probe writes"
+
+
+@pytest.mark.toolchain
+def test_the_drive_of_the_rom_gets_the_boot_stage_and_the_firmware(builder: Builder) -> None:
+    """firmware.uf2 holds what is written by a debug probe, from a 4 KB sector's start on without a gap: the ROM erases
+    by the number of the block. A board whose file does not ask for it gets none."""
+    built = builder("pico")
+    pages = flashed((built.folder / "firmware.uf2").read_bytes(), 0xE48B_FF56)
+    assert list(pages) == [0x1000_0000 + 256 * i for i in range(len(pages))]
+    content = b"".join(pages.values())
+    image = (built.folder / "firmware.bin").read_bytes()
+    assert content[: len(image)] == image
+    assert len(content) - len(image) < 256
+    with (built.folder / "firmware.elf").open("rb") as file:
+        for load in ELFFile(file).iter_segments("PT_LOAD"):
+            at = load["p_paddr"] - 0x1000_0000
+            assert content[at : at + load["p_filesz"]] == load.data()
+    assert not (builder("microbit").folder / "firmware.uf2").exists()
 
 
 @pytest.mark.toolchain

@@ -21,7 +21,7 @@ from pipeline.core import paths, registry, schema, shell
 from pipeline.core.errors import ConfigError, DeviceError, ToolError
 from pipeline.core.shell import Result
 from pipeline.device import runners
-from pipeline.device.runners import mass_storage, openocd, qemu
+from pipeline.device.runners import _drives, mass_storage, openocd, qemu, uf2
 from tests.golden import commands
 
 FLASHING_TOOLS = [name for name in registry.names("runners") if not registry.load("runners", name).EMULATOR]
@@ -33,6 +33,7 @@ REQUIRED = {
     "bossac": "native_usb = false",
     "avrdude": 'part = "m328p"',
     "mass_storage": 'volume = "NODE_F446RE"',
+    "uf2": 'family = 0x57755a57\nboard_id = "STM32F4-x"',
     "arduino_cli": 'fqbn = "arduino:mbed_giga:giga"',
 }
 """The least a board must say for a tool."""
@@ -55,6 +56,7 @@ def folder(tmp_path: Path) -> Path:
     place.mkdir()
     (place / "firmware.bin").write_bytes(bytes(range(32)))
     (place / "firmware.hex").write_text(":020000040800F2\n:0400000001020304F2\n:00000001FF\n")
+    (place / "firmware.uf2").write_bytes(bytes(512))
     (place / "firmware.elf").write_bytes(b"\x7fELF" + bytes(60))
     return place
 
@@ -99,14 +101,16 @@ COMMANDS = [
      "arduino-cli upload --fqbn arduino:avr:uno --port /dev/ttyACM0 --verify --input-file HEX"),
     ("mass_storage", None, None, "", "dd if=BIN of=DRIVE/firmware.bin bs=64k conv=fsync"),
     ("mass_storage", None, "/dev/ttyACM0", "0671", "dd if=BIN of=OTHER/firmware.bin bs=64k conv=fsync"),
+    ("uf2", None, "/dev/ttyUSB0", "", "dd if=UF2 of=BOOT/firmware.uf2 bs=64k conv=fsync"),
+    ("uf2", None, "/dev/ttyUSB0", "E0C9", "dd if=UF2 of=BOOT/firmware.uf2 bs=64k conv=fsync"),
 ]  # fmt: skip
 """Runner, body of its table, port, serial number, command line."""
 
 
 def expected(line: str, folder: Path, media: Path) -> list[str]:
     """The words of a line of the table; upper-case names stand for paths."""
-    paths = {suffix.upper(): f"{folder}/firmware.{suffix}" for suffix in ("elf", "hex", "bin")}
-    paths |= {"DRIVE": f"{media}/NODE F446RE", "OTHER": f"{media}/NODE_F446RE1"}
+    paths = {suffix.upper(): f"{folder}/firmware.{suffix}" for suffix in ("elf", "hex", "bin", "uf2")}
+    paths |= {"DRIVE": f"{media}/NODE F446RE", "OTHER": f"{media}/NODE_F446RE1", "BOOT": f"{media}/F4\tBOOT"}
     return [re.sub("|".join(paths), lambda name: paths[name[0]], word) for word in shell_words(line)]
 
 
@@ -118,25 +122,29 @@ def shell_words(line: str) -> list[str]:
 
 @pytest.fixture
 def media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two drives of one kind, as udev and the kernel show them: sdb is the one that got the label first."""
+    """Two drives of one kind, as udev and the kernel show them, sdb is the one that got the label first; one of a UF2
+    bootloader, with a partition."""
     place = tmp_path / "media"
-    for name in ("dev/disk/by-label", "dev/disk/by-id", "media/NODE F446RE", "media/NODE_F446RE1"):
+    for name in ("dev/disk/by-label", "dev/disk/by-id", "media/NODE F446RE", "media/NODE_F446RE1", "media/F4\tBOOT"):
         (tmp_path / name).mkdir(parents=True)
-    for disk in ("sdb", "sdc", "sdd"):
+    (place / "F4\tBOOT" / "INFO_UF2.TXT").write_text("UF2 Bootloader v1\r\nModel: x\r\nBoard-ID: STM32F4-x\r\n")
+    for disk in ("sdb", "sdc", "sdd", "sde"):
         (tmp_path / "dev" / disk).touch()
     disks = tmp_path / "dev" / "disk"
     (disks / "by-label" / "NODE_F446RE").symlink_to("../../sdb")
     (disks / "by-label" / "UNMOUNTED").symlink_to("../../sdd")
     (disks / "by-id" / "usb-MBED_microcontroller_0670-0:0").symlink_to("../../sdb")
     (disks / "by-id" / "usb-MBED_microcontroller_0671-0:0").symlink_to("../../sdc")
+    (disks / "by-id" / "usb-RPI_RP2_E0C9-0:0").symlink_to("../../sde")
     mounts = [
         "proc /proc proc rw 0 0",
         f"{tmp_path}/dev/sdb {place}/NODE\\040F446RE vfat rw 0 0",
         f"{tmp_path}/dev/sdc {place}/NODE_F446RE1 vfat rw 0 0",
+        f"{tmp_path}/dev/sde1 {place}/F4\\011BOOT vfat rw 0 0",
     ]
     (tmp_path / "mounts").write_text("\n".join(mounts) + "\n")
-    monkeypatch.setattr(mass_storage, "DISKS", disks)
-    monkeypatch.setattr(mass_storage, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(_drives, "DISKS", disks)
+    monkeypatch.setattr(_drives, "MOUNTS", tmp_path / "mounts")
     return place
 
 
@@ -238,6 +246,37 @@ def test_a_drive_that_is_not_there(volume, serial_number, message, folder, media
         mass_storage.command(make("mass_storage", f'volume = "{volume}"'), folder, None, serial_number)
 
 
+@pytest.mark.parametrize(
+    ("board_id", "serial_number", "message"),
+    [
+        ("RPI-RP2", "", r"no drive of a bootloader RPI-RP2 is mounted \(.*F4.BOOT is that of STM32F4-x\)"),
+        ("STM32F4-x", "0671", "no drive of a bootloader STM32F4-x is mounted$"),
+        ("STM32F4-x", "0672", "no drive of a bootloader STM32F4-x is mounted$"),
+    ],
+)
+def test_a_drive_of_another_bootloader_is_not_written_to(board_id, serial_number, message, folder, media):
+    with pytest.raises(DeviceError, match=message) as caught:
+        uf2.command(make("uf2", f'family = 1\nboard_id = "{board_id}"'), folder, None, serial_number)
+    assert "BOOTSEL" in caught.value.hint
+
+
+@pytest.mark.parametrize("info", [b"", b"Model: STM32F4-x\n", b"xBoard-ID: STM32F4-x\n", b"\xff" * 8192, b"\n" * 8192])
+def test_a_drive_that_does_not_say_its_board_is_not_written_to(info, folder, media):
+    (media / "F4\tBOOT" / "INFO_UF2.TXT").write_bytes(info)
+    with pytest.raises(DeviceError, match="no drive of a bootloader"):
+        uf2.command(make("uf2"), folder)
+
+
+def test_two_drives_of_one_bootloader_are_told_apart_by_their_unit(folder, media):
+    (media / "NODE_F446RE1" / "INFO_UF2.TXT").write_text("Board-ID: STM32F4-x\x1b[2J\n")
+    uf2.command(make("uf2"), folder)  # another id, without its control characters
+    (media / "NODE_F446RE1" / "INFO_UF2.TXT").write_text("Board-ID: STM32F4-x\n")
+    with pytest.raises(DeviceError, match="2 drives of boards STM32F4-x") as caught:
+        uf2.command(make("uf2"), folder)
+    assert "--unit" in caught.value.hint
+    assert "NODE_F446RE1" in uf2.command(make("uf2"), folder, None, "0671")[2]
+
+
 # Which tool
 
 
@@ -296,6 +335,15 @@ def test_what_brings_a_tool_is_known(runner):
         ({"flashing": {"dfu_util": {"usb_id": "2341:366"}}}, "flashing.dfu_util.usb_id"),
         ({"flashing": {"openocd": {"config": []}}}, "flashing.openocd.config"),
         ({"usb_ids": ["0483:374B"]}, "usb_ids.0"),
+        ({"flashing": {"uf2": {"family": 0x1_0000_0000, "board_id": "x"}}}, "flashing.uf2.family"),
+        (
+            {
+                "flashing": {"uf2": {"family": 1, "board_id": "x"}},
+                "fallback_runners": ["uf2"],
+                "memory": {"flash": {"origin": 0x80, "length": 4096}, "ram": {"origin": 0x2000_0000, "length": 4096}},
+            },
+            "the first address, 0x80, must be a multiple of 256",
+        ),
     ],
 )
 def test_mistakes_in_a_board_file_are_named(changes, message):
@@ -322,6 +370,7 @@ DONE = {
     "avrdude": ["avrdude: 8214 bytes of flash verified\n\navrdude done.  Thank you.\n"],
     "arduino_cli": ["", "Used platform Version Path\n"],
     "mass_storage": ["1+0 records in\n1+0 records out\n12288 bytes (12 kB, 12 KiB) copied, 0.0011 s, 11.0 MB/s\n"],
+    "uf2": ["1+0 records in\n1+0 records out\n12288 bytes (12 kB, 12 KiB) copied, 0.0011 s, 11.0 MB/s\n"],
 }
 """What each tool says when all went well."""
 SILENT_FAILURES = {
@@ -332,6 +381,7 @@ SILENT_FAILURES = {
     "bossac": "Write 4096 bytes to flash\n",
     "avrdude": "avrdude: 0 bytes of flash verified\n",
     "mass_storage": "0 bytes copied, 0.0001 s, 0.0 kB/s\n",
+    "uf2": "0 bytes copied, 0.0001 s, 0.0 kB/s\n",
 }
 """Output without proof that came, or might come, with exit code 0."""
 
@@ -364,6 +414,11 @@ def test_dfu_util_may_lose_a_board_that_starts_at_once():
     registry.load("runners", "dfu_util").verify(make("dfu_util"), result("dfu_util", output, 74))
 
 
+def test_a_uf2_bootloader_may_be_gone_before_the_copy_ends():
+    output = "dd: fsync failed for '/media/x/firmware.uf2': Input/output error\n0+1 records in\n"
+    registry.load("runners", "uf2").verify(make("uf2"), result("uf2", output, 1))
+
+
 FAILURES = [
     ("openocd", "Error: open failed\n", "no debug probe found (Error: open failed)"),
     ("openocd", "Error: init mode failed (unable to connect to the target)\n", "the probe does not reach the MCU"),
@@ -389,6 +444,7 @@ FAILURES = [
     ("avrdude", 'avrdude: ser_open(): can\'t open device "/dev/ttyACM0": Device or resource busy\n', "held by another"),
     ("arduino_cli", "Unknown FQBN: platform arduino:mbed_giga is not installed\n", "core is not installed"),
     ("mass_storage", "dd: error writing '/media/x/firmware.bin': No space left on device\n", "larger than the drive"),
+    ("uf2", "dd: failed to open '/media/x/firmware.uf2': Read-only file system\n", "the drive cannot be written"),
 ]  # fmt: skip
 
 
@@ -454,6 +510,8 @@ def test_a_copy_is_a_copy(folder, media):
     runners.flash(make("mass_storage"), folder)
     copied = media / "NODE F446RE" / "firmware.bin"
     assert copied.read_bytes() == (folder / "firmware.bin").read_bytes()
+    runners.flash(make("uf2"), folder)
+    assert (media / "F4\tBOOT" / "firmware.uf2").read_bytes() == (folder / "firmware.uf2").read_bytes()
 
 
 def test_emulators_spread_over_the_cpus(monkeypatch, tmp_path):
