@@ -38,7 +38,7 @@ class PlainDisplay:
     """One line per stage, and one about every ten seconds of a long one."""
 
     def __init__(self) -> None:
-        self._what = ""
+        self._what, self._done = "", 0
         self._began = self._last = time.monotonic()
 
     def start(self, stage: str) -> None:
@@ -47,8 +47,9 @@ class PlainDisplay:
 
     def progress(self, what: str, done: int, total: int, info: str = "") -> None:
         now = time.monotonic()
-        if what != self._what:
+        if what != self._what or done < self._done:  # fewer: the next of several attacks
             self._what, self._began = what, now
+        self._done = done
         if now - self._last >= PLAIN_INTERVAL_S and total:
             self._last = now
             elapsed = now - self._began
@@ -90,7 +91,10 @@ class BarDisplay:
         self._task(stage)
 
     def progress(self, what: str, done: int, total: int, info: str = "") -> None:
-        self._bars.update(self._task(what), completed=done, total=total, info=info)
+        task = self._task(what)
+        if done < self._bars.tasks[self._bars.task_ids.index(task)].completed:
+            self._bars.reset(task)  # the next of several attacks: the time left is its own
+        self._bars.update(task, completed=done, total=total, info=info)
 
     def finish(self, stage: str, seconds: float, note: str) -> None:
         self._clear()

@@ -6,6 +6,7 @@ attack after the first one of a suite gets those that are left.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,10 @@ BATCH = 50
 """Samples one thread attacks at a time. What is found does not depend on it: all randomness is per sample."""
 SHOW_EVERY_S = 0.2
 """Between two looks at how far an attack is."""
+SHARES = 100
+"""Steps in which the progress of one sample is told."""
+COUNTS = ("steps", "restarts", "targets", "queries")
+"""Settings whose product is the number of answers, or of ANSWERS, that an attack asks for."""
 OracleFor = Callable[[AttackConfig], Oracle]
 """The oracle that an attack with these settings asks."""
 
@@ -160,9 +165,11 @@ class _Run:
     ) -> Iterator[tuple[NDArray[np.int64], Trial]]:
         """(rows, finished trial) of every batch, as they finish."""
         name = f"{self.campaign.config.name} {place + 1}: " if len(self.campaign.attacks) > 1 else ""
-        shown = _Shown(self.progress, f"{name}{config.name} eps {self.campaign.budget.label}", len(rows))
+        oracle = self.oracle_for(config)
+        most = expected_answers(config, oracle.classes)
+        shown = _Shown(self.progress, f"{name}{config.name} eps {self.campaign.budget.label}", len(rows), most)
         with ExitStack() as pools:
-            futures = dict(self._submit(config, rows, shown, pools))
+            futures = dict(self._submit(oracle, config, rows, shown, pools))
             try:
                 for future in as_completed(futures):
                     trial = future.result()
@@ -174,13 +181,12 @@ class _Run:
                 raise
 
     def _submit(
-        self, config: AttackConfig, rows: NDArray[np.int64], shown: _Shown, pools: ExitStack
+        self, oracle: Oracle, config: AttackConfig, rows: NDArray[np.int64], shown: _Shown, pools: ExitStack
     ) -> Iterator[tuple[Future[Trial], NDArray[np.int64]]]:
         """(future, rows) of every batch: on all cores, or with one thread for each shard of the oracle, which gets its
         fixed share of the samples."""
-        whole = self.oracle_for(config)
-        parts = shards(whole)
-        owners, threads = (parts, 1) if parts else ((whole,), os.cpu_count())
+        parts = shards(oracle)
+        owners, threads = (parts, 1) if parts else ((oracle,), os.cpu_count())
         for number, owner in enumerate(owners):
             pool = pools.enter_context(ThreadPoolExecutor(threads))
             mine = rows[number :: len(owners)]
@@ -196,28 +202,48 @@ class _Run:
 
 
 class _Shown:
-    """Tells `progress` how far an attack on `total` samples is, also between two batches. what: its name and eps."""
+    """Tells `progress` how far an attack on `total` samples is, also within a batch: a sample is done when it is fooled
+    or has had `most` answers. what: name and eps of the attack."""
 
-    def __init__(self, progress: Progress, what: str, total: int) -> None:
-        self._progress, self._what, self._total = progress, what, total
+    def __init__(self, progress: Progress, what: str, total: int, most: int) -> None:
+        self._progress, self._what, self._total, self._most = progress, what, total, most
         self._done = self._fooled = self._answers = 0
+        self._running: dict[int, Trial] = {}
         self._shown_s = 0.0
 
-    def count(self, answers: int) -> None:
-        """So many more answers have come."""
+    def count(self, trial: Trial, answers: int) -> None:
+        """So many more answers have come in an unfinished batch."""
         self._answers += answers
+        self._running[id(trial)] = trial
         if time.monotonic() - self._shown_s >= SHOW_EVERY_S:
             self._show()
 
     def finish(self, trial: Trial) -> None:
         """One more batch is done."""
+        self._running.pop(id(trial), None)
         self._done, self._fooled = self._done + len(trial.x), self._fooled + int(trial.fooled.sum())
         self._show()
 
     def _show(self) -> None:
         self._shown_s = time.monotonic()
-        info = f"{self._what}: {self._fooled} of {self._done} fooled, {self._answers} answers"
-        self._progress("attack", self._done, self._total, info)
+        running = list(self._running.values())
+        fooled = self._fooled + sum(int(trial.fooled.sum()) for trial in running)
+        done = self._done + sum(self._share(trial) for trial in running)
+        info = f"{self._what}: {fooled} of {self._total} fooled, {self._answers} answers"
+        self._progress("attack", int(SHARES * done), SHARES * self._total, info)
+
+    def _share(self, trial: Trial) -> float:
+        """Samples of the batch that are done, those under way in part."""
+        return float(np.where(trial.fooled, 1.0, np.minimum(trial.queries / self._most, 1.0)).sum())
+
+
+def expected_answers(config: AttackConfig, classes: int) -> int:
+    """How many answers a sample that is never fooled takes, by the settings of its attack; an estimate: those of the
+    adversarial-robustness-toolbox decide for themselves."""
+    module = registry.load("attacks", config.name)
+    counts = {name: int(getattr(config, name)) for name in COUNTS if name in module.SETTINGS}
+    counts |= {"targets": min(counts["targets"], classes - 1)} if "targets" in counts else {}
+    return int(getattr(module, "ANSWERS", 1)) * math.prod(counts.values())
 
 
 def _blank(config: AttackConfig, attacked: NDArray[np.bool_]) -> AttackOutcome:

@@ -35,9 +35,9 @@ class Trial:
         budget: Budget,
         index: NDArray[np.int64],
         seed: int,
-        on_answers: Callable[[int], None] = lambda n: None,
+        on_answers: Callable[[Trial, int], None] = lambda trial, n: None,
     ) -> None:
-        """on_answers: called with the number of answers that have just come."""
+        """on_answers: called with this and the number of answers that have just come."""
         self.oracle, self.x, self.y, self.budget = oracle, x, y, budget
         self.low, self.high = budget.low(x), budget.high(x)
         self._radii = budget.radii(x)
@@ -134,7 +134,7 @@ class Trial:
         self.best[rows[candidates]] = q[candidates]
         self.margin[rows[candidates]] = margin[candidates]
         self.fooled |= self.margin == -np.inf
-        self._on_answers(len(rows))
+        self._on_answers(self, len(rows))
 
 
 def alive(trial: Trial, rows: Rows, *arrays: NDArray[Any]) -> Sequence[NDArray[Any]]:

@@ -3,6 +3,7 @@
     NEEDS: "gradients" | "scores" | "labels"   what it asks of the oracle; all but "gradients" are black box
     SETTINGS: tuple[str, ...]                  the keys of AttackConfig that it uses besides eps and norm
     NORMS: tuple[str, ...]                     of the budgets it works in
+    ANSWERS: int = 1                           asked for by each step, for the time left
     run(trial: Trial, config: AttackConfig) -> None
                                                searches; what it finds, the trial records
 

@@ -17,6 +17,8 @@ from pipeline.robustness.trial import Rows, Trial
 NEEDS = "gradients"
 SETTINGS = ("steps", "restarts", "targets", "backward")
 NORMS = ("linf", "l2")
+ANSWERS = 2
+"""For each step: where it starts, and where it ends."""
 OVERSHOOT, MOST_BIAS, BACKWARD = 1.05, 0.1, 0.9
 """eta, alpha_max and beta of the paper: beyond the boundary, at most so far towards the clean sample, and how far back
 after an adversarial point was found."""

@@ -10,6 +10,8 @@ from pipeline.robustness.trial import Trial
 NEEDS = "gradients"
 SETTINGS = ("loss", "backward")
 NORMS = ("linf", "l2")
+ANSWERS = 2
+"""With the gradient, and at the end of its step."""
 
 
 def run(trial: Trial, config: AttackConfig) -> None:

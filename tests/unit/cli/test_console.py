@@ -65,3 +65,13 @@ def test_widths_never_exceed_what_there_is_nor_cut_a_word(available):
         assert sum(widths) + console.BETWEEN * len(widths) <= available
     if len(widths) > 2:
         assert 9 <= widths[2] <= 17
+
+
+def test_the_time_left_is_that_of_the_attack_under_way(monkeypatch, capsys):
+    """Two attacks in one stage: 100 s for the first; half of the second in 10 s leaves 10 s, not 110."""
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    display = console.PlainDisplay()
+    for now, done in ((0.0, 0), (100.0, 200), (100.0, 0), (110.0, 100)):  # noqa: B007
+        display.progress("attack", done, 200)
+    assert "50 %, 10.0 s left" in capsys.readouterr().err.splitlines()[-1]

@@ -223,3 +223,18 @@ def test_an_eps_in_sigma_is_a_budget_of_each_element_by_its_own_deviation():
     np.testing.assert_array_equal(made.budget.radius, np.floor(steps / 2))
     info = made.budget.info("pgd", {})
     assert (info.eps, info.eps_label, info.eps_lsb) == (0.5, "0.5 sigma", int(steps.max() // 2))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - ART - {"simba", "transfer"}))
+def test_progress_is_told_within_a_batch_by_the_answers_still_to_come(name, monkeypatch):
+    monkeypatch.setattr(campaign, "SHOW_EVERY_S", 0.0)
+    oracle, clean = linear_oracle.problem(24)
+    item = campaign.campaigns([config(name)], clean)[0]
+    told: list[tuple[int, int]] = []
+    _, (outcome,) = campaign.run(item, clean, lambda _: oracle, 1, lambda _, *far: told.append(far[:2]))
+    done = [share for share, _ in told]
+    assert {total for _, total in told} == {campaign.SHARES * outcome.attacked.sum()}
+    assert done == sorted(done) and done[-1] == told[-1][1]
+    most = campaign.expected_answers(config(name), oracle.classes)
+    unharmed = outcome.queries[outcome.attacked & ~outcome.fooled]
+    assert len(unharmed) and np.all(abs(unharmed / most - 1) < 0.2), (most, unharmed)
