@@ -39,7 +39,7 @@ bossac                 bossa-cli
 avrdude                avrdude
 clang                  clang
 ccache                 ccache
-=libfuzzer             libclang-rt-dev
+=libfuzzer             libclang-rt-dev # a package of its own from clang 14.0.6 on; in Ubuntu 22.04 clang itself brings it
 TABLE
 }
 
@@ -55,7 +55,7 @@ present() {
 missing() { # packages in the table on standard input whose program or file is absent
     local proof packages
     while read -r proof packages; do
-        present "$proof" || echo "$packages"
+        present "$proof" || echo "${packages%%#*}"
     done
 }
 
@@ -79,9 +79,17 @@ install_packages() {
     fi
     local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
     say "installing ${packages[*]}"
-    "${apt[@]}" update >&2
-    "${apt[@]}" install -y --no-install-recommends "${packages[@]}" >&2
+    "${apt[@]}" update >&2 || return
+    local package known=() unknown=()
+    for package in "${packages[@]}"; do
+        if offered "$package"; then known+=("$package"); else unknown+=("$package"); fi
+    done
+    if ((${#known[@]})); then "${apt[@]}" install -y --no-install-recommends "${known[@]}" >&2 || return; fi
+    if ((${#unknown[@]})); then say "this release has no package ${unknown[*]}"; return 1; fi
 }
+
+# Is there a package of that name? For the sake of one that is not, apt-get would install none of the others.
+offered() { [[ "$(LC_ALL=C apt-cache policy "$1" 2>/dev/null)" == *Candidate:\ [!\(]* ]]; }
 
 system_packages() {
     local packages
@@ -94,7 +102,9 @@ test_packages() {
     local packages
     packages=$(needed_by_tests | missing)
     if [[ -n $packages ]]; then
-        (install_packages $packages) || say "some tests will be skipped without:" $packages
+        (install_packages $packages) || true
+        packages=$(needed_by_tests | missing)
+        [[ -z $packages ]] || say "some tests will be skipped without:" $packages
     fi
 }
 

@@ -333,10 +333,10 @@ def layerwise(choice: Mapping[str, Any]) -> None:
     columns = ("layer", *(names.get(key, key) for key in shown))
     table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, len(columns)))
     if measured:
-        others = (f"{bits} bits {text.count(count)}" for bits, count in choice["uniform_instructions"].items())
-        stdout(f"instructions, executed (emulated), of all layers at {', '.join(others)}")
+        others = (f"{text.count(count)} at {bits} bits" for bits, count in choice["uniform_instructions"].items())
+        stdout(f"instructions (executed, emulated) with one width for all layers: {', '.join(others)}")
     if (bits := choice.get("faster_uniform")) is not None:
-        stdout(f"warning: slower than all layers at {bits} bits, which the budget allows, too")
+        stdout(f"warning: {bits} bits for all layers take fewer instructions, within the same budget")
     bits = ", ".join(f"{layer['name']} = {layer['bits']}" for layer in choice["layers"])
     stdout(f"to train at these bits: layer_bits = {{ {bits} }} in [model]")
 

@@ -363,10 +363,10 @@ def _candidates(model: TrainedModel, norms: Mapping[str, float], progress: Progr
     layers = _weighted(model)
     result: dict[str, list[Setting]] = {}
     for done, layer in enumerate(layers):
-        progress("lipschitz", done, len(layers), layer.name)
+        progress("bounds", done, len(layers), layer.name)
         wider = [_setting(model, layer, bits, clip, norms) for bits in BITS[1:] for clip in CLIPS]
         result[layer.name] = [_setting(model, layer, BITS[0], 1.0, norms), *wider]
-    progress("lipschitz", len(layers), len(layers), "")
+    progress("bounds", len(layers), len(layers), "")
     return result
 
 

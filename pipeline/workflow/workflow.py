@@ -43,7 +43,7 @@ from pipeline.robustness.waveform import Sound
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
 from pipeline.workflow import binding, checks, claim, keys, notes, widths
-from pipeline.workflow.display import QUIET, Display
+from pipeline.workflow.display import QUIET, Display, Labelled
 from pipeline.workflow.plan import MEASURED, RunPlan, another
 
 QUICK = ("lower", "render", "build")
@@ -369,7 +369,8 @@ class Workflow:
             what = f"--kernels {plan.kernels}: {plan.board.name} has not been asked what the layers take"
             raise ConfigError(what, f"run this first: {plan.command('run')}")
         apart = replace(apart, model=self.lower(), kernels=kernels)
-        return latency.medians(self._run_apart(apart, may_run, self._display), self.lower())[1]
+        display = Labelled(self._display, "ours" if kernels == select.COMPARED[0] else kernels)
+        return latency.medians(self._run_apart(apart, may_run, display), self.lower())[1]
 
     @_once
     def build(self) -> Image:

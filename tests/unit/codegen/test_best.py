@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.analysis import latency
 from pipeline.codegen import planner, select
 from pipeline.config import board
 from pipeline.config.job import Kernels
 from pipeline.core import store
 from pipeline.core.errors import ConfigError
-from pipeline.workflow.display import QUIET
+from pipeline.workflow.display import QUIET, Display
 from pipeline.workflow.plan import RunPlan, plan_model
 from pipeline.workflow.workflow import QUICK, Workflow
 from tests.support import cmsis_nn as published
@@ -85,6 +86,41 @@ def test_a_run_measures_both_once_and_takes_the_cheaper(tmp_path: Path, monkeypa
     sources = Workflow(plan, QUIET, QUICK).render()
     assert asked == ["auto", "cmsis-nn"]
     assert [layer.name for layer in sources.layers if (layer.kernel or "").endswith("_cmsis")] == [names[0]]
+
+
+class Watch:
+    """Notes the stages that it is told of."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def start(self, stage: str) -> None:
+        self.seen.append(stage)
+
+    def progress(self, what: str, done: int, total: int, info: str = "") -> None:
+        self.seen.append(f"{what} {done}/{total} {info}")
+
+    def finish(self, stage: str, seconds: float, note: str) -> None:
+        self.seen.append(f"{stage}: {note}")
+
+    def skip(self, stage: str, note: str) -> None:
+        self.seen.append(f"{stage}, {note}")
+
+
+@pytest.mark.toolchain
+def test_the_stages_of_a_measurement_say_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(work: Workflow, plan: RunPlan, may_run: bool, display: Display) -> None:
+        display.start("build")
+        display.progress("build", 1, 3, "compile")
+        display.finish("build", 0.5, "done")
+        display.skip("stream", "unchanged")
+
+    monkeypatch.setattr(Workflow, "_run_apart", measured)
+    monkeypatch.setattr(latency, "medians", lambda *_: (0, {layer.name: 1 for layer in tiny.qmodel().layers}))
+    watch = Watch()
+    Workflow(planned("netduinoplus2", tmp_path, monkeypatch), watch, QUICK).render()
+    stages = ("build ({0})", "build ({0}) 1/3 compile", "build ({0}): done", "stream ({0}), unchanged")
+    assert watch.seen[:8] == [stage.format(label) for label in ("ours", "cmsis-nn") for stage in stages]
 
 
 @pytest.mark.toolchain
