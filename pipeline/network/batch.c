@@ -10,10 +10,23 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
-enum { LANES = 8, GROUP = 2 * LANES, POSITIONS = 6 };
+enum { LANES = 8, GROUP = 2 * LANES, POSITIONS = 6, BLOCK = POSITIONS * GROUP };
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
+#define INLINE inline __attribute__((always_inline))
+/* For functions whose loops GCC vectorizes only as long as it does not unroll them into their callers. */
+#define APART __attribute__((noinline))
+
+#ifdef __AVX__
+enum { VECTOR = 8 };
+#else
+enum { VECTOR = 4 };
+#endif
+enum { VECTORS = GROUP / VECTOR };
+
+/* Of the machine's own size: larger ones would live in memory. */
+typedef float vec __attribute__((vector_size(4 * VECTOR), aligned(4)));
 
 /* Shape of a tensor, or of a slice of its channels, and distances between neighbours, in floats. */
 typedef struct {
@@ -61,98 +74,101 @@ static inline float clamped(float value, const clamp *k, uint8_t *keep) {
     return above > k->high ? k->high : above;
 }
 
-/* Turns `lanes` values into activations, in steps that the compiler vectorizes where lanes is a constant. */
-static inline __attribute__((always_inline)) void settle(const float *restrict values, const clamp *k, int lanes,
-                                                         float *restrict out, uint8_t *restrict keep) {
+/* Turns n <= BLOCK values into activations. */
+static APART void settle(const float *restrict values, const clamp *k, int n, float *restrict out,
+                         uint8_t *restrict keep) {
     const float low = k->low, high = k->high, pass_low = k->pass_low, pass_high = k->pass_high;
-    int32_t passes[GROUP];
-    for (int o = 0; o < lanes; o++) {
+    for (int o = 0; o < n; o++) {
         const float value = values[o], above = value < low ? low : value;
-        passes[o] = (value >= pass_low) & (value <= pass_high);
+        keep[o] = (value >= pass_low) & (value <= pass_high);
         out[o] = above > high ? high : above;
     }
-    for (int o = 0; o < lanes; o++) keep[o] = (uint8_t)passes[o];
 }
 
-static inline __attribute__((always_inline)) void requantize(const int32_t *restrict sums,
-                                                             const int32_t *restrict multiplier,
-                                                             const int32_t *restrict shift, int lanes,
-                                                             int32_t *restrict out) {
-    for (int o = 0; o < lanes; o++) out[o] = nn_requantize(sums[o], multiplier[o], shift[o]);
-}
-
-/* Turns `lanes` sums, without the bias, of channels from `first` on into activations, as on the device. */
-static inline __attribute__((always_inline)) void finish(const int32_t *sums, const requant *q, const clamp *k,
-                                                         int first, int lanes, float *out, uint8_t *keep) {
-    int32_t whole[GROUP], scaled[GROUP];
-    float values[GROUP];
-    for (int o = 0; o < lanes; o++) whole[o] = sums[o] + q->bias[first + o];
-    requantize(whole, q->multiplier + first, q->shift + first, lanes, scaled);
-    for (int o = 0; o < lanes; o++) values[o] = (float)scaled[o];
-    settle(values, k, lanes, out, keep);
+/* Turns n <= BLOCK sums, without the bias, into activations, as on the device; q: of each of them. */
+static APART void finish(const int32_t *restrict sums, const requant *q, const clamp *k, int n, float *restrict out,
+                         uint8_t *restrict keep) {
+    const int32_t *restrict const bias = q->bias, *restrict const multiplier = q->multiplier;
+    const int32_t *restrict const shift = q->shift;
+    float values[BLOCK];
+    for (int o = 0; o < n; o++) values[o] = (float)nn_requantize(sums[o] + bias[o], multiplier[o], shift[o]);
+    settle(values, k, n, out, keep);
 }
 
 /* The same in real arithmetic. */
-static inline __attribute__((always_inline)) void finish_real(const float *sums, const requant *q, const clamp *k,
-                                                              int first, int lanes, float *out, uint8_t *keep) {
-    float values[GROUP];
-    for (int o = 0; o < lanes; o++) values[o] = (sums[o] + (float)q->bias[first + o]) * q->gain[first + o];
-    settle(values, k, lanes, out, keep);
+static APART void finish_real(const float *restrict sums, const requant *q, const clamp *k, int n, float *restrict out,
+                              uint8_t *restrict keep) {
+    const float *restrict const gain = q->gain;
+    const int32_t *restrict const bias = q->bias;
+    float values[BLOCK];
+    for (int o = 0; o < n; o++) values[o] = (sums[o] + (float)bias[o]) * gain[o];
+    settle(values, k, n, out, keep);
 }
 
-static inline __attribute__((always_inline)) void accumulate(const product *p, const float *weights,
-                                                             const float *const from[POSITIONS], const int vectors,
-                                                             vec sums[POSITIONS][2]) {
+/* out: the sums of one group of channels, `width` lanes, at POSITIONS positions. */
+static INLINE void accumulate(const product *p, const float *weights, const float *const from[POSITIONS],
+                              const int width, float out[BLOCK]) {
+    const int vectors = width / VECTOR;
+    vec sums[POSITIONS][VECTORS] = {0};
     for (int r = 0; r < p->rows; r++) {
         const float *x[POSITIONS];
 #pragma GCC unroll 6
         for (int k = 0; k < POSITIONS; k++) x[k] = from[k] + p->row[r];
-        for (int j = 0; j < p->run; j++, weights += vectors * LANES) {
-            const vec first = *(const vec *)weights, second = vectors == 2 ? *(const vec *)(weights + LANES) : first;
+        for (int j = 0; j < p->run; j++, weights += width) {
+            vec w[VECTORS];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) w[v] = *(const vec *)(weights + v * VECTOR);
 #pragma GCC unroll 6
             for (int k = 0; k < POSITIONS; k++) {
-                sums[k][0] += x[k][j] * first;
-                if (vectors == 2) sums[k][1] += x[k][j] * second;
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) sums[k][v] += x[k][j] * w[v];
             }
         }
     }
-}
-
-/* The sums of one group of channels at POSITIONS positions. */
-static inline __attribute__((always_inline)) void block(const product *p, const float *weights,
-                                                        const float *const from[POSITIONS], const int vectors,
-                                                        float out[POSITIONS][GROUP]) {
-    vec sums[POSITIONS][2] = {0};
-    accumulate(p, weights, from, vectors, sums);
 #pragma GCC unroll 6
     for (int k = 0; k < POSITIONS; k++) {
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) *(vec *)(out[k] + v * LANES) = sums[k][v];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) *(vec *)(out + k * width + v * VECTOR) = sums[k][v];
     }
 }
 
 /* The same where sums are integers beyond 2^24: exact in double. */
-static void block_wide(const product *p, const float *weights, const float *const from[POSITIONS], int width,
-                       int32_t out[POSITIONS][GROUP]) {
-    for (int k = 0; k < POSITIONS; k++) {
-        double sums[GROUP] = {0};
+static void accumulate_wide(const product *p, const float *weights, const float *const from[POSITIONS], int width,
+                            int32_t *sums) {
+    for (int k = 0; k < POSITIONS; k++, sums += width) {
+        double exact[GROUP] = {0};
         const float *w = weights;
         for (int r = 0; r < p->rows; r++) {
             const float *x = from[k] + p->row[r];
             for (int j = 0; j < p->run; j++, w += width) {
-                for (int o = 0; o < width; o++) sums[o] += (double)x[j] * (double)w[o];
+                for (int o = 0; o < width; o++) exact[o] += (double)x[j] * (double)w[o];
             }
         }
-        for (int o = 0; o < width; o++) out[k][o] = (int32_t)sums[o];
+        for (int o = 0; o < width; o++) sums[o] = (int32_t)exact[o];
     }
 }
 
-/* Lanes of a group, 8 where there are no more channels, and how many of them are channels. */
+/* Lanes of a group, 8 where there are no more channels. */
 static int width_of(const product *p) {
     return p->channels > LANES ? GROUP : LANES;
 }
-static int lanes_of(const product *p, int first) {
-    return nn_min(p->channels - first, width_of(p));
+
+/* to = values, or to += values; quick for a whole group, which is the usual case. */
+static INLINE void bring(const float *values, int lanes, int add, float *to) {
+    if (lanes == GROUP && !add) {
+        memcpy(to, values, GROUP * sizeof(float));
+    } else if (lanes == GROUP) {
+        for (int o = 0; o < GROUP; o++) to[o] += values[o];
+    } else {
+        for (int o = 0; o < lanes; o++) to[o] = add ? to[o] + values[o] : values[o];
+    }
+}
+static INLINE void bring_bytes(const uint8_t *values, int lanes, uint8_t *to) {
+    if (lanes == GROUP) {
+        memcpy(to, values, GROUP);
+    } else {
+        for (int o = 0; o < lanes; o++) to[o] = values[o];
+    }
 }
 
 /* Where POSITIONS positions from `at` on read; past the end, the last one is repeated. */
@@ -160,31 +176,40 @@ static void sources(const product *p, const float *in, int at, int positions, co
     for (int k = 0; k < POSITIONS; k++) from[k] = in + p->from[nn_min(at + k, positions - 1)];
 }
 
-static inline __attribute__((always_inline)) void forward_block(const product *p, const float *weights,
-                                                                const requant *q, const clamp *k, int first, int at,
-                                                                int count, const float *const from[POSITIONS],
-                                                                const int vectors, float *out, uint8_t *keep) {
-    const int lanes = lanes_of(p, first);
-    float sums[POSITIONS][GROUP];
-    int32_t whole[POSITIONS][GROUP];
-    if (p->wide && k->rounded) {
-        block_wide(p, weights, from, vectors * LANES, whole);
-    } else {
-        block(p, weights, from, vectors, sums);
-        for (int i = 0; i < count; i++) {
-            for (int o = 0; o < vectors * LANES; o++) whole[i][o] = (int32_t)sums[i][o];
-        }
+/* The requantization of a group of channels for every element of a block. */
+typedef struct {
+    float gain[BLOCK];
+    int32_t bias[BLOCK], multiplier[BLOCK], shift[BLOCK];
+} block_requant;
+
+static requant repeated(const requant *q, int first, int width, block_requant *to) {
+    for (int o = 0; o < POSITIONS * width; o++) {
+        const int channel = first + o % width;
+        to->gain[o] = q->gain[channel];
+        to->bias[o] = q->bias[channel];
+        to->multiplier[o] = q->multiplier[channel];
+        to->shift[o] = q->shift[channel];
     }
-    for (int i = 0; i < count; i++) {
-        float *const to = out + p->to[at + i] + first;
-        uint8_t *const pass = keep + (size_t)(at + i) * (size_t)p->channels + first;
-        if (!k->rounded) {
-            finish_real(sums[i], q, k, first, lanes, to, pass);
-        } else if (lanes == GROUP) {
-            finish(whole[i], q, k, first, GROUP, to, pass);
-        } else {
-            finish(whole[i], q, k, first, lanes, to, pass);
-        }
+    return (requant){to->gain, to->bias, to->multiplier, to->shift};
+}
+
+/* Computes the activations of a group of channels, `width` lanes, at POSITIONS positions. */
+static INLINE void forward_block(const product *p, const float *weights, const requant *q, const clamp *k,
+                                 const float *const from[POSITIONS], const int width, float *out, uint8_t *keep) {
+    float sums[BLOCK];
+    int32_t whole[BLOCK];
+    const int n = POSITIONS * width;
+    if (p->wide && k->rounded) {
+        accumulate_wide(p, weights, from, width, whole);
+        finish(whole, q, k, n, out, keep);
+        return;
+    }
+    accumulate(p, weights, from, width, sums);
+    if (k->rounded) {
+        for (int o = 0; o < n; o++) whole[o] = (int32_t)sums[o];
+        finish(whole, q, k, n, out, keep);
+    } else {
+        finish_real(sums, q, k, n, out, keep);
     }
 }
 
@@ -193,14 +218,23 @@ void product_forward(const product *p, const requant *q, const clamp *k, const f
                      int positions) {
     const int width = width_of(p);
     const float *weights = p->weights, *from[POSITIONS];
+    block_requant tables;
+    float active[BLOCK];
+    uint8_t passes[BLOCK];
     for (int first = 0; first < p->channels; first += width, weights += p->rows * p->run * width) {
+        const requant group = repeated(q, first, width, &tables);
+        const int lanes = nn_min(p->channels - first, width);
         for (int at = 0; at < positions; at += POSITIONS) {
-            const int count = nn_min(POSITIONS, positions - at);
             sources(p, in, at, positions, from);
             if (width == GROUP) {
-                forward_block(p, weights, q, k, first, at, count, from, 2, out, keep);
+                forward_block(p, weights, &group, k, from, GROUP, active, passes);
             } else {
-                forward_block(p, weights, q, k, first, at, count, from, 1, out, keep);
+                forward_block(p, weights, &group, k, from, LANES, active, passes);
+            }
+            for (int i = 0; i < nn_min(POSITIONS, positions - at); i++) {
+                uint8_t *const kept = keep + (size_t)(at + i) * (size_t)p->channels + first;
+                bring(active + i * width, lanes, 0, out + p->to[at + i] + first);
+                bring_bytes(passes + i * width, lanes, kept);
             }
         }
     }
@@ -210,27 +244,25 @@ void product_forward(const product *p, const requant *q, const clamp *k, const f
 void product_backward(const product *p, const float *in, float *out, int add, int positions) {
     const int width = width_of(p);
     const float *weights = p->weights, *from[POSITIONS];
-    float sums[POSITIONS][GROUP];
+    float sums[BLOCK];
     for (int first = 0; first < p->channels; first += width, weights += p->rows * p->run * width) {
-        const int lanes = lanes_of(p, first);
+        const int lanes = nn_min(p->channels - first, width);
         for (int at = 0; at < positions; at += POSITIONS) {
             sources(p, in, at, positions, from);
             if (width == GROUP) {
-                block(p, weights, from, 2, sums);
+                accumulate(p, weights, from, GROUP, sums);
             } else {
-                block(p, weights, from, 1, sums);
+                accumulate(p, weights, from, LANES, sums);
             }
             for (int i = 0; i < nn_min(POSITIONS, positions - at); i++) {
-                float *const to = out + p->to[at + i] + first;
-                for (int o = 0; o < lanes; o++) to[o] = add ? to[o] + sums[i][o] : sums[i][o];
+                bring(sums + i * width, lanes, add, out + p->to[at + i] + first);
             }
         }
     }
 }
 
 /* Sums of `lanes` channels from `first` on at one position; in double, which is exact for any integers here. */
-static inline __attribute__((always_inline)) void depthwise_sums(const depthwise *p, const float *in, int first,
-                                                                 int lanes, double sums[GROUP]) {
+static INLINE void depthwise_sums(const depthwise *p, const float *in, int first, int lanes, double sums[GROUP]) {
     const int terms = p->channels * p->reduce;
     for (int o = 0; o < lanes; o++) sums[o] = 0;
     for (int t = 0; t < p->taps; t++) {
@@ -247,19 +279,19 @@ static inline __attribute__((always_inline)) void depthwise_sums(const depthwise
     }
 }
 
-static inline __attribute__((always_inline)) void depthwise_block(const depthwise *p, const requant *q, const clamp *k,
-                                                                  const float *in, int first, int lanes, float *out,
-                                                                  uint8_t *keep) {
+static INLINE void depthwise_block(const depthwise *p, const requant *q, const clamp *k, const float *in, int first,
+                                   int lanes, float *out, uint8_t *keep) {
+    const requant own = {q->gain + first, q->bias + first, q->multiplier + first, q->shift + first};
     double sums[GROUP];
     depthwise_sums(p, in, first, lanes, sums);
     if (k->rounded) {
         int32_t whole[GROUP];
         for (int o = 0; o < lanes; o++) whole[o] = (int32_t)sums[o];
-        finish(whole, q, k, first, lanes, out, keep);
+        finish(whole, &own, k, lanes, out, keep);
     } else {
         float real[GROUP];
         for (int o = 0; o < lanes; o++) real[o] = (float)sums[o];
-        finish_real(real, q, k, first, lanes, out, keep);
+        finish_real(real, &own, k, lanes, out, keep);
     }
 }
 
@@ -324,39 +356,35 @@ void store(const map *from, const float *in, int zero_point, int8_t *answers, in
     }
 }
 
-static inline __attribute__((always_inline)) void pass_lanes(const float *restrict in, const float *restrict factor,
-                                                             const uint8_t *restrict keep, int lanes, int add,
-                                                             float *restrict out) {
-    float parts[GROUP];
-    for (int o = 0; o < lanes; o++) parts[o] = in[o] * factor[o];
-    if (keep != NULL) {
-        for (int o = 0; o < lanes; o++) parts[o] = keep[o] != 0 ? parts[o] : 0.0F;
-    }
-    if (add) {
-        for (int o = 0; o < lanes; o++) out[o] += parts[o];
-    } else {
-        for (int o = 0; o < lanes; o++) out[o] = parts[o];
+/* The function below for n contiguous elements. */
+static APART void pass_run(const float *in, const float *restrict factor, const uint8_t *restrict keep, int n, int add,
+                           float *out) {
+    float parts[BLOCK];
+    for (int first = 0; first < n; first += BLOCK, in += BLOCK, factor += BLOCK, out += BLOCK) {
+        const int count = nn_min(BLOCK, n - first);
+        for (int o = 0; o < count; o++) parts[o] = in[o] * factor[o];
+        if (keep != NULL) {
+            for (int o = 0; o < count; o++) parts[o] = keep[first + o] != 0 ? parts[o] : 0.0F;
+        }
+        if (add) {
+            for (int o = 0; o < count; o++) out[o] += parts[o];
+        } else {
+            memcpy(out, parts, (size_t)count * sizeof(float));
+        }
     }
 }
 
-/* out = in * factor[channel], or out += that, where `keep` says so; keep: NULL, or a byte per element, `skip` bytes
- * from one pixel to the next. Both maps have the same shape. */
+/* out = in * factor, or out += that, where `keep` says so. out may be in. Both maps have the same shape; factor: of
+ * every element of a row; keep: NULL, or a byte per element, `skip` bytes from one pixel to the next. */
 void pass(const map *from, const float *in, const float *factor, const map *to, float *out, int add, int skip,
           const uint8_t *keep, int images) {
-    const int channels = from->c;
+    const int dense = from->pixel == from->c && to->pixel == to->c && (keep == NULL || skip == from->c);
+    const int runs = dense ? 1 : from->w, n = from->w * from->c / runs;
     for (int image = 0; image < images; image++) {
         for (int y = 0; y < from->h; y++) {
-            for (int x = 0; x < from->w; x++) {
-                const float *const i = in + at(from, image, y, x);
-                float *const o = out + at(to, image, y, x);
-                int c = 0;
-                for (; c + GROUP <= channels; c += GROUP) {
-                    pass_lanes(i + c, factor + c, keep == NULL ? NULL : keep + c, GROUP, add, o + c);
-                }
-                if (c < channels) {
-                    pass_lanes(i + c, factor + c, keep == NULL ? NULL : keep + c, channels - c, add, o + c);
-                }
-                if (keep != NULL) keep += skip;
+            for (int x = 0; x < runs; x++) {
+                pass_run(in + at(from, image, y, x), factor + x * n, keep, n, add, out + at(to, image, y, x));
+                if (keep != NULL) keep += dense ? n : skip;
             }
         }
     }
@@ -372,36 +400,34 @@ static inline int32_t rescaled(float x, const rescale *r) {
     return nn_requantize((int32_t)x * ((int32_t)1 << NN_ADD_LEFT_SHIFT), r->multiplier, r->shift);
 }
 
-/* Computes `lanes` elements of a sum; rescales: of both inputs, then of their sum. */
-static inline __attribute__((always_inline)) void add_lanes(const float *a, const float *b, const rescale *rescales,
-                                                            const clamp *k, int lanes, float *out, uint8_t *keep) {
-    float values[GROUP];
+/* Computes n <= BLOCK elements of a sum; rescales: of both inputs, then of their sum. */
+static APART void add_block(const float *restrict a, const float *restrict b, const rescale *rescales, const clamp *k,
+                            int n, float *restrict out, uint8_t *restrict keep) {
+    const rescale r1 = rescales[0], r2 = rescales[1], r = rescales[2];
+    float values[BLOCK];
     if (k->rounded) {
-        int32_t first[GROUP], second[GROUP], sum[GROUP];
-        for (int o = 0; o < lanes; o++) first[o] = rescaled(a[o], rescales);
-        for (int o = 0; o < lanes; o++) second[o] = rescaled(b[o], rescales + 1);
-        const int32_t multiplier = rescales[2].multiplier, shift = rescales[2].shift;
-        for (int o = 0; o < lanes; o++) sum[o] = nn_requantize(first[o] + second[o], multiplier, shift);
-        for (int o = 0; o < lanes; o++) values[o] = (float)sum[o];
+        int32_t first[BLOCK], second[BLOCK];
+        for (int o = 0; o < n; o++) first[o] = rescaled(a[o], &r1);
+        for (int o = 0; o < n; o++) second[o] = rescaled(b[o], &r2);
+        for (int o = 0; o < n; o++) {
+            values[o] = (float)nn_requantize(first[o] + second[o], r.multiplier, r.shift);
+        }
     } else {
-        const float factor1 = rescales[0].factor, factor2 = rescales[1].factor;
-        for (int o = 0; o < lanes; o++) values[o] = a[o] * factor1 + b[o] * factor2;
+        for (int o = 0; o < n; o++) values[o] = a[o] * r1.factor + b[o] * r2.factor;
     }
-    settle(values, k, lanes, out, keep);
+    settle(values, k, n, out, keep);
 }
 
-/* The factors of the inputs are those of the whole path to the output. */
+/* Of maps whose pixels are contiguous in a row. The factors of the inputs are those of the whole path to the output. */
 void add_forward(const map *from1, const float *in1, const map *from2, const float *in2, const rescale *rescales,
                  const clamp *k, const map *to, float *out, uint8_t *keep, int images) {
-    const rescale local[3] = {rescales[0], rescales[1], rescales[2]};
+    const int row = to->w * to->c;
     for (int image = 0; image < images; image++) {
-        for (int y = 0; y < to->h; y++) {
-            for (int x = 0; x < to->w; x++, keep += to->c) {
-                const float *const a = in1 + at(from1, image, y, x), *const b = in2 + at(from2, image, y, x);
-                float *const o = out + at(to, image, y, x);
-                int c = 0;
-                for (; c + GROUP <= to->c; c += GROUP) add_lanes(a + c, b + c, local, k, GROUP, o + c, keep + c);
-                if (c < to->c) add_lanes(a + c, b + c, local, k, to->c - c, o + c, keep + c);
+        for (int y = 0; y < to->h; y++, keep += row) {
+            const float *const a = in1 + at(from1, image, y, 0), *const b = in2 + at(from2, image, y, 0);
+            float *const o = out + at(to, image, y, 0);
+            for (int i = 0; i < row; i += BLOCK) {
+                add_block(a + i, b + i, rescales, k, nn_min(BLOCK, row - i), o + i, keep + i);
             }
         }
     }
@@ -417,7 +443,7 @@ void concatenate_forward(const map *from, const float *in, const rescale *r, con
                 const float *const i = in + at(from, image, y, x);
                 float *const o = out + at(to, image, y, x);
                 for (int c = 0; c < to->c; c++) {
-                    const float value = k->rounded ? (float)rescaled(i[c], r) : i[c] * r->factor;
+                    const float value = k->rounded ? (float)rescaled((int32_t)i[c], r) : i[c] * r->factor;
                     o[c] = clamped(value, k, keep + c);
                 }
             }

@@ -51,9 +51,7 @@ class Workspace:
         largest = max(spec.size_bytes for spec in map(model.tensor, range(len(model.layers) + 1)))
         self.samples = max(1, min(MOST_SAMPLES, CACHE_ELEMENTS // largest))
         """Most samples of a chunk."""
-        self._tensors = [
-            Tensor.of(self.samples, model.tensor(t).shape, self._margins(t)) for t in range(len(model.layers) + 1)
-        ]
+        self._tensors = self._placed()
         self._real = Tensor.of(self.samples, model.output.shape)
         self._layers = [self._bound(layer) for layer in model.layers]
         self._forward = [
@@ -75,7 +73,7 @@ class Workspace:
         outputs are the deployed ones if rounded."""
         n, x, first, last = len(x), np.ascontiguousarray(x), self._tensors[0], self._tensors[-1]
         zero, output = self.model.input.quantization.zero_point, self.model.output.quantization
-        address, target = first.at(first.values)[::-1]
+        address, target = first.at()[::-1]
         bound.library().load(ctypes.c_void_p(x.ctypes.data), zero, ctypes.byref(target), address, n)
         for step, state in zip(self._forward, states, strict=True):
             step(n, state.ctypes.data)
@@ -88,16 +86,34 @@ class Workspace:
         """Fills gradient float32 (n, *input shape) from the slope (n, classes) by the real logits, and the states that
         `forward` left."""
         n, last, first = len(slope), self._tensors[-1], self._tensors[0]
-        last.slopes[:n][last.inside] = (slope * self.model.output.quantization.scale).reshape(n, *last.shape)
+        last.values[:n][last.inside] = (slope * self.model.output.quantization.scale).reshape(n, *last.shape)
         for i, step in self._backward:
             step(n, states[i].ctypes.data)
-        gradient.reshape(n, *first.shape)[...] = first.slopes[:n][first.inside]
+        gradient.reshape(n, *first.shape)[...] = first.values[:n][first.inside]
+
+    def _placed(self) -> list[Tensor]:
+        """All tensors. One may be in the memory of another that no layer reads any more when it is written, and so in
+        the cache. Backward, in the opposite order, the same holds."""
+        layers, tensors, free_from = self.model.layers, list[Tensor](), dict[int, int]()
+        for t in range(len(layers) + 1):
+            tensor = Tensor.of(self.samples, self.model.tensor(t).shape, self._margins(t))
+            held = next((u for u in free_from if tensors[u].layout == tensor.layout and free_from[u] < t), None)
+            if held is not None:
+                tensor = tensors[held]
+                del free_from[held]
+            tensors.append(tensor)
+            free_from[t] = max((i + 1 for i, layer in enumerate(layers) if t in layer.inputs), default=t)
+        return tensors
 
     def _margins(self, tensor: int) -> Iterator[Margins]:
-        """What its readers reach beyond it."""
-        for layer in self.model.layers:
-            if tensor in layer.inputs and layer.kind in ("conv2d", "depthwise_conv2d"):
-                yield geometry.margins(layer, self.model.tensor(tensor).shape, bound.kernel(layer))
+        """What its readers reach beyond it, and backward its writer."""
+        convolutions = ("conv2d", "depthwise_conv2d")
+        for i, layer in enumerate(self.model.layers):
+            size = self.model.input_specs(layer)[0].shape
+            if tensor in layer.inputs and layer.kind in convolutions:
+                yield geometry.margins(layer, size, bound.kernel(layer))
+            if tensor == i + 1 and layer.kind in convolutions:
+                yield bound.reach(layer, size[:2])
 
     def _bound(self, layer: QLayer) -> Bound:
         kind = bound.KINDS.get(layer.kind)

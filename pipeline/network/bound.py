@@ -69,12 +69,12 @@ class _Rescale(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Tensor:
-    """Values of a tensor for one chunk, and derivatives by them in the same layout; zeros around them."""
+    """What is known of a tensor for one chunk: forward its values, backward the derivatives by them, which need the
+    values no more. Zeros around them."""
 
     values: FloatArray
-    """float32 (samples, top + h + bottom, left + w + right, c): lattice coordinates minus the zero point."""
-    slopes: FloatArray
-    """The same shape."""
+    """float32 (samples, top + h + bottom, left + w + right, c): lattice coordinates minus the zero point, or
+    derivatives."""
     shape: tuple[int, int, int]
     """(h, w, c); of a vector (1, 1, c)."""
     top: int
@@ -88,8 +88,13 @@ class Tensor:
         h, w, c = shape if len(shape) == 3 else (1, 1, int(np.prod(shape)))
         sides = np.array([((0, 0), (0, 0)), *margins]).max(axis=0)
         (top, bottom), (left, right) = sides.tolist()
-        values, slopes = (np.zeros((samples, top + h + bottom, left + w + right, c), np.float32) for _ in range(2))
-        return Tensor(values, slopes, (h, w, c), top, left)
+        values = np.zeros((samples, top + h + bottom, left + w + right, c), np.float32)
+        return Tensor(values, (h, w, c), top, left)
+
+    @property
+    def layout(self) -> tuple[Any, ...]:
+        """Equal where two tensors can be in the same memory, one after the other."""
+        return self.values.shape, self.shape, self.top, self.left
 
     @property
     def strides(self) -> tuple[int, int, int]:
@@ -103,11 +108,11 @@ class Tensor:
         h, w, _ = self.shape
         return slice(None), slice(self.top, self.top + h), slice(self.left, self.left + w)
 
-    def at(self, array: FloatArray, first: int = 0, channels: int | None = None) -> tuple[_Map, ctypes.c_void_p]:
-        """The map of values or slopes, or of a slice of their channels, and the address of its first element."""
+    def at(self, first: int = 0, channels: int | None = None) -> tuple[_Map, ctypes.c_void_p]:
+        """The map of the tensor, or of a slice of its channels, and the address of its first element."""
         (h, w, c), (image, row, pixel) = self.shape, self.strides
         offset = self.top * row + self.left * pixel + first
-        return _Map(h, w, channels or c, pixel, row, image), ctypes.c_void_p(array.ctypes.data + 4 * offset)
+        return _Map(h, w, channels or c, pixel, row, image), ctypes.c_void_p(self.values.ctypes.data + 4 * offset)
 
     def places(self, y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.int32]:
         """int32 (samples * positions,): offsets of the pixels (y, x), which may lie in the margin."""
@@ -169,10 +174,7 @@ class _Weighted(Bound):
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         axes = zip(self.source.shape[:2], self.kernel, self.stride, self.padding, strict=True)
         rows, columns = (list(_phases(*axis)) for axis in axes)
-        reach = [_reach(axis, size) for axis, size in zip((rows, columns), geometry.outputs(self.layer), strict=True)]
-        self.sums = sums = Tensor.of(len(output.values), output.shape, [(reach[0], reach[1])])
-        channels = self.layer.output.shape[-1]
-        yield _step("pass", *output.at(output.slopes), self.gain, *sums.at(sums.values), 0, channels, state=True)
+        yield _pass(output.at(), self.gain, output.at(), 0, self.layer.output.shape[-1])
         covered = all(len(phase.taps) for phase in (*rows, *columns))
         if fresh[0] and not covered:
             yield _clear(self.source)
@@ -180,7 +182,7 @@ class _Weighted(Bound):
         for row in rows:
             for column in columns:
                 if len(row.taps) and len(column.taps) and len(row.places) and len(column.places):
-                    yield self.phase(row, column, sums, add)
+                    yield self.phase(row, column, output, add)
 
     def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
         """The step of the input pixels that these rows and columns meet."""
@@ -198,7 +200,7 @@ class Product(_Weighted):
         weights = self.weights.reshape(outputs, -1).T
         rows = np.arange(self.kernel[0]) * self.source.strides[1]
         product = _product(weights, reads, output.places(*_grid(*output.shape[:2])), rows, kw * channels, wide)
-        ends = _addresses(self.source.values, output.values)
+        ends = _addresses(self.source, output)
         count = len(reads) // len(output.values)
         return _step("product_forward", product, self.requant(), clamp, *ends, state=True, count=count)
 
@@ -209,7 +211,7 @@ class Product(_Weighted):
         rows = np.arange(len(row.taps)) * sums.strides[1]
         run = len(column.taps) * len(self.weights)
         product = _product(weights.reshape(-1, weights.shape[-1]), sums.places(y, x), to, rows, run, False)
-        return _step("product_backward", product, *_addresses(sums.values, self.source.slopes), add, count=y.size)
+        return _step("product_backward", product, *_addresses(sums, self.source), add, count=y.size)
 
 
 class Depthwise(_Weighted):
@@ -221,7 +223,7 @@ class Depthwise(_Weighted):
         reads, taps = self.reads(), _taps(kh, kw, self.source)
         to = output.places(*_grid(*output.shape[:2]))
         bound = _depthwise(self.weights.reshape(kh * kw, channels), reads, to, taps, channels, expand, 1)
-        ends = _addresses(self.source.values, output.values)
+        ends = _addresses(self.source, output)
         count = len(reads) // len(output.values)
         return _step("depthwise_forward", bound, self.requant(), clamp, *ends, state=True, count=count)
 
@@ -233,7 +235,7 @@ class Depthwise(_Weighted):
         channels = self.source.shape[2]
         reduce = self.weights.shape[2] // channels
         bound = _depthwise(weights, sums.places(y, x), to, taps, channels, 1, reduce)
-        return _step("depthwise_backward", bound, *_addresses(sums.values, self.source.slopes), add, count=y.size)
+        return _step("depthwise_backward", bound, *_addresses(sums, self.source), add, count=y.size)
 
 
 class Flatten(Bound):
@@ -241,11 +243,11 @@ class Flatten(Bound):
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
         source = self.inputs[0]
-        return _copy(source.at(source.values), _as_map(output, source, output.values), 0)
+        return _copy(source.at(), _as_map(output, source), 0)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         source = self.inputs[0]
-        yield _copy(_as_map(output, source, output.slopes), source.at(source.slopes), int(not fresh[0]))
+        yield _copy(_as_map(output, source), source.at(), int(not fresh[0]))
 
 
 class Renamed(Flatten):
@@ -302,15 +304,13 @@ class Add(Bound):
                 for t, f in zip(("input1", "input2", "output"), factors, strict=True)
             )
         )
-        sources = [part for tensor in self.inputs for part in tensor.at(tensor.values)]
-        return _step("add_forward", *sources, rescales, clamp, *output.at(output.values), state=True)
+        sources = [part for tensor in self.inputs for part in tensor.at()]
+        return _step("add_forward", *sources, rescales, clamp, *output.at(), state=True)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         channels = output.shape[2]
         for tensor, factor, new in zip(self.inputs, self._factors(), fresh, strict=True):
-            factors = np.full(channels, factor, np.float32)
-            to = tensor.at(tensor.slopes)
-            yield _step("pass", *output.at(output.slopes), factors, *to, int(not new), channels, state=True)
+            yield _pass(output.at(), factor, tensor.at(), int(not new), channels)
 
 
 class Concatenate(Bound):
@@ -328,8 +328,8 @@ class Concatenate(Bound):
         p, steps = self.layer.params, []
         for tensor, first, factor, name in self._slices():
             own = _Rescale(p[f"{name}_mult"], p[f"{name}_shift"], factor)
-            to = output.at(output.values, first, tensor.shape[2])
-            source = tensor.at(tensor.values)
+            to = output.at(first, tensor.shape[2])
+            source = tensor.at()
             steps.append(
                 _step("concatenate_forward", *source, own, clamp, *to, output.shape[2], state=True, skip=first)
             )
@@ -337,9 +337,8 @@ class Concatenate(Bound):
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         for (tensor, first, factor, _), new in zip(self._slices(), fresh, strict=True):
-            factors = np.full(tensor.shape[2], factor, np.float32)
-            source, to = output.at(output.slopes, first, tensor.shape[2]), tensor.at(tensor.slopes)
-            yield _step("pass", *source, factors, *to, int(not new), output.shape[2], state=True, skip=first)
+            source, to = output.at(first, tensor.shape[2]), tensor.at()
+            yield _pass(source, factor, to, int(not new), output.shape[2], first)
 
 
 class _Pool(Bound):
@@ -371,7 +370,7 @@ class Mean(_Pool):
     """average_pool2d."""
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        zero, ends = self.specs[0].quantization.zero_point, _addresses(self.inputs[0].values, output.values)
+        zero, ends = self.specs[0].quantization.zero_point, _addresses(self.inputs[0], output)
         window = self._window(output)
         return _step("mean_forward", window, zero, clamp, *ends, state=True, count=self._count(output))
 
@@ -387,7 +386,7 @@ class Maximum(_Pool):
         self.state_bytes *= int(np.prod(layer.params["pool"]))
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        window, ends = self._window(output), _addresses(self.inputs[0].values, output.values)
+        window, ends = self._window(output), _addresses(self.inputs[0], output)
         return _step("maximum_forward", window, clamp, *ends, state=True, count=self._count(output))
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
@@ -417,27 +416,28 @@ class MeanTo(Bound):
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         shares, source, (h, w, c) = self._shares, self.inputs[0], self.inputs[0].shape
-        to = shares.at(shares.slopes)
-        yield _step("pass", *output.at(output.slopes), self._sum.gain, *to, 0, c, state=True)
-        yield _copy((_Map(h, w, c, 0, 0, c), to[1]), source.at(source.slopes), int(not fresh[0]))
+        to = shares.at()
+        yield _pass(output.at(), self._sum.gain, to, 0, c)
+        yield _copy((_Map(h, w, c, 0, 0, c), to[1]), source.at(), int(not fresh[0]))
 
 
 class Pad(Bound):
-    """pad2d: a copy into a larger map, whose edge stays zero."""
+    """pad2d: a copy into a larger map of zeros."""
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
         source = self.inputs[0]
-        return _copy(source.at(source.values), self._inner(output, output.values), 0)
+        clear, copy = _clear(output), _copy(source.at(), self._inner(output), 0)
+        return lambda samples, state: (clear(samples, state), copy(samples, state))
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         source = self.inputs[0]
-        yield _copy(self._inner(output, output.slopes), source.at(source.slopes), int(not fresh[0]))
+        yield _copy(self._inner(output), source.at(), int(not fresh[0]))
 
-    def _inner(self, output: Tensor, array: FloatArray) -> tuple[_Map, ctypes.c_void_p]:
+    def _inner(self, output: Tensor) -> tuple[_Map, ctypes.c_void_p]:
         """The part of the output that is not edge."""
         (h, w, c), (top, left), (image, row, pixel) = self.inputs[0].shape, self.layer.params["before"], output.strides
         first = (output.top + top) * row + (output.left + left) * pixel
-        return _Map(h, w, c, pixel, row, image), ctypes.c_void_p(array.ctypes.data + 4 * first)
+        return _Map(h, w, c, pixel, row, image), ctypes.c_void_p(output.values.ctypes.data + 4 * first)
 
 
 KINDS: Mapping[str, type[Bound]] = {
@@ -484,24 +484,43 @@ def _argument(value: Any) -> Any:
     return ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
 
 
+def _factors(source: tuple[_Map, ctypes.c_void_p], factor: FloatArray | float) -> FloatArray:
+    """float32 (w * c,): the factor of every element of the map's rows, from that of all or of each channel."""
+    shape = source[0]
+    return np.tile(np.broadcast_to(np.asarray(factor, np.float32), shape.c), shape.w)
+
+
+def _pass(
+    source: tuple[_Map, ctypes.c_void_p],
+    factor: FloatArray | float,
+    to: tuple[_Map, ctypes.c_void_p],
+    add: int,
+    pixel: int,
+    skip: int = 0,
+) -> Step:
+    """Writes or adds the elements of one map, times the factor, where the layer's state lets them pass, to another of
+    its shape; the state has `pixel` bytes a pixel, of which the map's begin after `skip`."""
+    return _step("pass", *source, _factors(source, factor), *to, add, pixel, state=True, skip=skip)
+
+
 def _copy(source: tuple[_Map, ctypes.c_void_p], to: tuple[_Map, ctypes.c_void_p], add: int) -> Step:
     """Writes or adds the elements of one map to another of its shape."""
-    return _step("pass", *source, np.ones(source[0].c, np.float32), *to, add, 0, None)
+    return _step("pass", *source, _factors(source, 1.0), *to, add, 0, None)
 
 
-def _as_map(vector: Tensor, shaped: Tensor, array: FloatArray) -> tuple[_Map, ctypes.c_void_p]:
-    """The vector's values or slopes as a map of the other's shape."""
+def _as_map(vector: Tensor, shaped: Tensor) -> tuple[_Map, ctypes.c_void_p]:
+    """The vector as a map of the other's shape."""
     h, w, c = shaped.shape
-    return _Map(h, w, c, c, w * c, vector.strides[0]), ctypes.c_void_p(array.ctypes.data)
+    return _Map(h, w, c, c, w * c, vector.strides[0]), ctypes.c_void_p(vector.values.ctypes.data)
 
 
 def _clear(tensor: Tensor) -> Step:
-    """Sets the tensor's slopes to 0."""
-    return lambda samples, state: tensor.slopes.fill(0)
+    """Sets the tensor to 0."""
+    return lambda samples, state: tensor.values.fill(0)
 
 
-def _addresses(source: FloatArray, to: FloatArray) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-    return ctypes.c_void_p(source.ctypes.data), ctypes.c_void_p(to.ctypes.data)
+def _addresses(source: Tensor, to: Tensor) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
+    return ctypes.c_void_p(source.values.ctypes.data), ctypes.c_void_p(to.values.ctypes.data)
 
 
 def _product(
@@ -537,7 +556,7 @@ def _pool_backward(
     if fresh[0]:
         yield _clear(source)
     count = output.shape[0] * output.shape[1]
-    yield _step(name, window, *_addresses(output.slopes, source.slopes), state=True, count=count)
+    yield _step(name, window, *_addresses(output, source), state=True, count=count)
 
 
 @dataclass(frozen=True)
@@ -565,6 +584,15 @@ def _reach(phases: Sequence[_Phase], outputs: int) -> tuple[int, int]:
     before = max((-int(phase.first.min()) for phase in used), default=0)
     beyond = max((int(phase.first.max()) + len(phase.taps) - outputs for phase in used), default=0)
     return max(before, 0), max(beyond, 0)
+
+
+def reach(layer: QLayer, size: tuple[int, ...]) -> Margins:
+    """What the backward pass of a convolution whose input has `size` (h, w) reads around its output."""
+    axes = zip(size, kernel(layer), layer.params["stride"], layer.params["padding"], strict=True)
+    rows, columns = (
+        _reach(list(_phases(*axis)), outputs) for axis, outputs in zip(axes, geometry.outputs(layer), strict=True)
+    )
+    return rows, columns
 
 
 def kernel(layer: QLayer) -> tuple[int, int]:
