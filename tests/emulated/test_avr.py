@@ -369,9 +369,9 @@ def test_a_missing_simulator_or_core_says_what_brings_it(tmp_path: Path, monkeyp
 def test_the_job_for_the_uno(tmp_path: Path) -> None:
     """Trained briefly, then the whole way to the device: no mismatch on any sample."""
     job = paths.RESOURCES / "jobs" / "digits_uno.toml"
-    options = ["--epochs", "2", "--limit", "10", "--run-dir", tmp_path / "run"]
+    options = ["--epochs", "2", "--limit", "4", "--run-dir", tmp_path / "run"]
     shell.run(["tritmcu", "run", job, *options], timeout_s=600)
     numbers = json.loads((tmp_path / "run" / "report.json").read_text())
     assert numbers["agreement"]["device_twin_mismatches"] == 0
-    assert numbers["agreement"]["samples"] == 70
+    assert numbers["agreement"]["samples"] == 28
     assert numbers["board"]["name"] == "uno"
