@@ -93,7 +93,7 @@ class _Goal:
         self.most = 127 // np.maximum(np.abs(flat).max(axis=1), 1)
         first, last = (value - layer.output.quantization.zero_point for value in layer.params["activation"])
         self.levels = np.arange(first + 1, last + 1)
-        self.thresholds = self._thresholds()
+        self.thresholds = rescale.thresholds(self.multiplier, self.shift, self.levels, self.lowest, self.highest)
 
     def outputs(self) -> Iterator[float]:
         """Scales of the output, nearest first, with which every channel without a factor has a float32 scale."""
@@ -174,19 +174,6 @@ class _Goal:
         error[factors[None, :] > self.most[:, None]] = np.inf
         order = np.argsort(error, axis=1)
         return np.asarray(np.minimum(factors[order[:, min(rank, order.shape[1] - 1)]], self.most))
-
-    def _thresholds(self) -> Integers:
-        """(channels, levels): the smallest accumulator, from lowest to highest + 1, that is brought to each level or
-        above. It says all: requantization never decreases."""
-        shape = (len(self.multiplier), len(self.levels))
-        low = np.broadcast_to(self.lowest[:, None], shape).copy()
-        high = np.broadcast_to(self.highest[:, None] + 1, shape).copy()
-        while (low < high).any():
-            middle = (low + high) >> 1
-            output = arith.requantize(middle, self.multiplier[:, None], self.shift[:, None])
-            reached = output >= self.levels
-            high, low = np.where(reached, middle, high), np.where(reached, low, np.minimum(middle + 1, high))
-        return high
 
 
 def _moved(scale: float, steps: int) -> float:

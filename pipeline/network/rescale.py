@@ -27,6 +27,20 @@ def requantized(layer: QLayer, acc: NDArray[Any], rounded: bool) -> NDArray[Any]
     return np.asarray((acc + layer.bias) * gain(layer) + zero)
 
 
+def thresholds(
+    multiplier: Any, shift: Any, levels: NDArray[np.int64], lowest: NDArray[np.int64], highest: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """int64 (channels, levels): the smallest accumulator, from the channel's lowest to its highest + 1, that is
+    requantized to each level or above. It says all: requantization never decreases."""
+    shape = (len(lowest), len(levels))
+    low, high = (np.broadcast_to(end[:, None], shape).copy() for end in (lowest, highest + 1))
+    while (low < high).any():
+        middle = (low + high) >> 1
+        reached = arith.requantize(middle, multiplier[:, None], shift[:, None]) >= levels
+        high, low = np.where(reached, middle, high), np.where(reached, low, np.minimum(middle + 1, high))
+    return high
+
+
 def gain(layer: QLayer) -> NDArray[np.float64]:
     """float64 (channels,): output steps per unit of a weighted layer's accumulator."""
     assert layer.multiplier is not None and layer.shift is not None

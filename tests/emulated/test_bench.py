@@ -49,7 +49,7 @@ def test_five_trits_a_byte_cost_no_more_than_a_twentieth(tmp_path: Path) -> None
     assert before.instructions < after.instructions <= 1.05 * before.instructions
     assert after.image.arena_bytes == before.image.arena_bytes
     assert after.image.flash_bytes < before.image.flash_bytes
-    assert measure.network_row(packed, after, {})["weight_bytes"] <= 15.7 * 1024
+    assert measure.network_row(packed, after, {})["weight_bytes"] <= 15.8 * 1024
 
 
 def test_the_model_counts_the_instructions_the_emulator_counts(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_cascades(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def every_requantization(shape: single.Shape) -> QModel:
-    """Layers with shifts to the right, some 0 and some to the left, each with a ReLU's zero point and with another."""
+    """Layers with shifts to the right, some 0 and some to the left, each with a ReLU's zero point, 0 and another."""
     random = np.random.default_rng(0)
     kinds = [
         single.Geometry("conv2d", shape, 9, (3, 3)),
@@ -184,7 +184,7 @@ def every_requantization(shape: single.Shape) -> QModel:
     layers = []
     for g in kinds:
         for highest in (-1, 0, 2):
-            for zero_point in (-128, 3):
+            for zero_point in (-128, 0, 3):
                 layer = single.layer(g, random, name=f"layer{len(layers)}")
                 assert layer.shift is not None
                 shift = layer.shift.copy()

@@ -173,17 +173,17 @@ typedef struct {
     const nn_dsp_conv_params *params;
     const uint8_t *plan;
     ring rows;
-    int32_t height;      /* rows of the ring */
-    int32_t stride;      /* from window to window, in granules */
-    int32_t advance;     /* from window to window, in inputs */
-    nn_dsp_quant *quant; /* of all channels */
-    int32_t *sums;       /* of the inputs, for every interval and window of the row */
+    int32_t height;  /* rows of the ring */
+    int32_t stride;  /* from window to window, in granules */
+    int32_t advance; /* from window to window, in inputs */
+    const int32_t *quant;
+    int32_t *sums; /* of the inputs, for every interval and window of the row */
     nn_dsp_block *block;
     int32_t pixels;                       /* of the block */
     int32_t width, channels, whole, rest; /* of the output; whole blocks of channels; channels after them */
 } convolution;
 
-static nn_dsp_code *const CODES2[] = {nn_dsp_piece2, nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first,
+static nn_dsp_code *const CODES2[] = {NULL, nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first,
                                       nn_dsp_finish2_more};
 static nn_dsp_code *const CODES3[] = {NULL, nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first,
                                       nn_dsp_finish3_more};
@@ -216,9 +216,9 @@ static void sum_windows(const convolution *c) {
 
 /* Writes the records of the windows of the block of `pixels` pixels that starts at column x. */
 static void lay_records(convolution *c, int32_t x, int32_t pixels) {
-    const int32_t word_bytes = pixels == 3 ? NN_DSP_WORD_BYTES(3) : NN_DSP_WORD_BYTES(2);
+    const int32_t word_bytes = pixels == 3 ? NN_DSP_WORD_BYTES3 : c->params->word2_bytes;
     nn_dsp_code *const *codes = pixels == 3 ? CODES3 : CODES2;
-    nn_dsp_code *const go_on = pixels == 3 ? c->params->piece3 : nn_dsp_piece2;
+    nn_dsp_code *const go_on = pixels == 3 ? c->params->piece3 : c->params->piece2;
     char *record = c->block->records;
     const int32_t *sums =
         c->sums + x; /* a block may read past the last one of an interval; those values are not used */
@@ -285,7 +285,8 @@ static void compute_block(convolution *c, int32_t x, int32_t pixels, const uint3
     if (c->rest == 0) return;
     int8_t last[3][NN_DSP_CHANNELS];
     block->step = pixels == 1 ? 0 : NN_DSP_CHANNELS;
-    blocks(block, filter + c->whole * c->params->words, c->quant + c->whole * NN_DSP_CHANNELS, last[0], 1);
+    const int32_t *quant = c->quant + c->whole * NN_DSP_CHANNELS * c->params->quant_words;
+    blocks(block, filter + c->whole * c->params->words, quant, last[0], 1);
     output += c->whole * NN_DSP_CHANNELS;
     for (int32_t i = 0; i < pixels; i++) memcpy(output + i * c->channels, last[i], (size_t)c->rest);
 }
@@ -306,7 +307,8 @@ void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, c
                       const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     const nn_conv_params *conv = &params->conv;
     const int32_t column_stride = conv->stride.w / params->column_step;
-    convolution c = {.params = params, .plan = plan, .height = params->gather ? 1 : filter_dims->h};
+    convolution c = {.params = params, .plan = plan, .quant = quant};
+    c.height = params->gather ? 1 : filter_dims->h;
     c.width = output_dims->w;
     c.channels = output_dims->c;
     c.whole = c.channels / NN_DSP_CHANNELS;
@@ -314,10 +316,7 @@ void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, c
     c.stride = column_stride * params->granules;
     c.advance = c.stride * params->granule;
     c.rows = ring_in(ctx, params, input_dims, (c.width - 1) * column_stride + filter_dims->w);
-    c.quant = (nn_dsp_quant *)(c.rows.rows + c.height * params->row_size);
-    const int32_t blocks = c.whole + (c.rest > 0);
-    nn_dsp_unpack_quant(quant, blocks, conv->output_offset, c.quant);
-    c.sums = (int32_t *)(c.quant + blocks * NN_DSP_CHANNELS);
+    c.sums = (int32_t *)(c.rows.rows + c.height * params->row_size);
     c.block = (nn_dsp_block *)(c.sums + params->intervals * c.width);
     const int32_t row_bytes = c.width * c.channels;
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {

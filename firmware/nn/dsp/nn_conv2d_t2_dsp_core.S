@@ -13,12 +13,12 @@
  *
  * Registers of the chain
  *     r0-r2   accumulators of channels 0 and 1, one per pixel     r9   extracted fields of the filter; temporary
- *     r3-r5   of channels 2 and 3 (two pixels: r2 free,           r10  word of filter; between pieces the next record
- *             r5 distance between pixels in bytes)                r11  mask
+ *     r3-r5   of channels 2 and 3 (two pixels: r2 inputs too,     r10  word of filter; between pieces the next record
+ *             r5 inputs of the second pixel)                      r11  mask
  *     r6-r8   two inputs of each pixel; temporary                 r12  inputs of the first pixel
  *                                                                 lr   filter
  * Cycles of the inner step, 4 inputs of 4 channels, on a Cortex-M4 without wait states: three pixels 25 for 48
- * multiply-accumulates (23 instructions), two pixels 20 for 32 (17 instructions). */
+ * multiply-accumulates (23 instructions), two pixels 20 for 32 (15 instructions; 17 for inputs not aligned to words). */
 #include "nn_dsp.h"
 #include "nn_dsp_macros.h"
 
@@ -32,6 +32,7 @@
     .equ FILTER, 44
     .equ QUANT, 48
     .equ OUTPUT, 52
+    .equ DISTANCE, 56 /* of two pixels' inputs, in bytes */
     .equ FRAME, 60 /* a multiple of 8 with the nine registers saved */
     .equ BLOCKS, FRAME + 36 /* argument */
 
@@ -46,46 +47,58 @@
     ldr.w   r8, [r12, #(2 * \distance)]
     ldr.w   r7, [r12, #\distance]
     .else
-    ldr.w   r7, [r12, r5]
+    ldr     r7, [r5], #4
     .endif
     ldr     r6, [r12], #4
 .endm
 
-/* Adds the inputs just loaded to the accumulators of channels 0, 1 and of channels 2, 3. */
-.macro accumulate pixels, turn
+/* Adds two inputs of each pixel to the accumulators of channels 0, 1 and of channels 2, 3. */
+.macro accumulate pixels, turn, x0, x1, x2
     .if \turn
     and     r9, r11, r10, ror #(8 * \turn)
     .else
     and.w   r9, r11, r10
     .endif
-    smlad   r0, r6, r9, r0
-    smlad   r1, r7, r9, r1
+    smlad   r0, \x0, r9, r0
+    smlad   r1, \x1, r9, r1
     .if \pixels == 3
-    smlad   r2, r8, r9, r2
+    smlad   r2, \x2, r9, r2
     .endif
     and     r9, r11, r10, ror #(8 * \turn + 4)
-    smlad   r3, r6, r9, r3
-    smlad   r4, r7, r9, r4
+    smlad   r3, \x0, r9, r3
+    smlad   r4, \x1, r9, r4
     .if \pixels == 3
-    smlad   r5, r8, r9, r5
+    smlad   r5, \x2, r9, r5
     .endif
 .endm
 
-/* One word of filter: NN_DSP_WORD_BYTES of code. */
+/* One word of filter. distance: between three pixels, in bytes; with two pixels 4 if their inputs are aligned to words,
+ * else 2. */
 .macro word pixels, distance
     ldr     r10, [lr], #4
+    .if \pixels == 2 && \distance == 4
+    ldrd    r6, r7, [r12], #8
+    ldrd    r8, r2, [r5], #8
+    accumulate 2, 0, r6, r8
+    accumulate 2, 1, r7, r2
+    .else
     load    \pixels, \distance
-    accumulate \pixels, 0
+    accumulate \pixels, 0, r6, r7, r8
     load    \pixels, \distance
-    accumulate \pixels, 1
+    accumulate \pixels, 1, r6, r7, r8
+    .endif
 .endm
 
-/* A piece of the window, of pixels at this distance; of two pixels, at the distance in r5. r10: its record. */
+/* A piece of the window, of pixels at this distance (see word). r10: its record. */
 .macro piece name, pixels, distance
     function \name
     ldmia   r10!, {r6, r9, r12}
     str     r6, [sp, #END]
     str     r10, [sp, #NEXT]
+    .if \pixels == 2
+    ldr     r5, [sp, #DISTANCE]
+    add     r5, r5, r12
+    .endif
     .balign 4
     add     pc, r9 /* skips words, so that the rest is whole iterations */
     nop
@@ -175,22 +188,56 @@
     .size   \name, . - \name
 .endm
 
-/* Writes the outputs of a block, channels 1, 3, 0, 2; continues with the next block. */
-.macro write name, pixels, kind
+/* The output of a sum A, or second: of 2^14 B; by nn_dsp_fit: r6 start, r7 factor, r8 of ties. */
+.macro fitted accumulator, shift, ties, second
+    .if \second
+    add     r10, r6, \accumulator, asr #(14 - NN_DSP_FIT_BITS)
+    .else
+    add     r10, r6, \accumulator, lsl #NN_DSP_FIT_BITS
+    .endif
+    .if \ties
+    bic     r9, r8, r10, asr #31
+    smmla   \accumulator, r10, r7, r9
+    .else
+    smmul   \accumulator, r10, r7
+    .endif
+    ssat    \accumulator, #8, \accumulator, asr #\shift
+.endm
+
+/* One channel of all pixels: as `channel` in nn_dsp_macros.h. */
+.macro fitted_channel pixels, shift, ties, second, advance, a0, a1, a2
+    .if \ties
+    ldm     r12!, {r6-r8}
+    .else
+    ldrd    r6, r7, [r12], #8
+    .endif
+    .if \pixels == 3
+    fitted  \a2, \shift, \ties, \second
+    strb    \a2, [r11, lr, lsl #1]
+    .endif
+    fitted  \a1, \shift, \ties, \second
+    strb    \a1, [r11, lr]
+    fitted  \a0, \shift, \ties, \second
+    strb    \a0, [r11], #\advance
+.endm
+
+/* Writes the outputs of a block, channels 1, 3, 0, 2; continues with the next block. one_channel: the macro that writes a
+ * channel, and its first arguments. */
+.macro write name, pixels, one_channel:vararg
     function \name
     str     lr, [sp, #FILTER]
     ldrd    r12, r11, [sp, #QUANT]
     ldr     lr, [sp, #STEP]
-    channel \pixels, \kind, 1, 2, r0, r1, r2
-    channel \pixels, \kind, 1, -3, r3, r4, r5
+    \one_channel, 1, 2, r0, r1, r2
+    \one_channel, 1, -3, r3, r4, r5
     .if \pixels == 3
     ldm     sp, {r0-r5}
-    channel 3, \kind, 0, 2, r0, r1, r2
-    channel 3, \kind, 0, 3, r3, r4, r5
+    \one_channel, 0, 2, r0, r1, r2
+    \one_channel, 0, 3, r3, r4, r5
     .else
     ldm     sp, {r0-r3}
-    channel 2, \kind, 0, 2, r0, r1
-    channel 2, \kind, 0, 3, r2, r3
+    \one_channel, 0, 2, r0, r1
+    \one_channel, 0, 3, r2, r3
     .endif
     ldr     r6, [sp, #BLOCKS]
     strd    r12, r11, [sp, #QUANT]
@@ -203,8 +250,16 @@
     .size   \name, . - \name
 .endm
 
-/* void nn_dsp_blocks...(const nn_dsp_block *block, const uint32_t *filter, const nn_dsp_quant *quant, int8_t *output,
- *                       int32_t blocks) */
+/* All ways to write so many pixels. */
+.macro writes pixels
+    .irp    shift, 8, 11, 15
+    write   nn_dsp_write\pixels\()_\shift, \pixels, fitted_channel \pixels, \shift, 0
+    write   nn_dsp_write\pixels\()_ties_\shift, \pixels, fitted_channel \pixels, \shift, 1
+    .endr
+    write   nn_dsp_write\pixels\()_any, \pixels, channel \pixels, any
+.endm
+
+/* void nn_dsp_blocks...(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant, int8_t *output, int32_t blocks) */
 .macro blocks pixels
     function nn_dsp_blocks\pixels
     push    {r4-r11, lr}
@@ -216,7 +271,7 @@
     strd    r0, r4, [sp, #RECORDS]
     str     r5, [sp, #FINISH]
     .if \pixels == 2
-    mov     r5, r6
+    str     r6, [sp, #DISTANCE]
     .endif
 nn_dsp_next\pixels:
     ldr     r10, [sp, #RECORDS]
@@ -230,19 +285,16 @@ nn_dsp_next\pixels:
     flush   nn_dsp_flush2_more, 2, 1
     finish  nn_dsp_finish2_first, 2, 0
     finish  nn_dsp_finish2_more, 2, 1
-    write   nn_dsp_write2, 2, right
-    write   nn_dsp_write2_relu, 2, relu
-    write   nn_dsp_write2_any, 2, any
-    piece   nn_dsp_piece2, 2, 0
+    writes  2
+    piece   nn_dsp_piece2, 2, 4
+    piece   nn_dsp_piece2_odd, 2, 2
 
     blocks  3
     flush   nn_dsp_flush3_first, 3, 0
     flush   nn_dsp_flush3_more, 3, 1
     finish  nn_dsp_finish3_first, 3, 0
     finish  nn_dsp_finish3_more, 3, 1
-    write   nn_dsp_write3, 3, right
-    write   nn_dsp_write3_relu, 3, relu
-    write   nn_dsp_write3_any, 3, any
+    writes  3
     piece   nn_dsp_piece3_4, 3, 4
     piece   nn_dsp_piece3_8, 3, 8
     piece   nn_dsp_piece3_16, 3, 16

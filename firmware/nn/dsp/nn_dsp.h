@@ -7,14 +7,15 @@
 #ifndef NN_DSP_H
 #define NN_DSP_H
 
-#define NN_DSP_CHANNELS 4                              /* of a block */
-#define NN_DSP_WORD_INPUTS 4                           /* inputs in a word of filter */
-#define NN_DSP_UNROLL 6                                /* words per iteration of a piece's loop */
-#define NN_DSP_WORD_BYTES(pixels) (24 * (pixels) + 20) /* of code per word */
-#define NN_DSP_UNIT_BYTES 76                           /* of code per unit of nn_dsp_width */
-#define NN_DSP_UNIT3_BYTES 328                         /* the same with 3 bits */
-#define NN_DSP_TAPS 8                                  /* at most in a kernel row of nn_dsp_taps... */
-#define NN_DSP_TAP_BYTES 44                            /* of code per tap */
+#define NN_DSP_CHANNELS 4      /* of a block */
+#define NN_DSP_WORD_INPUTS 4   /* inputs in a word of filter */
+#define NN_DSP_UNROLL 6        /* words per iteration of a piece's loop */
+#define NN_DSP_WORD_BYTES3 92  /* of code per word, with three pixels */
+#define NN_DSP_FIT_BITS 12     /* see nn_dsp_fit */
+#define NN_DSP_UNIT_BYTES 76   /* of code per unit of nn_dsp_width */
+#define NN_DSP_UNIT3_BYTES 328 /* the same with 3 bits */
+#define NN_DSP_TAPS 8          /* at most in a kernel row of nn_dsp_taps... */
+#define NN_DSP_TAP_BYTES 44    /* of code per tap */
 
 #ifdef __ASSEMBLER__
 
@@ -43,15 +44,18 @@
 /* Code in assembly that is not a C function: records and structs name what is executed next. */
 typedef void nn_dsp_code(void);
 
-/* Pieces of two pixels at any distance, and of three whose inputs are that many bytes apart. */
-nn_dsp_code nn_dsp_piece2, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32, nn_dsp_piece3_40,
-    nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
+/* Pieces of two pixels at any distance, with inputs aligned to words or not; of three whose inputs are that many bytes
+ * apart. */
+nn_dsp_code nn_dsp_piece2, nn_dsp_piece2_odd, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32,
+    nn_dsp_piece3_40, nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
 /* The first flush of a window, or a further one; the end of a window without flushes, or with some. */
 nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first, nn_dsp_finish2_more;
 nn_dsp_code nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first, nn_dsp_finish3_more;
-/* Outputs with shifts to the right; to the right or 0, with an output offset of -128; with any shift. */
-nn_dsp_code nn_dsp_write2, nn_dsp_write2_relu, nn_dsp_write2_any;
-nn_dsp_code nn_dsp_write3, nn_dsp_write3_relu, nn_dsp_write3_any;
+/* Outputs by nn_dsp_fit with that shift; by nn_dsp_quant with any. */
+nn_dsp_code nn_dsp_write2_8, nn_dsp_write2_11, nn_dsp_write2_15, nn_dsp_write2_any;
+nn_dsp_code nn_dsp_write2_ties_8, nn_dsp_write2_ties_11, nn_dsp_write2_ties_15;
+nn_dsp_code nn_dsp_write3_8, nn_dsp_write3_11, nn_dsp_write3_15, nn_dsp_write3_any;
+nn_dsp_code nn_dsp_write3_ties_8, nn_dsp_write3_ties_11, nn_dsp_write3_ties_15;
 
 /* A window is a sequence of intervals between flushes, an interval a sequence of pieces, which are contiguous inputs.
  * Records: one of an interval, then those of its pieces. */
@@ -80,11 +84,19 @@ typedef struct {
     int32_t bias, multiplier, rounding, right_shift;
 } nn_dsp_quant;
 
-/* The same in flash, 9 bytes per channel: four biases, four multipliers, four shifts in one word. */
+/* What the packer has fitted to a channel, by comparing thresholds, so that every sum that can occur gives the output
+ * of docs/ARITHMETIC.md. With x = start + 2^NN_DSP_FIT_BITS sum it is x * factor / 2^(32 + shift), rounded down and
+ * saturated. For ..._ties_... a third word is added to the high word of the product unless x is negative: halves are
+ * rounded away from zero. */
+typedef struct {
+    int32_t start, factor;
+} nn_dsp_fit;
+
+/* nn_dsp_quant in flash, 9 bytes per channel: four biases, four multipliers, four shifts in one word. */
 #define NN_DSP_QUANT_WORDS 9
 
 /* Computes `blocks` times four channels of two or three pixels; writes output[pixel * block->step + channel]. */
-typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, const nn_dsp_quant *quant, int8_t *output,
+typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant, int8_t *output,
                            int32_t blocks);
 nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
 
@@ -160,6 +172,9 @@ typedef struct nn_dsp_conv_params {
     int32_t last_width;    /* of a 1x1 convolution whose pixels are cut into rows: columns of the last one; else 0 */
     nn_dsp_gather *gather; /* nn_dsp_gather_row; NULL: there is a ring */
     nn_dsp_code *piece3;   /* NULL: all blocks have two pixels */
+    nn_dsp_code *piece2;
+    int32_t word2_bytes; /* of code per word, in piece2 */
+    int32_t quant_words; /* of a channel: nn_dsp_fit or nn_dsp_quant */
     nn_dsp_code *write2, *write3;
 } nn_dsp_conv_params;
 
@@ -343,9 +358,17 @@ void nn_dense_s_dsp(const nn_context *ctx, const nn_dsp_signed_fc_params *params
                     const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
                     const nn_dims *output_dims, int8_t *output);
 
-/* Scratch: 2048 bytes. output may be input1 or input2. */
-void nn_add_dsp(const nn_context *ctx, const nn_add_params *params, const nn_dims *dims, const int8_t *input1,
-                const int8_t *input2, int8_t *output);
+/* Outputs are (start + 2^8 (factor1 * input1 + factor2 * input2) / 2^16) / 2^NN_DSP_ADD_FRACTION, every product and the
+ * sum rounded down. */
+#define NN_DSP_ADD_FRACTION 18
+typedef struct {
+    int32_t factor1, factor2, start;
+    nn_activation activation;
+} nn_dsp_add_params;
+
+/* output may be input1 or input2. */
+void nn_add_dsp(const nn_dsp_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
+                int8_t *output);
 
 nn_pool2d_kernel nn_max_pool2d_dsp, nn_average_pool2d_dsp;
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.codegen.kernels import _ternary
+from pipeline.codegen.kernels import _fit, _ternary
 from pipeline.core import registry
 from pipeline.core.nouns import Arg, QLayer, TensorSpec
 from pipeline.network import calls
@@ -118,6 +118,26 @@ def args(params: Arg, layer: QLayer, spec: TensorSpec, filter_dims: Arg) -> tupl
     )
 
 
+def fitted(fit: _fit.Fit) -> NDArray[np.int32]:
+    """int32 (channels, 2 or 3), filled up to blocks of CHANNELS in the order ORDER: nn_dsp_fit."""
+    return _in_blocks(fit.table)
+
+
+def unpacked(layer: QLayer, spec: TensorSpec) -> NDArray[np.int32]:
+    """int32 (channels, 4), filled up to blocks of CHANNELS in the order ORDER: nn_dsp_quant."""
+    assert layer.multiplier is not None and layer.shift is not None
+    right = -layer.shift.astype(np.int64)
+    offset = layer.output.quantization.zero_point
+    rounding = np.where(right < 0, offset, ((2 * offset + 1) << np.maximum(right, 0)) >> 1)
+    return _in_blocks(np.stack([2 * _ternary.folded_bias(layer, spec), layer.multiplier, rounding, right], axis=1))
+
+
+def _in_blocks(table: Integers) -> NDArray[np.int32]:
+    """Rows of channels in the order in which their outputs are written."""
+    padded = np.pad(table, ((0, -len(table) % CHANNELS), (0, 0)))
+    return padded.reshape(-1, CHANNELS, table.shape[1])[:, ORDER].reshape(padded.shape).astype(np.int32)
+
+
 def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> NDArray[np.int32]:
     """int32 (blocks, 9): per block of CHANNELS channels, in that order, their doubled folded biases, multipliers
     and right shifts (a byte each)."""
@@ -129,12 +149,15 @@ def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> ND
 
 
 def start_cost(layer: QLayer, spec: TensorSpec) -> int:
-    """Instructions, roughly, that a convolution spends in every call: on requantization, and on rows that the call
-    before has expanded too."""
-    assert layer.weights is not None
+    """Instructions, roughly, that a convolution spends in every call: on unpacking its requantization, and on rows
+    that the call before has expanded too."""
+    return CHANNEL_COST * layer.output.shape[2] + rows_cost(layer, spec)
+
+
+def rows_cost(layer: QLayer, spec: TensorSpec) -> int:
+    """Instructions, roughly, that a convolution spends in every call on rows that the call before has expanded too."""
     window: RowWindow = registry.load("layers", layer.kind).row_window(layer)
-    again = max(0, window.size - window.stride) * int(np.prod(spec.shape[1:]))
-    return CHANNEL_COST * layer.output.shape[2] + INPUT_COST * again
+    return INPUT_COST * max(0, window.size - window.stride) * int(np.prod(spec.shape[1:]))
 
 
 def blocks(count: int, three: bool) -> list[int]:

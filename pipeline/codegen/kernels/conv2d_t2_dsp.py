@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.codegen.kernels import _dsp, _ternary
+from pipeline.codegen.kernels import _dsp, _fit, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
 DISTANCES = (4, 8, 16, 32, 40, 64, 128, 256)
 """Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
 GO_ON, FLUSH, FLUSH_MORE, FINISH, FINISH_MORE = range(5)
-PIECE_BYTES, INTERVAL_BYTES, QUANT_BYTES, BLOCK_BYTES = 16, 8, 16, 12
+PIECE_BYTES, INTERVAL_BYTES, BLOCK_BYTES = 16, 8, 12
+WORD2_BYTES = {"": 60, "_odd": 68}
+"""Code of nn_dsp_piece2... that a word of filter takes."""
+SHIFTS = (11, 15, 8)
+"""Of fits, as there is code for them."""
 MAX_PIECES = 255
 ROW_BYTES = 3328
 """Inputs of a 1x1 convolution are cut into rows that take no more."""
@@ -112,8 +116,10 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     filters = _filters(layer, p.gathered)
     g = geometry(layer, specs[0], p)
     distance = 2 * g.stride * p.pixel
-    assert layer.shift is not None
-    variant = _dsp.requantization(layer)
+    odd = "_odd" if g.stride * p.pixel % 2 else ""
+    fit = _fit.find(layer, specs[0], SHIFTS)
+    variant = f"{'' if fit.ties is None else 'ties_'}{fit.shift}" if fit else "any"
+    requant = _dsp.fitted(fit) if fit else _dsp.unpacked(layer, specs[0])
     same = layer.output.shape == specs[0].shape
     return KernelCall(
         function="nn_conv2d_t2_dsp",
@@ -132,8 +138,11 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 last_width=g.last_width,
                 gather="nn_dsp_gather_row" if p.gathered else 0,
                 piece3=f"nn_dsp_piece3_{distance}" if distance in DISTANCES else 0,
-                write2=f"nn_dsp_write2{variant}",
-                write3=f"nn_dsp_write3{variant}" if distance in DISTANCES else 0,
+                piece2=f"nn_dsp_piece2{odd}",
+                word2_bytes=WORD2_BYTES[odd],
+                quant_words=requant.shape[1],
+                write2=f"nn_dsp_write2_{variant}",
+                write3=f"nn_dsp_write3_{variant}" if distance in DISTANCES else 0,
             ),
             calls.map_dims(g.input),
             calls.input_arg(),
@@ -144,10 +153,10 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.map_dims(g.output),
             calls.OUTPUT,
         ),
-        tables={"filter": pack(filters, p), "plan": _plan_table(p), "requant": _dsp.quant(layer, specs[0])},
-        scratch_bytes=scratch_bytes(oc, filters.shape[1], row_size(g, p, kw), g.output[1], p),
+        tables={"filter": pack(filters, p), "plan": _plan_table(p), "requant": requant},
+        scratch_bytes=scratch_bytes(filters.shape[1], row_size(g, p, kw), g.output[1], p),
         in_place=0 if same and not p.gathered else None,
-        start_cost=_dsp.start_cost(layer, specs[0]),
+        start_cost=_dsp.rows_cost(layer, specs[0]),
     )
 
 
@@ -260,11 +269,10 @@ def row_size(g: Geometry, p: WindowPlan, kernel_width: int) -> int:
     return size + size % 2
 
 
-def scratch_bytes(channels: int, kernel_height: int, size: int, width: int, p: WindowPlan) -> int:
-    """Bytes of the C file's workspace: ring, requantization of all channels, sums of a row's windows, records."""
-    quant = QUANT_BYTES * (channels + -channels % _dsp.CHANNELS)
+def scratch_bytes(kernel_height: int, size: int, width: int, p: WindowPlan) -> int:
+    """Bytes of the C file's workspace: ring, sums of a row's windows, records."""
     records = BLOCK_BYTES + PIECE_BYTES * len(p.pieces) + INTERVAL_BYTES * p.intervals
-    return 2 * kernel_height * size + quant + 4 * p.intervals * width + records
+    return 2 * kernel_height * size + 4 * p.intervals * width + records
 
 
 def pack(filters: NDArray[np.int64], p: WindowPlan) -> NDArray[np.uint32]:

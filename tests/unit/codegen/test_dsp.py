@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codegen.kernels import _dsp, conv2d_t2_dsp, dense_t2_dsp, depthwise_conv2d_t2_dsp
+from pipeline.codegen.kernels import _dsp, _fit, add_dsp, conv2d_t2_dsp, dense_t2_dsp, depthwise_conv2d_t2_dsp
 from pipeline.core.errors import UnsupportedError
-from pipeline.core.nouns import Quantization, TensorSpec
+from pipeline.core.nouns import QLayer, Quantization, TensorSpec
+from pipeline.network import rescale
+from pipeline.network.layers import add
 from tests.support import single
 from tests.support.single import Geometry
 
@@ -138,3 +142,86 @@ def test_a_second_channel_whose_sum_leaves_its_field_is_refused() -> None:
     assert conv2d_t2_dsp.serves(layer, [spec]) == ""
     layer.weights.reshape(2, -1)[1, :1024] = -1
     assert "more than 18 bits" in conv2d_t2_dsp.serves(layer, [spec])
+
+
+def fitted_outputs(fit: _fit.Fit, sums: np.ndarray) -> np.ndarray:
+    """What the code does with sums (n, channels): SMMUL, or SMMLA with BIC, in 32 bits, and SSAT."""
+    x = fit.starts + (sums << _fit.BITS)
+    assert np.array_equal(x, x.astype(np.int32))
+    high = (x * fit.factors >> 32) + (0 if fit.ties is None else np.where(x < 0, 0, fit.ties))
+    return np.clip(high >> fit.shift, -128, 127)
+
+
+def fit_of(layer: QLayer, zero_point: int) -> _fit.Fit | None:
+    spec = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+    return _fit.find(layer, spec, conv2d_t2_dsp.SHIFTS)
+
+
+@pytest.mark.parametrize("highest", [-5, -3, -1, 0, 2])
+@pytest.mark.parametrize(("zero_point", "limits"), [(-128, (-128, 127)), (0, (-128, 127)), (17, (17, 100))])
+def test_a_fit_gives_every_sum_its_output(zero_point: int, limits: tuple[int, int], highest: int) -> None:
+    """Shifts in every direction; every sum that can occur, halves among them: the multiplier of a channel is 2^30."""
+    random = np.random.default_rng(highest + 10)
+    layer = single.layer(Geometry("conv2d", (5, 5, 8), 12, (3, 3)), random)
+    layer.shift[:] = random.integers(highest - 2, highest, 12, endpoint=True)
+    layer.bias[:] = random.integers(-300, 300, 12)
+    layer.multiplier[3] = 1 << 30
+    output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+    layer = dataclasses.replace(layer, output=output, params={**layer.params, "activation": limits})
+    fit = fit_of(layer, 5)
+    assert fit is not None
+    nonzero = np.abs(layer.weights).reshape(12, -1).sum(axis=1)
+    sums = np.arange(-128 * nonzero.max(), 128 * nonzero.max() + 1)[:, None]
+    acc = np.clip(sums, -127 * nonzero, 127 * nonzero)
+    centred = acc - 5 * layer.weights.reshape(12, -1).sum(axis=1, dtype=np.int64)
+    wanted = np.clip(rescale.requantized(layer, centred, True), *limits)
+    assert np.array_equal(np.clip(fitted_outputs(fit, acc), *limits), wanted)
+
+
+def test_a_channel_without_weights_or_scale_is_fitted_too() -> None:
+    layer = single.layer(Geometry("conv2d", (5, 5, 8), 4, (3, 3)), np.random.default_rng(0))
+    layer.weights[0], layer.multiplier[1], layer.shift[:] = 0, 0, -4
+    layer = dataclasses.replace(layer, output=TensorSpec(layer.output.shape, Quantization(1.0, 0)))
+    fit = fit_of(layer, 0)
+    assert fit is not None
+    assert fitted_outputs(fit, np.zeros((1, 4), np.int64))[0, 1] == 0
+
+
+def test_where_no_fit_is_possible_the_general_code_writes() -> None:
+    """Halves are rounded away from a zero point that is not 0."""
+    layer = single.layer(Geometry("conv2d", (5, 5, 8), 4, (3, 3)), np.random.default_rng(0))
+    layer = dataclasses.replace(layer, output=TensorSpec(layer.output.shape, Quantization(1.0, 3)))
+    assert fit_of(layer, 0) is None
+    call = conv2d_t2_dsp.call(layer, [TensorSpec((5, 5, 8), Quantization(1.0, 0))])
+    assert call.tables["requant"].shape == (4, 4)
+    assert call.args[1].fields["write2"] == "nn_dsp_write2_any"
+
+
+def sum_layer(scales: tuple[float, float, float], zeros: tuple[int, int, int], limits: tuple[int, int]) -> QLayer:
+    *inputs, output = (Quantization(*pair) for pair in zip(scales, zeros, strict=True))
+    params = {**rescale.add_params(*inputs, output), "activation": limits}
+    return QLayer("sum", "add", (0, 1), TensorSpec((2, 2, 4), output), params)
+
+
+@pytest.mark.parametrize("scales", [(0.25, 0.5, 0.5), (0.5, 0.25, 1.0), (0.0173, 0.0391, 0.0295), (0.3, 0.02, 0.07)])
+@pytest.mark.parametrize(
+    ("zeros", "limits"), [((-128, 0, -128), (-128, 127)), ((3, -7, 11), (-128, 127)), ((0, 127, -100), (-100, 90))]
+)
+def test_sums_of_all_pairs_of_inputs_are_the_specifications(
+    scales: tuple[float, float, float], zeros: tuple[int, int, int], limits: tuple[int, int]
+) -> None:
+    layer = sum_layer(scales, zeros, limits)
+    specs = [TensorSpec((2, 2, 4), Quantization(*pair)) for pair in zip(scales[:2], zeros[:2], strict=True)]
+    x, y = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
+    found = add_dsp.factors(layer, specs)
+    assert found is not None
+    total = found[2] + (found[0] * (x << 8) >> 16) + (found[1] * (y << 8) >> 16)
+    assert np.array_equal(total, total.astype(np.int32))
+    outputs = np.clip(np.clip(total >> add_dsp.FRACTION, -128, 127), *limits)
+    assert np.array_equal(outputs, add.reference(layer, specs, (x, y)))
+
+
+def test_a_sum_whose_factors_are_too_large_is_refused() -> None:
+    layer = sum_layer((40.0, 1.0, 1.0), (0, 0, 0), (-128, 127))
+    specs = [TensorSpec((2, 2, 4), Quantization(scale, 0)) for scale in (40.0, 1.0)]
+    assert "round every sum" in add_dsp.serves(layer, specs)

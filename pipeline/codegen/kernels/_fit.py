@@ -1,0 +1,104 @@
+"""Requantization in three instructions. What counts of a channel's requantization is the function of its sum: a
+multiplication and a shift that all channels share do as well, where every sum that can occur is brought to the same
+output. That is decided exactly, from the smallest sum of every output. C side: nn_dsp_fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.codegen.kernels import _ternary
+from pipeline.core.nouns import QLayer, TensorSpec
+from pipeline.network import arith, rescale
+
+BITS = 12
+"""Sums are multiplied by 2^BITS before they are multiplied by the factor: NN_DSP_FIT_BITS."""
+TRIES = 32
+"""Factors tried above the quotient of the scales and as many below it,"""
+STEP = 2.0**-22
+"""so far from each other, as a share of it."""
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Of all channels of a layer."""
+
+    shift: int
+    """What every product is shifted right by, after 32."""
+    starts: Integers
+    """(channels,) added to a sum times 2^BITS."""
+    factors: Integers
+    """(channels,) that the result is multiplied by."""
+    ties: Integers | None
+    """(channels,) added to the product unless it is negative; None where no output is below the zero point."""
+
+    @property
+    def table(self) -> Integers:
+        """(channels, 2 or 3): nn_dsp_fit."""
+        return np.stack([self.starts, self.factors, *([] if self.ties is None else [self.ties])], axis=1)
+
+
+def find(layer: QLayer, spec: TensorSpec, shifts: tuple[int, ...]) -> Fit | None:
+    """The fit with the first of the shifts that serves every channel of the ternary layer; None when there is none.
+    Sums are those of the inputs as they are, without bias. The layer's limits are left to a clamp."""
+    channels = _Channels(layer, spec)
+    return next(filter(None, (channels.fit(shift) for shift in shifts)), None)
+
+
+class _Channels:
+    """What the channels compute from their sums."""
+
+    def __init__(self, layer: QLayer, spec: TensorSpec) -> None:
+        assert layer.multiplier is not None and layer.shift is not None
+        rows, bias = _ternary.rows(layer), _ternary.folded_bias(layer, spec).astype(np.int64)
+        plus, minus = (rows == 1).sum(axis=1), (rows == -1).sum(axis=1)
+        self.lowest, self.highest = -128 * plus - 127 * minus, 127 * plus + 128 * minus
+        self.gain = rescale.gain(layer)
+        low, high = layer.params["activation"]
+        zero_point = layer.output.quantization.zero_point
+        self.signed, self.servable = low < zero_point, low >= zero_point or zero_point == 0
+        self.right = np.maximum(-layer.shift.astype(np.int64), 0)
+        self.levels = np.arange(low + 1, high + 1)
+        ends = (self.lowest + bias, self.highest + bias)
+        first = rescale.thresholds(layer.multiplier, layer.shift, self.levels - zero_point, *ends)
+        self.first = first - bias[:, None]
+
+    def fit(self, shift: int) -> Fit | None:
+        """The fit with that shift. Halves need not be rounded away from zero where no output is below the zero point,
+        or where there are none, as nothing is shifted to the right."""
+        ties = (1 << shift >> self.right) * (self.right > 0) * self.signed
+        starts, factors = np.zeros_like(self.lowest), np.zeros_like(self.lowest)
+        for candidates in self._candidates(shift):
+            low, high = self._starts(candidates, shift, ties)
+            new = (factors == 0) & (low <= high)
+            starts, factors = np.where(new, (low + high) >> 1, starts), np.where(new, candidates, factors)
+            if factors.all():
+                return Fit(shift, starts, factors, ties if self.signed else None)
+        return None
+
+    def _candidates(self, shift: int) -> Iterator[Integers]:
+        """Factors, one a channel: near the quotient of the scales; at last a large one, for channels whose output
+        hardly depends on their sum."""
+        exact = self.gain * 2.0 ** (32 + shift - BITS)
+        if exact.max() > arith.INT32_MAX or not self.servable:
+            return
+        for number in sorted(range(-TRIES, TRIES + 1), key=abs):
+            yield np.clip(np.round(exact * (1 + number * STEP)), 1, arith.INT32_MAX).astype(np.int64)
+        yield np.full_like(self.lowest, 1 << 24)
+
+    def _starts(self, factors: Integers, shift: int, ties: Integers) -> tuple[Integers, Integers]:
+        """(lowest, highest) start of each channel with which all outputs are right and nothing leaves 32 bits."""
+        # what reaches a level, before it is multiplied
+        products = (self.levels << (32 + shift)) - np.where(self.levels > 0, ties[:, None] << 32, 0)
+        needed = -(-products // factors[:, None])
+        before = needed - ((self.first - 1) << BITS) - 1
+        ever, not_always = self.first <= self.highest[:, None], self.first > self.lowest[:, None]
+        low = (needed - (self.first << BITS)).max(axis=1, where=ever, initial=-(1 << 62))
+        high = before.min(axis=1, where=not_always, initial=1 << 62)
+        low = np.maximum(low, arith.INT32_MIN - (np.minimum(self.lowest, 0) << BITS))
+        return low, np.minimum(high, arith.INT32_MAX - (np.maximum(self.highest, 0) << BITS))
