@@ -119,7 +119,8 @@ virtual_environment() {
         "$python" -m venv --clear .venv
     fi
     say "installing the Python packages of constraints.txt into .venv (about 2.5 GB; a few minutes the first time)"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    # Without bytecode: Python writes it for what it imports, a small part of all this.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
         -c constraints.txt -e '.[train,jax,attack,tflite,flash,dev,docs]' >&2
     echo "$wanted" >"$stamp"
 }
