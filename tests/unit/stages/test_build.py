@@ -129,10 +129,10 @@ def test_building_again_replaces_what_was_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("small", "words"),
     [
-        (with_memory(F405, ram_bytes=4096), "RAM, has 4.0 KiB; largest part: the activation arena, "),
+        (with_memory(F405, ram_bytes=4096), "RAM, has 4.0 KiB; largest part: the stack, 2.0 KiB"),
         (
             with_memory(F405, flash_bytes=512),
-            "flash, has 512 bytes; largest part: the tables of layer 'logits', 228 bytes",
+            "flash, has 512 bytes; largest part: the tables of layer 'main', 231 bytes",
         ),
     ],
 )
@@ -159,7 +159,7 @@ def test_what_only_the_linker_can_know(tmp_path: Path, region: str) -> None:
     flash, ram = measured.flash_bytes, measured.ram_bytes + measured.stack_bytes
     small = with_memory(F405, flash_bytes=flash - 8) if region == "flash" else with_memory(F405, ram_bytes=ram - 8)
     needed = flash if region == "flash" else ram
-    part = "the code" if region == "flash" else "the activation arena"
+    part = "the code" if region == "flash" else "the stack"
     with pytest.raises(FitError, match=f"needs {needed} bytes {region}, has {needed - 8} bytes; largest part: {part}"):
         build.build(sources_for(small), small, tmp_path)
     exact = with_memory(F405, flash_bytes=flash, ram_bytes=ram)
