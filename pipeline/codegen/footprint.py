@@ -140,34 +140,7 @@ def read(elf: Path, sources: Sources) -> Footprint:
         with elf.open("rb") as file:
             return _read(ELFFile(file), _owners(sources))
     except (OSError, ELFError) as error:
-        raise _unreadable(elf, error) from error
-
-
-def flash_image(elf: Path) -> tuple[int, bytes]:
-    """First address of what is written to the flash, and all of it, zeros in the gaps: the content of
-    firmware.bin. ToolError when the file is no ELF or damaged."""
-    try:
-        with elf.open("rb") as file:
-            pieces = dict(_flash_pieces(ELFFile(file)))
-    except (OSError, ELFError) as error:
-        raise _unreadable(elf, error) from error
-    first = min(pieces, default=0)
-    content = bytearray(max((at + len(piece) for at, piece in pieces.items()), default=0) - first)
-    for at, piece in pieces.items():
-        content[at - first : at - first + len(piece)] = piece
-    return first, bytes(content)
-
-
-def _flash_pieces(elf: ELFFile) -> Iterator[tuple[int, bytes]]:
-    """Address and content of every section that is loaded. Not of segments: they may begin with the ELF's header."""
-    for load in elf.iter_segments("PT_LOAD"):
-        for section in elf.iter_sections():
-            if section["sh_type"] != "SHT_NOBITS" and section["sh_size"] and load.section_in_segment(section):
-                yield load["p_paddr"] + section["sh_offset"] - load["p_offset"], section.data()
-
-
-def _unreadable(elf: Path, error: Exception) -> ToolError:
-    return ToolError(f"{elf}: cannot be read as ELF ({error})", "build again: tritmcu build")
+        raise ToolError(f"{elf}: cannot be read as ELF ({error})", "build again: tritmcu build") from error
 
 
 def arm_attributes(elf: bytes, place: Path) -> dict[str, int]:

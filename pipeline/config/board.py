@@ -45,6 +45,11 @@ class Memory(Strict):
     stack_bytes: Annotated[int, Field(ge=256)] = 2048
     """Bytes of the reserved stack, at least 256, at the bottom of the RAM; on AVR, what must be left at its top."""
 
+    @property
+    def first(self) -> int:
+        """Address of the first byte of the image: of firmware.bin."""
+        return (self.boot or self.flash).origin
+
 
 class LinkConfig(Strict):
     """How the host communicates with the board."""
@@ -179,9 +184,9 @@ class Board(Strict):
 
     @model_validator(mode="after")
     def _uf2_starts_a_page(self) -> Board:
-        first = (self.memory.boot or self.memory.flash).origin
-        if self.flashing.uf2 and first % 256:
-            raise ValueError(f"table [flashing.uf2]: the first address, 0x{first:x}, must be a multiple of 256")
+        if self.flashing.uf2 and self.memory.first % 256:
+            what = f"the first address, 0x{self.memory.first:x}, must be a multiple of 256"
+            raise ValueError(f"table [flashing.uf2]: {what}")
         return self
 
     @property

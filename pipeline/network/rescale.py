@@ -28,7 +28,11 @@ def requantized(layer: QLayer, acc: NDArray[Any], rounded: bool) -> NDArray[Any]
 
 
 def thresholds(
-    multiplier: Any, shift: Any, levels: NDArray[np.int64], lowest: NDArray[np.int64], highest: NDArray[np.int64]
+    multiplier: NDArray[Any],
+    shift: NDArray[Any],
+    levels: NDArray[np.int64],
+    lowest: NDArray[np.int64],
+    highest: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """int64 (channels, levels): the smallest accumulator, from the channel's lowest to its highest + 1, that is
     requantized to each level or above. It says all: requantization never decreases."""

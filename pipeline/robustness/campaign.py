@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -210,23 +211,26 @@ class _Shown:
         self._done = self._fooled = self._answers = 0
         self._running: dict[int, Trial] = {}
         self._shown_s = 0.0
+        self._lock = threading.Lock()  # batches count at the same time; what is told never goes back
 
     def count(self, trial: Trial, answers: int) -> None:
         """So many more answers have come in an unfinished batch."""
-        self._answers += answers
-        self._running[id(trial)] = trial
-        if time.monotonic() - self._shown_s >= SHOW_EVERY_S:
-            self._show()
+        with self._lock:
+            self._answers += answers
+            self._running[id(trial)] = trial
+            if time.monotonic() - self._shown_s >= SHOW_EVERY_S:
+                self._show()
 
     def finish(self, trial: Trial) -> None:
         """One more batch is done."""
-        self._running.pop(id(trial), None)
-        self._done, self._fooled = self._done + len(trial.x), self._fooled + int(trial.fooled.sum())
-        self._show()
+        with self._lock:
+            self._running.pop(id(trial), None)
+            self._done, self._fooled = self._done + len(trial.x), self._fooled + int(trial.fooled.sum())
+            self._show()
 
     def _show(self) -> None:
         self._shown_s = time.monotonic()
-        running = list(self._running.values())
+        running = self._running.values()
         fooled = self._fooled + sum(int(trial.fooled.sum()) for trial in running)
         done = self._done + sum(self._share(trial) for trial in running)
         info = f"{self._what}: {fooled} of {self._total} fooled, {self._answers} answers"

@@ -17,8 +17,8 @@ from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, FitError, ToolError
 from pipeline.core.nouns import FLASH, RAM, Image, Progress, Sources, no_progress
 
-ELF = "firmware.elf"
-OUTPUTS = (ELF, "firmware.bin", "firmware.hex")
+ELF, BIN = "firmware.elf", "firmware.bin"
+OUTPUTS = (ELF, BIN, "firmware.hex")
 ISYSTEM = "-isystem"
 """Option before a folder of headers."""
 _CLEAN_ENVIRONMENT = {"CFLAGS": "", "CXXFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
@@ -123,10 +123,15 @@ def _build_with_arduino(sources: Sources, board: Board, folder: Path, progress: 
 
 
 def _write_uf2(board: Board, folder: Path) -> None:
-    """Makes firmware.uf2 of firmware.elf, for a board whose bootloader takes it."""
-    if board.flashing.uf2:
-        address, content = footprint.flash_image(folder / ELF)
-        (folder / uf2.FILE).write_bytes(uf2.encode(content, address, board.flashing.uf2.family))
+    """Makes firmware.uf2 of firmware.bin, for a board whose bootloader takes it. ToolError when the board's Arduino
+    core makes no firmware.bin."""
+    if board.flashing.uf2 is None:
+        return
+    if not (folder / BIN).exists():
+        what = f"board {board.name!r}: its Arduino core makes no {BIN}, of which {uf2.FILE} is made"
+        raise ToolError(what, f"remove [flashing.uf2] from boards/{board.name}.toml")
+    content = (folder / BIN).read_bytes()
+    (folder / uf2.FILE).write_bytes(uf2.encode(content, board.memory.first, board.flashing.uf2.family))
 
 
 def _write(files: Mapping[str, str], project: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from pipeline.cli import console
@@ -75,3 +77,13 @@ def test_the_time_left_is_that_of_the_attack_under_way(monkeypatch, capsys):
     for now, done in ((0.0, 0), (100.0, 200), (100.0, 0), (110.0, 100)):  # noqa: B007
         display.progress("attack", done, 200)
     assert "50 %, 10.0 s left" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_bar_begins_again_with_the_next_attack():
+    """Of 200 samples each: what the first attack took says nothing of the time left."""
+    with closing(console.BarDisplay()) as display:
+        for done in (100, 200, 50):
+            display.progress("attack", done, 200)
+        (bar,) = display._bars.tasks
+        assert (bar.completed, bar.total) == (50, 200)
+        assert bar.finished_time is None and bar.speed is None, "as one that has just begun"

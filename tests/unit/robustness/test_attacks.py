@@ -238,3 +238,13 @@ def test_progress_is_told_within_a_batch_by_the_answers_still_to_come(name, monk
     most = campaign.expected_answers(config(name), oracle.classes)
     unharmed = outcome.queries[outcome.attacked & ~outcome.fooled]
     assert len(unharmed) and np.all(abs(unharmed / most - 1) < 0.2), (most, unharmed)
+
+
+def test_progress_never_goes_back_though_batches_count_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(campaign, "SHOW_EVERY_S", 0.0)
+    monkeypatch.setattr(campaign, "BATCH", 5)
+    oracle, clean = linear_oracle.problem(60)
+    item = campaign.campaigns([config("square", queries=40)], clean)[0]
+    done: list[int] = []
+    campaign.run(item, clean, lambda _: oracle, 1, lambda _, share, *rest: done.append(share))
+    assert done == sorted(done)
