@@ -3,8 +3,8 @@
  *
  * A float holds an activation minus its zero point, or a derivative. Sums of integers below 2^24 are exact in float32,
  * in any order; layers that may exceed that are summed in double. Rounding is that of nn_arith.h. Tables of offsets, in
- * floats, tell where values are, so that no function here knows about strides or padding; margins hold zeros. bound.py
- * calls these functions and fills the structs, which have the same fields there. */
+ * floats, tell where values are, so that no function here knows about strides or padding; margins hold zeros. steps.py
+ * has the structs with the same fields, and calls these functions. */
 #include "nn_arith.h"
 
 #include <math.h>

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UnsupportedError
 from pipeline.core.nouns import FloatArray, Int8Array, QLayer, QModel
-from pipeline.network import bound, geometry
-from pipeline.network.bound import Bound, Clamp, Margins, Step, Tensor
+from pipeline.network import bound, geometry, steps
+from pipeline.network.bound import Bound
+from pipeline.network.steps import Clamp, Margins, Step, Tensor
 
 CACHE_ELEMENTS = 1 << 16
 """Elements of the largest tensor of a chunk: a few such tensors fit a second-level cache."""
@@ -74,7 +75,7 @@ class Workspace:
         n, x, first, last = len(x), np.ascontiguousarray(x), self._tensors[0], self._tensors[-1]
         zero, output = self.model.input.quantization.zero_point, self.model.output.quantization
         address, target = first.at()[::-1]
-        bound.library().load(ctypes.c_void_p(x.ctypes.data), zero, ctypes.byref(target), address, n)
+        steps.library().load(ctypes.c_void_p(x.ctypes.data), zero, ctypes.byref(target), address, n)
         for step, state in zip(self._forward, states, strict=True):
             step(n, state.ctypes.data)
         answers = (last.values[:n][last.inside] + output.zero_point).reshape(n, -1).astype(np.int8)
@@ -126,7 +127,7 @@ class Workspace:
 
     def _bind_backward(self) -> list[tuple[int, Step]]:
         """(layer, step) in the order of the backward pass."""
-        steps: list[tuple[int, Step]] = []
+        bound_steps: list[tuple[int, Step]] = []
         written = {len(self._layers)}
         for i, layer in reversed(list(enumerate(self._layers))):
             if i + 1 in written:
@@ -134,8 +135,8 @@ class Workspace:
                 for tensor in layer.layer.inputs:
                     fresh.append(tensor not in written)
                     written.add(tensor)
-                steps += [(i, step) for step in layer.backward(self._tensors[i + 1], fresh)]
-        return steps
+                bound_steps += [(i, step) for step in layer.backward(self._tensors[i + 1], fresh)]
+        return bound_steps
 
     def _clamp(self, layer: QLayer, rounded: bool) -> Clamp:
         zero = layer.output.quantization.zero_point

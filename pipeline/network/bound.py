@@ -3,128 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core import paths
-from pipeline.core.nouns import FloatArray, QLayer, TensorSpec
-from pipeline.network import arith, geometry, host, rescale
-
-SOURCE = paths.PACKAGE / "network" / "batch.c"
-FLAGS = ("-ffp-contract=fast",)
-"""A product and its sum may become one instruction: sums of integers stay exact."""
-EXACT = 1 << 24
-"""Integers below this are exact in float32."""
-LANES, GROUP = 8, 16
-"""Of batch.c."""
-Margins = tuple[tuple[int, int], tuple[int, int]]
-Step = Callable[[int, int], object]
-"""step(samples, address of the layer's state of the first of them)."""
-
-
-class _Map(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_int32) for name in ("h", "w", "c", "pixel", "row", "image"))
-
-
-class Clamp(ctypes.Structure):
-    _fields_ = (
-        ("rounded", ctypes.c_int32),
-        *((name, ctypes.c_float) for name in ("low", "high", "pass_low", "pass_high")),
-    )
-
-
-class _Requant(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_void_p) for name in ("gain", "bias", "multiplier", "shift"))
-
-
-class _Product(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("weights", "from", "to", "row")),
-        *((name, ctypes.c_int32) for name in ("rows", "run", "channels", "wide")),
-    )
-
-
-class _Depthwise(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("weights", "from", "to", "tap")),
-        *((name, ctypes.c_int32) for name in ("taps", "channels", "expand", "reduce")),
-    )
-
-
-class _Window(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("from", "first", "to")),
-        *((name, ctypes.c_int32) for name in ("channels", "most")),
-    )
-
-
-class _Rescale(ctypes.Structure):
-    _fields_ = (("multiplier", ctypes.c_int32), ("shift", ctypes.c_int32), ("factor", ctypes.c_float))
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """What is known of a tensor for one chunk: forward its values, backward the derivatives by them, which need the
-    values no more. Zeros around them."""
-
-    values: FloatArray
-    """float32 (samples, top + h + bottom, left + w + right, c): lattice coordinates minus the zero point, or
-    derivatives."""
-    shape: tuple[int, int, int]
-    """(h, w, c); of a vector (1, 1, c)."""
-    top: int
-    """Rows of zeros before the first."""
-    left: int
-    """Columns of zeros before the first."""
-
-    @staticmethod
-    def of(samples: int, shape: tuple[int, ...], margins: Iterable[Margins] = ()) -> Tensor:
-        """A tensor with room for all of the margins ((top, bottom), (left, right))."""
-        h, w, c = shape if len(shape) == 3 else (1, 1, int(np.prod(shape)))
-        sides = np.array([((0, 0), (0, 0)), *margins]).max(axis=0)
-        (top, bottom), (left, right) = sides.tolist()
-        values = np.zeros((samples, top + h + bottom, left + w + right, c), np.float32)
-        return Tensor(values, (h, w, c), top, left)
-
-    @property
-    def layout(self) -> tuple[Any, ...]:
-        """Equal where two tensors can be in the same memory, one after the other."""
-        return self.values.shape, self.shape, self.top, self.left
-
-    @property
-    def strides(self) -> tuple[int, int, int]:
-        """Floats from one image, row and pixel to the next."""
-        _, rows, columns, c = self.values.shape
-        return rows * columns * c, columns * c, c
-
-    @property
-    def inside(self) -> slice | tuple[slice, ...]:
-        """Index of what is no margin."""
-        h, w, _ = self.shape
-        return slice(None), slice(self.top, self.top + h), slice(self.left, self.left + w)
-
-    def at(self, first: int = 0, channels: int | None = None) -> tuple[_Map, ctypes.c_void_p]:
-        """The map of the tensor, or of a slice of its channels, and the address of its first element."""
-        (h, w, c), (image, row, pixel) = self.shape, self.strides
-        offset = self.top * row + self.left * pixel + first
-        return _Map(h, w, channels or c, pixel, row, image), ctypes.c_void_p(self.values.ctypes.data + 4 * offset)
-
-    def places(self, y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.int32]:
-        """int32 (samples * positions,): offsets of the pixels (y, x), which may lie in the margin."""
-        image, row, pixel = self.strides
-        images = np.arange(len(self.values))[:, None] * image
-        return np.asarray(images + ((y + self.top) * row + (x + self.left) * pixel).ravel(), np.int32).ravel()
-
-
-def _grid(h: int, w: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and column of every position of a map, in memory order."""
-    y, x = np.indices((h, w))
-    return y.ravel(), x.ravel()
+from pipeline.core.nouns import QLayer, TensorSpec
+from pipeline.network import arith, geometry, rescale, steps
+from pipeline.network.steps import Clamp, Margins, Step, Tensor
 
 
 class Bound:
@@ -135,11 +23,11 @@ class Bound:
         self.state_bytes = layer.output.size_bytes
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        """The step that fills the output's values, and the layer's state."""
+        """The step that fills the output, and the layer's state."""
         raise NotImplementedError
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
-        """Steps that bring the output's slopes to the inputs' slopes: written where `fresh`, else added."""
+        """Steps that bring the derivatives by the output to the inputs: written where `fresh`, else added."""
         raise NotImplementedError
 
 
@@ -160,24 +48,24 @@ class _Weighted(Bound):
 
     def requant(self) -> ctypes.Structure:
         """The layer's requantization, padded to whole groups."""
-        layer, extra = self.layer, -len(self.gain) % GROUP
+        layer, extra = self.layer, -len(self.gain) % steps.GROUP
         columns = {"gain": self.gain, "bias": layer.bias, "multiplier": layer.multiplier, "shift": layer.shift}
         kinds = {"gain": np.float32}
         padded = {k: np.pad(np.asarray(v), (0, extra)).astype(kinds.get(k, np.int32)) for k, v in columns.items()}
-        return _structure(_Requant, **padded)
+        return steps.structure(steps.Requant, **padded)
 
     def reads(self) -> NDArray[np.int32]:
         """Offset of the first element of every window in the source."""
-        y, x = _grid(*geometry.outputs(self.layer))
+        y, x = steps.grid(*geometry.outputs(self.layer))
         return self.source.places(y * self.stride[0] - self.padding[0], x * self.stride[1] - self.padding[1])
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         axes = zip(self.source.shape[:2], self.kernel, self.stride, self.padding, strict=True)
         rows, columns = (list(_phases(*axis)) for axis in axes)
-        yield _pass(output.at(), self.gain, output.at(), 0, self.layer.output.shape[-1])
+        yield steps.passed(output.at(), self.gain, output.at(), 0, self.layer.output.shape[-1])
         covered = all(len(phase.taps) for phase in (*rows, *columns))
         if fresh[0] and not covered:
-            yield _clear(self.source)
+            yield steps.clear(self.source)
         add = int(not (fresh[0] and covered))
         for row in rows:
             for column in columns:
@@ -196,13 +84,15 @@ class Product(_Weighted):
         outputs, _, kw, channels = self.weights.shape
         zero, reads = self.specs[0].quantization.zero_point, self.reads()
         most = int(np.abs(self.weights.astype(np.int64)).reshape(outputs, -1).sum(axis=1).max())
-        wide = most * max(127 - zero, 128 + zero) >= EXACT
+        wide = most * max(127 - zero, 128 + zero) >= steps.EXACT
         weights = self.weights.reshape(outputs, -1).T
         rows = np.arange(self.kernel[0]) * self.source.strides[1]
-        product = _product(weights, reads, output.places(*_grid(*output.shape[:2])), rows, kw * channels, wide)
-        ends = _addresses(self.source, output)
+        product = steps.product(
+            weights, reads, output.places(*steps.grid(*output.shape[:2])), rows, kw * channels, wide
+        )
+        ends = steps.addresses(self.source, output)
         count = len(reads) // len(output.values)
-        return _step("product_forward", product, self.requant(), clamp, *ends, state=True, count=count)
+        return steps.step("product_forward", product, self.requant(), clamp, *ends, state=True, count=count)
 
     def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
         weights = self.weights[:, row.taps][:, :, column.taps].transpose(1, 2, 0, 3)
@@ -210,8 +100,8 @@ class Product(_Weighted):
         to = self.source.places(*np.meshgrid(row.places, column.places, indexing="ij"))
         rows = np.arange(len(row.taps)) * sums.strides[1]
         run = len(column.taps) * len(self.weights)
-        product = _product(weights.reshape(-1, weights.shape[-1]), sums.places(y, x), to, rows, run, False)
-        return _step("product_backward", product, *_addresses(sums, self.source), add, count=y.size)
+        product = steps.product(weights.reshape(-1, weights.shape[-1]), sums.places(y, x), to, rows, run, False)
+        return steps.step("product_backward", product, *steps.addresses(sums, self.source), add, count=y.size)
 
 
 class Depthwise(_Weighted):
@@ -220,22 +110,22 @@ class Depthwise(_Weighted):
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
         kh, kw, channels = self.weights.shape
         expand = channels // self.source.shape[2]
-        reads, taps = self.reads(), _taps(kh, kw, self.source)
-        to = output.places(*_grid(*output.shape[:2]))
-        bound = _depthwise(self.weights.reshape(kh * kw, channels), reads, to, taps, channels, expand, 1)
-        ends = _addresses(self.source, output)
+        reads, taps = self.reads(), steps.taps(kh, kw, self.source)
+        to = output.places(*steps.grid(*output.shape[:2]))
+        bound = steps.depthwise(self.weights.reshape(kh * kw, channels), reads, to, taps, channels, expand, 1)
+        ends = steps.addresses(self.source, output)
         count = len(reads) // len(output.values)
-        return _step("depthwise_forward", bound, self.requant(), clamp, *ends, state=True, count=count)
+        return steps.step("depthwise_forward", bound, self.requant(), clamp, *ends, state=True, count=count)
 
     def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
         weights = self.weights[row.taps][:, column.taps].reshape(-1, self.weights.shape[2])
         y, x = np.meshgrid(row.first, column.first, indexing="ij")
         to = self.source.places(*np.meshgrid(row.places, column.places, indexing="ij"))
-        taps = _taps(len(row.taps), len(column.taps), sums)
+        taps = steps.taps(len(row.taps), len(column.taps), sums)
         channels = self.source.shape[2]
         reduce = self.weights.shape[2] // channels
-        bound = _depthwise(weights, sums.places(y, x), to, taps, channels, 1, reduce)
-        return _step("depthwise_backward", bound, *_addresses(sums, self.source), add, count=y.size)
+        bound = steps.depthwise(weights, sums.places(y, x), to, taps, channels, 1, reduce)
+        return steps.step("depthwise_backward", bound, *steps.addresses(sums, self.source), add, count=y.size)
 
 
 class Flatten(Bound):
@@ -243,11 +133,11 @@ class Flatten(Bound):
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
         source = self.inputs[0]
-        return _copy(source.at(), _as_map(output, source), 0)
+        return steps.copy(source.at(), steps.as_map(output, source), 0)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         source = self.inputs[0]
-        yield _copy(_as_map(output, source), source.at(), int(not fresh[0]))
+        yield steps.copy(steps.as_map(output, source), source.at(), int(not fresh[0]))
 
 
 class Renamed(Flatten):
@@ -298,19 +188,19 @@ class Add(Bound):
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
         p = self.layer.params
         factors = (*self._factors(), 0.0)
-        rescales = (_Rescale * 3)(
+        rescales = (steps.Rescale * 3)(
             *(
-                _Rescale(p[f"{t}_mult"], p[f"{t}_shift"], f)
+                steps.Rescale(p[f"{t}_mult"], p[f"{t}_shift"], f)
                 for t, f in zip(("input1", "input2", "output"), factors, strict=True)
             )
         )
         sources = [part for tensor in self.inputs for part in tensor.at()]
-        return _step("add_forward", *sources, rescales, clamp, *output.at(), state=True)
+        return steps.step("add_forward", *sources, rescales, clamp, *output.at(), state=True)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         channels = output.shape[2]
         for tensor, factor, new in zip(self.inputs, self._factors(), fresh, strict=True):
-            yield _pass(output.at(), factor, tensor.at(), int(not new), channels)
+            yield steps.passed(output.at(), factor, tensor.at(), int(not new), channels)
 
 
 class Concatenate(Bound):
@@ -325,20 +215,20 @@ class Concatenate(Bound):
             first += tensor.shape[2]
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        p, steps = self.layer.params, []
+        p, each = self.layer.params, list[Step]()
         for tensor, first, factor, name in self._slices():
-            own = _Rescale(p[f"{name}_mult"], p[f"{name}_shift"], factor)
+            own = steps.Rescale(p[f"{name}_mult"], p[f"{name}_shift"], factor)
             to = output.at(first, tensor.shape[2])
             source = tensor.at()
-            steps.append(
-                _step("concatenate_forward", *source, own, clamp, *to, output.shape[2], state=True, skip=first)
+            each.append(
+                steps.step("concatenate_forward", *source, own, clamp, *to, output.shape[2], state=True, skip=first)
             )
-        return lambda samples, state: [step(samples, state) for step in steps]
+        return lambda samples, state: [step(samples, state) for step in each]
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         for (tensor, first, factor, _), new in zip(self._slices(), fresh, strict=True):
             source, to = output.at(first, tensor.shape[2]), tensor.at()
-            yield _pass(source, factor, to, int(not new), output.shape[2], first)
+            yield steps.passed(source, factor, to, int(not new), output.shape[2], first)
 
 
 class _Pool(Bound):
@@ -348,15 +238,15 @@ class _Pool(Bound):
         source = self.inputs[0]
         (kh, kw), (h, w) = self.layer.params["pool"], source.shape[:2]
         (sh, sw), (top, left) = self.layer.params["stride"], self.layer.params["padding"]
-        y, x = _grid(*output.shape[:2])
-        dy, dx = _grid(kh, kw)
+        y, x = steps.grid(*output.shape[:2])
+        dy, dx = steps.grid(kh, kw)
         rows, columns = y[:, None] * sh - top + dy, x[:, None] * sw - left + dx
         inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
         samples = len(source.values)
         places = source.places(rows, columns).reshape(samples, *inside.shape)
         first = np.concatenate([[0], np.cumsum(np.tile(inside.sum(axis=1), samples))])
-        return _structure(
-            _Window,
+        return steps.structure(
+            steps.Window,
             **{"from": places[:, inside].ravel(), "first": first.astype(np.int32), "to": output.places(y, x)},
             channels=source.shape[2],
             most=kh * kw,
@@ -370,9 +260,9 @@ class Mean(_Pool):
     """average_pool2d."""
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        zero, ends = self.specs[0].quantization.zero_point, _addresses(self.inputs[0], output)
+        zero, ends = self.specs[0].quantization.zero_point, steps.addresses(self.inputs[0], output)
         window = self._window(output)
-        return _step("mean_forward", window, zero, clamp, *ends, state=True, count=self._count(output))
+        return steps.step("mean_forward", window, zero, clamp, *ends, state=True, count=self._count(output))
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         yield from _pool_backward("mean_backward", self.inputs[0], output, self._window(output), fresh)
@@ -386,15 +276,15 @@ class Maximum(_Pool):
         self.state_bytes *= int(np.prod(layer.params["pool"]))
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        window, ends = self._window(output), _addresses(self.inputs[0], output)
-        return _step("maximum_forward", window, clamp, *ends, state=True, count=self._count(output))
+        window, ends = self._window(output), steps.addresses(self.inputs[0], output)
+        return steps.step("maximum_forward", window, clamp, *ends, state=True, count=self._count(output))
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         yield from _pool_backward("maximum_backward", self.inputs[0], output, self._window(output), fresh)
 
 
 class MeanTo(Bound):
-    """mean2d: a depthwise convolution of ones over the whole map; every element gets the same slope."""
+    """mean2d: a depthwise convolution of ones over the whole map; every element gets the same derivative."""
 
     def __init__(self, layer: QLayer, specs: Sequence[TensorSpec], inputs: Sequence[Tensor]) -> None:
         super().__init__(layer, specs, inputs)
@@ -417,8 +307,8 @@ class MeanTo(Bound):
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         shares, source, (h, w, c) = self._shares, self.inputs[0], self.inputs[0].shape
         to = shares.at()
-        yield _pass(output.at(), self._sum.gain, to, 0, c)
-        yield _copy((_Map(h, w, c, 0, 0, c), to[1]), source.at(), int(not fresh[0]))
+        yield steps.passed(output.at(), self._sum.gain, to, 0, c)
+        yield steps.copy((steps.Map(h, w, c, 0, 0, c), to[1]), source.at(), int(not fresh[0]))
 
 
 class Pad(Bound):
@@ -426,18 +316,18 @@ class Pad(Bound):
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
         source = self.inputs[0]
-        clear, copy = _clear(output), _copy(source.at(), self._inner(output), 0)
+        clear, copy = steps.clear(output), steps.copy(source.at(), self._inner(output), 0)
         return lambda samples, state: (clear(samples, state), copy(samples, state))
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         source = self.inputs[0]
-        yield _copy(self._inner(output), source.at(), int(not fresh[0]))
+        yield steps.copy(self._inner(output), source.at(), int(not fresh[0]))
 
-    def _inner(self, output: Tensor) -> tuple[_Map, ctypes.c_void_p]:
+    def _inner(self, output: Tensor) -> tuple[steps.Map, ctypes.c_void_p]:
         """The part of the output that is not edge."""
         (h, w, c), (top, left), (image, row, pixel) = self.inputs[0].shape, self.layer.params["before"], output.strides
         first = (output.top + top) * row + (output.left + left) * pixel
-        return _Map(h, w, c, pixel, row, image), ctypes.c_void_p(output.values.ctypes.data + 4 * first)
+        return steps.Map(h, w, c, pixel, row, image), ctypes.c_void_p(output.values.ctypes.data + 4 * first)
 
 
 KINDS: Mapping[str, type[Bound]] = {
@@ -456,107 +346,13 @@ KINDS: Mapping[str, type[Bound]] = {
 _PIXEL: Mapping[str, Any] = {"stride": (1, 1), "padding": (0, 0)}
 
 
-def _structure(kind: type[ctypes.Structure], **fields: Any) -> ctypes.Structure:
-    """A structure of these fields that keeps the arrays its pointers lead to."""
-    arrays = {k: np.ascontiguousarray(v) for k, v in fields.items() if isinstance(v, np.ndarray)}
-    made = kind(**fields | {k: v.ctypes.data for k, v in arrays.items()})
-    made.arrays = arrays
-    return made
-
-
-def _step(name: str, *fixed: Any, state: bool = False, count: int = 1, skip: int = 0) -> Step:
-    """A call of the function with these arguments, the state `skip` bytes on if it takes one, and samples * count."""
-    function = getattr(library(), name)
-    arguments = tuple(_argument(value) for value in fixed)
-
-    def stateless(samples: int, _: int, kept: object = fixed) -> None:
-        function(*arguments, samples * count)
-
-    def stateful(samples: int, address: int, kept: object = fixed) -> None:
-        function(*arguments, ctypes.c_void_p(address + skip), samples * count)
-
-    return stateful if state else stateless
-
-
-def _argument(value: Any) -> Any:
-    if isinstance(value, ctypes.Structure | ctypes.Array):
-        return ctypes.byref(value)
-    return ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
-
-
-def _factors(source: tuple[_Map, ctypes.c_void_p], factor: FloatArray | float) -> FloatArray:
-    """float32 (w * c,): the factor of every element of the map's rows, from that of all or of each channel."""
-    shape = source[0]
-    return np.tile(np.broadcast_to(np.asarray(factor, np.float32), shape.c), shape.w)
-
-
-def _pass(
-    source: tuple[_Map, ctypes.c_void_p],
-    factor: FloatArray | float,
-    to: tuple[_Map, ctypes.c_void_p],
-    add: int,
-    pixel: int,
-    skip: int = 0,
-) -> Step:
-    """Writes or adds the elements of one map, times the factor, where the layer's state lets them pass, to another of
-    its shape; the state has `pixel` bytes a pixel, of which the map's begin after `skip`."""
-    return _step("pass", *source, _factors(source, factor), *to, add, pixel, state=True, skip=skip)
-
-
-def _copy(source: tuple[_Map, ctypes.c_void_p], to: tuple[_Map, ctypes.c_void_p], add: int) -> Step:
-    """Writes or adds the elements of one map to another of its shape."""
-    return _step("pass", *source, _factors(source, 1.0), *to, add, 0, None)
-
-
-def _as_map(vector: Tensor, shaped: Tensor) -> tuple[_Map, ctypes.c_void_p]:
-    """The vector as a map of the other's shape."""
-    h, w, c = shaped.shape
-    return _Map(h, w, c, c, w * c, vector.strides[0]), ctypes.c_void_p(vector.values.ctypes.data)
-
-
-def _clear(tensor: Tensor) -> Step:
-    """Sets the tensor to 0."""
-    return lambda samples, state: tensor.values.fill(0)
-
-
-def _addresses(source: Tensor, to: Tensor) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-    return ctypes.c_void_p(source.values.ctypes.data), ctypes.c_void_p(to.values.ctypes.data)
-
-
-def _product(
-    weights: NDArray[Any], reads: NDArray[Any], to: NDArray[Any], rows: NDArray[Any], run: int, wide: bool
-) -> ctypes.Structure:
-    """weights (rows * run, channels)."""
-    terms, channels = weights.shape
-    width = GROUP if channels > LANES else LANES
-    padded = np.pad(weights.astype(np.float32), ((0, 0), (0, -channels % width)))
-    grouped = padded.reshape(terms, -1, width).transpose(1, 0, 2)
-    tables = {"weights": grouped, "from": reads, "to": to, "row": rows.astype(np.int32)}
-    return _structure(_Product, **tables, rows=len(rows), run=run, channels=channels, wide=wide)
-
-
-def _depthwise(
-    weights: NDArray[Any], reads: NDArray[Any], to: NDArray[Any], taps: NDArray[Any], channels: int, *terms: int
-) -> ctypes.Structure:
-    """weights (taps, channels * reduce); terms: expand, reduce."""
-    tables = {"weights": weights.astype(np.float32), "from": reads, "to": to, "tap": taps.astype(np.int32)}
-    expand, reduce = terms
-    return _structure(_Depthwise, **tables, taps=len(taps), channels=channels, expand=expand, reduce=reduce)
-
-
-def _taps(kh: int, kw: int, source: Tensor) -> NDArray[np.int64]:
-    """Offset of every tap of a window."""
-    y, x = _grid(kh, kw)
-    return y * source.strides[1] + x * source.strides[2]
-
-
 def _pool_backward(
     name: str, source: Tensor, output: Tensor, window: ctypes.Structure, fresh: Sequence[bool]
 ) -> Iterator[Step]:
     if fresh[0]:
-        yield _clear(source)
+        yield steps.clear(source)
     count = output.shape[0] * output.shape[1]
-    yield _step(name, window, *_addresses(output, source), state=True, count=count)
+    yield steps.step(name, window, *steps.addresses(output, source), state=True, count=count)
 
 
 @dataclass(frozen=True)
@@ -600,9 +396,3 @@ def kernel(layer: QLayer) -> tuple[int, int]:
     assert layer.weights is not None
     h, w = layer.weights.shape[1:3] if layer.kind == "conv2d" else layer.weights.shape[:2]
     return h, w
-
-
-@lru_cache(maxsize=1)
-def library() -> ctypes.CDLL:
-    """batch.c for this machine, built once into the user's cache."""
-    return host.library("libbatch.so", [SOURCE], FLAGS)
