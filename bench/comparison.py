@@ -295,7 +295,7 @@ def regimes() -> str:
         found = known.get(key(network))
         for worst in _worst(card(network)) if found else ():
             points[name] = (100 * found["worst"], worst)
-    return figures.slopes(points, (f"paper-like, {EPS}", f"strict, {STRICT_EPS}"), "worst case (%)")
+    return figures.slopes(points, (f"paper-like, {EPS}", f"strict, {STRICT_EPS}, suite {SUITE}"), "worst case (%)")
 
 
 def _worst(known: zoo.Card) -> list[float]:

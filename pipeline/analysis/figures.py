@@ -26,6 +26,8 @@ COLOURS = {"keras": "#98a2b3", "twin": "#2e90fa", "device": "#0b8a6f"}
 ROW_LETTERS = 18
 """Characters per line of the name of a row of the gallery, which is written vertically next to it."""
 ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
+MARKERS = "osD^v"
+"""Of networks, where there are more than colours."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,11 @@ def pareto(
 ) -> str:
     """<svg> of accuracy over cost: left over ticks of one inference, right over bytes. points: (name, ticks, accuracy
     in percent, bytes); those that no other network beats in both are joined. what, size: names of the two axes."""
+    from matplotlib.ticker import EngFormatter
+
     figure = _figure(9.2, 3.8)
     left, right = figure.subplots(1, 2)
-    names = [name for name, *_ in points]
-    colours = dict(zip(names, itertools.cycle(ATTACK_COLOURS), strict=False))
-    styles = {name: "osD^v"[number // len(ATTACK_COLOURS) % 5] for number, name in enumerate(names)}
+    marks = _marks([name for name, *_ in points])
     timed = [(ticks, accuracy, name) for name, ticks, accuracy, _ in points if ticks is not None]
     sized = [(flash, accuracy, name) for name, _, accuracy, flash in points]
     for axes, found, label in ((left, timed, f"{unit or 'ticks'} per inference"), (right, sized, size)):
@@ -131,8 +133,9 @@ def pareto(
         front = [p for p in known if not any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in known)]
         axes.plot([p[0] for p in front], [p[1] for p in front], "--", color=MUTED, linewidth=1)
         for cost, accuracy, name in known:
-            axes.plot([cost], [accuracy], styles[name], color=colours[name], label=name)
+            axes.plot([cost], [accuracy], linestyle="", label=name, **marks[name])
         axes.margins(0.15)
+        axes.xaxis.set_major_formatter(EngFormatter())
     figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return _svg(figure)
 
@@ -142,14 +145,21 @@ def slopes(points: Mapping[str, tuple[float, float]], names: tuple[str, str], wh
     sides; what: of the values."""
     figure = _figure(6.4, 4.2)
     axes = _axes(figure, "", what)
-    for colour, (name, values) in zip(itertools.cycle(ATTACK_COLOURS), points.items(), strict=False):
-        axes.plot([0, 1], values, "o-", color=colour, linewidth=1.8, label=name)
+    marks = _marks([*points])
+    for name, values in points.items():
+        axes.plot([0, 1], values, linewidth=1.8, label=name, **marks[name])
         axes.annotate(f"{values[1]:.1f}", (1, values[1]), xytext=(7, -3), textcoords="offset points", fontsize=8)
     axes.set_xticks([0, 1], names)
     axes.set_xlim(-0.15, 1.15)
     axes.set_ylim(bottom=min(-2.0, *axes.get_ylim()))
     figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside lower center", ncols=1)
     return _svg(figure)
+
+
+def _marks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each network, of the first 25 no two alike."""
+    pairs = itertools.cycle(itertools.product(MARKERS, ATTACK_COLOURS))
+    return {name: {"color": colour, "marker": marker} for name, (marker, colour) in zip(names, pairs, strict=False)}
 
 
 def _accuracy(accuracy: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:

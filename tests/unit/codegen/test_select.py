@@ -32,6 +32,8 @@ def test_five_trits_a_byte_where_the_arena_has_room() -> None:
     assert programs[0].memory.arena_bytes == programs[1].memory.arena_bytes
     plain, packed = (list(program.calls) for program in programs)
     assert filter_bytes(packed) <= 15.8 * 1024 < filter_bytes(plain)
+    more_room = select.program(model, M4, firmware=FIVE.model_copy(update={"cascades": False}))
+    assert filter_bytes(list(more_room.calls)) <= 15.5 * 1024, "in an arena a third larger"
     for before, after in zip(plain, packed, strict=True):
         if before is None or after is None or after.trits is None:
             continue
