@@ -15,6 +15,7 @@ from pipeline.analysis.trials import Accuracy, Record
 from pipeline.config import sweep
 from pipeline.config.sweep import Row, Study, Sweep
 from pipeline.core import paths, store, text
+from pipeline.robustness import suites
 from pipeline.workflow import zoo
 
 PAGE = paths.RESOURCES / "docs" / "RESULTS.md"
@@ -32,9 +33,13 @@ missing from `bench/ablation.toml`, `make bench-train` measures what a training 
 Every accuracy is that of the integer network, bit for bit what a board answers. PGD: infinity norm, 20 steps of eps / 8
 from a random start, every input on the integer lattice that the board receives. In rows with a worst case, gradients
 are those of the integer network, every sample that it classifies correctly was attacked, and the worst case is the
-accuracy that the named suite leaves. Rows without one, and the ablations, were measured with the gradients of the Keras
-model and skipped the samples that Keras itself misclassifies: their robust accuracies are up to a few points too high.
+accuracy that the named suite leaves. The ablations were attacked in the same way unless one says otherwise.
 """
+OUTDATED = (
+    "Measured before the attacks had this version, with the gradients of the Keras model, and skipping samples that "
+    "Keras itself misclassifies: the robust accuracies are up to a few points too high.\n"
+)
+"""Said of a study until its trials are done again."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,8 @@ def _study(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
         f"{samples[0]} clean and {samples[1]} attacked test samples each. Percent, mean and "
         "standard deviation over seeds; bytes of packed weights.\n"
     )
+    if any(run.attacks != suites.VERSION for row in measured.values() for run in row.runs):
+        yield OUTDATED
     yield from _table(["recipe", "seeds", "clean", *map(_heading, columns[1:]), "bytes"])
     for name, row in measured.items():
         size = text.count(statistics.mean(run.weights_bytes for run in row.runs))

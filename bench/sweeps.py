@@ -58,8 +58,11 @@ class Kept:
         return SweepRun(self.name, run.trials, RUNS / self.name)
 
     def keep(self, run: SweepRun) -> None:
-        """Keeps the records of the trials that are done, what is at its default left out."""
-        known = [run.records[trial.key] for trial in run.trials if trial.key in run.records]
+        """Keeps the records of the trials that are done, what is at its default left out. One that older attacks
+        measured stays until its trial is done again."""
+        earlier = {record.key: record for record in self.records()}
+        stored = {**earlier, **run.records}
+        known = [stored[trial.key] for trial in run.trials if trial.key in stored]
         plain = [record.model_dump(mode="json", exclude_defaults=True) for record in known if record.state == "done"]
         store.write_text(self.stored, json.dumps({"runs": plain}, indent=1) + "\n")
 

@@ -59,6 +59,8 @@ class Record(Strict):
     """On the whole test split; None unless it is done."""
     robust: tuple[Attacked, ...] = ()
     """What each attack or suite of its job leaves."""
+    attacks: int = 0
+    """Version of the attacks that measured it (`suites.VERSION`); 0: before they had one, through the Keras model."""
     weights_bytes: int = 0
     """Of the packed weights."""
     tables_bytes: int = 0

@@ -38,7 +38,7 @@ class PlainDisplay:
     """One line per stage, and one about every ten seconds of a long one."""
 
     def __init__(self) -> None:
-        self._what, self._done = "", 0
+        self._what, self._done, self._first = "", 0, 0
         self._began = self._last = time.monotonic()
 
     def start(self, stage: str) -> None:
@@ -48,12 +48,12 @@ class PlainDisplay:
     def progress(self, what: str, done: int, total: int, info: str = "") -> None:
         now = time.monotonic()
         if what != self._what or done < self._done:  # fewer: the next of several attacks
-            self._what, self._began = what, now
+            self._what, self._began, self._first = what, now, done  # first: where a resumed one begins
         self._done = done
         if now - self._last >= PLAIN_INTERVAL_S and total:
             self._last = now
-            elapsed = now - self._began
-            left = f", {_duration(elapsed * (total - done) / done)} left" if done and elapsed > 1 else ""
+            elapsed, moved = now - self._began, done - self._first
+            left = f", {_duration(elapsed * (total - done) / moved)} left" if moved and elapsed > 1 else ""
             stderr(f"{what:<{STAGE_COLUMN}} {100 * done // total} %{left}  {info}".rstrip())
 
     def finish(self, stage: str, seconds: float, note: str) -> None:

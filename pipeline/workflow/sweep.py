@@ -28,6 +28,7 @@ from pipeline.core.cluster import GoneError
 from pipeline.core.errors import ConfigError, DeviceError, DivergedError, PipelineError
 from pipeline.core.nouns import AttackResult, Dataset, QModel
 from pipeline.network import twin
+from pipeline.robustness import suites
 from pipeline.workflow.display import QUIET, Display
 from pipeline.workflow.plan import plan_job
 from pipeline.workflow.workflow import Workflow
@@ -178,6 +179,7 @@ def _measured(task: Task, display: Display) -> dict[str, Any]:
         "epochs": len(work.train().history),
         "clean": _clean(model, data),
         "robust": tuple(_attacked(campaign) for campaign in outcomes.summarize(attacked.outcomes)),
+        "attacks": suites.VERSION,
         "bits": {layer["name"]: layer["bits"] for layer in chosen["layers"]} if chosen else {},
         **select.table_bytes(model),
     }
@@ -267,7 +269,13 @@ class SweepRun:
         if not path.exists():
             return None
         record = schema.validate(Record, schema.parse_json(schema.read_text(path), path), str(path))
-        return record if record.key == trial.key and record.state != "failed" else None
+        known = record.key == trial.key and record.state != "failed"
+        return record if known and not self._outdated(trial, record) else None
+
+    @staticmethod
+    def _outdated(trial: Trial, record: Record) -> bool:
+        """Whether other attacks than today's measured it: in one table they would be compared with today's."""
+        return bool(trial.job.attacks) and record.state == "done" and record.attacks != suites.VERSION
 
     def _ready(self, waiting: Sequence[Trial]) -> Trial | None:
         """The first that waits for nothing: the choice of its bits, and the first of the same training, have ended."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.analysis.trials import Record
+from pipeline.robustness import suites
 from pipeline.workflow.sweep import Task
 
 TABLE = """
@@ -34,7 +35,8 @@ def record(task: Task, **found: object) -> Record:
     clean = {"accuracy": 0.5 + trial.seed / 10, "interval": (0.0, 1.0), "n": 100}
     robust = ({"data": "pgd eps=8/255", **clean},)
     known = {"study": trial.study, "row": trial.row, "seed": trial.seed, "fold": trial.fold, "key": trial.key}
-    return Record.model_validate({**known, "clean": clean, "robust": robust, "weights_bytes": 100, **found})
+    measured = {"clean": clean, "robust": robust, "attacks": suites.VERSION, "weights_bytes": 100}
+    return Record.model_validate({**known, **measured, **found})
 
 
 def wait_there(task: Task, mark: Path, cwd: str, environment: Mapping[str, str]) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from bench.ablation import ABLATION
 from bench.results import Difference, Measured, Share
 from pipeline.analysis.trials import Record
 from pipeline.config.sweep import Row
+from pipeline.robustness import suites
 
 
 def test_rows_that_differ_after_training_share_it():
@@ -85,7 +87,7 @@ def test_each_change_lands_in_the_list_its_numbers_say():
 
 def test_what_is_kept_is_not_done_again(tmp_path, monkeypatch, capsys):
     """The sweep of one kept row finds its record, shows it and keeps it."""
-    first = ABLATION.records()[0]
+    first = ABLATION.records()[0].model_copy(update={"attacks": suites.VERSION})
     text = ABLATION.table.read_text()
     text = text[: text.index("[[study.row]]", text.index("[[study.row]]") + 1)].replace("[1, 2, 3]", f"[{first.seed}]")
     (tmp_path / "results").mkdir()
@@ -96,3 +98,20 @@ def test_what_is_kept_is_not_done_again(tmp_path, monkeypatch, capsys):
     assert ABLATION.main([]) == 0
     assert first.row in capsys.readouterr().out
     assert ABLATION.records() == [first]
+
+
+def test_what_other_attacks_measured_is_kept_until_it_is_done_again_and_the_page_says_so(tmp_path, monkeypatch):
+    outdated = ABLATION.records()[0].model_copy(update={"attacks": suites.VERSION - 1})
+    monkeypatch.setattr(sweeps, "HERE", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    table = Path(results.__file__).with_name("ablation.toml")
+    (tmp_path / "ablation.toml").write_text(table.read_text())
+    (tmp_path / "results").mkdir()
+    ABLATION.stored.write_text(json.dumps({"runs": [outdated.model_dump(mode="json")]}))
+    run = ABLATION.run()
+    assert run.records == {}, "it is to be done"
+    ABLATION.keep(run)
+    assert ABLATION.records() == [outdated]
+    assert results.OUTDATED in results.page()
+    ABLATION.stored.write_text(json.dumps({"runs": [{**outdated.model_dump(mode="json"), "attacks": suites.VERSION}]}))
+    assert results.OUTDATED not in results.page()

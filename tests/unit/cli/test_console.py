@@ -79,6 +79,16 @@ def test_the_time_left_is_that_of_the_attack_under_way(monkeypatch, capsys):
     assert "50 %, 10.0 s left" in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_the_time_left_of_what_is_resumed_counts_from_where_it_begins(monkeypatch, capsys):
+    """A training that goes on at 100 of 200 and does 20 in 20 s has 80 s left, not 13."""
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    display = console.PlainDisplay()
+    for now, done in ((0.0, 100), (20.0, 120)):  # noqa: B007
+        display.progress("train", done, 200)
+    assert "60 %, 80.0 s left" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_the_bar_begins_again_with_the_next_attack():
     """Of 200 samples each: what the first attack took says nothing of the time left."""
     with closing(console.BarDisplay()) as display:
