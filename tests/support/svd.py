@@ -20,6 +20,7 @@ from pipeline.config.board import Board
 from pipeline.core import shell
 from pipeline.stages import render
 from tests.support import tiny
+from tests.support.device_header import DeviceHeader
 
 
 class Description:
@@ -95,17 +96,18 @@ def _mask(field: ElementTree.Element) -> int:
 
 
 @cache
-def description(name: str) -> Description:
-    """Of pyOCD, else of the folder TRITMCU_SVD; skips the test where neither has it."""
+def description(name: str) -> Description | DeviceHeader:
+    """Of pyOCD, else of the folder TRITMCU_SVD, which may have a header instead, `name` in full; skips the test where
+    neither has it."""
     package = util.find_spec("pyocd")
     assert package is not None and package.origin, "make setup installs pyocd"
     with zipfile.ZipFile(Path(package.origin).parent / "debug" / "svd" / "svd_data.zip") as shipped:
         if f"{name}.svd" in shipped.namelist():
             return Description(shipped.read(f"{name}.svd"))
-    path = Path(os.environ.get("TRITMCU_SVD", "")) / f"{name}.svd"
+    path = Path(os.environ.get("TRITMCU_SVD", "")) / (name if name.endswith(".h") else f"{name}.svd")
     if "TRITMCU_SVD" not in os.environ or not path.exists():
-        pytest.skip(f"TRITMCU_SVD names no folder with {name}.svd")
-    return Description(path.read_bytes())
+        pytest.skip(f"TRITMCU_SVD names no folder with {path.name}")
+    return DeviceHeader(path.read_text(encoding="utf-8")) if path.suffix == ".h" else Description(path.read_bytes())
 
 
 def register_macros(folder: Path) -> Iterator[str]:

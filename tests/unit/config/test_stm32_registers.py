@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.config import board
 from pipeline.core import paths
+from tests.support.device_header import DeviceHeader
 from tests.support.svd import Description, description, evaluate, evaluate_at_each
 
 pytestmark = pytest.mark.toolchain
@@ -364,7 +365,7 @@ EXACT_CASES = (
     Case("nucleo-g071rb", "STM32G071", EVERYTHING),
     Case("nucleo-g474re", "STM32G474", EVERYTHING),
     Case("nucleo-wb55rg", "STM32WB55_CM4", EVERYTHING),
-    Case("nucleo-u575zi-q", "STM32U575", EVERYTHING),
+    Case("nucleo-u575zi-q", "stm32u575xx.h", EVERYTHING),
     Case("netduino2", "STM32F215", EVERYTHING, NO_OVER_DRIVE | {"PWR.CR1?.VOS lowest"}),
     Case("stm32vldiscovery", "STM32F100", EVERYTHING, frozenset({"FLASH.ACR.LATENCY", "UART.CR1.OVER8"})),
     Case("nucleo-f446re", "STM32F446", EVERYTHING),
@@ -390,7 +391,7 @@ def peripheral(uart: str) -> str:
     return f"UART{uart}" if uart in {"4", "5"} else f"USART{uart}" if uart.isdigit() else uart
 
 
-def described(svd: Description, path: str, uart: str) -> int:
+def described(svd: Description | DeviceHeader, path: str, uart: str) -> int:
     """What the description says at PERIPHERAL.REGISTER[.FIELD]: address, mask or (lowest) first bit of it."""
     name, register, field = [*path.removesuffix(" lowest").split("."), ""][:3]
     name = uart if name == "UART" else name
