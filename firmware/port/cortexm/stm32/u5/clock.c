@@ -1,4 +1,4 @@
-/* Clock tree of the STM32U5 (RM0456 11.4): HSI16 -> PLL1 -> core; HSI16 if the PLL does not start; if HSI16 does not
+/* Clock tree of the STM32U5 (RM0456 chapter 11): HSI16 -> PLL1 -> core; HSI16 if the PLL does not start; if HSI16 does not
  * start either, MSI at 4 MHz, on which the core wakes up: the link's rate is then wrong. */
 #include <assert.h>
 
@@ -12,7 +12,7 @@ static_assert(PLL_INPUT_HZ >= 8000000U && PLL_INPUT_HZ <= 16000000U, "PLL input,
 static_assert(BOARD_CLOCK_HZ * STM32_PLL_R >= 128000000U && BOARD_CLOCK_HZ * STM32_PLL_R <= 544000000U, "PLL's VCO");
 static_assert(STM32_PLL_R == 1 || STM32_PLL_R % 2 == 0, "PLL divider");
 static_assert(BOARD_CLOCK_HZ <= 160000000U, "core clock in range 1 (10.5.4)");
-/* Range 1: one wait state per 32 MHz beyond the first 32 (7.3.3). */
+/* Range 1: one wait state per 32 MHz beyond the first 32 (chapter 7, read access latency). */
 static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / 32000000U, "wait states");
 
 #define PLL_SETTINGS (PLLSRC_HSI | INPUT_8_TO_16_MHZ | (STM32_PLL_M - 1U) << PLLM | 0U << PLLMBOOST | PLLR_ON)
@@ -21,7 +21,7 @@ static_assert(STM32_FLASH_WAIT_STATES == (BOARD_CLOCK_HZ - 1U) / 32000000U, "wai
 static const cortexm_step to_hsi[] = {
     {CORTEXM_SET, &RCC_CR, HSI_ON, HSI_ON},
     {CORTEXM_AWAIT, &RCC_CR, HSI_READY, HSI_READY},
-    /* One wait state suffices for 16 MHz in range 4, the lowest, in which the core wakes up (7.3.3). */
+    /* One wait state suffices for 16 MHz in range 4, the lowest, in which the core wakes up. */
     {CORTEXM_SET, &FLASH_ACR, LATENCY_MASK, 1},
     {CORTEXM_AWAIT, &FLASH_ACR, LATENCY_MASK, 1},
     {CORTEXM_SET, &RCC_CFGR, SWITCH_MASK, SWITCH_HSI},

@@ -47,13 +47,13 @@
 #define LATENCY_MASK 15U
 #define PREFETCH (1U << 8)
 
-/* Instruction cache (8.7): invalidated after reset, and busy until that is done. */
+/* Instruction cache (chapter 8): invalidated after reset, and busy until that is done. */
 #define ICACHE_CR REG32(0x40030400U)
 #define ICACHE_SR REG32(0x40030404U)
 #define ICACHE_ON (1U << 0)
 #define ICACHE_BUSY (1U << 0)
 
-/* Power control (10.10): PWR_VOSR with range and booster. */
+/* Power control (chapter 10): PWR_VOSR with range and booster. */
 #define PWR_VOSR REG32(0x4602080CU)
 #define BOOST_READY (1U << 14)
 #define RANGE_READY (1U << 15)

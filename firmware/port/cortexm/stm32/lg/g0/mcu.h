@@ -39,7 +39,7 @@
 
 #define MCU_HAS_MSI 0
 #define MCU_VCO_MIN_HZ 64000000U
-/* Range 1 (4.1.4); wait states (3.3.4). */
+/* Range 1 (4.1.4); wait states (chapter 3, read access latency). */
 #define MCU_MAX_HZ 64000000U
 #define MCU_WAIT_STATE_HZ 24000000U
 

@@ -1,4 +1,4 @@
-/* STM32G4 (RM0440): 5 flash, 6 power, 7 reset and clocks; registers are cited by name. */
+/* STM32G4 (RM0440): 3 flash (of G471 to G484; 4 and 5 of others), 6 power, 7 reset and clocks; registers by name. */
 #ifndef MCU_H
 #define MCU_H
 
@@ -42,7 +42,7 @@
 
 #define MCU_HAS_MSI 0
 #define MCU_VCO_MIN_HZ 96000000U
-/* Range 1, and its boost mode (6.1.5); wait states (5.3.3): 30 and 34 MHz each. */
+/* Range 1, and its boost mode (6.1.5); wait states (3.3.3): 30 and 34 MHz each. */
 #define MCU_MAX_HZ (STM32_BOOST ? 170000000U : 150000000U)
 #define MCU_WAIT_STATE_HZ (STM32_BOOST ? 34000000U : 30000000U)
 

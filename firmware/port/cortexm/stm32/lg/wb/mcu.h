@@ -47,7 +47,7 @@
 
 #define MCU_HAS_MSI 1
 #define MCU_VCO_MIN_HZ 96000000U
-/* Range 1 (6.1.5); wait states (3.3.4). */
+/* Range 1 (6.1.5); wait states (chapter 3, read access latency). */
 #define MCU_MAX_HZ 64000000U
 #define MCU_WAIT_STATE_HZ 18000000U
 
