@@ -1,5 +1,5 @@
-/* Clock tree of the STM32U5 (RM0456 chapter 11): HSI16 -> PLL1 -> core; HSI16 if the PLL does not start; if HSI16 does not
- * start either, MSI at 4 MHz, on which the core wakes up: the link's rate is then wrong. */
+/* Clock tree of the STM32U5 (RM0456 chapter 11): HSI16 -> PLL1 -> core; HSI16 if the PLL does not start; if HSI16 does
+ * not start either, MSI at 4 MHz, on which the core wakes up: the link's rate is then wrong. */
 #include <assert.h>
 
 #include "mcu.h"
