@@ -7,6 +7,7 @@ import math
 import re
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from pipeline.core import schema
 from pipeline.core.errors import ConfigError, UnsupportedError
-from pipeline.training import blocks, keras_graph
+from pipeline.training import blocks, keras_graph, keras_settings
 from pipeline.training.keras_backend import keras, qkeras
 from pipeline.training.quantizers import FixedLinear
 
@@ -27,7 +28,8 @@ CLASS = re.compile(r"(?:Unknown layer: '?|Could not locate class '|Unknown objec
 
 
 def load(path: Path) -> Any:
-    """The keras.Model in a .keras or .h5 file, without a closing softmax: the largest logit has the largest share.
+    """The keras.Model in a .keras or .h5 file, without a closing softmax: the largest logit has the largest share. A
+    separable convolution is its two convolutions.
 
     ConfigError: no such file, or none of Keras; UnsupportedError: it holds Python code, or layers that neither Keras
     nor QKeras has.
@@ -35,7 +37,7 @@ def load(path: Path) -> Any:
     _require_small(path)
     _require_few_parameters(path)
     try:
-        model = without_softmax(keras.saving.load_model(path, compile=False, safe_mode=True))
+        model = with_separable_split(without_softmax(keras.saving.load_model(path, compile=False, safe_mode=True)))
         for layer in blocks.nested_layers(model):
             if type(getattr(layer, "activation", None)) is qkeras.quantized_linear:
                 layer.activation = FixedLinear(**layer.activation.get_config())
@@ -111,6 +113,33 @@ def without_softmax(model: Any) -> Any:
     if getattr(last, "activation", None) is softmax:
         last.activation = keras.activations.linear
     return model
+
+
+def with_separable_split(model: Any) -> Any:
+    """The keras.Model with a depthwise and a 1 x 1 convolution, of the same weights, for each SeparableConv2D in it;
+    the model itself where there is none. UnsupportedError: a setting of one that neither of the two has."""
+    if not any(isinstance(layer, keras.layers.SeparableConv2D) for layer in blocks.nested_layers(model)):
+        return model
+    graph, split = keras_graph.calls(model), {}
+    for call in graph:
+        if keras_settings.known_class(call.layer) is keras.layers.SeparableConv2D and id(call.layer) not in split:
+            keras_settings.require_known(call.layer, f"layer {call.name!r}")
+            split[id(call.layer)] = _depthwise_and_pointwise(call.layer, call.shapes[0])
+    inputs = keras.Input(model.input_shape[1:])
+    values = keras_graph.outputs([replace(c, layer=split.get(id(c.layer), c.layer)) for c in graph], inputs)
+    return keras.Model(inputs, values[graph[-1].name], name=model.name)
+
+
+def _depthwise_and_pointwise(layer: Any, shape: keras_graph.Shape) -> Any:
+    """A keras.Sequential that computes what the SeparableConv2D does on inputs of this shape."""
+    settings = layer.get_config()
+    shared = {name: settings[name] for name in ("kernel_size", "strides", "padding", "depth_multiplier", "data_format")}
+    depthwise = keras.layers.DepthwiseConv2D(**shared, use_bias=False, name=f"{layer.name}_depthwise")
+    of_pixels = {name: settings[name] for name in ("filters", "activation", "use_bias", "data_format")}
+    pointwise = keras.layers.Conv2D(kernel_size=1, **of_pixels, name=layer.name)
+    both = keras.Sequential([keras.Input(shape[1:]), depthwise, pointwise], name=f"{layer.name}_separable")
+    both.set_weights(layer.get_weights())
+    return both
 
 
 def without_rescaling(model: Any) -> tuple[Any, float, float]:

@@ -84,6 +84,10 @@ SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
     keras.layers.DepthwiseConv2D: {
         **PLAIN, **WINDOW, "depth_multiplier": _any, "kernel_size": _any, "dilation_rate": ONES,
     },
+    keras.layers.SeparableConv2D: {
+        **PLAIN, **WINDOW, "filters": _any, "kernel_size": _any, "depth_multiplier": _any, "dilation_rate": ONES,
+        **{f"pointwise_{what}": _any for what in ("initializer", "regularizer", "constraint")}, "groups": ONES,
+    },
     keras.layers.Dense: {**PLAIN, "units": _any, "quantization_config": NONE},
     qkeras.quantized_relu: {
         "bits": WIDTHS, "integer": _whole, "use_sigmoid": (0,), "negative_slope": (0,),

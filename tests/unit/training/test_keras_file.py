@@ -55,8 +55,20 @@ def float_network() -> Any:
     return model
 
 
+def separable_network() -> Any:
+    """Separable convolutions: one of two weights a channel, one called twice, one in a model inside."""
+    inputs = keras.Input((8, 8, 1))
+    x = L.SeparableConv2D(6, 3, strides=2, padding="same", depth_multiplier=2, activation="relu")(inputs)
+    shared = L.SeparableConv2D(6, 3, padding="same", use_bias=False)
+    x = L.ReLU()(shared(L.ReLU()(shared(x))))
+    x = keras.Sequential([keras.Input((4, 4, 6)), L.SeparableConv2D(8, 3, activation="relu"), L.Flatten()])(x)
+    model = keras.Model(inputs, L.Dense(10, activation="softmax")(x))
+    randomize(model, 5)
+    return model
+
+
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
-@pytest.mark.parametrize("make", [qkeras_network, float_network])
+@pytest.mark.parametrize("make", [qkeras_network, float_network, separable_network])
 def test_what_others_saved_is_computed_layer_by_layer(tmp_path: Path, make: Any, suffix: str) -> None:
     """Each layer within two steps of what Keras makes of the same inputs; the softmax is gone."""
     made = make()
@@ -110,6 +122,13 @@ def test_weights_that_the_device_does_not_know_are_refused(quantizer: Any, says:
     with pytest.raises(UnsupportedError, match=f"here: .*{says}") as caught:
         keras_kernel.codes(quantizer(), np.full((3, 4), -5.0, np.float32), 1, "here")
     assert caught.value.hint
+
+
+def test_a_separable_convolution_with_a_setting_that_is_not_computed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.keras"
+    keras.Sequential([keras.Input((8, 8, 2)), L.SeparableConv2D(4, 3, dilation_rate=2, name="wide")]).save(path)
+    with pytest.raises(UnsupportedError, match=r"layer 'wide': SeparableConv2D\(dilation_rate=\(2, 2\)\) is not"):
+        keras_file.load(path)
 
 
 class Doubled(L.Layer):
