@@ -129,15 +129,13 @@ class Depthwise(_Weighted):
 
 
 class Flatten(Bound):
-    """The values of an input as one vector."""
+    """The values of an input in another shape, most often a vector."""
 
     def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        source = self.inputs[0]
-        return steps.copy(source.at(), steps.as_map(output, source), 0)
+        return steps.reshape(self.inputs[0], output, 0)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
-        source = self.inputs[0]
-        yield steps.copy(steps.as_map(output, source), source.at(), int(not fresh[0]))
+        yield steps.reshape(output, self.inputs[0], int(not fresh[0]))
 
 
 class Renamed(Flatten):

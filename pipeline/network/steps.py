@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,13 +98,18 @@ class Tensor:
         return self.values.shape, self.shape, self.top, self.left
 
     @property
+    def is_dense(self) -> bool:
+        """Whether it has no margin."""
+        return self.values.shape[1:] == self.shape
+
+    @property
     def strides(self) -> tuple[int, int, int]:
         """Floats from one image, row and pixel to the next."""
         _, rows, columns, c = self.values.shape
         return rows * columns * c, columns * c, c
 
     @property
-    def inside(self) -> slice | tuple[slice, ...]:
+    def inside(self) -> tuple[slice, ...]:
         """Index of what is no margin."""
         h, w, _ = self.shape
         return slice(None), slice(self.top, self.top + h), slice(self.left, self.left + w)
@@ -179,10 +185,28 @@ def copy(source: tuple[Map, ctypes.c_void_p], to: tuple[Map, ctypes.c_void_p], a
     return step("pass", *source, _factors(source, 1.0), *to, add, 0, None)
 
 
-def as_map(vector: Tensor, shaped: Tensor) -> tuple[Map, ctypes.c_void_p]:
-    """The vector as a map of the other's shape."""
+def reshape(source: Tensor, to: Tensor, add: int) -> Step:
+    """Writes or adds the elements of one tensor to another, which may have another shape, in memory order."""
+    if source.shape == to.shape:
+        return copy(source.at(), to.at(), add)
+    if to.is_dense:
+        return copy(source.at(), _as_map(to, source), add)
+    if source.is_dense:
+        return copy(_as_map(source, to), to.at(), add)
+    between = Tensor.of(len(source.values), (math.prod(source.shape),))
+    there, on = reshape(source, between, 0), reshape(between, to, add)
+
+    def both(samples: int, state: int, kept: object = between) -> None:
+        there(samples, state)
+        on(samples, state)
+
+    return both
+
+
+def _as_map(dense: Tensor, shaped: Tensor) -> tuple[Map, ctypes.c_void_p]:
+    """The tensor without margins as a map of the other's shape."""
     h, w, c = shaped.shape
-    return Map(h, w, c, c, w * c, vector.strides[0]), ctypes.c_void_p(vector.values.ctypes.data)
+    return Map(h, w, c, c, w * c, dense.strides[0]), ctypes.c_void_p(dense.values.ctypes.data)
 
 
 def clear(tensor: Tensor) -> Step:

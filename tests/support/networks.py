@@ -93,6 +93,24 @@ def _positions(shape: tuple[int, ...]) -> tuple[int, int]:
     return up(shape[0], 2, 2, 2, 2), up(shape[1], 1, 2, 1, 2)
 
 
+def reshaped(seed: int) -> QModel:
+    """A random network whose zero rescaling moves before a padded convolution, and whose maps are reshaped into others,
+    between layers that pad them; four logits out."""
+    random = np.random.default_rng(seed)
+    h, w, c = int(random.integers(3, 6)), 2 * int(random.integers(2, 4)), int(random.integers(1, 4))
+    b = tiny.Builder((h, w, c), seed)
+    half = b.input.quantization.scale * 255 / 2
+    moved = b.add("moved", "rescaling", ["input"], {"scale": 1 / half, "offset": -128 / 127.5})
+    stem = b.activation(b.weighted("stem", "conv2d", moved, (3, 3, c, 4)))
+    side = b.activation(b.weighted("side", "depthwise_conv2d", stem, (3, 3, 4, 1), 8))
+    wide = b.add("wide", "flatten", [stem], {"shape": (h, w // 2, 8)})
+    deep = b.activation(b.weighted("deep", "conv2d", wide, (3, 3, 8, 4), 4, (2, 1)))
+    flat = [b.add(f"{name}_flat", "flatten", [name]) for name in (side, deep)]
+    joined = b.activation(b.add("joined", "concatenate", flat))
+    b.weighted("logits", "dense", joined, (4 * h * w + 4 * -(-h // 2) * (w // 2), 4))
+    return lower.lower(b.model("reshaped"))
+
+
 def early(seed: int) -> QModel:
     """A network whose first layers need most of its memory, as image classifiers do: a residual block, a concatenation,
     pooling with strides that skip rows; three logits out."""

@@ -25,13 +25,14 @@ Tensor = Any
 def build(dataset_input: TensorSpec, classes: int, config: ModelConfig, train: TrainConfig) -> Any:
     """A keras.Model (batch, *shape) -> logits (batch, classes) with the layers, names and weights of config.file.
 
-    Samples are real inputs of the data set; a Rescaling layer brings them to the units of the file, its offset moved by
-    at most half a lattice step, so that zero is a point of the lattice. ConfigError: no file, or none of Keras;
+    Samples are real inputs of the data set; a Rescaling layer brings them to the units of the file, and does what those
+    at the input of the file's network do, its offset moved by at most half a lattice step, so that zero is a point of
+    the lattice. ConfigError: no file, or none of Keras;
     UnsupportedError, naming file, layer and value: what no device layer computes, or samples of another shape.
     """
     if config.file is None:
         raise ConfigError("model.name = 'clone': which file?", 'file = "my.keras" in [model]')
-    model = original(config)
+    model, *rescaling = keras_file.without_rescaling(original(config))
     try:
         keras_file.require_shapes(model, dataset_input.shape, classes)
         graph = keras_graph.calls(model)
@@ -39,7 +40,11 @@ def build(dataset_input: TensorSpec, classes: int, config: ModelConfig, train: T
             pass  # it refuses what no device layer computes
     except PipelineError as error:
         raise type(error)(f"{config.file}: {error}", error.hint) from error
-    return _Clone(graph, config, Blocks(config, train)).run(dataset_input, model.name)
+    gain, offset = units(config, dataset_input)
+    inside, shift = rescaling
+    return _Clone(graph, config, Blocks(config, train)).run(
+        dataset_input, (inside * gain, inside * offset + shift), model.name
+    )
 
 
 def original(config: ModelConfig) -> Any:
@@ -70,9 +75,10 @@ class _Clone:
         )
         self.bits: Mapping[str, int] = {name: bits for name, bits in places if bits is not None}
 
-    def run(self, dataset_input: TensorSpec, name: str) -> Any:
+    def run(self, dataset_input: TensorSpec, units: tuple[float, float], name: str) -> Any:
+        """The new network of that name. units: gain and offset that bring its inputs to those of the graph."""
         inputs = keras.Input(dataset_input.shape, name=INPUT)
-        values = {INPUT: self._rescaled(inputs, dataset_input)}
+        values = {INPUT: self._rescaled(inputs, units, dataset_input.quantization.scale)}
         for call in self.graph:
             tensors = [values[source] for source in call.inputs]
             made = self._layer(call)
@@ -81,11 +87,12 @@ class _Clone:
             values[call.name] = self._bent(call, x)
         return keras.Model(inputs, values[self.graph[-1].name], name=name)
 
-    def _rescaled(self, inputs: Tensor, dataset_input: TensorSpec) -> Tensor:
-        gain, offset = units(self.config, dataset_input)
+    def _rescaled(self, inputs: Tensor, units: tuple[float, float], scale: float) -> Tensor:
+        """scale: of the lattice of the inputs."""
+        gain, offset = units
         if (gain, offset) == (1.0, 0.0):
             return inputs
-        step = gain * dataset_input.quantization.scale
+        step = gain * scale
         name = keras_graph.free_name("units", {call.name for call in self.graph})
         return keras.layers.Rescaling(gain, round(offset / step) * step, name=name)(inputs)
 

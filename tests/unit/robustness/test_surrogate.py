@@ -14,7 +14,7 @@ from pipeline.robustness.surrogate import Surrogate
 from pipeline.workflow import zoo
 from tests.support import networks, tiny
 
-NETWORKS = [(make, seed) for make in (networks.every_kind, networks.imported) for seed in range(8)]
+NETWORKS = [(make, seed) for make in (networks.every_kind, networks.imported, networks.reshaped) for seed in range(8)]
 
 
 def samples(model, n):

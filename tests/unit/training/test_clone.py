@@ -96,3 +96,14 @@ def test_what_no_layer_computes_is_named_with_its_file(tmp_path: Path) -> None:
         made(keras.Sequential([keras.Input((4,)), L.Dense(10)]), tmp_path)
     with pytest.raises(ConfigError, match=r"model\.file: .*none\.keras: no such file"):
         clone.build(INPUT, 10, ModelConfig(file=str(tmp_path / "none.keras")), RECIPE)
+
+
+def test_rescaling_in_the_file_is_done_with_the_units_in_one_layer(tmp_path: Path) -> None:
+    """Pixels / 127.5 - 1, as MobileNets take them: zero is no lattice point, half a step beside it is one."""
+    layers = [keras.Input((8, 8, 1)), L.Rescaling(1 / 127.5, -1), L.Conv2D(6, 3, padding="same"), L.Flatten()]
+    model = keras.Sequential([*layers, L.Dense(10)])
+    built = made(model, tmp_path, weight_bits=32, input_range=(0, 255))
+    (units,) = (layer for layer in built.layers if isinstance(layer, L.Rescaling))
+    assert units.scale == pytest.approx(2) and units.offset == pytest.approx(-128 / 127.5)
+    moved = 255 * samples() - 0.5
+    np.testing.assert_allclose(to_numpy(built(samples())), to_numpy(model(moved)), atol=0.02)

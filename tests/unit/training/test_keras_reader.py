@@ -79,6 +79,7 @@ def check(model: Any) -> QModel:
             real = q.dequantize(out)
         values[call.name] = real
     assert ends[graph[-1].name] in integers, "the output is not one of the integer network's layers"
+    np.testing.assert_array_equal(twin.run(qmodel, x), integers[ends[graph[-1].name]][1], "in batches")
     return qmodel
 
 
@@ -419,6 +420,7 @@ def test_a_setting_of_a_later_version_is_refused(kind: type, monkeypatch: pytest
     arguments = {
         "Conv2D": (4, 3),
         "DepthwiseConv2D": (3,),
+        "SeparableConv2D": (4, 3),
         "Dense": (4,),
         "Activation": ("relu",),
         "Reshape": ((4,),),
