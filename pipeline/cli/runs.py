@@ -118,7 +118,7 @@ def ternary_plan(arguments: argparse.Namespace) -> RunPlan:
         eps=arguments.eps,
     )
     job = _with_training(ternarization.job(request), arguments)
-    planned = {name: getattr(arguments, name) for name in PLANNED if name != "cli_args" and hasattr(arguments, name)}
+    planned = {name: value for name, value in _given(arguments).items() if name != "cli_args"}
     plan = plan_job(job, boards.load(arguments.board or job.board), RUNS, **planned)
     return plan if arguments.run_dir is None else plan.moved_to(arguments.run_dir)
 

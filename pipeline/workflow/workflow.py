@@ -421,7 +421,9 @@ class Workflow:
                 progress=self._progress,
             )
 
-        folder, key = plan.device_folder / "trace", digest_of(image.digest, [dataset.digest for dataset in tested])
+        folder = plan.device_folder / "trace"
+        # With the device's answers those of its twin are stored, which this code computed.
+        key = digest_of(image.digest, [dataset.digest for dataset in tested], keys.packages("network"))
         with ExitStack() as stack:
             if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
                 stack.enter_context(self._working_in(plan.device_folder))

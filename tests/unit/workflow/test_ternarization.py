@@ -138,4 +138,5 @@ def test_it_is_trained_attacked_and_compared_with_its_original(
     for plan in seen:
         ((row, share),) = comparison._stored(plan, Recorder()).items()  # type: ignore[arg-type]
         assert (row, share.n) == ("quick eps=8/255, stored by the run", 20)
+    assert ternary.kernels == original.kernels == "auto"
     assert (ternary.folder, original.folder) == (Path("runs/net_ternary"), Path("runs/net_ternary/original"))

@@ -103,6 +103,14 @@ def test_another_limit_streams_anew_and_builds_nothing(stored, tmp_path):
     assert seen(make_plan(stored, tmp_path, limit=10)) == ["(render)", "(build)", "flash", "stream", "report"]
 
 
+def test_a_twin_of_other_code_streams_anew(stored, tmp_path, monkeypatch):
+    """The twin's answers are stored with the board's: those of a twin that has changed since are not its own."""
+    seen(make_plan(stored, tmp_path))
+    packages = keys.packages
+    monkeypatch.setattr(keys, "packages", lambda *names: packages(*names) + "later" * ("network" in names))
+    assert seen(make_plan(stored, tmp_path)) == ["(render)", "(build)", "flash", "stream", "report"]
+
+
 def test_fresh_repeats_everything(stored, tmp_path):
     seen(make_plan(stored, tmp_path))
     again = seen(make_plan(stored, tmp_path, fresh=True))
