@@ -173,8 +173,8 @@ def _columns(measured: dict[str, Measured]) -> list[str]:
 
 
 def _heading(column: str) -> str:
-    """The data as a heading: PGD with its 20 steps."""
-    return re.sub(r"^pgd eps=", "PGD-20 ", column)
+    """The data as a heading: PGD with its 20 steps, a suite as the worst case that it is."""
+    return re.sub(r"^quick eps=", "worst case (quick) ", re.sub(r"^pgd eps=", "PGD-20 ", column))
 
 
 def _study(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
@@ -210,7 +210,7 @@ def _verdicts(study: Study, measured: dict[str, Measured]) -> Iterator[str]:
         "Percentage points, all seeds together, with 95 % intervals; bold where the interval does not contain zero. "
         "Seeds share their test samples, so the intervals are somewhat too narrow.\n"
     )
-    yield from _table(["recipe", "against", *(column.removeprefix("pgd eps=") for column in columns)])
+    yield from _table(["recipe", "against", *map(_heading, columns)])
     for row, other in pairs:
         yield _line([row.row.name, other.row.name, *map(str, found[row.row.name])])
     yield ""

@@ -6,6 +6,7 @@ imported with, so a budget such as 8/255 means the same for it as for every othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,6 +29,8 @@ SHIFT = "input_shift"
 GAIN = "input_gain"
 """Metric of a network: its own units of input in those of the data set; 1 where it is left out."""
 NEUTRAL = {GAIN: 1.0, SHIFT: 0.0}
+SHOWN_CLASSES = 4
+"""Of those that differ."""
 LEAST_OVERLAP = 2 / 3
 """Share of the larger of two input ranges that both have to cover, or they are in different units."""
 
@@ -85,8 +88,8 @@ def _requantized(dataset: Dataset, own: Quantization, units: Units) -> Dataset:
 
 
 def bind(model: QModel, dataset: Dataset) -> Dataset:
-    """The data set on the input lattice of the network. ConfigError: another shape, another number of classes, or a
-    range that says that the two are in different units."""
+    """The data set on the input lattice of the network, its classes in the order of the network's. ConfigError: another
+    shape, other classes, or a range that says that the two are in different units."""
     if model.input.shape != dataset.input.shape or len(model.classes) != len(dataset.classes):
         raise ConfigError(
             f"network {model.name!r} takes {_shape(model.input)} samples and has {len(model.classes)} classes; "
@@ -96,9 +99,34 @@ def bind(model: QModel, dataset: Dataset) -> Dataset:
     shift = float(model.metrics.get(SHIFT, 0.0))
     theirs, ours = dataset.input.quantization, model.input.quantization
     _require_same_units(model, dataset, shift)
+    dataset = _in_order(model, dataset)
     if not shift and np.isclose(theirs.scale, ours.scale, rtol=1e-6) and theirs.zero_point == ours.zero_point:
         return replace(dataset, input=model.input)
     return replace(_requantized(dataset, ours, Units(shift=shift)), input=model.input)
+
+
+def _in_order(model: QModel, dataset: Dataset) -> Dataset:
+    """The data set with the network's numbers of its classes, told by their names; where either only numbers them, in
+    the order they have. ConfigError: names of which one has others."""
+    theirs, ours = dataset.classes, model.classes
+    if theirs == ours or tuple(map(str, range(len(ours)))) in (theirs, ours):
+        return dataset
+    if other := [name for name in theirs if name not in ours]:
+        lacking = [name for name in ours if name not in theirs]
+        raise ConfigError(
+            f"data set {dataset.name!r} has classes that network {model.name!r} does not have: {_listed(other)}; it "
+            f"lacks {_listed(lacking)}",
+            "give its folders or labels the names of the network's classes",
+        )
+    number = np.array([ours.index(name) for name in theirs])
+    splits = {name: replace(split, y=number[split.y]) for name, split in dataset.splits.items()}
+    return replace(dataset, classes=ours, splits=splits)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some of the names."""
+    more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
+    return ", ".join(map(repr, names[:SHOWN_CLASSES])) + more
 
 
 def sound(config: DatasetConfig, model: QModel) -> Sound | None:

@@ -55,6 +55,37 @@ def test_another_shape_or_number_of_classes_is_refused(change):
         binding.bind(network(), dataset(**change))
 
 
+def named(*classes: str) -> Dataset:
+    """A sample of each class."""
+    split = Split(np.zeros((3, 8, 8, 1), np.int8), np.arange(3), np.arange(3))
+    return Dataset("toy", TensorSpec((8, 8, 1), PIXELS), classes, {"test": split})
+
+
+def answers(*classes: str):
+    return replace(network(), classes=classes)
+
+
+def test_classes_are_told_by_their_names():
+    """Folders are read in the order of the alphabet, a network may have another."""
+    bound = binding.bind(answers("yes", "no", "unknown"), named("no", "unknown", "yes"))
+    assert bound.classes == ("yes", "no", "unknown")
+    assert bound.splits["test"].y.tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [(("0", "1", "2"), ("yes", "no", "unknown")), (("no", "yes", "up"), ("0", "1", "2"))]
+)
+def test_classes_that_one_side_only_numbers_keep_their_order(theirs, ours):
+    assert binding.bind(answers(*ours), named(*theirs)).splits["test"].y.tolist() == [0, 1, 2]
+
+
+def test_classes_of_other_names_are_refused_by_name():
+    says = "'toy' has classes that network 'tiny' does not have: '_unknown_'; it lacks 'unknown'"
+    with pytest.raises(ConfigError, match=says) as caught:
+        binding.bind(answers("yes", "no", "unknown"), named("_unknown_", "no", "yes"))
+    assert "names of the network's classes" in caught.value.hint
+
+
 def test_pixels_from_0_to_255_are_the_data_sets_own_units():
     """The integers stay, and eps means what it means for the data set."""
     model = Units.of((0.0, 255.0), dataset()).stated(network(Quantization(1.0, -128)))
