@@ -6,7 +6,7 @@ Nothing here imports beyond the standard library and NumPy. The annotations are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -561,6 +561,15 @@ class Trace:
     """Counters of the connection."""
     stats: DeviceStats
     """Memory the device measured."""
+
+
+def same_classes(a: Sequence[str], b: Sequence[str]) -> bool:
+    """Whether class i is the same in both: by its name, or, where one of them only numbers its classes, by its number.
+
+    >>> same_classes(("no", "yes"), ("yes", "no")), same_classes(("no", "yes"), ("0", "1"))
+    (False, True)
+    """
+    return len(a) == len(b) and (tuple(a) == tuple(b) or tuple(map(str, range(len(a)))) in (tuple(a), tuple(b)))
 
 
 def with_metrics(model: QModel, **metrics: Any) -> QModel:

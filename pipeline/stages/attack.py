@@ -16,7 +16,7 @@ from pipeline.config.job import AttackConfig
 from pipeline.core import registry
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError
-from pipeline.core.nouns import AttackOutcome, Dataset, FloatArray, Image, Progress, QModel, no_progress
+from pipeline.core.nouns import AttackOutcome, Dataset, FloatArray, Image, Progress, QModel, no_progress, same_classes
 from pipeline.device import mismatch, session
 from pipeline.device.connection import Connection
 from pipeline.device.mismatch import MOST_REPRODUCERS, QUERY, Case
@@ -150,9 +150,10 @@ def is_emulated(board: Board, places: Sequence[str | None]) -> bool:
 def _oracle(model: QModel, config: AttackConfig, source: Callable[[str], QModel], answering: Oracle) -> Oracle:
     if config.source is not None:
         other = source(config.source)
-        if other.input != model.input or len(other.classes) != len(model.classes):
+        if other.input != model.input or not same_classes(other.classes, model.classes):
             raise ConfigError(
-                f"attacks.source = {config.source!r}: takes other samples or has other classes than {model.name!r}",
+                f"attacks.source = {config.source!r}: takes other samples than {model.name!r}, or has other classes or "
+                "another order of them",
                 "name a network for the same data set",
             )
         return Transfer(Surrogate(other), answering)

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline import datasets
 from pipeline.config.dataset import DatasetConfig
 from pipeline.core.errors import ConfigError
-from pipeline.core.nouns import Dataset, Int8Array, QModel, Quantization, Split, TensorSpec, with_metrics
+from pipeline.core.nouns import Dataset, Int8Array, QModel, Quantization, Split, TensorSpec, same_classes, with_metrics
 from pipeline.network import twin
 from pipeline.robustness.waveform import Sound
 from pipeline.stages import lower
@@ -109,7 +109,7 @@ def _in_order(model: QModel, dataset: Dataset) -> Dataset:
     """The data set with the network's numbers of its classes, told by their names; where either only numbers them, in
     the order they have. ConfigError: names of which one has others."""
     theirs, ours = dataset.classes, model.classes
-    if theirs == ours or tuple(map(str, range(len(ours)))) in (theirs, ours):
+    if same_classes(theirs, ours):
         return dataset
     if other := [name for name in theirs if name not in ours]:
         lacking = [name for name in ours if name not in theirs]

@@ -92,6 +92,14 @@ def test_a_source_for_other_data_is_refused(digits):
         run(network(), digits, config)
 
 
+def test_a_source_of_the_same_classes_in_another_order_is_refused(digits):
+    """Its loss would be that of other labels."""
+    model, config = network(), AttackConfig(name="transfer", eps=("32/255",), source="other")
+    named, other = (replace(model, classes=tuple("abcdefghij"[::way])) for way in (1, -1))
+    with pytest.raises(ConfigError, match="or has other classes or another order of them"):
+        attack.oracles(named, lambda _: other)(config)
+
+
 def test_an_eps_below_one_lattice_step_is_refused(digits):
     with pytest.raises(ConfigError, match=r"attacks\.0\.eps = 1/512: smaller than one step") as caught:
         attack.check(digits, [AttackConfig(name="fgsm", eps=("1/512",))])
