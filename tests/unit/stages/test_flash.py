@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from pipeline.core.errors import DeviceError, ToolError
 from pipeline.core.nouns import DeviceInfo, Image
 from pipeline.device import session
 from pipeline.device.links import serial
-from pipeline.device.runners import avrdude
+from pipeline.device.runners import _drives, avrdude
 from pipeline.device.session import IdentityError
 from pipeline.stages import flash
 
@@ -101,11 +102,27 @@ class Bench:
         return self._info
 
 
+def test_the_drive_of_a_bootloader_comes_before_the_port(monkeypatch, tmp_path):
+    """The port is that of a separate adapter: only the confirmation needs it."""
+    pico, image = board.load("pico"), SimpleNamespace(digest="f" * 32)
+    (tmp_path / "firmware.uf2").write_bytes(bytes(512))
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive" / "INFO_UF2.TXT").write_text("Board-ID: RPI-RP2\n")
+    monkeypatch.setattr(_drives, "MOUNTS", tmp_path / "mounts")
+    (tmp_path / "mounts").write_text("")
+    with pytest.raises(DeviceError, match="no drive of a bootloader RPI-RP2 is mounted"):
+        flash.flash(image, tmp_path, pico, only="uf2")
+    (tmp_path / "mounts").write_text(f"/dev/sda1 {tmp_path}/drive vfat rw 0 0\n")
+    with pytest.raises(DeviceError, match="no serial port named"):
+        flash.flash(image, tmp_path, pico, only="uf2")
+
+
 def test_a_port_that_comes_back_under_another_name_is_followed(monkeypatch, tmp_path):
     uno = board.load("uno")
     info = DeviceInfo("uno", "d" * 32, 2, 16_000_000, "cycles", 100, 64, 10, 2, 76, 128)
     image = Image("", "d" * 32, "uno", "", (), *(0,) * 6, {}, (), {})
     bench = Bench(monkeypatch, info)
+    (tmp_path / "firmware.hex").touch()
     monkeypatch.setattr(flash.runners, "choose", lambda board, only, place: avrdude)
     assert flash.flash(image, tmp_path, uno, place="/dev/ttyACM0") is info
     assert bench.opened == ["/dev/ttyACM0", "/dev/ttyACM1"]
