@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pipeline.core import interrupt
@@ -72,6 +73,8 @@ class Request:
     """When it was posted, by the channel's clock."""
     inbox: Inbox
     """Where what becomes of it is put."""
+    reply_size: int = 0
+    """Bytes on the wire that its reply is known to take; 0 where nothing is known of it."""
     tag: Any = None
     """The owner's own note."""
 
@@ -157,14 +160,17 @@ class Channel:
         while not self.has_room(payload_bytes):
             self._advance()
 
-    def post(self, name: str, inbox: Inbox, tail: bytes = b"", *, tag: Any = None, **values: Any) -> None:
+    def post(
+        self, name: str, inbox: Inbox, tail: bytes = b"", *, reply_size: int = 0, tag: Any = None, **values: Any
+    ) -> None:
         """Queues a request; it leaves with the next `collect`. What becomes of it is put into `inbox`, and after a
-        TIMEOUT perhaps its late answer, too."""
+        TIMEOUT perhaps its late answer, too. reply_size: bytes its reply takes on the wire, where its owner would
+        rather have it as a whole than sooner."""
         data = wire.request(name, self._seq, tail, **values)
         if self._misses:
             # Closes whatever half frame the device may still hold.
             data = wire.DELIMITER + data
-        request = Request(name, self._seq, len(data), self.clock(), inbox, tag)
+        request = Request(name, self._seq, len(data), self.clock(), inbox, reply_size, tag)
         self._expired.pop(self._seq, None)
         self._seq = (self._seq + 1) & 0xFF
         if not self._in_flight and not self._misses:
@@ -201,7 +207,7 @@ class Channel:
 
     def _receive(self, timeout_s: float) -> list[Answer]:
         interrupt.check()
-        data = self.link.read(max(0.0, min(timeout_s, interrupt.LOOK_EVERY_S)))
+        data = self.link.read(max(0.0, min(timeout_s, interrupt.LOOK_EVERY_S)), self._awaited_bytes())
         self._bytes_received += len(data)
         damaged = self._decoder.errors
         answers = [answer for frame in self._decoder.feed(data) for answer in self._settle(frame)]
@@ -210,6 +216,12 @@ class Channel:
         elif self._decoder.errors > damaged:
             self._damaged_s = self.clock()
         return answers
+
+    def _awaited_bytes(self) -> int:
+        """How many bytes are worth waiting for: the answers to half of the requests in flight. The device is busy with
+        the other half while the next ones are prepared, and an ERROR, which is shorter, only costs one look."""
+        half = islice(self._in_flight, (len(self._in_flight) + 1) // 2)
+        return max(1, sum(request.reply_size for request in half) - self._decoder.held)
 
     def _settle(self, frame: wire.Frame) -> list[Answer]:
         """The outcomes a frame decides: its request's, and the loss of every older one in flight. An answer that comes

@@ -288,7 +288,8 @@ class Session:
         ran = min(layers, self.info.layers)
         size = self.info.output_bytes if output_bytes is None else output_bytes
         whole = _FIXED_REPLY_BYTES + size + 4 * ran <= self.info.max_payload
-        for sample, answer in self._uploader.run(groups, layers, ahead=whole, quiet=quiet):
+        result_bytes = size + 4 * ran if whole else None
+        for sample, answer in self._uploader.run(groups, layers, result_bytes=result_bytes, quiet=quiet):
             yield self._result(answer, ran, size) if whole else self._result_in_pieces(sample, answer, layers, size)
 
     def _result_in_pieces(self, sample: bytes, answer: Answer, layers: int, size: int) -> Result:
@@ -309,7 +310,7 @@ class Session:
                 assert problem is not None
                 raise problem
             self._channel.count_retry()
-            _, answer = next(self._uploader.run(((sample,),), layers, ahead=False))
+            _, answer = next(self._uploader.run(((sample,),), layers, result_bytes=None))
         message = f"{self.link.name}: the device lost the output of a sample {MOST_RERUNS} times while it was fetched"
         raise NoResultError(message, RESTARTS_HINT)
 

@@ -136,16 +136,17 @@ class Uploader:
         self._inbox = Inbox()
 
     def run(
-        self, groups: Iterable[Sequence[bytes]], layers: int, *, ahead: bool, quiet: int = 0
+        self, groups: Iterable[Sequence[bytes]], layers: int, *, result_bytes: int | None, quiet: int = 0
     ) -> Iterator[tuple[bytes, Answer]]:
-        """Yields every sample of every group with its RUN answer, in order. ahead: whether later samples may be sent
-        before it comes; quiet: of so many groups' first samples, they may not. NoResultError when a sample is resent
-        too often or takes longer than sample_s."""
+        """Yields every sample of every group with its RUN answer, in order. result_bytes: of the whole result, in that
+        answer's tail; None: it does not hold all, and no later sample may be sent before it comes; quiet: of so many
+        groups' first samples, none may either. NoResultError when a sample is resent too often or takes longer than
+        sample_s."""
         source = self._transfers(groups, quiet)
         self._queue.clear()
         self._inbox = Inbox()  # what an earlier run has still on its way is nobody's
         while True:
-            self._fill(source, layers, ahead)
+            self._fill(source, layers, result_bytes)
             if not self._queue:
                 return
             self._check_time(self._queue[0])
@@ -179,20 +180,20 @@ class Uploader:
                 found = delta.between(data, first) if base.keep else None
                 yield _Transfer(data, self._next_ticket(), base=base, delta=found)
 
-    def _fill(self, source: Iterator[_Transfer], layers: int, ahead: bool) -> None:
+    def _fill(self, source: Iterator[_Transfer], layers: int, result_bytes: int | None) -> None:
         """Posts what credit and caution allow."""
         while True:
             transfer = next((t for t in self._queue if not t.run_sent), None)
             if self._queue and transfer is not self._queue[0]:
-                may_go_ahead = ahead and self._line_is_clean() and not any(t.is_quiet for t in self._queue)
-                if not may_go_ahead:
+                is_quiet = result_bytes is None or any(t.is_quiet for t in self._queue)
+                if is_quiet or not self._line_is_clean():
                     return
             if transfer is None:
                 transfer = next(source, None)
                 if transfer is None:
                     return
                 self._queue.append(transfer)
-            if not self._post(transfer, layers):
+            if not self._post(transfer, layers, result_bytes or 0):
                 return
 
     def _next_ticket(self) -> int:
@@ -202,13 +203,17 @@ class Uploader:
     def _line_is_clean(self) -> bool:
         return self._clean_answers >= CLEAN_ANSWERS
 
-    def _post(self, transfer: _Transfer, layers: int) -> bool:
+    def _post(self, transfer: _Transfer, layers: int, result_bytes: int) -> bool:
         """Sends the next piece, or RUN after the last one; False when there is no room."""
         name, tail, end, values = transfer.next_request(self._piece_bytes, layers)
         if not self._channel.has_room(wire.fixed_bytes(name) + len(tail)):
             return False
-        self._channel.post(name, self._inbox, tail, tag=_Tag(transfer, transfer.ticket, transfer.epoch, end), **values)
-        transfer.sent, transfer.run_sent = end, name == "RUN"
+        is_run = name == "RUN"
+        size = wire.least_wire_size(wire.fixed_reply_bytes(name) + is_run * result_bytes)
+        tag = _Tag(transfer, transfer.ticket, transfer.epoch, end)
+        # On a line that loses something, every answer is news.
+        self._channel.post(name, self._inbox, tail, reply_size=self._line_is_clean() * size, tag=tag, **values)
+        transfer.sent, transfer.run_sent = end, is_run
         return True
 
     def _completes(self, answer: Answer) -> bool:

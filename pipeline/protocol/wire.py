@@ -6,6 +6,7 @@ the CRC is zlib's CRC-32 over type, seq and payload. A reply has the request's t
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ TICK_UNITS = ("instructions", "cycles", "us")
 """tick_unit codes of HELLO: executed instructions (emulated), core cycles (silicon), microseconds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object is one field: the layouts of messages are looked up by it
 class Field:
     """One fixed-size field."""
 
@@ -285,6 +286,11 @@ def wire_size(payload_bytes: int) -> int:
     return body + body // 254 + 2
 
 
+def least_wire_size(payload_bytes: int) -> int:
+    """Smallest number of bytes a frame with this payload takes on the wire (one byte of COBS and the delimiter)."""
+    return payload_bytes + OVERHEAD + 2
+
+
 MOST_FRAME_BYTES = wire_size(0xFFFF) - 1
 """Longest frame without its delimiter: with the largest payload that HELLO can name."""
 
@@ -298,6 +304,11 @@ class Decoder:
         self.errors = 0
         self._buffer = bytearray()
         self._is_too_long = False
+
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that is not complete yet."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yields each valid frame that `data` completes."""
@@ -319,6 +330,7 @@ class Decoder:
             self._buffer.clear()
 
 
+@functools.cache
 def _layout(fields: tuple[Field, ...]) -> struct.Struct:
     return struct.Struct("<" + "".join(f.format for f in fields))
 

@@ -281,7 +281,7 @@ class UnicornLink:
     def __init__(self, mcu: Mcu) -> None:
         self.mcu = mcu
 
-    def read(self, timeout_s: float) -> bytes:
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
         data = bytes(self.mcu.transmitted)
         self.mcu.transmitted.clear()
         return data

@@ -31,7 +31,7 @@ class Loopback:
         self._clock = clock
         self._data: deque[bytes] = deque()
 
-    def read(self, timeout_s: float) -> bytes:
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
         data = b"".join(self._data)
         self._data.clear()
         if not data:

@@ -40,7 +40,7 @@ class FaultyLink:
     def injected(self) -> int:
         return self._up.injected + self._down.injected
 
-    def read(self, timeout_s: float) -> bytes:
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
         deadline_s = time.monotonic() + timeout_s
         while True:
             self._forward()

@@ -38,7 +38,7 @@ class TimedLine:
                 self._serve(bytes(self._frame))
                 self._frame.clear()
 
-    def read(self, timeout_s: float) -> bytes:
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
         """The next whole answer, if it arrives in time."""
         until_s = self.now_s + timeout_s
         if self._answers and self._answers[0][0] <= until_s:

@@ -81,14 +81,15 @@ class Device:
                 answer = self._bend(name, request.seq, self._serve(name, request))
                 self._leaving.append((self._busy_until_s, answer))
 
-    def read(self, timeout_s: float) -> bytes:
-        until_s = self.now_s + timeout_s
-        if self._leaving and self._leaving[0][0] <= until_s:
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
+        until_s, came = self.now_s + timeout_s, b""
+        while len(came) < least and self._leaving and self._leaving[0][0] <= until_s:
             at_s, data = self._leaving.popleft()
             self.now_s = max(self.now_s, at_s) + len(data) / BYTES_PER_S
-            return data
-        self.now_s = until_s
-        return b""
+            came += data
+        if len(came) < least:
+            self.now_s = max(self.now_s, until_s)
+        return came
 
     def _serve(self, name: str, request: wire.Frame) -> bytes:
         fields, tail = wire.unpack_fields(wire.BY_NAME[name].request, request.payload)

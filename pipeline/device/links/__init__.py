@@ -18,8 +18,9 @@ class Link(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read(self, timeout_s: float) -> bytes:
-        """What has arrived; waits up to timeout_s (0: not at all) for the first byte; b"" when none came."""
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
+        """What has arrived; waits up to timeout_s (0: not at all) for the first byte; b"" when none came. least: bytes
+        that the caller would rather wait for; a link that can does, within timeout_s, and then gives what there is."""
         ...
 
     def write(self, data: bytes) -> None:

@@ -30,7 +30,7 @@ class _Pipe:
         self._open = True
         self.name = f"process {self._process.pid} ({Path(program).name})"
 
-    def read(self, timeout_s: float) -> bytes:
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
         ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
         if not ready:
             return b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ import serial.tools.list_ports
 from pipeline.config.board import Board
 from pipeline.core.errors import DeviceError
 from pipeline.device.links import Link
-from pipeline.device.links._pyserial import WRITE_TIMEOUT_S, PyserialLink
 
+READ_BYTES = 65536
+WRITE_TIMEOUT_S = 10.0
 GONE = "check cable and power; when the port is back, the same command resumes"
 
 
@@ -79,7 +81,35 @@ def open_link(board: Board, place: str) -> Link:
         )
     except (serial.SerialException, OSError, ValueError) as error:
         raise _explain(board, place, error) from error
-    return PyserialLink(port, place, GONE)
+    return _SerialLink(port, place)
+
+
+class _SerialLink:
+    """A Link on an open pyserial port whose own read timeout is 0: waiting is done by select, which costs no port
+    reconfiguration per call."""
+
+    def __init__(self, port: serial.SerialBase, name: str) -> None:
+        self.name = name
+        self._port = port
+
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
+        try:
+            ready, _, _ = select.select([self._port.fileno()], [], [], timeout_s)
+            return bytes(self._port.read(READ_BYTES)) if ready else b""
+        except (serial.SerialException, OSError) as error:
+            raise DeviceError(f"{self.name} went away while reading: {error}", GONE) from error
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except serial.SerialTimeoutException as error:
+            message = f"{self.name} took no data for {WRITE_TIMEOUT_S:g} s"
+            raise DeviceError(message, "reset the board or unplug it and plug it in again") from error
+        except (serial.SerialException, OSError) as error:
+            raise DeviceError(f"{self.name} went away while writing: {error}", GONE) from error
+
+    def close(self) -> None:
+        self._port.close()
 
 
 def _explain(board: Board, place: str, error: Exception) -> DeviceError:

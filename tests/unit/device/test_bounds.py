@@ -7,9 +7,10 @@ import struct
 
 import pytest
 
+from pipeline.core import interrupt
 from pipeline.core.errors import DeviceError
 from pipeline.device.session import NoResultError
-from pipeline.device.transfer import MOST_ATTEMPTS
+from pipeline.device.transfer import CLEAN_ANSWERS, MOST_ATTEMPTS
 from pipeline.protocol import wire
 from tests.support.virtual import Device, frame
 
@@ -26,6 +27,58 @@ def test_a_device_of_the_document_is_understood():
     results = list(device.session().run([SAMPLE, SAMPLE[::-1]]))
     assert [result.output.tobytes() for result in results] == [SAMPLE[:10], SAMPLE[::-1][:10]]
     assert results[0].layer_ticks.tolist() == [3, 4]
+
+
+class Counting(Device):
+    """Notes how many bytes each read waits for."""
+
+    def __init__(self, **options) -> None:
+        self.leasts: list[int] = []
+        super().__init__(**options)
+
+    def read(self, timeout_s: float, least: int = 1) -> bytes:
+        self.leasts.append(least)
+        return super().read(timeout_s, least)
+
+
+LONG = {"input_bytes": 2048, "arena_bytes": 2048, "answer_s": 0.01}
+
+
+def test_answers_are_taken_several_at_a_time():
+    """Nine pieces of a sample, three in flight: the next leaves while the device has one to work on."""
+    device = Counting(**LONG)
+    session = device.session()
+    device.leasts.clear()
+    results = list(session.run([SAMPLE * 32] * 10))
+    assert [result.output.tobytes() for result in results] == [SAMPLE[:10]] * 10
+    assert len(device.requests) - 1 == 10 * 10  # but HELLO
+    assert len(device.leasts) <= 10 * 6
+    piece, run = 8 + 8, 8 + 8 + 10 + 4 * 2
+    assert min(device.leasts) == piece and {2 * piece, run, run + piece} < set(device.leasts)
+
+
+def test_an_answer_after_a_loss_is_taken_alone():
+    device = Counting(**LONG, act=lambda name, device: device.requests.count("RUN") == 5 and name == "RUN")
+    session = device.session()
+    device.leasts.clear()
+    list(session.run([SAMPLE * 32] * 12))
+    first = device.leasts.index(1)
+    alone = device.leasts[first : first + CLEAN_ANSWERS]
+    assert set(alone) == {1} and max(device.leasts[first + CLEAN_ANSWERS :]) > 1
+
+
+def test_an_error_that_is_shorter_than_the_answer_is_not_waited_for():
+    """No longer than a look at what has come."""
+    error = {"request": wire.BY_NAME["RUN"].code, "code": 4, "detail": 0}
+    device = Device(
+        bend=lambda name, seq, data: frame("ERROR", seq, **error) if device.requests.count("RUN") == 1 else data
+    )
+    session = device.session()
+    device.requests.clear()
+    before_s = device.now_s
+    assert session.run_sample(SAMPLE).output.tobytes() == SAMPLE[:10]
+    assert device.requests.count("RUN") == 2
+    assert device.now_s - before_s < interrupt.LOOK_EVERY_S + 0.1
 
 
 def restarts_in_every_run(name: str, device: Device) -> bool:

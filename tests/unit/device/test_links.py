@@ -147,6 +147,38 @@ def test_every_byte_passes_a_socket_unchanged():
         assert link.read(0.05) == b""
 
 
+def test_a_socket_waits_for_as_many_bytes_as_wanted_and_then_gives_what_there_is():
+    with looping_back() as place, closing(tcp.open_link(HOST, place)) as link:
+        link.write(bytes(10))
+        started = time.monotonic()
+        assert link.read(0.2, 20) == bytes(10)
+        assert time.monotonic() - started > 0.19
+        link.write(bytes(30))
+        assert receive(link, 30) == bytes(30)
+        assert link.read(0, 20) == b""
+
+
+def test_a_socket_that_ends_is_not_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = tcp.open_link(HOST, f"127.0.0.1:{server.getsockname()[1]}")
+        far = server.accept()[0]
+        far.sendall(b"ab")
+        far.close()
+        with closing(link):
+            assert link.read(60, 20) == b"ab"
+            failure(link.read, 60, 20)
+
+
+def test_a_socket_that_takes_no_more_is_given_up(monkeypatch):
+    monkeypatch.setattr(tcp, "WRITE_TIMEOUT_S", 0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        closing(tcp.open_link(HOST, f"127.0.0.1:{server.getsockname()[1]}")) as link,
+        server.accept()[0],
+    ):
+        assert "took no data for 0.1 s" in str(failure(link.write, bytes(1 << 24)))
+
+
 def test_nobody_at_the_socket():
     with socket.create_server(("127.0.0.1", 0)) as server:
         place = f"127.0.0.1:{server.getsockname()[1]}"

@@ -29,8 +29,8 @@ class Watched:
         self._sizes: list[tuple[int, int]] = []
         self.most, self.types, self.during_runs = 0, [], []
 
-    def read(self, timeout_s):
-        data = self._inner.read(timeout_s)
+    def read(self, timeout_s, least=1):
+        data = self._inner.read(timeout_s, least)
         for _ in self._down.feed(data):
             request, _ = self._sizes.pop(0)
             if request == RUN:
