@@ -35,8 +35,9 @@ def flash(
     runner = runners.choose(board, only, place=place)
     port = serial.identify(place) if place else None
     if not runner.EMULATOR:
-        # What the tool needs, such as the drive of a bootloader, before the port that only the confirmation needs.
-        runners.commands(runner, board, folder, place, serial_number)
+        if getattr(runner, "FINDS_BOARD", False):
+            # The port may be that of a separate adapter, which only the confirmation needs.
+            runners.commands(runner, board, folder, place, serial_number)
         _try_port(board, runners.need_port(board, place), may_be_away=not runner.NEEDS_PORT)
         runners.flash(board, folder, place, serial_number=serial_number, only=only, progress=progress)
     progress("confirm", 0, 1, "wait for HELLO")

@@ -13,6 +13,7 @@ An emulator has, besides,
 and a flashing tool
 
     NEEDS_PORT: bool   whether it works through the board's serial port, `place`
+    FINDS_BOARD: bool  True where `command` raises DeviceError unless the board itself is there; may be left out
     TOUCHES: bool      True where it makes the 1200-baud touch itself; may be left out
     command(board, folder, place, serial_number) -> list[str]
                        the exact command line that flashes; serial_number: USB serial number of the unit's debug probe

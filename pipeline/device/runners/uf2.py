@@ -14,6 +14,7 @@ from pipeline.device.runners import Failure, _drives, already_running, firmware,
 PROGRAM = "dd"
 EMULATOR = False
 NEEDS_PORT = False
+FINDS_BOARD = True
 attach = already_running
 PROOF = r"[1-9]\d* bytes .*copied"
 STARTED = r"Input/output error|No such device"

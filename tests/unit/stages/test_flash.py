@@ -122,7 +122,6 @@ def test_a_port_that_comes_back_under_another_name_is_followed(monkeypatch, tmp_
     info = DeviceInfo("uno", "d" * 32, 2, 16_000_000, "cycles", 100, 64, 10, 2, 76, 128)
     image = Image("", "d" * 32, "uno", "", (), *(0,) * 6, {}, (), {})
     bench = Bench(monkeypatch, info)
-    (tmp_path / "firmware.hex").touch()
     monkeypatch.setattr(flash.runners, "choose", lambda board, only, place: avrdude)
     assert flash.flash(image, tmp_path, uno, place="/dev/ttyACM0") is info
     assert bench.opened == ["/dev/ttyACM0", "/dev/ttyACM1"]
