@@ -6,6 +6,7 @@ import json
 import math
 import re
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.core import schema
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.training import blocks, keras_graph, keras_settings
 from pipeline.training.keras_backend import keras, qkeras
+from pipeline.training.keras_graph import Call
 from pipeline.training.quantizers import FixedLinear
 
 MOST_BYTES = 1 << 28
@@ -103,16 +105,23 @@ def _refusal(path: Path, reason: str) -> ConfigError | UnsupportedError:
 
 
 def without_softmax(model: Any) -> Any:
-    """The keras.Model without a closing softmax: its logits. The model's last layer may be changed."""
-    last: Any = model.layers[-1] if getattr(model, "layers", None) else None
-    softmax = keras.activations.softmax
-    if isinstance(last, keras.layers.Softmax) or (
-        isinstance(last, keras.layers.Activation) and last.activation is softmax
+    """The keras.Model without a closing softmax, be it that of a model inside it: its logits. The layer that makes them
+    may be changed. UnsupportedError: a model that is no graph of layers from one input to one output."""
+    graph, softmax = keras_graph.calls(model), keras.activations.softmax
+    last = graph[-1]
+    if isinstance(last.layer, keras.layers.Softmax) or (
+        isinstance(last.layer, keras.layers.Activation) and last.layer.activation is softmax
     ):
-        return keras.Model(model.inputs, last.input, name=model.name)
-    if getattr(last, "activation", None) is softmax:
-        last.activation = keras.activations.linear
+        return _rebuilt(model, graph[:-1])
+    if getattr(last.layer, "activation", None) is softmax:
+        last.layer.activation = keras.activations.linear
     return model
+
+
+def _rebuilt(model: Any, graph: Sequence[Call]) -> Any:
+    """The keras.Model of these calls, which begin as the model's do."""
+    inputs = keras.Input(model.input_shape[1:])
+    return keras.Model(inputs, keras_graph.outputs(graph, inputs)[graph[-1].name], name=model.name)
 
 
 def with_separable_split(model: Any) -> Any:
@@ -125,9 +134,7 @@ def with_separable_split(model: Any) -> Any:
         if keras_settings.known_class(call.layer) is keras.layers.SeparableConv2D and id(call.layer) not in split:
             keras_settings.require_known(call.layer, f"layer {call.name!r}")
             split[id(call.layer)] = _depthwise_and_pointwise(call.layer, call.shapes[0])
-    inputs = keras.Input(model.input_shape[1:])
-    values = keras_graph.outputs([replace(c, layer=split.get(id(c.layer), c.layer)) for c in graph], inputs)
-    return keras.Model(inputs, values[graph[-1].name], name=model.name)
+    return _rebuilt(model, [replace(call, layer=split.get(id(call.layer), call.layer)) for call in graph])
 
 
 def _depthwise_and_pointwise(layer: Any, shape: keras_graph.Shape) -> Any:

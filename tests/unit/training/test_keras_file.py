@@ -124,6 +124,22 @@ def test_weights_that_the_device_does_not_know_are_refused(quantizer: Any, says:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("closing", [L.Activation("softmax"), L.Softmax()], ids=["activation", "softmax"])
+@pytest.mark.parametrize("own", [False, True], ids=["inside the layer", "of its own"])
+def test_the_softmax_of_a_model_inside_is_left_out_too(tmp_path: Path, closing: Any, own: bool) -> None:
+    """As of keras.applications' classifiers behind a rescaling of their input."""
+    ends = [L.Dense(10), closing] if own else [L.Dense(10, activation="softmax")]
+    inside = keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), *ends])
+    inputs = keras.Input((8, 8, 1))
+    made = keras.Model(inputs, inside(L.Rescaling(2.0, -1.0)(inputs)))
+    made.save(tmp_path / "net.keras")
+    loaded = keras_file.load(tmp_path / "net.keras")
+    x = np.random.default_rng(0).random((4, 8, 8, 1)).astype(np.float32)
+    logits = to_numpy(loaded(x))
+    assert np.abs(logits.sum(axis=1) - 1).min() > 1e-3
+    np.testing.assert_allclose(to_numpy(keras.ops.softmax(logits)), to_numpy(made(x)), atol=1e-6)
+
+
 def test_a_separable_convolution_with_a_setting_that_is_not_computed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.keras"
     keras.Sequential([keras.Input((8, 8, 2)), L.SeparableConv2D(4, 3, dilation_rate=2, name="wide")]).save(path)
