@@ -1,10 +1,10 @@
-/* Forward and backward passes of layers on the host, for the twin and for attacks: the arithmetic of the device, with
- * sums in float32.
+/* Forward and backward passes of networks on the host, for the twin and for attacks: the arithmetic of the device, with
+ * sums in float32. A pass is a table of steps, each a function of this file and what it reads and writes.
  *
  * A float holds an activation minus its zero point, or a derivative. Sums of integers below 2^24 are exact in float32,
  * in any order; layers that may exceed that are summed in double. Rounding is that of nn_arith.h. Tables of offsets, in
  * floats, tell where values are, so that no function here knows about strides or padding; margins hold zeros. steps.py
- * has the structs with the same fields, and calls these functions. */
+ * has the structs with the same fields, and fills the tables. */
 #include "nn_arith.h"
 
 #include <math.h>
@@ -68,6 +68,32 @@ typedef struct {
     int32_t channels, most;
 } window;
 
+/* How an input of add or concatenate gets a common scale: shifted left by 20 bits, then requantized. */
+typedef struct {
+    int32_t multiplier, shift;
+    float factor;
+} rescale;
+
+/* One step of a pass over a chunk of samples. A function reads the fields that its comment names. keep: a byte for
+ * every activation of the layer in the chunk, which its forward step writes and its backward steps read. */
+typedef struct step step;
+struct step {
+    void (*run)(const step *s, uint8_t *keep, int samples);
+    const void *table; /* a product, depthwise or window */
+    const requant *requant;
+    const rescale *rescales;
+    const float *factor, *in, *in2;
+    float *out;
+    clamp clamp;
+    map from, from2, to;
+    int32_t count;  /* positions a sample; of clear, floats */
+    int32_t before; /* bytes of the states of other layers before this one's, a sample */
+    int32_t add;    /* out += result instead of out = result */
+    int32_t pixel;  /* bytes of state a pixel; none are read if 0 */
+    int32_t first;  /* of a pixel, the first byte that counts */
+    int32_t zero;   /* point of the input */
+};
+
 static inline float clamped(float value, const clamp *k, uint8_t *keep) {
     *keep = value >= k->pass_low && value <= k->pass_high;
     const float above = value < k->low ? k->low : value;
@@ -114,6 +140,7 @@ static INLINE void accumulate(const product *p, const float *weights, const floa
         const float *x[POSITIONS];
 #pragma GCC unroll 6
         for (int k = 0; k < POSITIONS; k++) x[k] = from[k] + p->row[r];
+#pragma GCC unroll 4
         for (int j = 0; j < p->run; j++, weights += width) {
             vec w[VECTORS];
 #pragma GCC unroll 4
@@ -155,10 +182,13 @@ static int width_of(const product *p) {
 
 /* to = values, or to += values; quick for a whole group, which is the usual case. */
 static INLINE void bring(const float *values, int lanes, int add, float *to) {
-    if (lanes == GROUP && !add) {
-        memcpy(to, values, GROUP * sizeof(float));
-    } else if (lanes == GROUP) {
-        for (int o = 0; o < GROUP; o++) to[o] += values[o];
+    if (lanes == GROUP) {
+#pragma GCC unroll 4
+        for (int v = 0; v < VECTORS; v++) {
+            const vec value = *(const vec *)(values + v * VECTOR);
+            vec *const out = (vec *)(to + v * VECTOR);
+            *out = add ? *out + value : value;
+        }
     } else {
         for (int o = 0; o < lanes; o++) to[o] = add ? to[o] + values[o] : values[o];
     }
@@ -213,49 +243,51 @@ static INLINE void forward_block(const product *p, const float *weights, const r
     }
 }
 
-/* Computes a weighted layer at the first `positions` positions. */
-void product_forward(const product *p, const requant *q, const clamp *k, const float *in, float *out, uint8_t *keep,
-                     int positions) {
-    const int width = width_of(p);
+/* Computes a weighted layer. table: a product; requant, clamp, in, out, count. */
+void product_forward(const step *s, uint8_t *keep, int samples) {
+    const product *const p = s->table;
+    const int width = width_of(p), positions = samples * s->count;
     const float *weights = p->weights, *from[POSITIONS];
     block_requant tables;
     float active[BLOCK];
     uint8_t passes[BLOCK];
     for (int first = 0; first < p->channels; first += width, weights += p->rows * p->run * width) {
-        const requant group = repeated(q, first, width, &tables);
+        const requant group = repeated(s->requant, first, width, &tables);
         const int lanes = nn_min(p->channels - first, width);
         for (int at = 0; at < positions; at += POSITIONS) {
-            sources(p, in, at, positions, from);
+            sources(p, s->in, at, positions, from);
             if (width == GROUP) {
-                forward_block(p, weights, &group, k, from, GROUP, active, passes);
+                forward_block(p, weights, &group, &s->clamp, from, GROUP, active, passes);
             } else {
-                forward_block(p, weights, &group, k, from, LANES, active, passes);
+                forward_block(p, weights, &group, &s->clamp, from, LANES, active, passes);
             }
             for (int i = 0; i < nn_min(POSITIONS, positions - at); i++) {
                 uint8_t *const kept = keep + (size_t)(at + i) * (size_t)p->channels + first;
-                bring(active + i * width, lanes, 0, out + p->to[at + i] + first);
+                bring(active + i * width, lanes, 0, s->out + p->to[at + i] + first);
                 bring_bytes(passes + i * width, lanes, kept);
             }
         }
     }
 }
 
-/* out = sums, or out += sums. */
-void product_backward(const product *p, const float *in, float *out, int add, int positions) {
-    const int width = width_of(p);
+/* Brings derivatives to the input of a weighted layer. table: a product; in, out, add, count. */
+void product_backward(const step *s, uint8_t *keep, int samples) {
+    (void)keep;
+    const product *const p = s->table;
+    const int width = width_of(p), positions = samples * s->count;
     const float *weights = p->weights, *from[POSITIONS];
     float sums[BLOCK];
     for (int first = 0; first < p->channels; first += width, weights += p->rows * p->run * width) {
         const int lanes = nn_min(p->channels - first, width);
         for (int at = 0; at < positions; at += POSITIONS) {
-            sources(p, in, at, positions, from);
+            sources(p, s->in, at, positions, from);
             if (width == GROUP) {
                 accumulate(p, weights, from, GROUP, sums);
             } else {
                 accumulate(p, weights, from, LANES, sums);
             }
             for (int i = 0; i < nn_min(POSITIONS, positions - at); i++) {
-                bring(sums + i * width, lanes, add, out + p->to[at + i] + first);
+                bring(sums + i * width, lanes, s->add, s->out + p->to[at + i] + first);
             }
         }
     }
@@ -295,11 +327,14 @@ static INLINE void depthwise_block(const depthwise *p, const requant *q, const c
     }
 }
 
-void depthwise_forward(const depthwise *p, const requant *q, const clamp *k, const float *in, float *out, uint8_t *keep,
-                       int positions) {
-    for (int at = 0; at < positions; at++, keep += p->channels) {
-        const float *const from = in + p->from[at];
-        float *const to = out + p->to[at];
+/* table: a depthwise; requant, clamp, in, out, count. */
+void depthwise_forward(const step *s, uint8_t *keep, int samples) {
+    const depthwise *const p = s->table;
+    const requant *const q = s->requant;
+    const clamp *const k = &s->clamp;
+    for (int at = 0; at < samples * s->count; at++, keep += p->channels) {
+        const float *const from = s->in + p->from[at];
+        float *const to = s->out + p->to[at];
         int first = 0;
         for (; first + GROUP <= p->channels; first += GROUP) {
             depthwise_block(p, q, k, from, first, GROUP, to + first, keep + first);
@@ -310,19 +345,21 @@ void depthwise_forward(const depthwise *p, const requant *q, const clamp *k, con
     }
 }
 
-/* out = sums, or out += sums. */
-void depthwise_backward(const depthwise *p, const float *in, float *out, int add, int positions) {
+/* table: a depthwise; in, out, add, count. */
+void depthwise_backward(const step *s, uint8_t *keep, int samples) {
+    (void)keep;
+    const depthwise *const p = s->table;
     double sums[GROUP];
-    for (int at = 0; at < positions; at++) {
+    for (int at = 0; at < samples * s->count; at++) {
         for (int first = 0; first < p->channels; first += GROUP) {
             const int lanes = nn_min(GROUP, p->channels - first);
-            float *const to = out + p->to[at] + first;
+            float *const to = s->out + p->to[at] + first;
             if (lanes == GROUP) {
-                depthwise_sums(p, in + p->from[at], first, GROUP, sums);
+                depthwise_sums(p, s->in + p->from[at], first, GROUP, sums);
             } else {
-                depthwise_sums(p, in + p->from[at], first, lanes, sums);
+                depthwise_sums(p, s->in + p->from[at], first, lanes, sums);
             }
-            for (int o = 0; o < lanes; o++) to[o] = (float)(add ? (double)to[o] + sums[o] : sums[o]);
+            for (int o = 0; o < lanes; o++) to[o] = (float)(s->add ? (double)to[o] + sums[o] : sums[o]);
         }
     }
 }
@@ -330,30 +367,6 @@ void depthwise_backward(const depthwise *p, const float *in, float *out, int add
 /* Offset of the pixel (x, y) of an image. */
 static size_t at(const map *m, int image, int y, int x) {
     return (size_t)image * (size_t)m->image + (size_t)y * (size_t)m->row + (size_t)x * (size_t)m->pixel;
-}
-
-/* Loads samples of the lattice, minus their zero point. */
-void load(const int8_t *samples, int zero_point, const map *to, float *out, int images) {
-    for (int image = 0; image < images; image++) {
-        for (int y = 0; y < to->h; y++) {
-            for (int x = 0; x < to->w; x++, samples += to->c) {
-                float *const o = out + at(to, image, y, x);
-                for (int c = 0; c < to->c; c++) o[c] = (float)(samples[c] - zero_point);
-            }
-        }
-    }
-}
-
-/* Stores activations as int8, with the zero point added. */
-void store(const map *from, const float *in, int zero_point, int8_t *answers, int images) {
-    for (int image = 0; image < images; image++) {
-        for (int y = 0; y < from->h; y++) {
-            for (int x = 0; x < from->w; x++, answers += from->c) {
-                const float *const i = in + at(from, image, y, x);
-                for (int c = 0; c < from->c; c++) answers[c] = (int8_t)((int)i[c] + zero_point);
-            }
-        }
-    }
 }
 
 /* The function below for n contiguous elements. */
@@ -374,27 +387,42 @@ static APART void pass_run(const float *in, const float *restrict factor, const 
     }
 }
 
-/* out = in * factor, or out += that, where `keep` says so. out may be in. Both maps have the same shape; factor: of
- * every element of a row; keep: NULL, or a byte per element, `skip` bytes from one pixel to the next. */
-void pass(const map *from, const float *in, const float *factor, const map *to, float *out, int add, int skip,
-          const uint8_t *keep, int images) {
-    const int dense = from->pixel == from->c && to->pixel == to->c && (keep == NULL || skip == from->c);
+/* out = in * factor, or out += that, where `keep` says so. from, to: maps of the same shape; factor: of every element
+ * of a row; in, out, which may be the same, add, pixel, first. */
+void pass(const step *s, uint8_t *keep, int samples) {
+    const map *const from = &s->from, *const to = &s->to;
+    const int dense = from->pixel == from->c && to->pixel == to->c && (s->pixel == 0 || s->pixel == from->c);
     const int runs = dense ? 1 : from->w, n = from->w * from->c / runs;
-    for (int image = 0; image < images; image++) {
+    const uint8_t *kept = s->pixel == 0 ? NULL : keep + s->first;
+    for (int image = 0; image < samples; image++) {
         for (int y = 0; y < from->h; y++) {
             for (int x = 0; x < runs; x++) {
-                pass_run(in + at(from, image, y, x), factor + x * n, keep, n, add, out + at(to, image, y, x));
-                if (keep != NULL) keep += dense ? n : skip;
+                float *const out = s->out + at(to, image, y, x);
+                pass_run(s->in + at(from, image, y, x), s->factor + x * n, kept, n, s->add, out);
+                if (kept != NULL) kept += dense ? n : s->pixel;
             }
         }
     }
 }
 
-/* How an input of add or concatenate gets a common scale: shifted left by 20 bits, then requantized. */
-typedef struct {
-    int32_t multiplier, shift;
-    float factor;
-} rescale;
+/* Sets a whole tensor to 0. out, count. */
+void clear(const step *s, uint8_t *keep, int samples) {
+    (void)keep;
+    memset(s->out, 0, (size_t)samples * (size_t)s->count * sizeof(float));
+}
+
+/* Gives the elements of a map another zero point: adds `zero` to them. to, out. */
+void renamed(const step *s, uint8_t *keep, int samples) {
+    (void)keep;
+    for (int image = 0; image < samples; image++) {
+        for (int y = 0; y < s->to.h; y++) {
+            for (int x = 0; x < s->to.w; x++) {
+                float *const o = s->out + at(&s->to, image, y, x);
+                for (int c = 0; c < s->to.c; c++) o[c] += (float)s->zero;
+            }
+        }
+    }
+}
 
 static inline int32_t rescaled(float x, const rescale *r) {
     return nn_requantize((int32_t)x * ((int32_t)1 << NN_ADD_LEFT_SHIFT), r->multiplier, r->shift);
@@ -418,93 +446,166 @@ static APART void add_block(const float *restrict a, const float *restrict b, co
     settle(values, k, n, out, keep);
 }
 
-/* Of maps whose pixels are contiguous in a row. The factors of the inputs are those of the whole path to the output. */
-void add_forward(const map *from1, const float *in1, const map *from2, const float *in2, const rescale *rescales,
-                 const clamp *k, const map *to, float *out, uint8_t *keep, int images) {
-    const int row = to->w * to->c;
-    for (int image = 0; image < images; image++) {
-        for (int y = 0; y < to->h; y++, keep += row) {
-            const float *const a = in1 + at(from1, image, y, 0), *const b = in2 + at(from2, image, y, 0);
-            float *const o = out + at(to, image, y, 0);
+/* Adds tensors whose pixels are contiguous in a row: from, in, from2, in2, to, out. rescales, of which the first two
+ * have the factor of the whole path to the output; clamp. */
+void add_forward(const step *s, uint8_t *keep, int samples) {
+    const int row = s->to.w * s->to.c;
+    for (int image = 0; image < samples; image++) {
+        for (int y = 0; y < s->to.h; y++, keep += row) {
+            const float *const a = s->in + at(&s->from, image, y, 0), *const b = s->in2 + at(&s->from2, image, y, 0);
+            float *const o = s->out + at(&s->to, image, y, 0);
             for (int i = 0; i < row; i += BLOCK) {
-                add_block(a + i, b + i, rescales, k, nn_min(BLOCK, row - i), o + i, keep + i);
+                add_block(a + i, b + i, s->rescales, &s->clamp, nn_min(BLOCK, row - i), o + i, keep + i);
             }
         }
     }
 }
 
-/* Copies one input of a concatenation; to, out and keep are those of its slice of channels, whose pixels are `skip`
- * bytes apart in keep. */
-void concatenate_forward(const map *from, const float *in, const rescale *r, const clamp *k, const map *to, float *out,
-                         int skip, uint8_t *keep, int images) {
-    for (int image = 0; image < images; image++) {
-        for (int y = 0; y < to->h; y++) {
-            for (int x = 0; x < to->w; x++, keep += skip) {
-                const float *const i = in + at(from, image, y, x);
-                float *const o = out + at(to, image, y, x);
-                for (int c = 0; c < to->c; c++) {
-                    const float value = k->rounded ? (float)rescaled((int32_t)i[c], r) : i[c] * r->factor;
-                    o[c] = clamped(value, k, keep + c);
+/* Copies one input of a concatenation: from, in; to, out, first: of its slice of channels; rescales: one; clamp,
+ * pixel. */
+void concatenate_forward(const step *s, uint8_t *keep, int samples) {
+    const rescale *const r = s->rescales;
+    keep += s->first;
+    for (int image = 0; image < samples; image++) {
+        for (int y = 0; y < s->to.h; y++) {
+            for (int x = 0; x < s->to.w; x++, keep += s->pixel) {
+                const float *const i = s->in + at(&s->from, image, y, x);
+                float *const o = s->out + at(&s->to, image, y, x);
+                for (int c = 0; c < s->to.c; c++) {
+                    const float value = s->clamp.rounded ? (float)rescaled(i[c], r) : i[c] * r->factor;
+                    o[c] = clamped(value, &s->clamp, keep + c);
                 }
             }
         }
     }
 }
 
-/* Means of windows. */
-void mean_forward(const window *p, int zero_point, const clamp *k, const float *in, float *out, uint8_t *keep,
-                  int positions) {
-    for (int at = 0; at < positions; at++) {
+/* Means of windows. table: a window; zero, clamp, in, out, count. */
+void mean_forward(const step *s, uint8_t *keep, int samples) {
+    const window *const p = s->table;
+    const clamp *const k = &s->clamp;
+    const float *const in = s->in;
+    for (int at = 0; at < samples * s->count; at++) {
         const int first = p->first[at], count = p->first[at + 1] - first;
-        float *const o = out + p->to[at];
+        float *const o = s->out + p->to[at];
         for (int c = 0; c < p->channels; c++) o[c] = 0;
         for (int t = 0; t < count; t++) {
             for (int c = 0; c < p->channels; c++) o[c] += in[p->from[first + t] + c];
         }
         for (int c = 0; c < p->channels; c++, keep++) {
-            const int32_t total = (int32_t)o[c] + count * zero_point;
-            const int32_t mean = nn_rounded_mean(total, count) - zero_point;
+            const int32_t total = (int32_t)o[c] + count * s->zero;
+            const int32_t mean = nn_rounded_mean(total, count) - s->zero;
             o[c] = clamped(k->rounded ? (float)mean : o[c] / (float)count, k, keep);
         }
     }
 }
 
-/* in: derivatives with respect to the means, in their layout; out: is added to. */
-void mean_backward(const window *p, const float *in, float *out, const uint8_t *keep, int positions) {
-    for (int at = 0; at < positions; at++, keep += p->channels) {
+/* table: a window; count; in: derivatives by the means, in their layout; out: is added to. */
+void mean_backward(const step *s, uint8_t *keep, int samples) {
+    const window *const p = s->table;
+    for (int at = 0; at < samples * s->count; at++, keep += p->channels) {
         const int first = p->first[at], count = p->first[at + 1] - first;
-        const float *const i = in + p->to[at], share = 1.0F / (float)count;
+        const float *const i = s->in + p->to[at], share = 1.0F / (float)count;
         for (int t = 0; t < count; t++) {
-            float *const o = out + p->from[first + t];
+            float *const o = s->out + p->from[first + t];
             for (int c = 0; c < p->channels; c++) o[c] += keep[c] ? i[c] * share : 0.0F;
         }
     }
 }
 
 /* Maxima of windows. keep: `most` bytes per output, 1 where an element of the window is its maximum and the clamp
- * passes gradients. */
-void maximum_forward(const window *p, const clamp *k, const float *in, float *out, uint8_t *keep, int positions) {
-    for (int at = 0; at < positions; at++) {
+ * passes gradients. table: a window; clamp, in, out, count. */
+void maximum_forward(const step *s, uint8_t *keep, int samples) {
+    const window *const p = s->table;
+    const float *const in = s->in;
+    for (int at = 0; at < samples * s->count; at++) {
         const int first = p->first[at], count = p->first[at + 1] - first;
         for (int c = 0; c < p->channels; c++, keep += p->most) {
             float best = -INFINITY;
             uint8_t passes;
             for (int t = 0; t < count; t++) best = fmaxf(best, in[p->from[first + t] + c]);
-            out[p->to[at] + c] = clamped(best, k, &passes);
+            s->out[p->to[at] + c] = clamped(best, &s->clamp, &passes);
             for (int t = 0; t < count; t++) keep[t] = passes && in[p->from[first + t] + c] == best;
         }
     }
 }
 
-/* out: is added to, in equal parts for all maxima of a window. */
-void maximum_backward(const window *p, const float *in, float *out, const uint8_t *keep, int positions) {
-    for (int at = 0; at < positions; at++) {
+/* table: a window; in, count; out: is added to, in equal parts for all maxima of a window. */
+void maximum_backward(const step *s, uint8_t *keep, int samples) {
+    const window *const p = s->table;
+    for (int at = 0; at < samples * s->count; at++) {
         const int first = p->first[at], count = p->first[at + 1] - first;
         for (int c = 0; c < p->channels; c++, keep += p->most) {
             int ties = 0;
             for (int t = 0; t < count; t++) ties += keep[t];
-            const float share = in[p->to[at] + c] / (float)nn_max(ties, 1);
-            for (int t = 0; t < count; t++) out[p->from[first + t] + c] += keep[t] ? share : 0.0F;
+            const float share = s->in[p->to[at] + c] / (float)nn_max(ties, 1);
+            for (int t = 0; t < count; t++) s->out[p->from[first + t] + c] += keep[t] ? share : 0.0F;
         }
+    }
+}
+
+/* Loads samples of the lattice, minus their zero point. */
+static void load(const int8_t *samples, int zero_point, const map *to, float *out, int images) {
+    const int row = to->w * to->c;
+    for (int image = 0; image < images; image++) {
+        for (int y = 0; y < to->h; y++, samples += row) {
+            float *const o = out + at(to, image, y, 0);
+            for (int i = 0; i < row; i++) o[i] = (float)(samples[i] - zero_point);
+        }
+    }
+}
+
+/* Copies images between tensors of the same shape, whose pixels are contiguous in a row. */
+static void copy(const map *from, const float *in, const map *to, float *out, int images) {
+    const size_t row = (size_t)(to->w * to->c) * sizeof(float);
+    for (int image = 0; image < images; image++) {
+        for (int y = 0; y < to->h; y++) memcpy(out + at(to, image, y, 0), in + at(from, image, y, 0), row);
+    }
+}
+
+/* The map of a tensor of this shape without margins. */
+static map packed(const map *m) {
+    return (map){m->h, m->w, m->c, m->c, m->w * m->c, m->h * m->w * m->c};
+}
+
+/* Steps in the buffers of one thread. input, last, real: of the input, of what the last layer answers and of its logits
+ * before rounding; their derivatives take the places of the first two. */
+typedef struct {
+    const step *forward, *backward;
+    float *input, *last, *real;
+    map input_map, last_map, real_map;
+    int32_t forward_steps, backward_steps;
+    int32_t chunk; /* most samples that the buffers hold */
+    int32_t state; /* bytes a sample */
+    int32_t zero;  /* point of the input */
+} network;
+
+static void run(const step *steps, int count, uint8_t *states, int samples) {
+    for (int i = 0; i < count; i++) {
+        steps[i].run(&steps[i], states + (size_t)steps[i].before * (size_t)samples, samples);
+    }
+}
+
+/* Of samples x, chunk by chunk: answers, minus their zero point, and logits; states, which `backward` needs, of all
+ * samples, or of one chunk after the other if they are not `kept`. */
+void forward(const network *n, const int8_t *x, uint8_t *states, int kept, float *answers, float *logits, int samples) {
+    const map input = packed(&n->input_map), last = packed(&n->last_map), real = packed(&n->real_map);
+    for (int first = 0; first < samples; first += n->chunk) {
+        const int count = nn_min(n->chunk, samples - first);
+        load(x + at(&input, first, 0, 0), n->zero, &n->input_map, n->input, count);
+        run(n->forward, n->forward_steps, states + (kept ? (size_t)first * (size_t)n->state : 0), count);
+        copy(&n->last_map, n->last, &last, answers + at(&last, first, 0, 0), count);
+        copy(&n->real_map, n->real, &real, logits + at(&real, first, 0, 0), count);
+    }
+}
+
+/* Gradients by the samples from slopes by the answers, for the states of as many samples. */
+void backward(const network *n, const float *slopes, uint8_t *states, float *gradients, int samples) {
+    const map input = packed(&n->input_map), last = packed(&n->last_map);
+    for (int first = 0; first < samples; first += n->chunk) {
+        const int count = nn_min(n->chunk, samples - first);
+        copy(&last, slopes + at(&last, first, 0, 0), &n->last_map, n->last, count);
+        run(n->backward, n->backward_steps, states + (size_t)first * (size_t)n->state, count);
+        copy(&n->input_map, n->input, &input, gradients + at(&input, first, 0, 0), count);
     }
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -22,12 +22,12 @@ from pipeline.network import bound, geometry, steps
 from pipeline.network.bound import Bound
 from pipeline.network.steps import Clamp, Margins, Step, Tensor
 
-CACHE_ELEMENTS = 1 << 16
+CACHE_ELEMENTS = 1 << 15
 """Elements of the largest tensor of a chunk: a few such tensors fit a second-level cache."""
 MOST_SAMPLES = 64
-"""Of a chunk."""
-States = Sequence[NDArray[np.uint8]]
-"""(n, state_bytes) of each layer: what the forward pass leaves for the backward pass."""
+"""Of a chunk, and of what a thread takes at once."""
+States = NDArray[np.uint8]
+"""(n, state_bytes): what the forward pass leaves for the backward pass, which takes the same n at once."""
 Limits = Callable[[QLayer], tuple[float, float]]
 """Between which values before its clamp, both included, a layer passes gradients."""
 
@@ -55,42 +55,31 @@ class Workspace:
         self._tensors = self._placed()
         self._real = Tensor.of(self.samples, model.output.shape)
         self._layers = [self._bound(layer) for layer in model.layers]
-        self._forward = [
-            layer.forward(tensor, self._clamp(layer.layer, rounded))
-            for layer, tensor in zip(self._layers, self._tensors[1:], strict=True)
-        ]
-        self._last = self._layers[-1].forward(self._real, Clamp(0, -np.inf, np.inf, -np.inf, np.inf))
-        self._backward = self._bind_backward()
-        self.own_states: States = [np.empty((self.samples, size), np.uint8) for size in self.state_bytes]
-        """For who needs no backward pass."""
+        self._before = np.cumsum([0, *(layer.state_bytes for layer in self._layers)]).tolist()
+        self.state_bytes = int(self._before[-1])
+        """Bytes a sample that the forward pass leaves for the backward pass."""
+        self._forward = steps.table(list(self._forward_steps(rounded)))
+        self._backward = steps.table(list(self._backward_steps()))
+        self._network = self._bind()
+        self._own_states: States = np.empty((self.samples, self.state_bytes), np.uint8)
 
-    @property
-    def state_bytes(self) -> tuple[int, ...]:
-        """Bytes a sample that each layer's forward pass leaves for its backward pass."""
-        return tuple(layer.state_bytes for layer in self._layers)
-
-    def forward(self, x: Int8Array, states: States) -> tuple[FloatArray, Int8Array]:
-        """(real logits float32 (n, classes), outputs int8 (n, classes)) of at most `samples` x; fills the states. The
-        outputs are the deployed ones if rounded."""
-        n, x, first, last = len(x), np.ascontiguousarray(x), self._tensors[0], self._tensors[-1]
-        zero, output = self.model.input.quantization.zero_point, self.model.output.quantization
-        address, target = first.at()[::-1]
-        steps.library().load(ctypes.c_void_p(x.ctypes.data), zero, ctypes.byref(target), address, n)
-        for step, state in zip(self._forward, states, strict=True):
-            step(n, state.ctypes.data)
-        answers = (last.values[:n][last.inside] + output.zero_point).reshape(n, -1).astype(np.int8)
-        self._last(n, states[-1].ctypes.data)
-        real = self._real.values[:n].reshape(n, -1) * np.float32(output.scale)
-        return np.asarray(real, np.float32), answers
+    def forward(self, x: Int8Array, states: States | None = None) -> tuple[FloatArray, Int8Array]:
+        """(real logits float32 (n, classes), outputs int8 (n, classes)) of x int8 (n, *shape); fills the states, if
+        any. The outputs are the deployed ones if rounded."""
+        n, x, output = len(x), np.ascontiguousarray(x), self.model.output
+        answers, logits = (np.empty((n, output.size_bytes), np.float32) for _ in range(2))
+        kept = self._own_states if states is None else states
+        network, arrays = ctypes.byref(self._network), _addresses(answers, logits)
+        steps.library().forward(network, *_addresses(x, kept), int(states is not None), *arrays, n)
+        scale, zero = output.quantization.scale, output.quantization.zero_point
+        return logits * np.float32(scale), (answers + zero).astype(np.int8)
 
     def backward(self, slope: NDArray[Any], states: States, gradient: FloatArray) -> None:
         """Fills gradient float32 (n, *input shape) from the slope (n, classes) by the real logits, and the states that
-        `forward` left."""
-        n, last, first = len(slope), self._tensors[-1], self._tensors[0]
-        last.values[:n][last.inside] = (slope * self.model.output.quantization.scale).reshape(n, *last.shape)
-        for i, step in self._backward:
-            step(n, states[i].ctypes.data)
-        gradient.reshape(n, *first.shape)[...] = first.values[:n][first.inside]
+        `forward` left for these n."""
+        slopes = np.ascontiguousarray(slope * self.model.output.quantization.scale, np.float32)
+        assert gradient.flags.c_contiguous and states.flags.c_contiguous
+        steps.library().backward(ctypes.byref(self._network), *_addresses(slopes, states, gradient), len(slope))
 
     def _placed(self) -> list[Tensor]:
         """All tensors. One may be in the memory of another that no layer reads any more when it is written, and so in
@@ -125,9 +114,30 @@ class Workspace:
             )
         return kind(layer, self.model.input_specs(layer), [self._tensors[t] for t in layer.inputs])
 
-    def _bind_backward(self) -> list[tuple[int, Step]]:
-        """(layer, step) in the order of the backward pass."""
-        bound_steps: list[tuple[int, Step]] = []
+    def _forward_steps(self, rounded: bool) -> Iterator[Step]:
+        for i, layer in enumerate(self._layers):
+            yield from self._of(i, layer.forward(self._tensors[i + 1], self._clamp(layer.layer, rounded)))
+        last = len(self._layers) - 1
+        yield from self._of(last, self._layers[-1].forward(self._real, Clamp(0, -np.inf, np.inf, -np.inf, np.inf)))
+
+    def _of(self, layer: int, each: Iterable[Step]) -> Iterator[Step]:
+        """The steps, which find the state of their layer."""
+        for step in each:
+            step.before = self._before[layer]
+            yield step
+
+    def _bind(self) -> steps.Network:
+        (first, address), (last, last_address), (real, real_address) = (
+            tensor.at() for tensor in (self._tensors[0], self._tensors[-1], self._real)
+        )
+        return steps.Network(
+            *(ctypes.addressof(table) for table in (self._forward, self._backward)),
+            *(address, last_address, real_address, first, last, real),
+            *(len(self._forward), len(self._backward), self.samples, self.state_bytes),
+            self.model.input.quantization.zero_point,
+        )
+
+    def _backward_steps(self) -> Iterator[Step]:
         written = {len(self._layers)}
         for i, layer in reversed(list(enumerate(self._layers))):
             if i + 1 in written:
@@ -135,12 +145,15 @@ class Workspace:
                 for tensor in layer.layer.inputs:
                     fresh.append(tensor not in written)
                     written.add(tensor)
-                bound_steps += [(i, step) for step in layer.backward(self._tensors[i + 1], fresh)]
-        return bound_steps
+                yield from self._of(i, layer.backward(self._tensors[i + 1], fresh))
 
     def _clamp(self, layer: QLayer, rounded: bool) -> Clamp:
         zero = layer.output.quantization.zero_point
         return Clamp(rounded, *(limit - zero for limit in (*clamp_of(layer), *self._passes(layer))))
+
+
+def _addresses(*arrays: NDArray[Any]) -> Iterator[ctypes.c_void_p]:
+    return (ctypes.c_void_p(array.ctypes.data) for array in arrays)
 
 
 class Workspaces:
@@ -162,27 +175,28 @@ class Workspaces:
         self._free.append(workspace)
 
     def each(self, n: int, work: Callable[[slice, Workspace], None]) -> None:
-        """work(slice, workspace) for chunks that make up n samples, on all cores."""
-        parts = [slice(start, min(start + self._samples, n)) for start in range(0, n, self._samples)]
-        threads = min(os.cpu_count() or 1, len(parts))
+        """work(slice, workspace) for parts that make up n samples, on all cores. The same n has the same parts."""
+        cores = os.cpu_count() or 1
+        share = max(self._samples, min(MOST_SAMPLES, -(-n // cores)))
+        parts = [slice(start, min(start + share, n)) for start in range(0, n, share)]
 
-        def take(first: int) -> None:
+        def take(part: slice) -> None:
             with self._one() as workspace:
-                for part in parts[first::threads]:
-                    work(part, workspace)
+                work(part, workspace)
 
-        if threads <= 1:
-            take(0) if parts else None
+        if len(parts) <= 1 or cores == 1:
+            for part in parts:
+                take(part)
             return
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(take, range(threads)))
+        with ThreadPoolExecutor(min(cores, len(parts))) as pool:
+            list(pool.map(take, parts))
 
     def outputs(self, x: Int8Array) -> Int8Array:
         """int8 (n, outputs) for x int8 (n, *shape): what `forward` of a rounded workspace answers."""
         answers = np.empty((len(x), self._setting[0].output.size_bytes), np.int8)
 
         def chunk(part: slice, workspace: Workspace) -> None:
-            answers[part] = workspace.forward(x[part], workspace.own_states)[1]
+            answers[part] = workspace.forward(x[part])[1]
 
         self.each(len(x), chunk)
         return answers

@@ -22,8 +22,8 @@ class Bound:
         self.layer, self.specs, self.inputs = layer, specs, inputs
         self.state_bytes = layer.output.size_bytes
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        """The step that fills the output, and the layer's state."""
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        """Steps that fill the output, and the layer's state."""
         raise NotImplementedError
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
@@ -54,6 +54,11 @@ class _Weighted(Bound):
         padded = {k: np.pad(np.asarray(v), (0, extra)).astype(kinds.get(k, np.int32)) for k, v in columns.items()}
         return steps.structure(steps.Requant, **padded)
 
+    def _forward(self, name: str, table: ctypes.Structure, output: Tensor, clamp: Clamp) -> Step:
+        count = output.shape[0] * output.shape[1]
+        ends = steps.buffers(self.source, output)
+        return steps.step(name, table=table, requant=self.requant(), clamp=clamp, **ends, count=count)
+
     def reads(self) -> NDArray[np.int32]:
         """Offset of the first element of every window in the source."""
         y, x = steps.grid(*geometry.outputs(self.layer))
@@ -80,7 +85,7 @@ class _Weighted(Bound):
 class Product(_Weighted):
     """conv2d."""
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
         outputs, _, kw, channels = self.weights.shape
         zero, reads = self.specs[0].quantization.zero_point, self.reads()
         most = int(np.abs(self.weights.astype(np.int64)).reshape(outputs, -1).sum(axis=1).max())
@@ -90,9 +95,7 @@ class Product(_Weighted):
         product = steps.product(
             weights, reads, output.places(*steps.grid(*output.shape[:2])), rows, kw * channels, wide
         )
-        ends = steps.addresses(self.source, output)
-        count = len(reads) // len(output.values)
-        return steps.step("product_forward", product, self.requant(), clamp, *ends, state=True, count=count)
+        yield self._forward("product_forward", product, output, clamp)
 
     def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
         weights = self.weights[:, row.taps][:, :, column.taps].transpose(1, 2, 0, 3)
@@ -101,21 +104,20 @@ class Product(_Weighted):
         rows = np.arange(len(row.taps)) * sums.strides[1]
         run = len(column.taps) * len(self.weights)
         product = steps.product(weights.reshape(-1, weights.shape[-1]), sums.places(y, x), to, rows, run, False)
-        return steps.step("product_backward", product, *steps.addresses(sums, self.source), add, count=y.size)
+        ends = steps.buffers(sums, self.source)
+        return steps.step("product_backward", table=product, **ends, add=add, count=y.size)
 
 
 class Depthwise(_Weighted):
     """depthwise_conv2d."""
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
         kh, kw, channels = self.weights.shape
         expand = channels // self.source.shape[2]
         reads, taps = self.reads(), steps.taps(kh, kw, self.source)
         to = output.places(*steps.grid(*output.shape[:2]))
         bound = steps.depthwise(self.weights.reshape(kh * kw, channels), reads, to, taps, channels, expand, 1)
-        ends = steps.addresses(self.source, output)
-        count = len(reads) // len(output.values)
-        return steps.step("depthwise_forward", bound, self.requant(), clamp, *ends, state=True, count=count)
+        yield self._forward("depthwise_forward", bound, output, clamp)
 
     def phase(self, row: _Phase, column: _Phase, sums: Tensor, add: int) -> Step:
         weights = self.weights[row.taps][:, column.taps].reshape(-1, self.weights.shape[2])
@@ -125,33 +127,28 @@ class Depthwise(_Weighted):
         channels = self.source.shape[2]
         reduce = self.weights.shape[2] // channels
         bound = steps.depthwise(weights, sums.places(y, x), to, taps, channels, 1, reduce)
-        return steps.step("depthwise_backward", bound, *steps.addresses(sums, self.source), add, count=y.size)
+        ends = steps.buffers(sums, self.source)
+        return steps.step("depthwise_backward", table=bound, **ends, add=add, count=y.size)
 
 
 class Flatten(Bound):
     """The values of an input in another shape, most often a vector."""
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        return steps.reshape(self.inputs[0], output, 0)
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        yield from steps.reshape(self.inputs[0], output, 0)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
-        yield steps.reshape(output, self.inputs[0], int(not fresh[0]))
+        yield from steps.reshape(output, self.inputs[0], int(not fresh[0]))
 
 
 class Renamed(Flatten):
     """flatten: the same integers, about the zero point of the output, where rescaling gave them another."""
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        copy = super().forward(output, clamp)
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        yield from super().forward(output, clamp)
         shift = self.specs[0].quantization.zero_point - self.layer.output.quantization.zero_point
-        if not shift:
-            return copy
-
-        def shifted(samples: int, state: int) -> None:
-            copy(samples, state)
-            output.values[:samples][output.inside] += np.float32(shift)
-
-        return shifted
+        if shift:
+            yield steps.step("renamed", **steps.writes(output.at()), zero=shift)
 
 
 class Dense(Bound):
@@ -166,9 +163,9 @@ class Dense(Bound):
         )
         self._flatten, self._product = Flatten(layer, specs, inputs), Product(pixel, specs, [self._vector])
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        first, second = self._flatten.forward(self._vector, clamp), self._product.forward(output, clamp)
-        return lambda samples, state: (first(samples, state), second(samples, state))
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        yield from self._flatten.forward(self._vector, clamp)
+        yield from self._product.forward(output, clamp)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         yield from self._product.backward(output, (True,))
@@ -183,7 +180,7 @@ class Add(Bound):
         wide = rescale.factor(self.layer, "output") * (1 << arith.ADD_LEFT_SHIFT)
         return [wide * rescale.factor(self.layer, name) for name in ("input1", "input2")]
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
         p = self.layer.params
         factors = (*self._factors(), 0.0)
         rescales = (steps.Rescale * 3)(
@@ -192,8 +189,9 @@ class Add(Bound):
                 for t, f in zip(("input1", "input2", "output"), factors, strict=True)
             )
         )
-        sources = [part for tensor in self.inputs for part in tensor.at()]
-        return steps.step("add_forward", *sources, rescales, clamp, *output.at(), state=True)
+        first, second = self.inputs
+        ends = {**steps.reads(first.at()), **steps.reads(second.at(), "2"), **steps.writes(output.at())}
+        yield steps.step("add_forward", **ends, rescales=rescales, clamp=clamp)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         channels = output.shape[2]
@@ -212,16 +210,13 @@ class Concatenate(Bound):
             yield tensor, first, factor, name
             first += tensor.shape[2]
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        p, each = self.layer.params, list[Step]()
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        p = self.layer.params
         for tensor, first, factor, name in self._slices():
             own = steps.Rescale(p[f"{name}_mult"], p[f"{name}_shift"], factor)
-            to = output.at(first, tensor.shape[2])
-            source = tensor.at()
-            each.append(
-                steps.step("concatenate_forward", *source, own, clamp, *to, output.shape[2], state=True, skip=first)
-            )
-        return lambda samples, state: [step(samples, state) for step in each]
+            ends = {**steps.reads(tensor.at()), **steps.writes(output.at(first, tensor.shape[2]))}
+            skips = {"pixel": output.shape[2], "first": first}
+            yield steps.step("concatenate_forward", **ends, rescales=own, clamp=clamp, **skips)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         for (tensor, first, factor, _), new in zip(self._slices(), fresh, strict=True):
@@ -257,10 +252,10 @@ class _Pool(Bound):
 class Mean(_Pool):
     """average_pool2d."""
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        zero, ends = self.specs[0].quantization.zero_point, steps.addresses(self.inputs[0], output)
-        window = self._window(output)
-        return steps.step("mean_forward", window, zero, clamp, *ends, state=True, count=self._count(output))
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        zero, ends = self.specs[0].quantization.zero_point, steps.buffers(self.inputs[0], output)
+        window, count = self._window(output), self._count(output)
+        yield steps.step("mean_forward", table=window, zero=zero, clamp=clamp, **ends, count=count)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         yield from _pool_backward("mean_backward", self.inputs[0], output, self._window(output), fresh)
@@ -273,9 +268,9 @@ class Maximum(_Pool):
         super().__init__(layer, specs, inputs)
         self.state_bytes *= int(np.prod(layer.params["pool"]))
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        window, ends = self._window(output), steps.addresses(self.inputs[0], output)
-        return steps.step("maximum_forward", window, clamp, *ends, state=True, count=self._count(output))
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        window, ends = self._window(output), steps.buffers(self.inputs[0], output)
+        yield steps.step("maximum_forward", table=window, clamp=clamp, **ends, count=self._count(output))
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         yield from _pool_backward("maximum_backward", self.inputs[0], output, self._window(output), fresh)
@@ -299,8 +294,8 @@ class MeanTo(Bound):
         self._sum = Depthwise(ones, specs, inputs)
         self._shares = Tensor.of(len(inputs[0].values), (c,))
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
-        return self._sum.forward(output, clamp)
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
+        yield from self._sum.forward(output, clamp)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         shares, source, (h, w, c) = self._shares, self.inputs[0], self.inputs[0].shape
@@ -312,16 +307,16 @@ class MeanTo(Bound):
 class Pad(Bound):
     """pad2d: a copy into a larger map of zeros."""
 
-    def forward(self, output: Tensor, clamp: Clamp) -> Step:
+    def forward(self, output: Tensor, clamp: Clamp) -> Iterator[Step]:
         source = self.inputs[0]
-        clear, copy = steps.clear(output), steps.copy(source.at(), self._inner(output), 0)
-        return lambda samples, state: (clear(samples, state), copy(samples, state))
+        yield steps.clear(output)
+        yield steps.copy(source.at(), self._inner(output), 0)
 
     def backward(self, output: Tensor, fresh: Sequence[bool]) -> Iterator[Step]:
         source = self.inputs[0]
         yield steps.copy(self._inner(output), source.at(), int(not fresh[0]))
 
-    def _inner(self, output: Tensor) -> tuple[steps.Map, ctypes.c_void_p]:
+    def _inner(self, output: Tensor) -> steps.Place:
         """The part of the output that is not edge."""
         (h, w, c), (top, left), (image, row, pixel) = self.inputs[0].shape, self.layer.params["before"], output.strides
         first = (output.top + top) * row + (output.left + left) * pixel
@@ -350,7 +345,7 @@ def _pool_backward(
     if fresh[0]:
         yield steps.clear(source)
     count = output.shape[0] * output.shape[1]
-    yield steps.step(name, window, *steps.addresses(output, source), state=True, count=count)
+    yield steps.step(name, table=window, **steps.buffers(output, source), count=count)
 
 
 @dataclass(frozen=True)

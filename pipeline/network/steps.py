@@ -1,10 +1,10 @@
-"""Steps: calls of batch.c, bound to one thread's buffers, that keep what they point to."""
+"""Steps of batch.c, bound to one thread's buffers, that keep what they point to."""
 
 from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,8 +24,8 @@ EXACT = 1 << 24
 LANES, GROUP = 8, 16
 """Of batch.c."""
 Margins = tuple[tuple[int, int], tuple[int, int]]
-Step = Callable[[int, int], object]
-"""step(samples, address of the layer's state of the first of them)."""
+Place = tuple["Map", ctypes.c_void_p]
+"""Shape and first element of a tensor, or of a part of one."""
 
 
 class Map(ctypes.Structure):
@@ -68,6 +68,25 @@ class Rescale(ctypes.Structure):
     _fields_ = (("multiplier", ctypes.c_int32), ("shift", ctypes.c_int32), ("factor", ctypes.c_float))
 
 
+class Step(ctypes.Structure):
+    """A function of batch.c with what it reads and writes; `kept` holds what its pointers lead to."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("run", "table", "requant", "rescales", "factor", "in", "in2", "out")),
+        ("clamp", Clamp),
+        *((name, Map) for name in ("from", "from2", "to")),
+        *((name, ctypes.c_int32) for name in ("count", "before", "add", "pixel", "first", "zero")),
+    )
+
+
+class Network(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("forward", "backward", "input", "last", "real")),
+        *((name, Map) for name in ("input_map", "last_map", "real_map")),
+        *((name, ctypes.c_int32) for name in ("forward_steps", "backward_steps", "chunk", "state", "zero")),
+    )
+
+
 @dataclass(frozen=True)
 class Tensor:
     """What is known of a tensor for one chunk: forward its values, backward the derivatives by them, which need the
@@ -108,13 +127,7 @@ class Tensor:
         _, rows, columns, c = self.values.shape
         return rows * columns * c, columns * c, c
 
-    @property
-    def inside(self) -> tuple[slice, ...]:
-        """Index of what is no margin."""
-        h, w, _ = self.shape
-        return slice(None), slice(self.top, self.top + h), slice(self.left, self.left + w)
-
-    def at(self, first: int = 0, channels: int | None = None) -> tuple[Map, ctypes.c_void_p]:
+    def at(self, first: int = 0, channels: int | None = None) -> Place:
         """The map of the tensor, or of a slice of its channels, and the address of its first element."""
         (h, w, c), (image, row, pixel) = self.shape, self.strides
         offset = self.top * row + self.left * pixel + first
@@ -141,69 +154,73 @@ def structure(kind: type[ctypes.Structure], **fields: Any) -> ctypes.Structure:
     return made
 
 
-def step(name: str, *fixed: Any, state: bool = False, count: int = 1, skip: int = 0) -> Step:
-    """A call of the function with these arguments, the state `skip` bytes on if it takes one, and samples * count."""
-    function = getattr(library(), name)
-    arguments = tuple(_argument(value) for value in fixed)
-
-    def stateless(samples: int, _: int, kept: object = fixed) -> None:
-        function(*arguments, samples * count)
-
-    def stateful(samples: int, address: int, kept: object = fixed) -> None:
-        function(*arguments, ctypes.c_void_p(address + skip), samples * count)
-
-    return stateful if state else stateless
+def step(name: str, **fields: Any) -> Step:
+    """A step by the function of this name."""
+    made = Step(**{k: _field(v) for k, v in fields.items()})
+    made.run = ctypes.cast(getattr(library(), name), ctypes.c_void_p)
+    made.kept = fields
+    return made
 
 
-def _argument(value: Any) -> Any:
-    if isinstance(value, ctypes.Structure | ctypes.Array):
-        return ctypes.byref(value)
-    return ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
+def _field(value: Any) -> Any:
+    """Maps and clamps are part of a step, other structures and arrays are pointed to."""
+    if isinstance(value, ctypes.Structure | ctypes.Array) and not isinstance(value, Map | Clamp):
+        return ctypes.addressof(value)
+    return value.ctypes.data if isinstance(value, np.ndarray) else value
 
 
-def _factors(source: tuple[Map, ctypes.c_void_p], factor: FloatArray | float) -> FloatArray:
-    """float32 (w * c,): the factor of every element of the map's rows, from that of all or of each channel."""
-    shape = source[0]
-    return np.tile(np.broadcast_to(np.asarray(factor, np.float32), shape.c), shape.w)
+def table(steps: Sequence[Step]) -> ctypes.Array[Step]:
+    """The steps in a row, for `run` of batch.c."""
+    made = (Step * len(steps))(*steps)
+    made.kept = steps  # type: ignore[attr-defined]
+    return made
 
 
-def passed(
-    source: tuple[Map, ctypes.c_void_p],
-    factor: FloatArray | float,
-    to: tuple[Map, ctypes.c_void_p],
-    add: int,
-    pixel: int,
-    skip: int = 0,
-) -> Step:
+def reads(place: Place, number: str = "") -> dict[str, Any]:
+    """Fields of a step that reads this place; number: "2" if it is the second."""
+    return {f"from{number}": place[0], f"in{number}": place[1]}
+
+
+def writes(place: Place) -> dict[str, Any]:
+    """Fields of a step that writes this place."""
+    return {"to": place[0], "out": place[1]}
+
+
+def buffers(source: Tensor, to: Tensor) -> dict[str, Any]:
+    """Fields of a step that finds its elements in the tensors by its tables."""
+    return {"in": source.values, "out": to.values}
+
+
+def passed(source: Place, factor: FloatArray | float, to: Place, add: int, pixel: int, first: int = 0) -> Step:
     """Writes or adds the elements of one map, times the factor, where the layer's state lets them pass, to another of
-    its shape; the state has `pixel` bytes a pixel, of which the map's begin after `skip`."""
-    return step("pass", *source, _factors(source, factor), *to, add, pixel, state=True, skip=skip)
+    its shape. factor: of all or of each channel; the state has `pixel` bytes a pixel, of which the map's begin with
+    `first`; 0 where all pass."""
+    shape = source[0]
+    factors = np.tile(np.broadcast_to(np.asarray(factor, np.float32), shape.c), shape.w)
+    return step("pass", **reads(source), **writes(to), factor=factors, add=add, pixel=pixel, first=first)
 
 
-def copy(source: tuple[Map, ctypes.c_void_p], to: tuple[Map, ctypes.c_void_p], add: int) -> Step:
+def copy(source: Place, to: Place, add: int) -> Step:
     """Writes or adds the elements of one map to another of its shape."""
-    return step("pass", *source, _factors(source, 1.0), *to, add, 0, None)
+    return passed(source, 1.0, to, add, 0)
 
 
-def reshape(source: Tensor, to: Tensor, add: int) -> Step:
-    """Writes or adds the elements of one tensor to another, which may have another shape, in memory order."""
+def reshape(source: Tensor, to: Tensor, add: int) -> Iterator[Step]:
+    """Steps that write or add the elements of one tensor to another, which may have another shape, in memory order."""
     if source.shape == to.shape:
-        return copy(source.at(), to.at(), add)
-    if to.is_dense:
-        return copy(source.at(), _as_map(to, source), add)
-    if source.is_dense:
-        return copy(_as_map(source, to), to.at(), add)
-    between = Tensor.of(len(source.values), (math.prod(source.shape),))
-    there, on = reshape(source, between, 0), reshape(between, to, add)
-
-    def both(samples: int, state: int, kept: object = between) -> None:
-        there(samples, state)
-        on(samples, state)
-
-    return both
+        yield copy(source.at(), to.at(), add)
+    elif to.is_dense:
+        yield copy(source.at(), _as_map(to, source), add)
+    elif source.is_dense:
+        yield copy(_as_map(source, to), to.at(), add)
+    else:
+        between = Tensor.of(len(source.values), (math.prod(source.shape),))
+        for each in (*reshape(source, between, 0), *reshape(between, to, add)):
+            each.kept = each.kept, between
+            yield each
 
 
-def _as_map(dense: Tensor, shaped: Tensor) -> tuple[Map, ctypes.c_void_p]:
+def _as_map(dense: Tensor, shaped: Tensor) -> Place:
     """The tensor without margins as a map of the other's shape."""
     h, w, c = shaped.shape
     return Map(h, w, c, c, w * c, dense.strides[0]), ctypes.c_void_p(dense.values.ctypes.data)
@@ -211,11 +228,7 @@ def _as_map(dense: Tensor, shaped: Tensor) -> tuple[Map, ctypes.c_void_p]:
 
 def clear(tensor: Tensor) -> Step:
     """Sets the tensor to 0."""
-    return lambda samples, state: tensor.values.fill(0)
-
-
-def addresses(source: Tensor, to: Tensor) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-    return ctypes.c_void_p(source.values.ctypes.data), ctypes.c_void_p(to.values.ctypes.data)
+    return step("clear", out=tensor.values, count=tensor.strides[0])
 
 
 def product(

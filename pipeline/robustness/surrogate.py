@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.nouns import Int8Array, QModel, TensorSpec
-from pipeline.network.batch import States, Workspace, Workspaces
+from pipeline.network.batch import Workspace, Workspaces
 from pipeline.robustness import straight_through
 from pipeline.robustness.losses import Loss
 from pipeline.robustness.oracle import LossGradient
@@ -54,22 +54,18 @@ class Surrogate:
         Takes, for that long, a byte for every activation of every sample.
         """
         n = len(x)
-        states = [np.empty((n, size), np.uint8) for size in self._passes.state_bytes]
+        states = np.empty((n, self._passes.state_bytes), np.uint8)
         logits, answers = np.empty((n, self.classes), np.float32), np.empty((n, self.classes), np.int8)
         gradient = np.empty((n, *self.input.shape), np.float32)
 
         def forward(part: slice, workspace: Workspace) -> None:
-            logits[part], answers[part] = workspace.forward(x[part], _rows(states, part))
+            logits[part], answers[part] = workspace.forward(x[part], states[part])
 
         self._passes.each(n, forward)
         value, slope = loss(logits, y)
 
         def backward(part: slice, workspace: Workspace) -> None:
-            workspace.backward(slope[part], _rows(states, part), gradient[part])
+            workspace.backward(slope[part], states[part], gradient[part])
 
         self._passes.each(n, backward)
         return LossGradient(value, gradient, logits, self.logits(x) if self.variant == "smooth" else answers)
-
-
-def _rows(states: States, part: slice) -> States:
-    return [state[part] for state in states]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import ConfigError
-from pipeline.network import twin
+from pipeline.network import batch, twin
 from pipeline.robustness import straight_through
 from pipeline.robustness.losses import CrossEntropy
 from pipeline.robustness.oracle import GradientOracle, TwinOracle
@@ -95,6 +95,17 @@ def test_asking_again_gives_the_same(make):
     first, again = (surrogate.gradient(x, y, steep) for _ in range(2))
     assert np.array_equal(first.logits, again.logits)
     assert np.array_equal(first.gradient, again.gradient)
+
+
+def test_chunks_of_samples_change_nothing(monkeypatch):
+    model = networks.every_kind(0)
+    x, y = samples(model, 5), np.zeros(7, np.int64)
+    whole = Surrogate(model).gradient(x, y, CrossEntropy())
+    monkeypatch.setattr(batch, "CACHE_ELEMENTS", 1)
+    monkeypatch.setattr(batch.os, "cpu_count", lambda: 1)
+    single = Surrogate(model).gradient(x, y, CrossEntropy())
+    assert np.array_equal(single.gradient, whole.gradient)
+    assert np.array_equal(single.logits, whole.logits)
 
 
 def test_the_loss_is_asked_once_with_all_samples():
