@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.codegen import cascading, select, trits
+from pipeline.codegen.kernels import conv2d_t2_dsp
 from pipeline.config import board
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
@@ -202,6 +203,55 @@ def test_shifts_of_every_direction_on_cores_with_dsp(shape: single.Shape, tmp_pa
     calls = [select.kernel(layer, model.input_specs(layer), target) for layer in model.layers]
     assert all(call is not None and call.function.endswith("_dsp") for call in calls)
     assert_same_bits(model, target, single.inputs(model, np.random.default_rng(0), 1), tmp_path)
+
+
+def fits_of_halves(channels: int) -> QModel:
+    """Layers behind a ReLU: depthwise ones whose rows are of 12 outputs down to 1, with small factors and large ones;
+    convolutions with and without flushes, again with small factors and large ones."""
+    random = np.random.default_rng(0)
+    layers: list[QLayer] = []
+    shape = (4, 14, 16)
+    for width in range(12, 0, -1):
+        narrow = single.Geometry("conv2d", shape, channels, (1, 13 - width), padding="valid")
+        layers.append(_behind_relu(single.layer(narrow, random, name=f"layer{len(layers)}"), 0, -5))
+        source = len(layers)
+        for shift in (-2, 5):
+            g = single.Geometry("depthwise_conv2d", (4, width + 2, channels), channels, (3, 3), padding="valid")
+            layers.append(_behind_relu(single.layer(g, random, name=f"layer{len(layers)}"), source, shift))
+    for density, shift in ((0.3, -3), (0.9, -3), (0.3, 1), (0.9, 1)):
+        g = single.Geometry("conv2d", shape, 70, (3, 3))
+        layers.append(_behind_relu(single.layer(g, random, density, name=f"layer{len(layers)}"), 0, shift))
+    return single.model(layers, shape, -5)
+
+
+def _behind_relu(layer: QLayer, source: int, shift: int) -> QLayer:
+    """The layer of another source and with that shift; few of its outputs are saturated."""
+    assert layer.shift is not None and layer.bias is not None
+    output = TensorSpec(layer.output.shape, Quantization(1.0, -128))
+    shifts, bias = np.full_like(layer.shift, shift), (layer.bias % 400).astype(np.int32)
+    return replace(layer, inputs=(source,), output=output, shift=shifts, bias=bias)
+
+
+@pytest.mark.slow
+def test_fits_of_halves_on_cores_with_dsp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions take the finer shift where their factors allow it, so that both are used."""
+    monkeypatch.setattr(conv2d_t2_dsp, "HALF_SHIFTS", (15, 12))
+    model, target = fits_of_halves(5), CORES["cortex-m4f"]
+    codes = {
+        str(call.args[1].fields[part])
+        for call in select.calls(model, target) if call
+        for part in ("six", "last", "finish2", "finish3") if part in call.args[1].fields
+    }  # fmt: skip
+    rows = {
+        f"nn_dsp_rows{outputs}{adjacent}_{shift}"
+        for outputs in range(1, 7) for adjacent in ("", "_adjacent") for shift in (8, 12)
+    }  # fmt: skip
+    ends = {
+        f"nn_dsp_half{pixels}_{end}_{shift}"
+        for pixels in (2, 3) for end in ("first", "more") for shift in (12, 15)
+    }  # fmt: skip
+    assert rows | ends <= codes
+    assert_same_bits(model, target, single.inputs(model, np.random.default_rng(0), 1)[:2], tmp_path)
 
 
 def sums_and_pools(seed: int) -> QModel:

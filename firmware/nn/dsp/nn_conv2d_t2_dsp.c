@@ -183,10 +183,8 @@ typedef struct {
     int32_t width, channels, whole, rest; /* of the output; whole blocks of channels; channels after them */
 } convolution;
 
-static nn_dsp_code *const CODES2[] = {NULL, nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first,
-                                      nn_dsp_finish2_more};
-static nn_dsp_code *const CODES3[] = {NULL, nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first,
-                                      nn_dsp_finish3_more};
+static nn_dsp_code *const FLUSHES2[] = {nn_dsp_flush2_first, nn_dsp_flush2_more};
+static nn_dsp_code *const FLUSHES3[] = {nn_dsp_flush3_first, nn_dsp_flush3_more};
 
 /* The ring is full, so the place of the next row is that of the top one. */
 static inline const int16_t *row_of(const convolution *c, int32_t kernel_row) {
@@ -194,7 +192,7 @@ static inline const int16_t *row_of(const convolution *c, int32_t kernel_row) {
     return c->rows.rows + (place < c->height ? place : place - c->height) * c->rows.size;
 }
 
-/* Sums the inputs of every interval of every window of a row of outputs. */
+/* Sums the inputs of every interval of every window of a row of outputs, negated. */
 static void sum_windows(const convolution *c) {
     const int32_t inputs = (c->rows.first + c->rows.inside + c->rows.after) * c->params->granules * c->params->granule;
     int32_t *sums = c->sums;
@@ -205,9 +203,9 @@ static void sum_windows(const convolution *c) {
         const int32_t length = plan[2] - plan[1], stride = c->stride;
         int32_t *s = sums, *const end = sums + c->width;
         if (first) {
-            for (; s < end; from += stride) *s++ = (int16_t)(from[length] - from[0]);
+            for (; s < end; from += stride) *s++ = (int16_t)(from[0] - from[length]);
         } else {
-            for (; s < end; from += stride) *s++ += (int16_t)(from[length] - from[0]);
+            for (; s < end; from += stride) *s++ += (int16_t)(from[0] - from[length]);
         }
         first = plan[4] != NN_DSP_GO_ON;
         if (first) sums = end;
@@ -217,7 +215,8 @@ static void sum_windows(const convolution *c) {
 /* Writes the records of the windows of the block of `pixels` pixels that starts at column x. */
 static void lay_records(convolution *c, int32_t x, int32_t pixels) {
     const int32_t word_bytes = pixels == 3 ? NN_DSP_WORD_BYTES3 : c->params->word2_bytes;
-    nn_dsp_code *const *codes = pixels == 3 ? CODES3 : CODES2;
+    nn_dsp_code *const *flushes = pixels == 3 ? FLUSHES3 : FLUSHES2;
+    nn_dsp_code *const finish = pixels == 3 ? c->params->finish3 : c->params->finish2;
     nn_dsp_code *const go_on = pixels == 3 ? c->params->piece3 : c->params->piece2;
     char *record = c->block->records;
     const int32_t *sums =
@@ -237,7 +236,9 @@ static void lay_records(convolution *c, int32_t x, int32_t pixels) {
             .inputs = inputs,
             .end = inputs + words * NN_DSP_WORD_INPUTS,
             .skip = (NN_DSP_UNROLL - 1 - (words - 1) % NN_DSP_UNROLL) * word_bytes,
-            .then = first ? codes[plan[4]] : go_on,
+            .then = !first                     ? go_on
+                    : plan[4] == NN_DSP_FINISH ? finish
+                                               : flushes[plan[4] - NN_DSP_FLUSH_FIRST],
         };
         record += sizeof(nn_dsp_piece);
     }
@@ -281,12 +282,13 @@ static void compute_block(convolution *c, int32_t x, int32_t pixels, const uint3
     nn_dsp_blocks *const blocks = pixels == 3 ? nn_dsp_blocks3 : nn_dsp_blocks2;
     nn_dsp_block *block = c->block;
     block->step = pixels == 1 ? 0 : c->channels;
-    if (c->whole > 0) blocks(block, filter, c->quant, output, c->whole);
+    const int32_t *quant = c->quant + c->whole * NN_DSP_CHANNELS * c->params->quant_words;
+    if (c->whole > 0) blocks(block, filter, c->quant, output, quant);
     if (c->rest == 0) return;
     int8_t last[3][NN_DSP_CHANNELS];
     block->step = pixels == 1 ? 0 : NN_DSP_CHANNELS;
-    const int32_t *quant = c->quant + c->whole * NN_DSP_CHANNELS * c->params->quant_words;
-    blocks(block, filter + c->whole * c->params->words, quant, last[0], 1);
+    filter += c->whole * c->params->words;
+    blocks(block, filter, quant, last[0], quant + NN_DSP_CHANNELS * c->params->quant_words);
     output += c->whole * NN_DSP_CHANNELS;
     for (int32_t i = 0; i < pixels; i++) memcpy(output + i * c->channels, last[i], (size_t)c->rest);
 }

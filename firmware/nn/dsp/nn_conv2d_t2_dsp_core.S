@@ -27,19 +27,16 @@
     .equ END, 24   /* of the inputs of this piece */
     .equ NEXT, 28  /* place of `then` in its record */
     .equ RECORDS, 32
-    .equ STEP, 36
-    .equ FINISH, 40
-    .equ FILTER, 44
-    .equ QUANT, 48
-    .equ OUTPUT, 52
-    .equ DISTANCE, 56 /* of two pixels' inputs, in bytes */
-    .equ FRAME, 60 /* a multiple of 8 with the nine registers saved */
-    .equ BLOCKS, FRAME + 36 /* argument */
-
-.macro load_mask
-    movw    r11, #0xC003
-    movt    r11, #0xC003
-.endm
+    .equ MASK, 36
+    .equ STEP, 40
+    .equ WRITE, 44
+    .equ FILTER, 48
+    .equ QUANT_END, 52
+    .equ QUANT, 56
+    .equ OUTPUT, 60
+    .equ DISTANCE, 64 /* of two pixels' inputs, in bytes */
+    .equ FRAME, 68 /* a multiple of 8 with the nine registers saved */
+    .equ LAST, FRAME + 36 /* argument */
 
 /* Loads two inputs of each pixel; distance: between neighbouring pixels, in bytes. */
 .macro load pixels, distance
@@ -93,8 +90,7 @@
 .macro piece name, pixels, distance
     function \name
     ldmia   r10!, {r6, r9, r12}
-    str     r6, [sp, #END]
-    str     r10, [sp, #NEXT]
+    strd    r6, r10, [sp, #END]
     .if \pixels == 2
     ldr     r5, [sp, #DISTANCE]
     add     r5, r5, r12
@@ -106,34 +102,43 @@
     .rept NN_DSP_UNROLL
     word    \pixels, \distance
     .endr
-    ldr     r6, [sp, #END]
+    ldrd    r6, r10, [sp, #END]
     cmp     r12, r6
     bne.w   1b
-    ldr     r10, [sp, #NEXT]
     ldr     pc, [r10], #4
     .size   \name, . - \name
 .endm
 
-/* Subtracts the sums of an interval's inputs from the accumulators, or loads them negated; then its first piece. */
-.macro start_interval pixels, operation
+/* Begins the first interval of a window: the accumulators start at minus the sums of its inputs. */
+.macro start_window pixels
+    ldrd    r10, r11, [sp, #RECORDS]
     ldmia   r10!, {r6, r9}
-    ldm     r6, {r6, r7, r8}
-    \operation r0, r6
-    \operation r1, r7
-    \operation r3, r6
-    \operation r4, r7
     .if \pixels == 3
-    \operation r2, r8
-    \operation r5, r8
+    ldm     r6, {r0, r1, r2}
+    mov     r5, r2
+    .else
+    ldm     r6, {r0, r1}
     .endif
+    mov     r3, r0
+    mov     r4, r1
     bx      r9
 .endm
 
-.macro sub_from register, sum
-    sub     \register, \register, \sum
-.endm
-.macro negate register, sum
-    rsb     \register, \sum, #0
+/* Begins another interval. */
+.macro start_interval pixels
+    ldr     r10, [sp, #NEXT]
+    add     r10, #4
+    ldmia   r10!, {r6, r9}
+    ldm     r6, {r6, r7, r8}
+    add     r0, r0, r6
+    add     r1, r1, r7
+    add     r3, r3, r6
+    add     r4, r4, r7
+    .if \pixels == 3
+    add     r2, r2, r8
+    add     r5, r5, r8
+    .endif
+    bx      r9
 .endm
 
 /* Moves A of one accumulator, which keeps 2^14 B, to the total: replaces it or adds to it. */
@@ -171,20 +176,18 @@
 .macro flush name, pixels, more
     function \name
     total   \pixels, \more
-    ldr     r10, [sp, #NEXT]
-    add     r10, #4
     .if \more
-    load_mask
+    ldr     r11, [sp, #MASK]
     .endif
-    start_interval \pixels, sub_from
+    start_interval \pixels
     .size   \name, . - \name
 .endm
 
-/* After the last interval. */
+/* After the last interval, where outputs are not written by halves. */
 .macro finish name, pixels, more
     function \name
     total   \pixels, \more
-    ldr     pc, [sp, #FINISH]
+    ldr     pc, [sp, #WRITE]
     .size   \name, . - \name
 .endm
 
@@ -221,13 +224,28 @@
     strb    \a0, [r11], #\advance
 .endm
 
-/* Writes the outputs of a block, channels 1, 3, 0, 2; continues with the next block. one_channel: the macro that writes a
- * channel, and its first arguments. */
-.macro write name, pixels, one_channel:vararg
-    function \name
+/* Before outputs are written: saves the filter; r11 output, lr step from pixel to pixel, r12 requantization. */
+.macro begin_write
     str     lr, [sp, #FILTER]
     ldrd    r12, r11, [sp, #QUANT]
     ldr     lr, [sp, #STEP]
+.endm
+
+/* After that: continues with the next block, if there is one. */
+.macro end_write pixels
+    strd    r12, r11, [sp, #QUANT]
+    ldrd    lr, r6, [sp, #FILTER]
+    cmp     r12, r6
+    bne     nn_dsp_next\pixels
+    add     sp, #FRAME
+    pop     {r4-r11, pc}
+.endm
+
+/* Writes the outputs of a block, channels 1, 3, 0, 2; one_channel: the macro that writes a channel, and its first
+ * arguments. */
+.macro write name, pixels, one_channel:vararg
+    function \name
+    begin_write
     \one_channel, 1, 2, r0, r1, r2
     \one_channel, 1, -3, r3, r4, r5
     .if \pixels == 3
@@ -239,14 +257,123 @@
     \one_channel, 0, 2, r0, r1
     \one_channel, 0, 3, r2, r3
     .endif
-    ldr     r6, [sp, #BLOCKS]
-    strd    r12, r11, [sp, #QUANT]
-    ldr     lr, [sp, #FILTER]
-    subs    r6, r6, #1
-    str     r6, [sp, #BLOCKS]
-    bne     nn_dsp_next\pixels
-    add     sp, #FRAME
-    pop     {r4-r11, pc}
+    end_write \pixels
+    .size   \name, . - \name
+.endm
+
+/* Outputs by halves, nn_dsp_half_fit: SMLAWB and SMLAWT multiply a sum of 16 bits, in the lower or upper half of a
+ * register, by a factor of 32 bits, and add the start. An accumulator shifted left by two bits is 4 A + 2^16 B: its lower
+ * half is 4 A, as |4 A| stays below 2^15, and its upper half is B after 2^15 has been added. */
+
+/* One output: of the lower half (b) or the upper one (t). */
+.macro half to, half, sum, factor, start, shift
+    smlaw\half \to, \factor, \sum, \start
+    ssat    \to, #8, \to, asr #\shift
+.endm
+
+/* B of one accumulator, which is shifted, to r8. */
+.macro shifted_second sum, shift
+    lsl     \sum, \sum, #2
+    add     r8, \sum, #0x8000
+    half    r8, t, r8, r7, r6, \shift
+.endm
+
+/* The outputs of one accumulator per pixel without flushes, B then A. */
+.macro half_pair pixels, shift, a0, a1, a2
+    ldm     r12!, {r6, r7, r9, r10}
+    .if \pixels == 3
+    shifted_second \a2, \shift
+    strb    r8, [r11, lr, lsl #1]
+    .endif
+    shifted_second \a1, \shift
+    strb    r8, [r11, lr]
+    shifted_second \a0, \shift
+    strb    r8, [r11], #-1
+    .if \pixels == 3
+    half    \a2, b, \a2, r10, r9, \shift
+    strb    \a2, [r11, lr, lsl #1]
+    .endif
+    half    \a1, b, \a1, r10, r9, \shift
+    strb    \a1, [r11, lr]
+    half    \a0, b, \a0, r10, r9, \shift
+    strb    \a0, [r11], #3
+.endm
+
+/* The end of a window without flushes: channels 1, 0, 3, 2. */
+.macro half_first name, pixels, shift
+    function \name
+    begin_write
+    half_pair \pixels, \shift, r0, r1, r2
+    half_pair \pixels, \shift, r3, r4, r5
+    end_write \pixels
+    .size   \name, . - \name
+.endm
+
+/* B of one accumulator, with r8 = 2^15. */
+.macro second sum, shift
+    add     r9, r8, \sum, lsl #2
+    half    \sum, t, r9, r7, r6, \shift
+.endm
+
+/* One channel of all pixels, of B or totals of A. */
+.macro half_channel pixels, shift, second, advance, a0, a1, a2
+    ldrd    r6, r7, [r12], #8
+    .if \second
+    .if \pixels == 3
+    second  \a2, \shift
+    strb    \a2, [r11, lr, lsl #1]
+    .endif
+    second  \a1, \shift
+    strb    \a1, [r11, lr]
+    second  \a0, \shift
+    .else
+    .if \pixels == 3
+    half    \a2, b, \a2, r7, r6, \shift
+    strb    \a2, [r11, lr, lsl #1]
+    .endif
+    half    \a1, b, \a1, r7, r6, \shift
+    strb    \a1, [r11, lr]
+    half    \a0, b, \a0, r7, r6, \shift
+    .endif
+    strb    \a0, [r11], #\advance
+.endm
+
+/* Adds A of one accumulator to its total. */
+.macro take_last total, accumulator
+    sbfx    r11, \accumulator, #0, #14
+    add     \total, \total, r11
+.endm
+
+/* The end of a window with flushes: channels 1, 3, 0, 2. */
+.macro half_more name, pixels, shift
+    function \name
+    ldm     sp, {r6-r10, r12}
+    take_last r6, r0
+    take_last r7, r1
+    .if \pixels == 3
+    take_last r8, r2
+    take_last r9, r3
+    take_last r10, r4
+    take_last r12, r5
+    .else
+    take_last r8, r3
+    take_last r9, r4
+    .endif
+    stm     sp, {r6-r10, r12}
+    begin_write
+    mov     r8, #0x8000
+    half_channel \pixels, \shift, 1, 2, r0, r1, r2
+    half_channel \pixels, \shift, 1, -3, r3, r4, r5
+    .if \pixels == 3
+    ldm     sp, {r0-r5}
+    half_channel 3, \shift, 0, 2, r0, r1, r2
+    half_channel 3, \shift, 0, 3, r3, r4, r5
+    .else
+    ldm     sp, {r0-r3}
+    half_channel 2, \shift, 0, 2, r0, r1
+    half_channel 2, \shift, 0, 3, r2, r3
+    .endif
+    end_write \pixels
     .size   \name, . - \name
 .endm
 
@@ -257,9 +384,14 @@
     write   nn_dsp_write\pixels\()_ties_\shift, \pixels, fitted_channel \pixels, \shift, 1
     .endr
     write   nn_dsp_write\pixels\()_any, \pixels, channel \pixels, any
+    .irp    shift, 12, 15
+    half_first nn_dsp_half\pixels\()_first_\shift, \pixels, \shift
+    half_more nn_dsp_half\pixels\()_more_\shift, \pixels, \shift
+    .endr
 .endm
 
-/* void nn_dsp_blocks...(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant, int8_t *output, int32_t blocks) */
+/* void nn_dsp_blocks...(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant, int8_t *output,
+ *                        const int32_t *quant_end) */
 .macro blocks pixels
     function nn_dsp_blocks\pixels
     push    {r4-r11, lr}
@@ -268,15 +400,17 @@
     adds    r3, r3, #1 /* channel 1 comes first */
     strd    r2, r3, [sp, #QUANT]
     ldmia   r0!, {r4, r5, r6} /* nn_dsp_block: step, write, distance */
-    strd    r0, r4, [sp, #RECORDS]
-    str     r5, [sp, #FINISH]
+    strd    r4, r5, [sp, #STEP]
+    movw    r11, #0xC003
+    movt    r11, #0xC003
+    strd    r0, r11, [sp, #RECORDS]
+    ldr     r7, [sp, #LAST]
+    str     r7, [sp, #QUANT_END]
     .if \pixels == 2
     str     r6, [sp, #DISTANCE]
     .endif
 nn_dsp_next\pixels:
-    ldr     r10, [sp, #RECORDS]
-    load_mask
-    start_interval \pixels, negate
+    start_window \pixels
     .size   nn_dsp_blocks\pixels, . - nn_dsp_blocks\pixels
 .endm
 

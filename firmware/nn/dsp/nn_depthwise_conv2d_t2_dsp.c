@@ -14,9 +14,10 @@
 #include "nn_arith.h"
 #include "nn_dsp.h"
 
-enum { CHANNELS = 4 };
+enum { CHANNELS = 4, FIT_WORDS = sizeof(nn_dsp_half_fit) / sizeof(int32_t) };
 
 static_assert(offsetof(nn_dsp_pairs_of_rows, filter) == 44, "as in nn_depthwise_conv2d_t2_dsp_core.S");
+static_assert(sizeof(nn_dsp_rows) == 44, "as in nn_depthwise_conv2d_t2_dsp_core.S");
 static_assert(sizeof(nn_dsp_split) == 20, "as in nn_depthwise_conv2d_t2_dsp_core.S");
 
 /* State of a strip. */
@@ -30,7 +31,8 @@ typedef struct {
     int32_t height;      /* of a filter */
     nn_tile stride;
     nn_dsp_split split;
-    bool fast;      /* computed by nn_dsp_pairs... */
+    bool fitted;    /* computed by nn_dsp_rows... */
+    bool fast;      /* by those or by nn_dsp_pairs... */
     bool whole;     /* it holds all rows: those of the padding are never overwritten */
     int32_t filled; /* rows in the planes */
     int32_t next;   /* input row that is expanded next */
@@ -154,9 +156,29 @@ static void convolve_pairs(const strip *s, const uint8_t *filter, const nn_dsp_q
     }
 }
 
+/* The same by what the packer has fitted. */
+static void convolve_rows(const strip *s, const uint8_t *filter, const int32_t *fit, int32_t channels, int32_t rows,
+                          int8_t *output) {
+    const int32_t step = s->out->c, row = s->out->w * step, size = sizeof(*s->plane);
+    nn_dsp_rows r = {.output = output, .step = step, .next = row - step, .size = rows * row, .filter = filter};
+    r.fit = (const nn_dsp_half_fit *)fit;
+    r.inputs = s->plane;
+    r.plane = s->plane_size * size;
+    r.channels = channels;
+    r.pitch = s->params->pitch * size;
+    r.back = -r.pitch;
+    for (int32_t left = s->out->w; left > 0; left -= NN_DSP_PAIRS) {
+        (left >= NN_DSP_PAIRS ? s->params->six : s->params->last)(&r);
+        r.inputs += NN_DSP_PAIRS;
+        r.output += NN_DSP_PAIRS * step;
+    }
+}
+
 /* Computes four channels, or as many as are left. */
-static void convolve(strip *s, const int8_t *input, const uint8_t *filter, const nn_dsp_quant *quant, int32_t channels,
+static void convolve(strip *s, const int8_t *input, const uint8_t *filter, const int32_t *quant, int32_t channels,
                      int8_t *output) {
+    nn_dsp_quant unpacked[CHANNELS];
+    if (!s->fitted) nn_dsp_unpack_quant(quant, 1, s->params->conv.output_offset, unpacked);
     const int32_t last = (s->out->h - 1) * s->stride.h - s->params->conv.padding.h + s->height;
     s->next = -s->params->conv.padding.h;
     s->filled = 0;
@@ -164,10 +186,12 @@ static void convolve(strip *s, const int8_t *input, const uint8_t *filter, const
         if (y > 0) keep_rows(s, rows * s->stride.h);
         fill_planes(s, input, channels, last);
         rows = (s->filled - s->height) / s->stride.h + 1;
-        if (s->fast) {
-            convolve_pairs(s, filter, quant, channels, rows, output);
+        if (s->fitted) {
+            convolve_rows(s, filter, quant, channels, rows, output);
+        } else if (s->fast) {
+            convolve_pairs(s, filter, unpacked, channels, rows, output);
         } else {
-            for (int32_t c = 0; c < channels; c++) convolve_channel(s, c, quant + c, rows, output + c);
+            for (int32_t c = 0; c < channels; c++) convolve_channel(s, c, unpacked + c, rows, output + c);
         }
     }
 }
@@ -179,7 +203,8 @@ void nn_depthwise_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_para
     s.plane_size = params->rows * params->pitch;
     s.height = filter_dims->h;
     s.stride = params->conv.stride;
-    s.fast = params->left || params->zero || params->right;
+    s.fitted = params->six || params->last;
+    s.fast = s.fitted || params->left || params->zero || params->right;
     s.whole = params->rows == (output_dims->h - 1) * s.stride.h + s.height;
     s.filter_size = s.height * params->row_words;
     s.filters = (int32_t *)(s.plane + CHANNELS * s.plane_size);
@@ -188,12 +213,11 @@ void nn_depthwise_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_para
                              (params->pitch - columns) * size};
     fill_rows(&s, 0, params->rows);
     const int32_t filter_bytes = (filter_dims->h * filter_dims->w + 3) / 4;
-    for (int32_t c = 0; c < output_dims->c; c += CHANNELS, quant += NN_DSP_QUANT_WORDS) {
+    const int32_t quant_words = s.fitted ? CHANNELS * FIT_WORDS : NN_DSP_QUANT_WORDS;
+    for (int32_t c = 0; c < output_dims->c; c += CHANNELS, quant += quant_words) {
         const int32_t channels = nn_min(CHANNELS, output_dims->c - c);
-        nn_dsp_quant unpacked[CHANNELS];
-        nn_dsp_unpack_quant(quant, 1, params->conv.output_offset, unpacked);
         if (!s.fast) expand_filters(&s, filter_dims, channels, filter);
-        convolve(&s, input + c, filter, unpacked, channels, output + c);
+        convolve(&s, input + c, filter, quant, channels, output + c);
         filter += channels * filter_bytes;
     }
     nn_dsp_clamp(output, output_dims->h * output_dims->w * output_dims->c, params->conv.activation);

@@ -48,7 +48,7 @@ typedef void nn_dsp_code(void);
  * apart. */
 nn_dsp_code nn_dsp_piece2, nn_dsp_piece2_odd, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32,
     nn_dsp_piece3_40, nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
-/* The first flush of a window, or a further one; the end of a window without flushes, or with some. */
+/* The first flush of a window, or a further one; the end of a window without flushes, or with some, before outputs. */
 nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first, nn_dsp_finish2_more;
 nn_dsp_code nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first, nn_dsp_finish3_more;
 /* Outputs by nn_dsp_fit with that shift; by nn_dsp_quant with any. */
@@ -56,11 +56,14 @@ nn_dsp_code nn_dsp_write2_8, nn_dsp_write2_11, nn_dsp_write2_15, nn_dsp_write2_a
 nn_dsp_code nn_dsp_write2_ties_8, nn_dsp_write2_ties_11, nn_dsp_write2_ties_15;
 nn_dsp_code nn_dsp_write3_8, nn_dsp_write3_11, nn_dsp_write3_15, nn_dsp_write3_any;
 nn_dsp_code nn_dsp_write3_ties_8, nn_dsp_write3_ties_11, nn_dsp_write3_ties_15;
+/* The end of a window and its outputs by nn_dsp_half_fit with that shift. */
+nn_dsp_code nn_dsp_half2_first_12, nn_dsp_half2_first_15, nn_dsp_half2_more_12, nn_dsp_half2_more_15;
+nn_dsp_code nn_dsp_half3_first_12, nn_dsp_half3_first_15, nn_dsp_half3_more_12, nn_dsp_half3_more_15;
 
 /* A window is a sequence of intervals between flushes, an interval a sequence of pieces, which are contiguous inputs.
  * Records: one of an interval, then those of its pieces. */
 typedef struct {
-    const int32_t *sums; /* of the inputs of the first pixel, the next one, ... */
+    const int32_t *sums; /* minus those of the inputs of the first pixel, the next one, ... */
     nn_dsp_code *start;  /* code of the first piece */
 } nn_dsp_interval;
 
@@ -72,9 +75,9 @@ typedef struct {
 } nn_dsp_piece;
 
 typedef struct {
-    int32_t step; /* from pixel to pixel of the output */
-    nn_dsp_code *write;
-    int32_t distance; /* of the inputs of neighbouring pixels, in bytes; for blocks of two pixels */
+    int32_t step;       /* from pixel to pixel of the output */
+    nn_dsp_code *write; /* of outputs; NULL where the end of a window writes them */
+    int32_t distance;   /* of the inputs of neighbouring pixels, in bytes; for blocks of two pixels */
     char records[];
 } nn_dsp_block;
 
@@ -92,12 +95,21 @@ typedef struct {
     int32_t start, factor;
 } nn_dsp_fit;
 
+/* The same for sums of 16 bits: the output is (start + 4 * factor * sum / 2^16, rounded down) / 2^shift, rounded down
+ * and saturated. Where a register holds the sum itself and not 4 times the sum, `factor` is 4 times the factor.
+ * Depthwise convolutions: sums start at NN_DSP_PAIRS_START. Convolutions: in the order 1, 0, 3, 2 for windows without
+ * flushes. */
+typedef struct {
+    int32_t start, factor;
+} nn_dsp_half_fit;
+
 /* nn_dsp_quant in flash, 9 bytes per channel: four biases, four multipliers, four shifts in one word. */
 #define NN_DSP_QUANT_WORDS 9
 
-/* Computes `blocks` times four channels of two or three pixels; writes output[pixel * block->step + channel]. */
+/* Computes blocks of four channels of two or three pixels, as many as have their requantization before `quant_end`;
+ * writes output[pixel * block->step + channel]. */
 typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant, int8_t *output,
-                           int32_t blocks);
+                           const int32_t *quant_end);
 nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
 
 /* What is added before the shift: half of the last place that it keeps, and the output offset; for a shift to the left,
@@ -152,7 +164,7 @@ uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t 
 /* Plan: one entry for each piece of a window: kernel row, first granule, the one after the last, words of filter, and
  * one of NN_DSP_GO_ON and so on. */
 #define NN_DSP_PLAN_BYTES 5
-enum { NN_DSP_GO_ON, NN_DSP_FLUSH_FIRST, NN_DSP_FLUSH_MORE, NN_DSP_FINISH_FIRST, NN_DSP_FINISH_MORE };
+enum { NN_DSP_GO_ON, NN_DSP_FLUSH_FIRST, NN_DSP_FLUSH_MORE, NN_DSP_FINISH };
 
 /* Fills, instead of a ring of rows, a single row whose pixels are the inputs of all kernel rows in one column, from
  * input row `top` on. */
@@ -174,8 +186,9 @@ typedef struct nn_dsp_conv_params {
     nn_dsp_code *piece3;   /* NULL: all blocks have two pixels */
     nn_dsp_code *piece2;
     int32_t word2_bytes; /* of code per word, in piece2 */
-    int32_t quant_words; /* of a channel: nn_dsp_fit or nn_dsp_quant */
-    nn_dsp_code *write2, *write3;
+    int32_t quant_words; /* of a channel: nn_dsp_half_fit, nn_dsp_fit or nn_dsp_quant */
+    nn_dsp_code *finish2, *finish3;
+    nn_dsp_code *write2, *write3; /* NULL: nn_dsp_half... finish */
 } nn_dsp_conv_params;
 
 /* Filter: see nn_conv2d_t2_dsp.c. output may be input where both have the same shape. */
@@ -283,18 +296,42 @@ typedef struct {
 #define NN_DSP_PAIRS 6
 #define NN_DSP_PAIRS_START (1 << 12)
 
-/* For shifts to the right, of 0, to the left; relu: not to the left, with an output offset of -128. 8: the pitch is 8
- * inputs. */
+/* For shifts to the right, of 0, to the left. 8: the pitch is 8 inputs. */
 typedef void nn_dsp_pairs_code(const nn_dsp_pairs_of_rows *p);
-nn_dsp_pairs_code nn_dsp_pairs, nn_dsp_pairs_zero, nn_dsp_pairs_left, nn_dsp_pairs_relu;
-nn_dsp_pairs_code nn_dsp_pairs8, nn_dsp_pairs8_zero, nn_dsp_pairs8_left, nn_dsp_pairs8_relu;
+nn_dsp_pairs_code nn_dsp_pairs, nn_dsp_pairs_zero, nn_dsp_pairs_left;
+nn_dsp_pairs_code nn_dsp_pairs8, nn_dsp_pairs8_zero, nn_dsp_pairs8_left;
+
+/* Up to six neighbouring outputs of every row of channels with a 3x3 filter and stride 1. */
+typedef struct {
+    int8_t *output; /* of the first channel */
+    int32_t step;   /* from pixel to pixel of the output */
+    int32_t next;   /* from the second output of a row to the first one of the next row */
+    int32_t size;   /* bytes of all rows of the output */
+    const nn_dsp_half_fit *fit;
+    const uint8_t *filter; /* three bytes a channel */
+    const int16_t *inputs; /* of the first channel */
+    int32_t plane;         /* bytes from channel to channel of the inputs */
+    int32_t channels;
+    int32_t pitch; /* bytes from kernel row to kernel row */
+    int32_t back;  /* bytes from the last kernel row to the first one of the next row of outputs */
+} nn_dsp_rows;
+
+/* So many outputs, by a fit with that shift; adjacent: the pitch is that of the inputs that they read. */
+typedef void nn_dsp_rows_code(const nn_dsp_rows *p);
+nn_dsp_rows_code nn_dsp_rows6_8, nn_dsp_rows6_12, nn_dsp_rows6_adjacent_8, nn_dsp_rows6_adjacent_12;
+nn_dsp_rows_code nn_dsp_rows5_8, nn_dsp_rows5_12, nn_dsp_rows5_adjacent_8, nn_dsp_rows5_adjacent_12;
+nn_dsp_rows_code nn_dsp_rows4_8, nn_dsp_rows4_12, nn_dsp_rows4_adjacent_8, nn_dsp_rows4_adjacent_12;
+nn_dsp_rows_code nn_dsp_rows3_8, nn_dsp_rows3_12, nn_dsp_rows3_adjacent_8, nn_dsp_rows3_adjacent_12;
+nn_dsp_rows_code nn_dsp_rows2_8, nn_dsp_rows2_12, nn_dsp_rows2_adjacent_8, nn_dsp_rows2_adjacent_12;
+nn_dsp_rows_code nn_dsp_rows1_8, nn_dsp_rows1_12, nn_dsp_rows1_adjacent_8, nn_dsp_rows1_adjacent_12;
 
 typedef struct {
     nn_dw_conv_params conv;
     int32_t rows, pitch;                    /* of a strip: input rows, and columns of each */
     int32_t row_words;                      /* words, of two columns, in an expanded kernel row */
-    nn_dsp_pairs_code *left, *zero, *right; /* for channels with such shifts, NULL where there are none; all NULL
-                                             * unless the filter is 3x3 with stride 1 */
+    nn_dsp_pairs_code *left, *zero, *right; /* for channels with such shifts, NULL where there are none */
+    nn_dsp_rows_code *six, *last;           /* for six outputs at a time and those left of a row, NULL where there are
+                                             * none; all of them NULL unless the filter is 3x3 with stride 1 */
 } nn_dsp_dw_conv_params;
 
 /* Rows of pixels of four channels. */

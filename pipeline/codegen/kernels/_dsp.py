@@ -17,7 +17,8 @@ CHANNELS = 4
 CHANNEL_COST, INPUT_COST = 25, 3
 """Instructions, roughly, of unpacking a channel's requantization and of expanding an input."""
 ORDER = (1, 3, 0, 2)
-"""In which a block's channels are written."""
+HALF_ORDER = (1, 0, 3, 2)
+"""In which a block's channels are written, and those of windows without flushes by halves."""
 WORD = 4
 """Inputs a word of filter, of CHANNELS channels each."""
 FIRST_LIMITS = (-(1 << 13), (1 << 13) - 1)
@@ -123,6 +124,14 @@ def fitted(fit: _fit.Fit) -> NDArray[np.int32]:
     return _in_blocks(fit.table)
 
 
+def half_fitted(fit: _fit.Fit, flushed: bool) -> NDArray[np.int32]:
+    """int32 (channels, 2), filled up to blocks of CHANNELS: nn_dsp_half_fit, in the order ORDER where windows have
+    flushes, else HALF_ORDER; there the first channel of a pair is multiplied as 4 times its sum."""
+    whole = flushed | (np.arange(len(fit.starts)) % 2 == 1)
+    table = np.stack([fit.starts, np.where(whole, 4, 1) * fit.factors], axis=1)
+    return _in_blocks(table, ORDER if flushed else HALF_ORDER)
+
+
 def unpacked(layer: QLayer, spec: TensorSpec) -> NDArray[np.int32]:
     """int32 (channels, 4), filled up to blocks of CHANNELS in the order ORDER: nn_dsp_quant."""
     assert layer.multiplier is not None and layer.shift is not None
@@ -132,10 +141,10 @@ def unpacked(layer: QLayer, spec: TensorSpec) -> NDArray[np.int32]:
     return _in_blocks(np.stack([2 * _ternary.folded_bias(layer, spec), layer.multiplier, rounding, right], axis=1))
 
 
-def _in_blocks(table: Integers) -> NDArray[np.int32]:
+def _in_blocks(table: Integers, order: tuple[int, ...] = ORDER) -> NDArray[np.int32]:
     """Rows of channels in the order in which their outputs are written."""
     padded = np.pad(table, ((0, -len(table) % CHANNELS), (0, 0)))
-    return padded.reshape(-1, CHANNELS, table.shape[1])[:, ORDER].reshape(padded.shape).astype(np.int32)
+    return padded.reshape(-1, CHANNELS, table.shape[1])[:, order].reshape(padded.shape).astype(np.int32)
 
 
 def quant(layer: QLayer, spec: TensorSpec, order: tuple[int, ...] = ORDER) -> NDArray[np.int32]:

@@ -1,10 +1,10 @@
-"""Requantization in three instructions. What counts of a channel's requantization is the function of its sum: a
+"""Requantization in two or three instructions. What counts of a channel's requantization is the function of its sum: a
 multiplication and a shift that all channels share do as well, where every sum that can occur is brought to the same
-output. That is decided exactly, from the smallest sum of every output. C side: nn_dsp_fit."""
+output. That is decided exactly, from the smallest sum of every output. C side: nn_dsp_fit, nn_dsp_half_fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,15 @@ from pipeline.network import arith, rescale
 
 BITS = 12
 """Sums are multiplied by 2^BITS before they are multiplied by the factor: NN_DSP_FIT_BITS."""
+HALF_BITS = 14
+"""4 times a sum of 16 bits is multiplied by the factor, and the product loses 16 bits: so much of the scale is left."""
 TRIES = 32
 """Factors tried above the quotient of the scales and as many below it,"""
 STEP = 2.0**-22
 """so far from each other, as a share of it."""
 
 Integers = NDArray[np.int64]
+Bounds = tuple[Integers, Integers]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,15 @@ def find(layer: QLayer, spec: TensorSpec, shifts: tuple[int, ...]) -> Fit | None
     return next(filter(None, (channels.fit(shift) for shift in shifts)), None)
 
 
+def find_half(layer: QLayer, spec: TensorSpec, shifts: tuple[int, ...], start: int = 0) -> Fit | None:
+    """The same for sums that begin at `start`: the output is (fit's start + floor(4 * factor * sum / 2^16)) / 2^shift,
+    rounded down. None, too, where a sum takes more than 16 bits or an output is below the zero point."""
+    channels = _Channels(layer, spec)
+    if channels.signed or channels.lowest.min() + start < -(1 << 15) or channels.highest.max() + start >= 1 << 15:
+        return None
+    return next(filter(None, (channels.half_fit(shift, start) for shift in shifts)), None)
+
+
 class _Channels:
     """What the channels compute from their sums."""
 
@@ -72,33 +84,60 @@ class _Channels:
         """The fit with that shift. Halves need not be rounded away from zero where no output is below the zero point,
         or where there are none, as nothing is shifted to the right."""
         ties = (1 << shift >> self.right) * (self.right > 0) * self.signed
+        found = self._search(32 + shift - BITS, arith.INT32_MAX, lambda factors: self._starts(factors, shift, ties))
+        return found and Fit(shift, *found, ties if self.signed else None)
+
+    def half_fit(self, shift: int, start: int) -> Fit | None:
+        """The fit with that shift of sums of 16 bits; four times its factors are within 32 bits."""
+        most = arith.INT32_MAX >> 2
+        found = self._search(HALF_BITS + shift, most, lambda factors: self._half_starts(factors, shift, start))
+        return found and Fit(shift, *found, None)
+
+    def _search(self, bits: int, most: int, bounds: Callable[[Integers], Bounds]) -> Bounds | None:
+        """(starts, factors) of all channels, of those tried; None when a channel has none. bounds: the lowest and the
+        highest start that serve with such factors."""
         starts, factors = np.zeros_like(self.lowest), np.zeros_like(self.lowest)
-        for candidates in self._candidates(shift):
-            low, high = self._starts(candidates, shift, ties)
+        for candidates in self._candidates(bits, most):
+            low, high = bounds(candidates)
             new = (factors == 0) & (low <= high)
             starts, factors = np.where(new, (low + high) >> 1, starts), np.where(new, candidates, factors)
             if factors.all():
-                return Fit(shift, starts, factors, ties if self.signed else None)
+                return starts, factors
         return None
 
-    def _candidates(self, shift: int) -> Iterator[Integers]:
-        """Factors, one a channel: near the quotient of the scales; at last a large one, for channels whose output
-        hardly depends on their sum."""
-        exact = self.gain * 2.0 ** (32 + shift - BITS)
-        if exact.max() > arith.INT32_MAX or not self.servable:
+    def _candidates(self, bits: int, most: int) -> Iterator[Integers]:
+        """Factors, one a channel: near the quotient of the scales times 2^bits; at last a large one, for channels whose
+        output hardly depends on their sum."""
+        exact = self.gain * 2.0**bits
+        if exact.max() > most or not self.servable:
             return
         for number in sorted(range(-TRIES, TRIES + 1), key=abs):
-            yield np.clip(np.round(exact * (1 + number * STEP)), 1, arith.INT32_MAX).astype(np.int64)
+            yield np.clip(np.round(exact * (1 + number * STEP)), 1, most).astype(np.int64)
         yield np.full_like(self.lowest, 1 << 24)
 
-    def _starts(self, factors: Integers, shift: int, ties: Integers) -> tuple[Integers, Integers]:
+    def _starts(self, factors: Integers, shift: int, ties: Integers) -> Bounds:
         """(lowest, highest) start of each channel with which all outputs are right and nothing leaves 32 bits."""
         # what reaches a level, before it is multiplied
         products = (self.levels << (32 + shift)) - np.where(self.levels > 0, ties[:, None] << 32, 0)
         needed = -(-products // factors[:, None])
-        before = needed - ((self.first - 1) << BITS) - 1
+        reached = needed - (self.first << BITS), needed - ((self.first - 1) << BITS) - 1
+        return self._bounds(*reached, np.minimum(self.lowest, 0) << BITS, np.maximum(self.highest, 0) << BITS)
+
+    def _half_starts(self, factors: Integers, shift: int, start: int) -> Bounds:
+        """The same of sums of 16 bits that begin at `start`."""
+
+        def product(sums: Integers) -> Integers:
+            return 4 * factors[:, None] * (sums + start) >> 16
+
+        ends = product(np.stack([self.lowest, self.highest], axis=1))
+        needed = self.levels << shift
+        reached = needed - product(self.first), needed - product(self.first - 1) - 1
+        return self._bounds(*reached, ends[:, 0], ends[:, 1])
+
+    def _bounds(self, reaching: Integers, before: Integers, lowest: Integers, highest: Integers) -> Bounds:
+        """(lowest, highest) start of each channel. reaching, before: (channels, levels), the lowest start that reaches
+        a level at its first sum, the highest that does not at the sum before; lowest, highest: what starts add to."""
         ever, not_always = self.first <= self.highest[:, None], self.first > self.lowest[:, None]
-        low = (needed - (self.first << BITS)).max(axis=1, where=ever, initial=-(1 << 62))
+        low = reaching.max(axis=1, where=ever, initial=-(1 << 62))
         high = before.min(axis=1, where=not_always, initial=1 << 62)
-        low = np.maximum(low, arith.INT32_MIN - (np.minimum(self.lowest, 0) << BITS))
-        return low, np.minimum(high, arith.INT32_MAX - (np.maximum(self.highest, 0) << BITS))
+        return np.maximum(low, arith.INT32_MIN - lowest), np.minimum(high, arith.INT32_MAX - highest)

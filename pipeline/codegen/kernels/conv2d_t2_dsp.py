@@ -14,12 +14,13 @@ from pipeline.network import calls, packing
 
 DISTANCES = (4, 8, 16, 32, 40, 64, 128, 256)
 """Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
-GO_ON, FLUSH, FLUSH_MORE, FINISH, FINISH_MORE = range(5)
+GO_ON, FLUSH, FLUSH_MORE, FINISH = range(4)
 PIECE_BYTES, INTERVAL_BYTES, BLOCK_BYTES = 16, 8, 12
 WORD2_BYTES = {"": 60, "_odd": 68}
 """Code of nn_dsp_piece2... that a word of filter takes."""
 SHIFTS = (11, 15, 8)
-"""Of fits, as there is code for them."""
+HALF_SHIFTS = (12, 15)
+"""Of fits and of those of sums of 16 bits, as there is code for them."""
 MAX_PIECES = 255
 ROW_BYTES = 3328
 """Inputs of a 1x1 convolution are cut into rows that take no more."""
@@ -117,9 +118,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     g = geometry(layer, specs[0], p)
     distance = 2 * g.stride * p.pixel
     odd = "_odd" if g.stride * p.pixel % 2 else ""
-    fit = _fit.find(layer, specs[0], SHIFTS)
-    variant = f"{'' if fit.ties is None else 'ties_'}{fit.shift}" if fit else "any"
-    requant = _dsp.fitted(fit) if fit else _dsp.unpacked(layer, specs[0])
+    requant, codes = _outputs(layer, specs[0], "more" if p.intervals > 1 else "first", distance in DISTANCES)
     same = layer.output.shape == specs[0].shape
     return KernelCall(
         function="nn_conv2d_t2_dsp",
@@ -141,8 +140,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 piece2=f"nn_dsp_piece2{odd}",
                 word2_bytes=WORD2_BYTES[odd],
                 quant_words=requant.shape[1],
-                write2=f"nn_dsp_write2_{variant}",
-                write3=f"nn_dsp_write3_{variant}" if distance in DISTANCES else 0,
+                **codes,
             ),
             calls.map_dims(g.input),
             calls.input_arg(),
@@ -158,6 +156,21 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         in_place=0 if same and not p.gathered else None,
         start_cost=_dsp.rows_cost(layer, specs[0]),
     )
+
+
+def _outputs(layer: QLayer, spec: TensorSpec, end: str, three: bool) -> tuple[NDArray[np.int32], dict[str, str]]:
+    """(requantization, code of the ends of windows and of outputs). end: "more" where windows have flushes, else
+    "first"; three: whether there are blocks of three pixels."""
+    half = _fit.find_half(layer, spec, HALF_SHIFTS)
+    if half:
+        table, codes = _dsp.half_fitted(half, end == "more"), {"finish": f"nn_dsp_half{{}}_{end}_{half.shift}"}
+    else:
+        fit = _fit.find(layer, spec, SHIFTS)
+        table = _dsp.fitted(fit) if fit else _dsp.unpacked(layer, spec)
+        variant = f"{'' if fit.ties is None else 'ties_'}{fit.shift}" if fit else "any"
+        codes = {"finish": f"nn_dsp_finish{{}}_{end}", "write": f"nn_dsp_write{{}}_{variant}"}
+    pixels = (2, 3) if three else (2,)
+    return table, {f"{field}{n}": code.format(n) for field, code in codes.items() for n in pixels}
 
 
 def plan(layer: QLayer) -> WindowPlan | None:
@@ -211,11 +224,10 @@ def _pieces(filters: NDArray[np.int64], granules: int, granule: int) -> tuple[Pi
 
 
 def _after_a_flush(pieces: Sequence[Piece]) -> Iterator[Piece]:
-    """Flushes and ends that are not the first add to totals."""
-    more = {GO_ON: GO_ON, FLUSH: FLUSH_MORE, FINISH: FINISH_MORE}
+    """Flushes that are not the first add to totals."""
     flushed = False
     for piece in pieces:
-        yield replace(piece, then=more[piece.then]) if flushed else piece
+        yield replace(piece, then=FLUSH_MORE) if flushed and piece.then == FLUSH else piece
         flushed = flushed or piece.then == FLUSH
 
 

@@ -116,7 +116,7 @@ def test_plans_cover_every_window_once_and_every_interval_fits(
             interval = []
     assert (seen == 1).all()
     assert not interval
-    finishes = [p.then in (conv2d_t2_dsp.FINISH, conv2d_t2_dsp.FINISH_MORE) for p in plan.pieces]
+    finishes = [p.then == conv2d_t2_dsp.FINISH for p in plan.pieces]
     assert finishes == [False] * (len(plan.pieces) - 1) + [True]
 
 
@@ -195,6 +195,93 @@ def test_where_no_fit_is_possible_the_general_code_writes() -> None:
     call = conv2d_t2_dsp.call(layer, [TensorSpec((5, 5, 8), Quantization(1.0, 0))])
     assert call.tables["requant"].shape == (4, 4)
     assert call.args[1].fields["write2"] == "nn_dsp_write2_any"
+
+
+def half_layer(highest: int, zero_point: int, limits: tuple[int, int]) -> QLayer:
+    """A depthwise layer with all kinds of densities; shifts up to the highest."""
+    random = np.random.default_rng(highest + 10)
+    layer = single.layer(Geometry("depthwise_conv2d", (5, 5, 12), 12, (3, 3)), random, 0.7)
+    layer.weights[..., 0], layer.weights[..., 1], layer.weights[..., 2] = 1, -1, 0
+    layer.shift[:] = random.integers(highest - 2, highest, 12, endpoint=True)
+    layer.bias[:] = random.integers(-300, 300, 12)
+    layer.multiplier[3] = 1 << 30
+    output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+    return dataclasses.replace(layer, output=output, params={**layer.params, "activation": limits})
+
+
+@pytest.mark.parametrize("highest", [-6, -3, -1, 0, 2, 6])
+@pytest.mark.parametrize(("zero_point", "limits"), [(-128, (-128, 127)), (17, (17, 100))])
+def test_a_fit_of_halves_gives_every_sum_its_output(zero_point: int, limits: tuple[int, int], highest: int) -> None:
+    """As nn_dsp_rows... computes: both fields of a sum, shifted left by two, then SMLAWB, SMLAWT and SSAT."""
+    layer, spec = half_layer(highest, zero_point, limits), TensorSpec((5, 5, 12), Quantization(1.0, 5))
+    fit = _fit.find_half(layer, spec, depthwise_conv2d_t2_dsp.SHIFTS, depthwise_conv2d_t2_dsp.START)
+    assert fit is not None
+    nonzero = np.abs(layer.weights).sum(axis=(0, 1), dtype=np.int64)
+    first = np.clip(np.arange(-128 * 9, 128 * 9 + 1)[:, None], -127 * nonzero, 127 * nonzero)
+    second = first[::-1]
+    packed = (first + depthwise_conv2d_t2_dsp.START) + ((second + depthwise_conv2d_t2_dsp.START) << 14) << 2
+    assert np.array_equal(packed, packed.astype(np.int32))
+    low, high = packed.astype(np.int32) << 16 >> 16, packed >> 16
+    assert (4 * fit.factors <= (1 << 31) - 1).all()
+    for sums, products in ((first, fit.factors * low >> 16), (second, 4 * fit.factors * high >> 16)):
+        x = fit.starts + products
+        assert np.array_equal(x, x.astype(np.int32))
+        centred = sums - 5 * layer.weights.sum(axis=(0, 1), dtype=np.int64)
+        wanted = np.clip(rescale.requantized(layer, centred, True), *limits)
+        assert np.array_equal(np.clip(x >> fit.shift, *limits), wanted)
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_an_accumulator_is_two_sums_of_sixteen_bits(flushed: bool) -> None:
+    """As nn_dsp_half... computes: all of A's field, B at its ends; without flushes 4 A times the factor, else A times
+    four times the factor."""
+    fit = _fit.Fit(12, np.array([5, 6, 7, 8, 9]), np.array([1001, 1002, 1003, 1004, 1005]), None)
+    first, second = np.meshgrid(np.arange(-(1 << 13), 1 << 13), [-(1 << 15), -1, 0, 1, (1 << 15) - 1])
+    shifted = (first + (second << 14) << 2).astype(np.uint64).astype(np.uint32)
+    assert np.array_equal(shifted.astype(np.int16), 4 * first)
+    assert np.array_equal((shifted + np.uint32(1 << 15)).view(np.int32) >> 16, second)
+    table = _dsp.half_fitted(fit, flushed)
+    order = (1, 3, 0, 2) if flushed else (1, 0, 3, 2)
+    factors = [4 * 1001 if flushed else 1001, 4 * 1002, 4 * 1003 if flushed else 1003, 4 * 1004]
+    assert table[:4].tolist() == [[fit.starts[channel], factors[channel]] for channel in order]
+    assert len(table) == 8
+
+
+def test_sums_of_more_than_sixteen_bits_have_no_fit_of_halves() -> None:
+    layer = single.layer(Geometry("conv2d", (3, 3, 32), 4, (3, 3)), np.random.default_rng(0), 0.3)
+    layer.shift[:] = -8
+    output = TensorSpec(layer.output.shape, Quantization(1.0, -128))
+    layer, spec = dataclasses.replace(layer, output=output), TensorSpec((3, 3, 32), Quantization(1.0, 0))
+    layer.weights[1] = 0
+    layer.weights.reshape(4, -1)[1, :256] = 1
+    assert _fit.find_half(layer, spec, conv2d_t2_dsp.HALF_SHIFTS) is not None
+    layer.weights.reshape(4, -1)[1, 0] = -1
+    assert _fit.find_half(layer, spec, conv2d_t2_dsp.HALF_SHIFTS) is not None
+    layer.weights.reshape(4, -1)[1, :] = 1
+    assert _fit.find_half(layer, spec, conv2d_t2_dsp.HALF_SHIFTS) is None
+    assert conv2d_t2_dsp.call(layer, [spec]).args[1].fields["write2"].startswith("nn_dsp_write2_")
+
+
+def test_outputs_below_the_zero_point_have_no_fit_of_halves() -> None:
+    """Their halves are rounded the other way; the code of every shift writes them."""
+    layer, spec = half_layer(-1, 0, (-128, 127)), TensorSpec((5, 5, 12), Quantization(1.0, 5))
+    assert _fit.find_half(layer, spec, depthwise_conv2d_t2_dsp.SHIFTS, depthwise_conv2d_t2_dsp.START) is None
+    call = depthwise_conv2d_t2_dsp.call(layer, [spec])
+    assert call.args[1].fields["right"] == "nn_dsp_pairs8"
+    assert "last" not in call.args[1].fields
+
+
+@pytest.mark.parametrize(
+    ("width", "code"),
+    [
+        (1, {"last": "nn_dsp_rows1_adjacent_12"}),
+        (6, {"six": "nn_dsp_rows6_adjacent_12"}),
+        (7, {"six": "nn_dsp_rows6_12", "last": "nn_dsp_rows1_12"}),
+        (12, {"six": "nn_dsp_rows6_12"}),
+    ],
+)
+def test_rows_are_cut_into_sixes_and_what_is_left(width: int, code: dict[str, str]) -> None:
+    assert depthwise_conv2d_t2_dsp._rows(width, 12) == code
 
 
 def sum_layer(scales: tuple[float, float, float], zeros: tuple[int, int, int], limits: tuple[int, int]) -> QLayer:
