@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
 from pipeline.core.nouns import Int8Array, Int32Array, QLayer, QModel, Quantization, TensorSpec
-from pipeline.importers import flatbuffer, tflite_graph, tflite_schema
+from pipeline.importers import flatbuffer, tflite_graph, tflite_schema, tflite_sizes
+from pipeline.importers.flatbuffer import Row
 from pipeline.importers.tflite_graph import NONE, Graph, Operation, Tensor
+from pipeline.importers.tflite_sizes import Sizes
 from pipeline.network import arith, geometry, packing, rescale
 
 PACKAGES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorflow.lite.python.interpreter")
@@ -125,12 +127,13 @@ class _Window:
 
 class _Import:
     """Walks the operations once, in order. `number` maps a tensor of the file to the QModel's, `paddings` holds those
-    that no layer computes yet."""
+    that no layer computes yet, `sizes` what the file computes of shapes."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.number = {graph.input: 0}
         self.paddings: dict[int, _Padding] = {}
+        self.sizes: dict[int, Sizes] = {}
         self.layers: list[QLayer] = []
         self.logits = graph.output
 
@@ -142,7 +145,8 @@ class _Import:
                 raise self.unsupported(op, "no layer computes it", f"known: {known}")
             conversion = CONVERSIONS[op.name]
             low, high = conversion.operands
-            if not low <= len(op.inputs) <= high or len(op.outputs) != 1 or op.outputs[0] in self.number:
+            written = {*self.number, *self.sizes}
+            if not low <= len(op.inputs) <= high or len(op.outputs) != 1 or op.outputs[0] in written:
                 raise self.damaged(op, f"has {len(op.inputs)} operands and writes tensors {op.outputs}")
             self.check_options(op, conversion)
             conversion.convert(self, op)
@@ -204,6 +208,21 @@ class _Import:
         if tensor is None or tensor.constant is None or tensor.type != kind or op.inputs[operand] in self.number:
             raise self.unsupported(op, f"operand {operand} is not a constant of type {kind}", tflite_graph.QUANTIZE)
         return tensor
+
+    def size(self, op: Operation, operand: int) -> NDArray[Any]:
+        """The operand of that position: int32, a constant or computed of shapes."""
+        if op.inputs[operand] in self.sizes:
+            return self.sizes[op.inputs[operand]]
+        constant = self.constant(op, operand, "int32").constant
+        assert constant is not None
+        return constant
+
+    def keep_sizes(self, op: Operation, values: Sizes) -> None:
+        """That the operation computes these of shapes."""
+        tensor = self.graph.tensors[op.outputs[0]]
+        if tensor.type != "int32" or tensor.shape != values.shape:
+            raise self.damaged(op, f"makes int32 {values.shape}, its output is {tensor.type} {tensor.shape}")
+        self.sizes[op.outputs[0]] = values
 
     def unsupported(self, op: Operation, what: str, hint: str = "") -> UnsupportedError:
         return UnsupportedError(f"{self.graph.path}: {op}: {what}", hint)
@@ -495,7 +514,7 @@ def _reshape(model: _Import, op: Operation) -> None:
     source, output = model.spec(op.inputs[0]), model.spec(op.outputs[0])
     model.require_same_lattice(op, source.quantization, output.quantization)
     if len(op.inputs) == 2 and op.inputs[1] != NONE:
-        shape = model.constant(op, 1, "int32").constant
+        shape: NDArray[Any] | None = model.size(op, 1)
     else:
         shape = op.options["new_shape"] if op.options is not None else None
     declared = (1, *output.shape)
@@ -505,6 +524,23 @@ def _reshape(model: _Import, op: Operation) -> None:
     if not fits or len(free) > 1 or source.size_bytes != output.size_bytes:
         raise model.damaged(op, f"makes {sizes} of {(1, *source.shape)}, its output has {declared}")
     model.append(op.outputs[0], "flatten", (model.source(op.inputs[0]),))
+
+
+def _shape(model: _Import, op: Operation) -> None:
+    model.source(op.inputs[0])
+    model.keep_sizes(op, np.array((1, *model.spec(op.inputs[0]).shape), np.int32))
+
+
+def _sizes(compute: Callable[[Sequence[NDArray[Any]], Row], Sizes]) -> Callable[[_Import, Operation], None]:
+    def convert(model: _Import, op: Operation) -> None:
+        assert op.options is not None
+        try:
+            values = compute([model.size(op, operand) for operand in range(len(op.inputs))], op.options)
+        except ValueError as error:
+            raise model.unsupported(op, str(error), "convert the model for batches of 1") from error
+        model.keep_sizes(op, values)
+
+    return convert
 
 
 def _quantize(model: _Import, op: Operation) -> None:
@@ -589,4 +625,7 @@ CONVERSIONS: Mapping[str, Conversion] = {
     "RELU6": Conversion(_relu, (1, 1)),
     "RELU_N1_TO_1": Conversion(_relu, (1, 1)),
     "SOFTMAX": Conversion(_softmax, (1, 1), "SoftmaxOptions"),
+    "SHAPE": Conversion(_shape, (1, 1), "ShapeOptions"),
+    "STRIDED_SLICE": Conversion(_sizes(tflite_sizes.part), (4, 4), "StridedSliceOptions"),
+    "PACK": Conversion(_sizes(tflite_sizes.pack), (1, 8), "PackOptions"),
 }

@@ -34,6 +34,9 @@ ReshapeOptions: new_shape:[i]
 PadOptions:
 ReducerOptions: keep_dims:?
 QuantizeOptions:
+ShapeOptions: out_type:b
+StridedSliceOptions: begin_mask:i end_mask:i ellipsis_mask:i new_axis_mask:i shrink_axis_mask:i offset:?
+PackOptions: values_count:i axis:i
 """)
 
 OPTIONS = {
@@ -47,6 +50,9 @@ OPTIONS = {
     "ReshapeOptions": 17,
     "PadOptions": 22,
     "ReducerOptions": 27,
+    "StridedSliceOptions": 32,
+    "ShapeOptions": 55,
+    "PackOptions": 59,
     "QuantizeOptions": 89,
 }
 """Numbers of the union BuiltinOptions."""

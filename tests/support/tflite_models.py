@@ -213,6 +213,18 @@ class Builder:
         options = {} if as_operand else {"newShape": shape}
         self.operation("RESHAPE", operands, out, "ReshapeOptions", **options)
 
+    def computed_reshape(self) -> None:
+        """To a shape whose first size is the batch, as Keras's Reshape is converted."""
+        n, source, scale, zero = math.prod(self.shape), self.last, self.scale, self.zero_point
+        kind, sizes = self.s.TensorType.INT32, len(self.shape)
+        zeroth, first = self.constant(np.array([0], np.int32)), self.constant(np.array([1], np.int32))
+        shape, batch, wanted = (self.tensor(of, kind) for of in ((sizes,), (), (2,)))
+        self.operation("SHAPE", [source], shape, "ShapeOptions", outType=kind)
+        ends = [shape, zeroth, first, first]
+        self.operation("STRIDED_SLICE", ends, batch, "StridedSliceOptions", shrinkAxisMask=1)
+        self.operation("PACK", [batch, self.constant(np.array(n, np.int32))], wanted, "PackOptions", valuesCount=2)
+        self.operation("RESHAPE", [source, wanted], self.activation((1, n), scale, zero), "ReshapeOptions")
+
     def residual(self) -> None:
         """The newest activation, and a layer of the same shape on it, added or joined."""
         source, shape, scale, zero = self.last, self.shape, self.scale, self.zero_point
@@ -250,7 +262,8 @@ def random_model(seed: int) -> bytes:
     b = Builder((1, int(random.integers(3, 10)), int(random.integers(3, 10)), int(random.integers(1, 5))), random)
     for _ in range(int(random.integers(1, 5))):
         getattr(b, b.pick(*ON_IMAGES))()
-    for name in b.pick(["mean"], ["reshape", "dense"], ["dense"], ["mean", "relu"], ["dense", "residual"], []):
+    flat = b.pick("reshape", "computed_reshape")
+    for name in b.pick(["mean"], [flat, "dense"], ["dense"], ["mean", "relu"], ["dense", "residual"], []):
         getattr(b, name)()
     if len(b.shape) == 2 and random.random() < 0.3:
         b.softmax()
