@@ -142,7 +142,10 @@ class _Import:
         for op in self.graph.operations:
             if op.name not in CONVERSIONS:
                 known = ", ".join(sorted(CONVERSIONS))
-                raise self.unsupported(op, "no layer computes it", f"known: {known}")
+                nearest = NEAREST.get(op.name)
+                raise self.unsupported(
+                    op, "no layer computes it", f"{nearest}; known: {known}" if nearest else f"known: {known}"
+                )
             conversion = CONVERSIONS[op.name]
             low, high = conversion.operands
             written = {*self.number, *self.sizes}
@@ -609,6 +612,15 @@ class Conversion:
     """The table of settings it must have, "" for none."""
 
 
+NEAREST: Mapping[str, str] = {
+    **dict.fromkeys(("DIV", "MUL", "SUB"), "convert it without its Rescaling, or import the Keras file"),
+    **dict.fromkeys(
+        ("ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "PRELU", "TANH"), "train it with ReLU or ReLU6"
+    ),
+    "DEQUANTIZE": tflite_graph.QUANTIZE,
+    "EXPAND_DIMS": "write its 1D convolutions for images of one row",
+}
+"""What comes nearest to an operation that no layer computes."""
 CONVERSIONS: Mapping[str, Conversion] = {
     "CONV_2D": Conversion(_conv2d, (2, 3), "Conv2DOptions"),
     "DEPTHWISE_CONV_2D": Conversion(_depthwise, (2, 3), "DepthwiseConv2DOptions"),

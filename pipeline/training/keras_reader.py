@@ -23,6 +23,18 @@ GAIN_CODE = 127
 """The code of a gain: as large as there is, for the bias is rounded to products of it."""
 
 
+_RECTIFIER = "train it with ReLU, or ReLU(6.0)"
+_IN_ONE_ROW = "write it for images of one row, (1, steps, channels)"
+NEAREST: Mapping[str, str] = {
+    **dict.fromkeys(("ELU", "LeakyReLU", "PReLU"), _RECTIFIER),
+    **dict.fromkeys(("AveragePooling1D", "Conv1D", "GlobalAveragePooling1D", "MaxPooling1D"), _IN_ONE_ROW),
+    **dict.fromkeys(("GroupNormalization", "LayerNormalization"), "train it with BatchNormalization"),
+    "Multiply": "train it without products of tensors, such as squeeze-and-excitation",
+    "SeparableConv2D": "write its DepthwiseConv2D and its Conv2D of 1 x 1",
+}
+"""What comes nearest to a layer that the device lacks, by its class."""
+
+
 def read(graph: Sequence[Call]) -> Iterator[TrainedLayer]:
     """The layers of the calls (keras_graph.calls), in order; an activation inside a layer is one of its own.
 
@@ -94,7 +106,8 @@ def _layer(call: Call, inputs: tuple[str, ...]) -> TrainedLayer:
     if kind is None or kind not in _READERS:
         known = ", ".join(sorted(k.__name__ for k in _READERS))
         what = f"layer {call.name!r} is a {type(call.layer).__name__}, which no device layer exists for"
-        raise UnsupportedError(what, f"known: {known}")
+        nearest = NEAREST.get(type(call.layer).__name__)
+        raise UnsupportedError(what, f"{nearest}; known: {known}" if nearest else f"known: {known}")
     keras_settings.require_known(call.layer, f"layer {call.name!r}")
     name, config, arrays = _READERS[kind](call)
     return TrainedLayer(call.name, name, inputs, config, arrays)
@@ -173,7 +186,8 @@ def _function(activation: Any, name: str, limit: float | None = None) -> Read:
     if kind not in (qkeras.quantized_relu, qkeras.quantized_bits, qkeras.quantized_linear):
         what = getattr(activation, "__name__", None) or str(activation)
         raise UnsupportedError(
-            f"layer {name!r}: activation {what} has no device counterpart", "use quantized_relu or quantized_bits"
+            f"layer {name!r}: activation {what} has no device counterpart",
+            "use relu, relu6, quantized_relu or quantized_bits",
         )
     keras_settings.require_known(activation, f"layer {name!r}")
     bits, integer = int(activation.bits), int(activation.integer)

@@ -154,6 +154,15 @@ def test_what_no_kernel_computes_is_refused_by_name(name: str, tmp_path: Path) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("HARD_SWISH", "train it with ReLU or ReLU6; known: "), ("CUMSUM", "known: ")]
+)
+def test_the_hint_is_what_comes_nearest(name: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=rf"\({name}\): no layer computes it") as caught:
+        load(operation(name), tmp_path)
+    assert caught.value.hint.startswith(hint) and "CONV_2D" in caught.value.hint
+
+
 def test_a_padding_becomes_that_of_the_convolution(tmp_path: Path) -> None:
     b = padded([[0, 0], [1, 0], [0, 1], [0, 0]], (1, 7, 7, 2))
     b.shape = (1, 7, 7, 2)

@@ -409,6 +409,15 @@ def test_a_graph_that_is_not_computed_is_refused_by_name(name: str) -> None:
         described(make())
 
 
+@pytest.mark.parametrize(
+    ("layer", "hint"), [(L.LeakyReLU(), "train it with ReLU, or ReLU(6.0); known: "), (L.UpSampling2D(), "known: ")]
+)
+def test_the_hint_is_what_comes_nearest(layer: Any, hint: str) -> None:
+    with pytest.raises(UnsupportedError, match="which no device layer exists for") as caught:
+        described(model_of(lambda x: layer(conv()(x))))
+    assert caught.value.hint.startswith(hint) and "Conv2D" in caught.value.hint
+
+
 def test_a_subclassed_model_has_no_graph() -> None:
     model = type("Mine", (keras.Model,), {})(name="mine")
     with pytest.raises(UnsupportedError, match=r"model 'mine' \(Mine\) has no graph of layers"):
