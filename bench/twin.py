@@ -17,7 +17,7 @@ from bench.timing import fastest
 from pipeline.core import paths
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Int8Array
-from pipeline.importers import tflite
+from pipeline.importers import tflite, tflite_interpreter
 from pipeline.network import twin
 
 SAMPLES, ROUNDS = 256, 5
@@ -32,7 +32,7 @@ def main() -> None:
     tasks: dict[str, Callable[[], object]] = {
         "twin": lambda: ready.run(x),
         "portable kernels": lambda: twin.trace(model, x)[-1],
-        tflite.backend(): interpreted(path, x),
+        tflite_interpreter.backend(): interpreted(path, x),
     }
     sys.stdout.write(table(fastest(tasks, ROUNDS)))
 
@@ -48,7 +48,7 @@ def reference_model() -> Path:
 
 def interpreted(path: Path, x: Int8Array) -> Callable[[], object]:
     """Answers x by the interpreter's optimized kernels."""
-    engine = tflite.interpreter(path, reference=False)
+    engine = tflite_interpreter.interpreter(path, reference=False)
     source = engine.get_input_details()[0]
 
     def answer() -> None:

@@ -40,8 +40,8 @@ DOORS = {
     "rich": {"cli/console.py"},
     "PIL": {"datasets/images.py"},
     "scipy": {"datasets/svhn.py"},
-    "tflite_runtime": {"importers/tflite.py"},
-    "ai_edge_litert": {"importers/tflite.py"},
+    "tflite_runtime": {"importers/tflite_interpreter.py"},
+    "ai_edge_litert": {"importers/tflite_interpreter.py"},
 }
 """Where a heavy library may be imported: files or folders."""
 SPEAKERS = {"cli/main.py", "cli/console.py", "cli/__main__.py"}

@@ -12,7 +12,7 @@ from pipeline.cli import packages
 from pipeline.cli.packages import Package
 from pipeline.config import board
 from pipeline.config.board import Board
-from pipeline.core import paths, registry, shell
+from pipeline.core import paths, registry, shell, text
 from pipeline.core.errors import ToolError
 
 PYTHON = ((3, 11), (3, 13))
@@ -65,7 +65,7 @@ def _programs() -> list[Finding]:
 def _summary(users: list[str], all_boards: int) -> str:
     if len(users) == all_boards:
         return "every board"
-    return ", ".join(users) if len(users) <= FEW else f"{', '.join(users[:FEW])} and {len(users) - FEW} more"
+    return text.listed(users, FEW)
 
 
 def _program(program: str, needed_by: str) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.core.names import LONGEST_LABEL
 
 
@@ -30,6 +32,15 @@ def counted(number: int, noun: str) -> str:
     ('1 sample', '200 attacks', '0 layers')
     """
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(items: Sequence[str], most: int) -> str:
+    """The items, of many the first: "a, b and 3 more".
+
+    >>> listed(["a", "b"], 2), listed(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def compact(number: float) -> str:

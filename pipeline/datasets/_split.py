@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.dataset import SplitConfig, fold_of
-from pipeline.core import names
+from pipeline.core import names, text
 from pipeline.core.errors import ConfigError
 
+SHOWN = 20
+"""Of the classes there are."""
 SPLITS = ("train", "validation", "test")
 Indices = NDArray[np.int64]
 
@@ -107,7 +109,9 @@ def ordered_classes(labels: Sequence[str], wanted: Sequence[str], place: str) ->
             raise ConfigError(f"{place}: class {error}") from error
     for name in wanted:
         if name not in found:
-            raise ConfigError(f"{place}: class {name!r} has no samples", f"there are: {_some(sorted(found))}")
+            raise ConfigError(
+                f"{place}: class {name!r} has no samples", f"there are: {text.listed(sorted(found), SHOWN)}"
+            )
     classes = tuple(wanted) or tuple(sorted(found, key=_by_number))
     if len(classes) < 2:
         what = f"only the class {classes[0]!r}" if classes else "no samples"
@@ -117,7 +121,3 @@ def ordered_classes(labels: Sequence[str], wanted: Sequence[str], place: str) ->
 
 def _by_number(label: str) -> tuple[int, str]:
     return (int(label), label) if label.isdecimal() and len(label) < 10 else (1 << 31, label)
-
-
-def _some(found: Sequence[str], limit: int = 20) -> str:
-    return ", ".join(found[:limit]) + (f" and {len(found) - limit} more" if len(found) > limit else "")

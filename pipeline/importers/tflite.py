@@ -1,12 +1,7 @@
-"""TensorFlow Lite on the host: the import of int8 models as QModels, and the one door to its interpreter.
-
-tflite-runtime up to Python 3.11, its successor ai-edge-litert beyond; the full TensorFlow where neither is installed.
-The interpreter is not for a process that has loaded TensorFlow: tflite-runtime and TensorFlow share symbols and crash.
-"""
+"""The import of int8 TensorFlow Lite models as QModels, operation by operation."""
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
+from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import Int8Array, Int32Array, QLayer, QModel, Quantization, TensorSpec
 from pipeline.importers import flatbuffer, tflite_graph, tflite_schema, tflite_sizes
 from pipeline.importers.flatbuffer import Row
@@ -24,64 +19,13 @@ from pipeline.importers.tflite_graph import NONE, Graph, Operation, Tensor
 from pipeline.importers.tflite_sizes import Sizes
 from pipeline.network import arith, geometry, packing, rescale
 
-PACKAGES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorflow.lite.python.interpreter")
 Pair = tuple[int, int]
 
 
-def interpreter(model: Path, *, reference: bool = True) -> Any:
-    """An allocated TensorFlow Lite interpreter of a file that `import_model` can import, on one thread. It gets only
-    what was read and checked of the file. reference: its reference kernels, whose every tensor can be read; else its
-    fast ones, which may round otherwise.
-
-    ConfigError, UnsupportedError: as import_model; ToolError: no interpreter is installed, or NumPy is too new for it.
-    """
-    graph = tflite_graph.read(model)
-    _Import(graph).convert()
-    module = _module()
-    try:
-        resolver = module.OpResolverType
-        made = module.Interpreter(
-            model_content=graph.contents(),
-            experimental_op_resolver_type=resolver.BUILTIN_REF if reference else resolver.AUTO,
-            experimental_preserve_all_tensors=reference,
-            num_threads=1,
-        )
-        made.allocate_tensors()
-    except (ValueError, RuntimeError, OSError) as error:
-        raise ConfigError(f"{model}: no TensorFlow Lite model ({str(error).splitlines()[0]})") from error
-    except (AttributeError, ImportError) as error:
-        hint = "tflite-runtime 2.14 needs NumPy 1; install 'numpy<2' or ai-edge-litert"
-        raise ToolError(f"the TensorFlow Lite interpreter does not start: {error}", hint) from error
-    return made
-
-
-def backend() -> str:
-    """Name and version of the installed interpreter."""
-    name = _module().__name__.split(".")[0]
-    return f"{name} {getattr(importlib.import_module(name), '__version__', '')}".strip()
-
-
-def _module() -> Any:
-    for name in PACKAGES:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise ToolError("no TensorFlow Lite interpreter is installed", "pip install 'tritmcu[tflite]'")
-
-
-def predict(model: Path, x: Int8Array) -> Int8Array:
-    """int8 (n, *output shape) of what the interpreter's reference kernels answer to x int8 (n, *input shape), before a
-    closing softmax. Errors as `interpreter`."""
-    logits = _Import(tflite_graph.read(model)).convert().logits
-    engine = interpreter(model)
-    source = engine.get_input_details()[0]
-    out = []
-    for sample in x:
-        engine.set_tensor(source["index"], sample.reshape(source["shape"]))
-        engine.invoke()
-        out.append(engine.get_tensor(logits)[0].copy())
-    return np.asarray(out, dtype=np.int8)
+def checked(path: Path) -> tuple[Graph, int]:
+    """(the graph of a file that `import_model` can import, number of the tensor with its logits). Errors as there."""
+    found = _Import(tflite_graph.read(path)).convert()
+    return found.graph, found.logits
 
 
 def import_model(path: Path, name: str, classes: Sequence[str] = ()) -> QModel:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline import datasets
 from pipeline.config.dataset import DatasetConfig
+from pipeline.core import text
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Int8Array, QModel, Quantization, Split, TensorSpec, same_classes, with_metrics
 from pipeline.network import twin
@@ -114,8 +115,8 @@ def _in_order(model: QModel, dataset: Dataset) -> Dataset:
     if other := [name for name in theirs if name not in ours]:
         lacking = [name for name in ours if name not in theirs]
         raise ConfigError(
-            f"data set {dataset.name!r} has classes that network {model.name!r} does not have: {_listed(other)}; it "
-            f"lacks {_listed(lacking)}",
+            f"data set {dataset.name!r} has classes that network {model.name!r} does not have: {_names(other)}; it "
+            f"lacks {_names(lacking)}",
             "give its folders or labels the names of the network's classes",
         )
     number = np.array([ours.index(name) for name in theirs])
@@ -123,10 +124,8 @@ def _in_order(model: QModel, dataset: Dataset) -> Dataset:
     return replace(dataset, classes=ours, splits=splits)
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Some of the names."""
-    more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
-    return ", ".join(map(repr, names[:SHOWN_CLASSES])) + more
+def _names(classes: Sequence[str]) -> str:
+    return text.listed(list(map(repr, classes)), SHOWN_CLASSES)
 
 
 def sound(config: DatasetConfig, model: QModel) -> Sound | None:

@@ -15,7 +15,7 @@ import pytest
 from pipeline.core import paths, shell
 from pipeline.core.errors import ConfigError, PipelineError, UnsupportedError
 from pipeline.core.nouns import QModel
-from pipeline.importers import tflite, tflite_graph, tflite_writer
+from pipeline.importers import tflite, tflite_graph, tflite_interpreter, tflite_writer
 from pipeline.network import twin
 from pipeline.workflow import zoo
 from pipeline.workflow.plan import load_network
@@ -37,7 +37,7 @@ def apart(call: str, *arguments: object) -> None:
 
 
 def other_interpreter() -> bool:
-    if tflite.backend().startswith(ROUNDS_TWICE):
+    if tflite_interpreter.backend().startswith(ROUNDS_TWICE):
         return False
     print("other interpreter")
     return True
@@ -57,7 +57,7 @@ def inputs(model: QModel, n: int, seed: int = 0) -> Any:
 
 def answers(data: bytes, x: Any, softmax: bool) -> Any:
     """What the interpreter says to the file as it is, before its closing softmax."""
-    module = tflite._module()
+    module = tflite_interpreter._module()
     engine = module.Interpreter(
         model_content=data,
         experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
@@ -89,7 +89,9 @@ def compare_file(path: str) -> None:
     if not other_interpreter():
         model = compare(Path(path), 1000)
         assert len(np.unique(twin.run(model, inputs(model, 1000)))) > 20
-        assert np.array_equal(tflite.predict(Path(path), inputs(model, 3)), twin.run(model, inputs(model, 3)))
+        assert np.array_equal(
+            tflite_interpreter.predict(Path(path), inputs(model, 3)), twin.run(model, inputs(model, 3))
+        )
 
 
 def compare_random(folder: str, kind: str, count: str) -> None:
@@ -131,7 +133,9 @@ def survive(folder: str, first: str, count: str) -> None:
         try:
             model = imported(path)
             x = inputs(model, 2, seed)
-            right = np.array_equal(tflite.predict(path, x).reshape(2, *model.output.shape), twin.run(model, x))
+            right = np.array_equal(
+                tflite_interpreter.predict(path, x).reshape(2, *model.output.shape), twin.run(model, x)
+            )
         except (ConfigError, UnsupportedError) as error:
             assert str(error).startswith(str(path)) or "layer" in str(error), error
             fates["refused"] += 1
@@ -155,14 +159,20 @@ def compare_written(folder: str) -> None:
 
 
 def refuse_float(path: str) -> None:
-    for call in (lambda: tflite.import_model(Path(path), "float", ["a"]), lambda: tflite.interpreter(Path(path))):
+    for call in (
+        lambda: tflite.import_model(Path(path), "float", ["a"]),
+        lambda: tflite_interpreter.interpreter(Path(path)),
+    ):
         with pytest.raises(UnsupportedError, match="is float32, not int8") as caught:
             call()
         assert "representative_dataset" in caught.value.hint
 
 
 def refuse_foreign(path: str) -> None:
-    for call in (lambda: tflite.import_model(Path(path), "x", ["a"]), lambda: tflite.interpreter(Path(path))):
+    for call in (
+        lambda: tflite.import_model(Path(path), "x", ["a"]),
+        lambda: tflite_interpreter.interpreter(Path(path)),
+    ):
         with pytest.raises(PipelineError, match=r"model\.tflite: not a TensorFlow Lite model"):
             call()
 
