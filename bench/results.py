@@ -6,8 +6,9 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.ablation import ABLATION
 from pipeline.analysis import trials
@@ -253,6 +254,22 @@ def _cost() -> Iterator[str]:
     yield from _table(["step", "steps/s", "ratio", "ratio of processor time"])
     for name, step in found["steps"].items():
         yield _line([name, f"{step['per_s']:.2f}", f"{step['ratio']:.2f}", f"{step['processor_ratio']:.2f}"])
+    yield from _cost_by_width(found)
+
+
+def _cost_by_width(found: Mapping[str, Any]) -> Iterator[str]:
+    parts = [name for name in found if name.startswith("width ")]
+    loads = " and ".join(str(load) for load in dict.fromkeys(found["load_average"][name] for name in parts))
+    yield (
+        "\nThe same beside float networks: ms of processor time, and ratios to the float step of the same kind. "
+        '"Float" rounds activations to 8 bits, as every network here; "Keras alone" is the network of Keras\' own '
+        "layers without any rounding, in the step that `fit` takes with each batch. Measured at a load average of "
+        f"{loads}.\n"
+    )
+    yield from _table(["step", *(f"{part}, {what}" for part in parts for what in ("ms", "ratio"))])
+    for name in found[parts[0]]:
+        steps = [found[part][name] for part in parts]
+        yield _line([name, *(cell for step in steps for cell in (f"{step['ms']}", f"{step['ratio']:.2f}"))])
 
 
 def _table(columns: Iterable[str]) -> Iterator[str]:

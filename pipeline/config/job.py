@@ -201,6 +201,8 @@ class TrainConfig(schema.Identified):
     """Share of the batch that the estimate uses, in (0, 1]."""
     augment: bool = True
     """Augment samples as the data set defines it."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the products in the convolutions of a training step; "bfloat16" needs a processor that has it."""
     adversarial: AdversarialConfig | None = None
     """Adversarial training; None: none."""
     distill: Annotated[str, Field(min_length=1), AfterValidator(_teacher)] | None = None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core import paths, shell
+from pipeline.core import paths, processor, shell
 
 PORTABLE = ("reference", "swar")
 """Folders of firmware/nn that any compiler for 32 bits or more takes."""
@@ -19,11 +18,8 @@ def library(name: str, sources: Sequence[Path], flags: Sequence[str] = ()) -> ct
     state of sources, headers, compiler and CPU into the user's cache."""
     folders = portable_folders()
     headers = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.h"))]
-    info = Path("/proc/cpuinfo")
-    cpu = info.read_text(encoding="utf-8").split("\n\n")[0] if info.exists() else platform.processor()
-    flags_of_cpu = [line for line in cpu.splitlines() if line.startswith(("flags", "Features", "model name"))]
     options = (*FLAGS, *(f"-I{folder}" for folder in folders), *flags)
-    return ctypes.CDLL(str(shell.compiled(name, sources, options, also=(headers, flags_of_cpu))))
+    return ctypes.CDLL(str(shell.compiled(name, sources, options, also=(headers, processor.lines()))))
 
 
 def portable_folders() -> list[Path]:

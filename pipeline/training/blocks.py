@@ -51,6 +51,25 @@ class _NoisyKernel:
 class QConv2D(_NoisyKernel, qkeras.QConv2D):  # type: ignore[misc]
     """qkeras.QConv2D whose kernel quantizer knows when it trains."""
 
+    products: str | None = None
+    """Type that inputs, kernel and sums are rounded to; None: that of the layer."""
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if self.products is None:
+            return super().call(inputs, training)
+        sums = ops.cast(super().call(ops.cast(inputs, self.products), training), inputs.dtype)
+        return sums if self.bias is None else sums + self.bias
+
+    @contextmanager
+    def multiplying_in(self, dtype: str) -> Iterator[None]:
+        """Calls inside round to this type, but for the bias."""
+        self.use_bias, self.products = False, dtype
+        try:
+            with self.get_quantizers()[0].answering_in(dtype):
+                yield
+        finally:
+            self.use_bias, self.products = self.bias is not None, None
+
 
 @keras.saving.register_keras_serializable(package="tritmcu")
 class QDepthwiseConv2D(_NoisyKernel, qkeras.QDepthwiseConv2D):  # type: ignore[misc]
@@ -125,6 +144,18 @@ def temperature(model: Any, value: Tensor) -> Iterator[None]:
     with ExitStack() as stack:
         for layer in weighted(model):
             stack.enter_context(layer.get_quantizers()[0].at(value))
+        yield
+
+
+@contextmanager
+def precision(model: Any, dtype: str) -> Iterator[None]:
+    """Inside, convolutions of the keras.Model round their inputs, kernels and sums to this type, and add up in float32;
+    at "float32" nothing changes. Not the first layer: of 8 bits, a network's activations are exact in bfloat16, its
+    input is not; it takes little time. Nor depthwise ones, which multiply little."""
+    with ExitStack() as stack:
+        for layer in weighted(model)[1:] if dtype != "float32" else ():
+            if isinstance(layer, QConv2D):
+                stack.enter_context(layer.multiplying_in(dtype))
         yield
 
 

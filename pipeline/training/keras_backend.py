@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import processor
 from pipeline.core.errors import ConfigError
 
 THREADS = min(2, os.cpu_count() or 1)
 """The networks are small: more threads cost more in hand-over than they gain."""
 BACKENDS = ("tensorflow", "jax")
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""Instruction sets that multiply numbers in bfloat16: of x86, and of Arm."""
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 NAME = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -60,6 +63,7 @@ with _silent_stderr():
 __all__ = [
     "compiled",
     "constant_to_pull",
+    "has_bfloat16",
     "input_gradient",
     "keras",
     "qkeras",
@@ -159,6 +163,13 @@ def value_and_gradients(
     with tf.GradientTape() as tape:
         loss, auxiliary = function()
     return auxiliary, tape.gradient(loss, [v.value for v in variables])
+
+
+def has_bfloat16() -> bool:
+    """Whether what trains multiplies numbers in bfloat16: a GPU or TPU under JAX, else this processor."""
+    if JAX and jax.devices()[0].platform != "cpu":
+        return True
+    return not processor.instruction_sets().isdisjoint(BFLOAT16)
 
 
 def to_numpy(x: Tensor) -> NDArray[Any]:

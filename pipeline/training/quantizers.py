@@ -113,6 +113,7 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
         self._seed: Any = None
         self._draw: Any = None
         self._temperature: Any = None
+        self._dtype: str | None = None
 
     @property
     def power_of_two(self) -> bool:
@@ -157,8 +158,21 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
         finally:
             self._temperature = None
 
+    @contextmanager
+    def answering_in(self, dtype: str) -> Iterator[None]:
+        """What calls inside answer is rounded to this type."""
+        self._dtype = dtype
+        try:
+            yield
+        finally:
+            self._dtype = None
+
     def __call__(self, w: Tensor) -> Tensor:
         w = ops.convert_to_tensor(w)
+        return ops.cast(self.value(w), self._dtype or w.dtype)
+
+    def value(self, w: Tensor) -> Tensor:
+        """What a layer computes with instead of w."""
         seed = self._draw or self._seed
         codes, scale = self.quantize(w) if seed is None else self.sample(w, seed, self._temperature)
         # w - w is exactly 0: unlike w + stop_gradient(q - w), the sum is q to the last bit.
@@ -247,8 +261,8 @@ class SymmetricInteger(WeightQuantizer):
 class Unquantized(SymmetricInteger):
     """Float weights, untouched in Keras; what leaves it are their 8-bit integers, so the device rounds once more."""
 
-    def __call__(self, w: Tensor) -> Tensor:
-        return ops.convert_to_tensor(w)
+    def value(self, w: Tensor) -> Tensor:
+        return w
 
 
 @keras.saving.register_keras_serializable(package="tritmcu")

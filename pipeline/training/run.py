@@ -20,7 +20,7 @@ from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DivergedError
 from pipeline.core.nouns import Dataset, Int8Array, Progress, Split
 from pipeline.training import augment, blocks, checkpoint, initial, keras_model
-from pipeline.training.keras_backend import compiled, keras, to_numpy, value_and_gradients
+from pipeline.training.keras_backend import BFLOAT16, compiled, has_bfloat16, keras, to_numpy, value_and_gradients
 from pipeline.training.objective import Objective, survives
 
 ops = keras.ops
@@ -61,6 +61,9 @@ class Run:
     """
 
     def __init__(self, job: Job, recipe: TrainConfig, dataset: Dataset, path: Path) -> None:
+        if recipe.precision == "bfloat16" and not has_bfloat16():
+            what = 'train.precision = "bfloat16": this processor has no instructions for it'
+            raise ConfigError(f"{what} ({', '.join(BFLOAT16)})", 'precision = "float32", the default')
         keras.utils.set_random_seed(job.seed)
         self.job, self.recipe, self.dataset, self.path = job, recipe, dataset, path
         self.done = _Done()
@@ -189,7 +192,8 @@ class Run:
         real = self._real(x)
         total = self.steps * self.recipe.epochs
         variables = self.model.trainable_variables
-        with self.objective.noise(ops.cast(self.optimizer.iterations, "float32") / total):
+        noise = self.objective.noise(ops.cast(self.optimizer.iterations, "float32") / total)
+        with blocks.precision(self.model, self.recipe.precision), noise:
             attacked = self.objective.attacked(real, y)
 
             def loss() -> tuple[Any, Any]:

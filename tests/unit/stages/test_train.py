@@ -13,12 +13,12 @@ import pytest
 
 from pipeline.config.dataset import DatasetConfig
 from pipeline.config.job import AdversarialConfig, Job, ModelConfig, TrainConfig
-from pipeline.core import interrupt, registry
+from pipeline.core import interrupt, processor, registry
 from pipeline.core.errors import ConfigError, ToolError, UnsupportedError
 from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
 from pipeline.stages import train
 from pipeline.training import checkpoint, keras_model
-from pipeline.training.keras_backend import keras, to_numpy
+from pipeline.training.keras_backend import has_bfloat16, keras, to_numpy
 from pipeline.training.run import Run, overfits
 
 pytestmark = pytest.mark.slow
@@ -384,3 +384,20 @@ def test_the_guard_stops_and_keeps_an_earlier_epoch(digits, tmp_path, monkeypatc
     monkeypatch.setattr(again, "_steps", lambda progress: pytest.fail("goes on"))
     again.train(lambda *_: None)
     assert again.done.history == run.done.history
+
+
+def test_bfloat16_is_refused_where_the_processor_lacks_it(digits, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text("flags : sse2 avx2\n")
+    monkeypatch.setattr(processor, "INFO", tmp_path / "cpuinfo")
+    with pytest.raises(ConfigError, match=r'train\.precision = "bfloat16": .* \(avx512_bf16, amx_bf16, bf16\)'):
+        train.train(job(precision="bfloat16"), digits, tmp_path)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 here")
+def test_a_step_in_bfloat16_is_nearly_one_in_float32_and_inference_is_exactly_the_same(digits, tmp_path):
+    attack = AdversarialConfig(method="n_fgsm", eps="8/255")
+    jobs = [job(precision=name, adversarial=attack, stochastic=False) for name in ("float32", "bfloat16")]
+    exact, near = (Run(one, one.train, digits, tmp_path / "last.npz") for one in jobs)
+    assert exact.validate() == near.validate()
+    losses = [to_numpy(run.step(*next(run.batches(0))))[0] for run in (exact, near)]
+    assert 0 < abs(losses[0] - losses[1]) < 0.02 * losses[0]

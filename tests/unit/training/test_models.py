@@ -13,6 +13,7 @@ from pipeline.core.nouns import Dataset, Quantization, Split, TensorSpec
 from pipeline.stages import lower
 from pipeline.training import blocks, keras_model
 from pipeline.training.keras_backend import keras, qkeras, to_numpy
+from pipeline.training.quantizers import of_width
 
 pytestmark = pytest.mark.slow
 
@@ -203,3 +204,33 @@ def test_a_still_network_normalizes_by_the_batch_and_keeps_its_statistics():
     assert any(not np.array_equal(a, v) for a, v in zip(before, model.non_trainable_variables, strict=True)), (
         "moves again"
     )
+
+
+def test_convolutions_but_the_first_multiply_in_the_precision_of_the_training():
+    model = build("dscnn", dataset(SHAPES["dscnn"]))
+    convolutions = [layer.name for layer in blocks.weighted(model) if isinstance(layer, blocks.QConv2D)]
+
+    def rounding() -> list[str]:
+        return [layer.name for layer in blocks.weighted(model) if getattr(layer, "products", None)]
+
+    with blocks.precision(model, "float32"):
+        assert rounding() == []
+    with blocks.precision(model, "bfloat16"):
+        assert rounding() == convolutions[1:] and len(convolutions) > 2
+    assert rounding() == []
+
+
+def test_bfloat16_rounds_sums_but_neither_activations_of_8_bits_nor_the_bias():
+    rng = np.random.default_rng(0)
+    quantizer = of_width(2, alpha="auto_po2", stochastic=False)
+    layer = blocks.QConv2D(8, 1, kernel_quantizer=quantizer, bias_initializer="random_normal")
+    x = rng.integers(0, 256, (2, 4, 4, 16)).astype(np.float32) / 64
+    layer.build(x.shape)
+    exact, bias = to_numpy(layer(x)), to_numpy(layer.bias)
+    with layer.multiplying_in("bfloat16"):
+        near = to_numpy(layer(x))
+    sums = to_numpy(keras.ops.conv(x, quantizer(layer.kernel)))
+    assert np.array_equal(sums + bias, exact)
+    assert np.array_equal(to_numpy(keras.ops.cast(keras.ops.cast(sums, "bfloat16"), "float32")) + bias, near)
+    assert not np.array_equal(near, exact)
+    assert np.array_equal(to_numpy(layer(x)), exact)
