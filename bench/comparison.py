@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import publish
+from bench import other_inputs, publish
 from bench.robustness import SUITE
 from bench.sweeps import HERE, Kept
 from pipeline import datasets
@@ -53,9 +53,9 @@ STRICT_EPS = "8/255"
 HEAD = f"""# Comparison with the papers' systems
 
 Written by `make comparison` from `zoo/*/card.json` and from `bench/results`: `comparison.json`, `paper_like.json`,
-`kernels.json`; nothing here is typed by hand. Rows without numbers are trainings that have not been run yet, with the
-command that runs them; [RESULTS.md](RESULTS.md) has the ablations. Accuracies are those of the integer networks, in
-percent.
+`other_inputs.json`, `kernels.json`; nothing here is typed by hand. Rows without numbers are trainings that have not
+been run yet, with the command that runs them; [RESULTS.md](RESULTS.md) has the ablations. Accuracies are those of the
+integer networks, in percent.
 
 Two regimes:
 
@@ -70,8 +70,8 @@ Two regimes:
 
 Limits of the comparison: the full text of the papers was not available to us, so their attacks, budgets and splits are
 unknown; their images are grey, ours are in colour except for the papers' own network; of Speech Commands we have only
-the official test set, which we divide by speakers; of SVHN an excerpt, and no training. Ternary networks are compared
-with the MLPerf-Tiny network that they start from.
+the official test set, which we divide by speakers; of SVHN an excerpt of 1,083 digits, too few to train with. Ternary
+networks are compared with the MLPerf-Tiny network that they start from.
 """
 
 
@@ -90,6 +90,8 @@ SYSTEMS = (
     System("ResNet-8, ternary, STQ + adversarial training", "cifar10_resnet8_at"),
     System("ResNet-8, ternary between 8-bit ends, STQ + N-FGSM", "cifar10_resnet8_nfgsm"),
     System("ResNet-8, ternary between 8-bit ends, STQ + N-FGSM at 1.5/255", "cifar10_resnet8_eps2"),
+    System("ResNet-8 of twice the width, ternary, STQ", "cifar10_resnet8w2"),
+    System("ResNet-8 of twice the width, ternary, STQ + N-FGSM", "cifar10_resnet8w2_nfgsm"),
     System("ResNet-8, bits chosen by LAQ", "cifar10_resnet8_laq"),
     System("DS-CNN, 8 bits", "kws_dscnn_float"),
     System("DS-CNN, ternary, STQ", "kws_dscnn_stq"),
@@ -102,6 +104,14 @@ MARGINS = (
     ("black box, SVHN (paper B)", "+6.5", ""),
 )
 """What the abstracts claim, in percent, and the closest column of the paper-like regime."""
+
+
+def present(*data: str) -> Iterator[System]:
+    """The systems that the zoo has, of these data sets or of all."""
+    known = zoo.names()
+    for system in SYSTEMS:
+        if system.network in known and (not data or card(system.network).dataset in data):
+            yield system
 
 
 def card(name: str) -> zoo.Card:
@@ -128,7 +138,7 @@ def key(name: str) -> str:
 
 def images() -> dict[str, str]:
     """System by network, of those in the paper-like regime: eps is stated for images."""
-    return {system.network: system.name for system in SYSTEMS if card(system.network).dataset == "cifar10"}
+    return {system.network: system.name for system in present(other_inputs.IMAGES)}
 
 
 def measure(progress: Progress) -> None:
@@ -170,7 +180,8 @@ def box(found: Mapping[str, float], attacks: Sequence[AttackConfig]) -> float:
 def page() -> str:
     """The whole document."""
     lines = lines_of_sweep()
-    return "\n".join([HEAD, *_strict(lines), *_paper_like(), *_margins(), *_folds(lines)]) + "\n"
+    parts = (_strict(lines), _paper_like(), _margins(), _recordings(), _digits(), _folds(lines))
+    return "\n".join([HEAD, *(line for part in parts for line in part)]) + "\n"
 
 
 def lines_of_sweep() -> list[Line]:
@@ -194,6 +205,8 @@ def _strict(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _of_card(system: System) -> list[str]:
+    if system.network not in zoo.names():
+        return [system.name, "–", f"not in the zoo yet: `make zoo-add RUN=runs/{system.network}`", *["–"] * 6]
     known = card(system.network)
     cost = publish.read()["networks"].get(system.network)
     ram = sum(cost[key] for key in ("arena_bytes", "ram_extra_bytes")) if cost else None
@@ -253,6 +266,49 @@ def _margins() -> Iterator[str]:
         rows.append([claim, theirs, ours])
     yield publish.markdown(("claim", "theirs, %", "ours"), rows)
     yield ""
+
+
+def _recordings() -> Iterator[str]:
+    yield "## Speech Commands: attacks on the recording\n"
+    yield (
+        f"PGD-20 on the sound of {other_inputs.RECORDINGS} test recordings, evenly from all classes; the budget is the "
+        "signal-to-noise ratio that the attack leaves, so a smaller one allows more. The strict table above attacks "
+        "the features instead.\n"
+    )
+    rows = [
+        (system.name, [_percent(found[name]["accuracy"]) for name in ("clean", *other_inputs.SNR)] if found else [])
+        for system, found in _of_other_inputs(other_inputs.SOUND)
+    ]
+    yield _table_of_measured(("system", "clean", *(f"{snr} dB" for snr in other_inputs.SNR)), rows)
+
+
+def _digits() -> Iterator[str]:
+    yield "## SVHN: digits as inputs that are no object of CIFAR-10\n"
+    found = next(known for _, known in _of_other_inputs(other_inputs.IMAGES) if known)
+    yield (
+        f"How well the largest logit tells {found['familiar']} test images of CIFAR-10 from {found['unfamiliar']} "
+        "digits, the larger one being taken for CIFAR-10: area under the receiver operating characteristic (AUROC), "
+        "50 by chance; the baseline of Hendrycks et al. 2022 (arXiv 1911.11132). The logits are the integers that a "
+        "board sends, up to 127, on average over the images and over the digits.\n"
+    )
+    rows = []
+    for system, known in _of_other_inputs(other_inputs.IMAGES):
+        means = [f"{known[name]:.1f}" for name in ("familiar_logit", "unfamiliar_logit")] if known else []
+        rows.append((system.name, [_percent(known["auroc"]), *means] if known else []))
+    yield _table_of_measured(("system", "AUROC", "largest logit, CIFAR-10", "largest logit, SVHN"), rows)
+
+
+def _of_other_inputs(dataset: str) -> Iterator[tuple[System, dict[str, Any]]]:
+    """The systems of a data set with what is stored of them, empty where nothing is."""
+    known = other_inputs.stored()
+    for system in present(dataset):
+        yield system, known.get(other_inputs.key(card(system.network)), {})
+
+
+def _table_of_measured(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Rows without cells say how they are measured."""
+    empty = ["not measured yet: `make comparison`", *["–"] * (len(head) - 2)]
+    return publish.markdown(head, [[name, *(cells or empty)] for name, cells in rows]) + "\n"
 
 
 def _folds(lines: Sequence[Line]) -> Iterator[str]:
@@ -315,6 +371,7 @@ def main() -> int:
     code = SWEEP.main(sys.argv[2:]) if sys.argv[1:2] == ["train"] else 0
     with closing(console.display()) as display:
         measure(display.progress)
+        other_inputs.measure([card(system.network) for system in present()], display.progress)
     write()
     return code
 

@@ -75,7 +75,8 @@ def main() -> None:
     for name in sys.argv[1:] or parts:
         known[name] = parts[name]()
         loads[name] = round(os.getloadavg()[0], 1)
-    result = {**known, "backend": NAME, "threads": THREADS, "load_average": loads, "batch": BATCH}
+    ordered = {name: known[name] for name in parts if name in known}
+    result = {"backend": NAME, "threads": THREADS, "load_average": loads, "batch": BATCH, **ordered}
     COST.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(table(result))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench import comparison
+from bench import comparison, other_inputs
 from bench.comparison import SWEEP
 from pipeline.analysis.trials import Record
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Split
 from pipeline.robustness import suites
+from pipeline.workflow import zoo
 from tests.support import tiny
 
 
@@ -40,6 +41,23 @@ def test_a_row_without_training_names_the_command_and_one_with_it_its_numbers(mo
     done = Record(**known, clean=point, robust=robust, tables_bytes=2048)
     monkeypatch.setattr(type(SWEEP), "records", lambda self: [done])
     assert f"{row}50.0 | 50.0 at 1/255 | 50.0 at 8/255 | 50.0 quick eps=8/255 | 2.0 | – | – |" in comparison.page()
+
+
+def test_a_network_that_the_zoo_has_not_yet_says_how_it_gets_there(monkeypatch):
+    monkeypatch.setattr(comparison, "SYSTEMS", (*comparison.SYSTEMS, comparison.System("a new one", "new")))
+    assert (
+        "| a new one | – | not in the zoo yet: `make zoo-add RUN=runs/new` | – | – | – | – | – | – |"
+        in comparison.page()
+    )
+    assert [system.network for system in comparison.present()].count("new") == 0
+
+
+def test_what_is_not_measured_says_how_it_is(monkeypatch):
+    known = other_inputs.stored()
+    left = {key: found for key, found in known.items() if key != other_inputs.key(zoo.card("kws_dscnn_stq"))}
+    assert len(left) < len(known)
+    monkeypatch.setattr(other_inputs, "stored", lambda: left)
+    assert "| DS-CNN, ternary, STQ | not measured yet: `make comparison` | – | – |" in comparison.page()
 
 
 def test_the_paper_like_regime_attacks_the_first_samples_at_one_grey_level():
