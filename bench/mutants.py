@@ -1,45 +1,55 @@
-"""Mutation testing: which small changes to the code go unnoticed? python -m bench.mutants [--sample N] [--seed N]
+"""Mutation testing: which small changes to the code go unnoticed?
+
+    python -m bench.mutants [--sample N] [--seed N]
+    python -m bench.mutants --survivors     # tries those again that survived, once there are new tests
 
 A mutant is one file with one operator or number changed. It is killed when a test of its package fails or times out,
-in a copy of the working tree. Writes docs/MUTANTS.md.
+in a copy of the working tree. Writes bench/results/mutants.json and docs/MUTANTS.md from it.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import copy
+import json
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+STORED = ROOT / "bench/results/mutants.json"
 DOCUMENT = ROOT / "docs/MUTANTS.md"
 TIMEOUT_S = 600
 _SESSIONS = tuple(f"tests/unit/device/test_{of}.py" for of in ("bounds", "endings", "delta", "session", "transfer"))
+_EXAMPLES = "tests/unit/test_docstrings.py"
 _HOSTILE = ("tests/fuzz/test_host.py", "tests/conformance/test_link_c.py")
 TESTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "network": (
         ("tests/conformance/test_arith.py", "tests/unit/network"),
-        ("tests/conformance/test_kernels.py", "tests/unit/robustness/test_surrogate.py", "tests/unit/codegen"),
-        ("tests/unit/importers", "tests/unit/stages", "tests/unit/quantization", "tests/conformance/test_tflite.py"),
+        (
+            "tests/conformance/test_kernels.py",
+            "tests/unit/robustness/test_surrogate.py",
+            "tests/unit/stages/test_lower.py",
+        ),
+        ("tests/unit/importers", "tests/unit/quantization", "tests/conformance/test_tflite.py"),
     ),
     "protocol": (("tests/unit/protocol",), _SESSIONS, _HOSTILE),
     "device": (
         _SESSIONS,
         ("tests/unit/device", "tests/unit/robustness/test_device_oracle.py"),
-        (*_HOSTILE, "tests/emulated/test_link_faults.py", "tests/emulated/test_cable.py", "tests/emulated/test_gdb.py"),
+        (*_HOSTILE, "tests/emulated/test_link_faults.py", "tests/emulated/test_cable.py"),
     ),
     "core": (
-        ("tests/unit/core", "tests/unit/stages/test_render.py"),
-        ("tests/unit/config", "tests/unit/robustness/test_cluster.py", "tests/test_common.py", "tests/unit/workflow"),
+        (*(f"tests/unit/core/test_{of}.py" for of in ("store", "digest", "registry", "text", "nouns")), _EXAMPLES),
+        ("tests/unit/core/test_damage.py", "tests/unit/stages/test_render.py", "tests/unit/config/test_job.py"),
+        ("tests/unit/core/test_processes.py", "tests/unit/robustness/test_cluster.py"),
     ),
 }
 """Package: the tests that answer for it, in rounds: the next one is for those that survived, and takes longer."""
@@ -60,26 +70,39 @@ class Mutant:
     path: Path
     """In the repository."""
     line: int
-    """Where it differs."""
+    """Where it differs, from 1."""
+    column: int
+    """Where the expression that differs begins, from 0."""
     change: str
     """What was there, and what is."""
-    text: str
-    """The file, without comments."""
+    node: int
+    """Number of that expression's node in the file's tree, as ast.walk counts."""
+
+    def text(self) -> str:
+        """The file, changed, without comments."""
+        tree = ast.parse((ROOT / self.path).read_text(encoding="utf-8"))
+        node = list(ast.walk(tree))[self.node]
+        dict(_changes(node))[self.change](node)
+        return ast.unparse(tree)
 
 
 def mutants(package: str) -> Iterator[Mutant]:
-    """Every mutant of the package. Decorators are left alone: whether a dataclass is frozen, mypy checks."""
+    """Every mutant of the package. Decorators and annotations are left alone: mypy checks those."""
     for path in sorted((ROOT / "pipeline" / package).rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        declared = {
-            part for node in ast.walk(tree) for of in getattr(node, "decorator_list", ()) for part in ast.walk(of)
-        }
+        declared = set(_declarations(tree))
         for number, node in enumerate(ast.walk(tree)):
-            for change, apply in _changes(node) if node not in declared else ():
-                changed = copy.deepcopy(tree)
-                apply(list(ast.walk(changed))[number])
-                line = getattr(node, "lineno", 0)
-                yield Mutant(package, path.relative_to(ROOT), line, change, ast.unparse(changed))
+            for change, _ in _changes(node) if node not in declared else ():
+                place = (getattr(node, "lineno", 1), getattr(node, "col_offset", 0))
+                yield Mutant(package, path.relative_to(ROOT), *place, change, number)
+
+
+def _declarations(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node of a decorator or an annotation."""
+    for node in ast.walk(tree):
+        single = [getattr(node, name, None) for name in ("annotation", "returns")]
+        for root in (*getattr(node, "decorator_list", ()), *single):
+            yield from ast.walk(root) if root is not None else ()
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
@@ -87,7 +110,8 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
     if isinstance(node, ast.Compare):
         for place, op in enumerate(node.ops):
             if new := SWAPPED.get(type(op)):
-                yield _named(op, new), lambda n, place=place, new=new: n.ops.__setitem__(place, new())
+                number = f" of number {place + 1}" if place else ""
+                yield _named(op, new) + number, lambda n, place=place, new=new: n.ops.__setitem__(place, new())
     elif isinstance(node, (ast.BinOp, ast.BoolOp, ast.AugAssign)):
         if new := SWAPPED.get(type(node.op)):
             yield _named(node.op, new), lambda n, new=new: setattr(n, "op", new())
@@ -118,7 +142,7 @@ def survives(mutant: Mutant, copy_of_tree: Path, sound: set[tuple[str, ...]]) ->
 def _in_place(mutant: Mutant, copy_of_tree: Path) -> Iterator[None]:
     place = copy_of_tree / mutant.path
     original = place.read_bytes()
-    place.write_text(mutant.text, encoding="utf-8")
+    place.write_text(mutant.text(), encoding="utf-8")
     try:
         yield
     finally:
@@ -155,40 +179,73 @@ def chosen(sample: int | None, seed: int) -> list[Mutant]:
     return found
 
 
-def document(tried: list[tuple[Mutant, bool]], how: str) -> str:
+def chosen_again(stored: Mapping[str, Any]) -> list[Mutant]:
+    """The stored survivors, as the code is now; one whose code has changed since is gone."""
+    wanted = {_key(found) for found in stored["tried"] if found["survived"]}
+    return [mutant for package in TESTS for mutant in mutants(package) if _key(record(mutant)) in wanted]
+
+
+def record(mutant: Mutant, survived: bool = False) -> dict[str, Any]:
+    """As in the stored results."""
+    line = (ROOT / mutant.path).read_text(encoding="utf-8").splitlines()[mutant.line - 1].strip()
+    place = {"package": mutant.package, "path": str(mutant.path), "line": mutant.line, "column": mutant.column}
+    return {**place, "code": line, "change": mutant.change, "survived": survived}
+
+
+def _key(found: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """What makes two mutants the same one: not the line's number, which moves."""
+    return found["path"], found["code"], found["column"], found["change"]
+
+
+def document(stored: Mapping[str, Any]) -> str:
     """The text of docs/MUTANTS.md."""
-    left = [mutant for mutant, survived in tried if survived]
+    tried = stored["tried"]
+    left = [found for found in tried if found["survived"]]
     lines = [
         "# Mutants",
         "",
-        f"Written by `make mutants` ({how}): {len(tried)} mutants of `pipeline/` packages, each with one operator or",
-        f"number changed; {len(left)} survived the tests of their package ({len(left) / len(tried):.0%}).",
+        f"Written by `make mutants` (seed {stored['seed']}): {len(tried)} of {stored['all']} mutants of `pipeline/`",
+        f"packages, each with one operator or number changed; {len(left)} survived the tests of their package",
+        f"({len(left) / len(tried):.0%}).",
         "",
         "| package | mutants | survived |",
         "|---|---|---|",
     ]
     for package in TESTS:
-        of_it = [survived for mutant, survived in tried if mutant.package == package]
+        of_it = [found["survived"] for found in tried if found["package"] == package]
         lines.append(f"| {package} | {len(of_it)} | {sum(of_it)} |")
     lines += ["", "Survivors:", ""] if left else []
-    lines += [f"- `{mutant.path}` line {mutant.line}: {mutant.change}" for mutant in left]
+    lines += [f"- `{found['path']}` line {found['line']}: {found['change']} in `{found['code']}`" for found in left]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Tries what is asked for; what is found is stored after every mutant."""
+    parser = argparse.ArgumentParser(description="Which small changes to the code go unnoticed?")
     parser.add_argument("--sample", type=int, help="number of mutants to try instead of all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
+    parser.add_argument("--survivors", action="store_true", help="only those again that survived")
     options = parser.parse_args()
-    todo = chosen(options.sample, options.seed)
+    if options.survivors:
+        stored = json.loads(STORED.read_text(encoding="utf-8"))
+        todo = chosen_again(stored)
+    else:
+        todo = chosen(options.sample, options.seed)
+        stored = {"seed": options.seed, "all": sum(1 for package in TESTS for _ in mutants(package)), "tried": []}
     with tempfile.TemporaryDirectory() as folder:
         tree = copied_tree(Path(folder))
-        tried: list[tuple[Mutant, bool]] = []
         sound: set[tuple[str, ...]] = set()
         for mutant in todo:
-            tried.append((mutant, survives(mutant, tree, sound)))
-            print("survived" if tried[-1][1] else "killed", mutant.path, mutant.line, mutant.change, flush=True)
-            DOCUMENT.write_text(document(tried, f"{len(tried)} of {len(todo)}, seed {options.seed}"), encoding="utf-8")
+            found = record(mutant, survives(mutant, tree, sound))
+            print("survived" if found["survived"] else "killed", mutant.path, mutant.line, mutant.change, flush=True)
+            keep(stored, found)
+
+
+def keep(stored: dict[str, Any], found: dict[str, Any]) -> None:
+    """Adds the result, in the place of an earlier one of the same mutant, and writes both files."""
+    stored["tried"] = [earlier for earlier in stored["tried"] if _key(earlier) != _key(found)] + [found]
+    STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    DOCUMENT.write_text(document(stored), encoding="utf-8")
 
 
 if __name__ == "__main__":

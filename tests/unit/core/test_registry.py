@@ -121,6 +121,9 @@ def test_plug_ins_of_the_same_name_in_two_places_are_two(folder, monkeypatch):
     ("content", "says"),
     [
         ("def run(:\n", "attacks/mine.py:1: not valid Python"),
+        ("\n\ndef run(:\n", "attacks/mine.py:3: not valid Python"),
+        ("\nRUN = 1\0\n", "attacks/mine.py:1: not valid Python: source code string cannot contain null bytes"),
+        ("# coding: nope\n", "attacks/mine.py:1: not valid Python: unknown encoding"),
         ("RUN = 1\n", "attacks/mine.py: does not define run, NEEDS, SETTINGS, NORMS"),
     ],
 )

@@ -118,6 +118,36 @@ def test_the_layer_and_the_value_are_named(what):
         validity.require(changed(name, **values))
 
 
+LIMITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "2 bits": ("stem", {"output": output(bits=2)}),
+    "8 bits": ("stem", {"output": output(bits=8)}),
+    "the lowest zero point": ("stem", {"output": output(zero_point=-128)}),
+    "the highest zero point": ("stem", {"output": output(zero_point=127)}),
+    "a multiplier of 0": ("stem", {"multiplier": filled(0)}),
+    "the largest multiplier": ("stem", {"multiplier": filled(np.iinfo(np.int32).max)}),
+    "a shift of -31": ("stem", {"shift": filled(-31)}),
+    "the whole range as a clamp": ("stem", {"params": params(activation=(-128, 127))}),
+    "a clamp of one value": ("stem", {"params": params(activation=(5, 5))}),
+}
+
+
+@pytest.mark.parametrize("what", LIMITS)
+def test_a_value_at_its_limit_passes(what):
+    name, values = LIMITS[what]
+    validity.require(changed(name, **values))
+
+
+@pytest.mark.parametrize("shape_beyond", [(4096, 4097, 1), ((1 << 24) + 1,)])
+def test_a_tensor_larger_than_any_microcontroller_holds_is_refused_for_its_size(shape_beyond):
+    with pytest.raises(ValueError, match=r"layer 'stem': shape \(\d+,"):
+        validity.require(changed("stem", output=shape(*shape_beyond)))
+
+
+def test_the_largest_tensor_is_not_refused_for_its_size():
+    with pytest.raises(ValueError, match="layer 'stem': window 3, stride 1, padding 1 on 8 elements give no 4096"):
+        validity.require(changed("stem", output=shape(4096, 4096, 1)))
+
+
 def test_the_number_of_classes_is_that_of_the_outputs():
     with pytest.raises(ValueError, match="10 outputs, 2 classes"):
         validity.require(replace(tiny.qmodel(), classes=("a", "b")))

@@ -3,7 +3,6 @@ one image, for every core; and its folder is what CMake, the Arduino tools, Plat
 
 from __future__ import annotations
 
-import doctest
 import re
 import subprocess
 from dataclasses import replace
@@ -260,7 +259,6 @@ def test_sizes_are_those_of_the_compiled_library(objects: Path) -> None:
 
 
 def test_names_become_identifiers() -> None:
-    assert doctest.testmod(library).failed == 0
     longest = library.prefix("x" * 64)
     assert len(longest) == library.LONGEST_PREFIX and longest != library.prefix("x" * 63)
     assert library.name("time") == "time_model", "never the name of a header of the C library"

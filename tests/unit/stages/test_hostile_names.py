@@ -6,7 +6,6 @@ A name is checked wherever it is loaded; these tests go around those checks, as 
 from __future__ import annotations
 
 import configparser
-import doctest
 import json
 import re
 import shutil
@@ -19,7 +18,7 @@ import pytest
 from pipeline.codegen import library
 from pipeline.config import board
 from pipeline.config.board import Board, PlatformIO
-from pipeline.core import paths, templates
+from pipeline.core import paths
 from pipeline.core.nouns import QModel
 from pipeline.stages import export, render
 from tests.support import tiny
@@ -167,7 +166,3 @@ def test_the_strings_are_the_names(tmp_path):
     flags = ["-std=c11", "-trigraphs", "-Wall", "-Wextra", "-Werror", "-Wno-trigraphs"]
     subprocess.run(["gcc", *flags, "-o", tmp_path / "main", tmp_path / "main.c"], check=True)
     assert subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout == (HOSTILE * 2).encode()
-
-
-def test_filters_do_what_their_examples_say():
-    assert doctest.testmod(templates).failed == 0

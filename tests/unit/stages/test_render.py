@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,6 @@ from pipeline.stages import render
 from tests.support import tiny
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-
-
-def test_filters_do_what_their_examples_say() -> None:
-    assert doctest.testmod(templates).failed == 0
 
 
 @pytest.mark.parametrize("name", ["model.c", "model.h"])
