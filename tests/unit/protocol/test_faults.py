@@ -1,4 +1,4 @@
-"""faults: every flag of the fault registers by its name, as in the Armv7-M and Armv8-M Architecture Reference Manuals."""
+"""faults: every flag of the fault registers by its name in the Armv7-M and Armv8-M Architecture Reference Manuals."""
 
 from __future__ import annotations
 
