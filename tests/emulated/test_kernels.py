@@ -132,6 +132,35 @@ def test_same_bits_of_wider_weights(name: str, seed: int, kinds: tuple[str, ...]
     assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(seed), 1), tmp_path)
 
 
+def fitted_layers() -> QModel:
+    """Convolutions of all widths of weights whose requantization is fitted, with every shift of a fit, behind a ReLU
+    and not."""
+    random = np.random.default_rng(0)
+    shape, layers = (5, 7, 6), []
+    for channels, kernel, bits, highest in (
+        (6, (3, 3), 8, -9), (5, (3, 2), 8, -5), (3, (1, 1), 8, -3), (5, (3, 3), 4, -3), (4, (2, 3), 3, -3)
+    ):  # fmt: skip
+        for zero_point in (-128, 0):
+            g = single.Geometry("conv2d", shape, channels, kernel)
+            layer = single.layer(g, random, name=f"layer{len(layers)}", bits=bits)
+            assert layer.shift is not None
+            shift = np.full_like(layer.shift, highest)
+            shift[1::2] -= 1
+            bias = random.integers(-60, 60, channels).astype(np.int32)
+            output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+            layers.append(replace(layer, bias=bias, shift=shift, output=output))
+    return single.model(layers, shape, -5)
+
+
+@pytest.mark.parametrize("name", ["cortex-m4f", pytest.param("cortex-m7", marks=pytest.mark.slow)])
+def test_same_bits_of_wider_weights_with_a_fit(name: str, tmp_path: Path) -> None:
+    model = fitted_layers()
+    calls = [call.args[1].fields["write"] for call in select.calls(model, CORES[name]) if call]  # type: ignore[union-attr]
+    for write in ("lanes_15", "lanes_ties_15", "lanes_12", "lanes_9", "s_9", "s_ties_9"):
+        assert f"nn_dsp_write_{write}" in calls
+    assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(0), 2), tmp_path)
+
+
 def shrinks(layer: QLayer, call: KernelCall) -> bool:
     table = call.tables["filter"]
     packed = trits.pack_trits(table) if layer.weight_bits == 2 else None

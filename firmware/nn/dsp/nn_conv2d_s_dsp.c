@@ -9,7 +9,8 @@
  * row; then zeros up to a multiple of the width's unit.
  *
  * Filter: for every two channels, for every two inputs of a window, a pair of weights of the first channel and one of
- * the second. Pairs of 8 bits: two in a word, in bytes 0, 2 and bytes 1, 3. Of 4 bits, as codes w + 8: four in a word,
+ * the second. Pairs of 8 bits: two in a word, in bytes 0, 2 and bytes 1, 3; with lanes, as a half a + 2^8 b for each
+ * input, of the weights a and b of both channels, which are at least -127. Of 4 bits, as codes w + 8: four in a word,
  * in bits 4 i and 4 i + 16. Of 3 bits, as codes w + 4: sixteen in three words, five in each, in bits 3 i and 3 i + 16;
  * bit j of the sixteenth in bits 15 and 31 of word j. */
 #include <stdbool.h>
@@ -21,7 +22,7 @@
 
 enum { PIXELS = 3, WORD = 4 }; /* of a block; inputs in a word */
 
-static_assert(offsetof(nn_dsp_pixels, end) == 20 && offsetof(nn_dsp_pixels, pairs) == 36,
+static_assert(offsetof(nn_dsp_pixels, end) == 20 && offsetof(nn_dsp_pixels, quant_end) == 36,
               "as in nn_conv2d_s_dsp_core.S");
 
 /* State of a convolution. */
@@ -47,12 +48,14 @@ typedef struct {
 /* Copies the next row, of the input or of padding, into the ring. */
 static void copy_row(convolution *c) {
     const nn_conv_params *conv = &c->params->conv;
-    const int32_t row = c->next++, row_bytes = c->in->w * c->in->c, left = conv->padding.w * c->in->c;
+    const int32_t row = c->next++, row_bytes = c->in->w * c->in->c;
     const bool inside = (uint32_t)row < (uint32_t)c->in->h;
+    const int32_t left = inside ? conv->padding.w * c->in->c : c->pitch;
     const int32_t count = inside ? nn_min(row_bytes, c->pitch - left) : 0;
     int8_t *const to = c->ring + (row + conv->padding.h) % c->filter_dims->h * c->pitch;
-    memset(to, -conv->input_offset, (size_t)c->pitch);
+    memset(to, -conv->input_offset, (size_t)left);
     if (inside) memcpy(to + left, c->input + row * row_bytes, (size_t)count);
+    memset(to + left + count, -conv->input_offset, (size_t)(c->pitch - left - count));
 }
 
 /* Points `rows` to where the windows of output row y begin. */
@@ -109,6 +112,48 @@ static void lay_window(convolution *c, int32_t offset) {
     if (c->filled == PIXELS) compute_block(c);
 }
 
+/* Lays out three windows, `step` inputs apart, of an empty block; computes it. */
+static void lay_block(convolution *c, int32_t offset, int32_t step) {
+    const nn_dsp_width *width = c->params->width;
+    const int32_t height = c->filter_dims->h;
+    int16_t *const rest = c->inputs + PIXELS * WORD * c->words * height;
+    int32_t sums[PIXELS] = {0};
+    if (c->words > 0) width->interleave3(c->rows, offset, height, c->words, c->inputs, step, sums);
+    for (int32_t i = 0; i < PIXELS; i++) {
+        if (c->rest > 0) sums[i] += lay_rest(c, offset + i * step, rest + 2 * i);
+        c->block.start[i] = -width->zero * sums[i];
+    }
+    c->filled = PIXELS;
+    compute_block(c);
+}
+
+/* Lays out the windows of a row of outputs, `step` inputs apart. */
+static void lay_row(convolution *c, int32_t step) {
+    const int32_t end = c->out->w * step;
+    for (int32_t offset = 0; offset < end;) {
+        if (c->filled == 0 && offset + PIXELS * step <= end) {
+            lay_block(c, offset, step);
+            offset += PIXELS * step;
+        } else {
+            lay_window(c, offset);
+            offset += step;
+        }
+    }
+}
+
+/* Points the block to the requantization of its channels. */
+static void begin_quant(convolution *c, nn_dsp_quant *unpacked, const int32_t *quant) {
+    const int32_t fours = (c->out->c + NN_DSP_CHANNELS - 1) / NN_DSP_CHANNELS;
+    int32_t words = c->channels / 2 * (int32_t)(sizeof(nn_dsp_pair_fit) / sizeof(*quant));
+    if (!c->params->is_fitted) {
+        nn_dsp_unpack_quant(quant, fours, c->params->conv.output_offset, unpacked);
+        quant = (const int32_t *)unpacked;
+        words = c->channels * (int32_t)(sizeof(*unpacked) / sizeof(*quant));
+    }
+    c->block.quant = quant;
+    c->block.quant_end = quant + words;
+}
+
 /* Divides the scratch memory. */
 static void begin(convolution *c, const nn_context *ctx, const int32_t *quant) {
     const nn_dsp_signed_conv_params *params = c->params;
@@ -116,7 +161,7 @@ static void begin(convolution *c, const nn_context *ctx, const int32_t *quant) {
     const int32_t run = c->filter_dims->w * c->filter_dims->c, size = PIXELS * params->depth;
     const int32_t fours = (c->out->c + NN_DSP_CHANNELS - 1) / NN_DSP_CHANNELS, units = params->depth / width->unit;
     nn_dsp_quant *unpacked = ctx->buf;
-    c->inputs = (int16_t *)(unpacked + fours * NN_DSP_CHANNELS);
+    c->inputs = (int16_t *)(unpacked + (params->is_fitted ? 0 : fours * NN_DSP_CHANNELS));
     c->rows = (const int8_t **)(c->inputs + size);
     c->last = (int8_t *)(c->rows + c->filter_dims->h);
     c->ring = c->last + PIXELS * c->channels;
@@ -124,14 +169,12 @@ static void begin(convolution *c, const nn_context *ctx, const int32_t *quant) {
     c->next = -params->conv.padding.h;
     c->words = run / WORD;
     c->rest = run % WORD;
-    nn_dsp_unpack_quant(quant, fours, params->conv.output_offset, unpacked);
+    begin_quant(c, unpacked, quant);
     memset(c->inputs, 0, (size_t)size * sizeof(*c->inputs));
     c->block.skip = (width->turn - 1 - (units - 1) % width->turn) * width->unit_bytes;
     c->block.inputs = c->inputs;
     c->block.end = c->inputs + size;
     c->block.write = params->write;
-    c->block.quant = unpacked;
-    c->block.pairs = c->channels / 2;
 }
 
 void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *params, const nn_dims *input_dims,
@@ -143,10 +186,9 @@ void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *par
     c.output = output;
     c.channels = output_dims->c + output_dims->c % 2;
     begin(&c, ctx, quant);
-    const int32_t step = params->conv.stride.w * input_dims->c, end = output_dims->w * step;
     for (int32_t y = 0; y < output_dims->h; y++) {
         point_rows(&c, y);
-        for (int32_t offset = 0; offset < end; offset += step) lay_window(&c, offset);
+        lay_row(&c, params->conv.stride.w * input_dims->c);
     }
     if (c.filled > 0) compute_block(&c);
     nn_dsp_clamp(output, output_dims->h * output_dims->w * output_dims->c, params->conv.activation);

@@ -12,7 +12,9 @@
 #define NN_DSP_UNROLL 6        /* words per iteration of a piece's loop */
 #define NN_DSP_WORD_BYTES3 92  /* of code per word, with three pixels */
 #define NN_DSP_FIT_BITS 12     /* see nn_dsp_fit */
+#define NN_DSP_WIDE_FIT_BITS 8 /* see nn_dsp_pair_fit */
 #define NN_DSP_UNIT_BYTES 76   /* of code per unit of nn_dsp_width */
+#define NN_DSP_LANES_BYTES 68  /* the same with lanes */
 #define NN_DSP_UNIT3_BYTES 328 /* the same with 3 bits */
 #define NN_DSP_TAPS 8          /* at most in a kernel row of nn_dsp_taps... */
 #define NN_DSP_TAP_BYTES 44    /* of code per tap */
@@ -102,6 +104,13 @@ typedef struct {
 typedef struct {
     int32_t start, factor;
 } nn_dsp_half_fit;
+
+/* The same of two channels of weights of 8, 4 or 3 bits: with x = start + 2^NN_DSP_WIDE_FIT_BITS sum the output is
+ * (x * factor / 2^32, rounded down, + addend) / 2^shift, rounded down and saturated. For ..._ties_... the addend is
+ * left out where x is negative. */
+typedef struct {
+    int32_t second_start, start, factor, addend, second_factor, second_addend;
+} nn_dsp_pair_fit;
 
 /* nn_dsp_quant in flash, 9 bytes per channel: four biases, four multipliers, four shifts in one word. */
 #define NN_DSP_QUANT_WORDS 9
@@ -198,43 +207,54 @@ void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, c
 
 /* Three pixels whose windows are laid out by nn_conv2d_s_dsp.c. */
 typedef struct {
-    int32_t start[3];      /* of the sums of each pixel */
+    int32_t start[3];      /* of the sums of each pixel; not with lanes */
     int32_t skip;          /* bytes of code jumped over in the first turn */
     const int16_t *inputs; /* of the pixels, interleaved */
     const int16_t *end;
     nn_dsp_code *write;
-    int32_t step; /* from pixel to pixel of the output */
-    const nn_dsp_quant *quant;
-    int32_t pairs; /* of channels */
+    int32_t step;         /* from pixel to pixel of the output */
+    const int32_t *quant; /* nn_dsp_pair_fit of every two channels, or nn_dsp_quant of each */
+    const int32_t *quant_end;
 } nn_dsp_pixels;
 
 /* Computes all channels of the pixels; writes output[pixel * step + channel]. */
 typedef void nn_dsp_blocks_code(const nn_dsp_pixels *pixels, const uint32_t *filter, int8_t *output);
-nn_dsp_blocks_code nn_dsp_blocks_s8, nn_dsp_blocks_s4, nn_dsp_blocks_s3;
-/* Their outputs: with shifts to the right; to the right or 0, with an output offset of -128; with any shift. */
+nn_dsp_blocks_code nn_dsp_blocks_lanes, nn_dsp_blocks_s8, nn_dsp_blocks_s4, nn_dsp_blocks_s3;
+/* Their outputs by nn_dsp_quant: with shifts to the right; to the right or 0, with an output offset of -128; with any
+ * shift. By nn_dsp_pair_fit with that shift. */
 nn_dsp_code nn_dsp_write_s, nn_dsp_write_s_relu, nn_dsp_write_s_any;
+nn_dsp_code nn_dsp_write_s_9, nn_dsp_write_s_12, nn_dsp_write_s_15;
+nn_dsp_code nn_dsp_write_s_ties_9, nn_dsp_write_s_ties_12, nn_dsp_write_s_ties_15;
+nn_dsp_code nn_dsp_write_lanes, nn_dsp_write_lanes_relu, nn_dsp_write_lanes_any;
+nn_dsp_code nn_dsp_write_lanes_9, nn_dsp_write_lanes_12, nn_dsp_write_lanes_15;
+nn_dsp_code nn_dsp_write_lanes_ties_9, nn_dsp_write_lanes_ties_12, nn_dsp_write_lanes_ties_15;
 
-/* Expands inputs of rows to their places: see nn_conv2d_s_dsp_core.S. */
+/* Expands inputs of rows to their places, of one window or of three: see nn_conv2d_s_dsp_core.S. */
 typedef int32_t nn_dsp_interleave_code(const int8_t *const *rows, int32_t offset, int32_t count, int32_t words,
                                        int16_t *to);
+typedef void nn_dsp_interleave3_code(const int8_t *const *rows, int32_t offset, int32_t count, int32_t words,
+                                     int16_t *to, int32_t step, int32_t sums[3]);
 nn_dsp_interleave_code nn_dsp_interleave, nn_dsp_interleave_sum;
+nn_dsp_interleave3_code nn_dsp_interleave3, nn_dsp_interleave3_sum;
 
 /* How filters of a bit width are read. */
 typedef struct {
     nn_dsp_blocks_code *blocks;
     nn_dsp_interleave_code *interleave;
+    nn_dsp_interleave3_code *interleave3;
     int32_t zero;             /* code of the weight 0 */
     int32_t unit, unit_bytes; /* inputs of a unit; bytes of code that it takes */
     int32_t turn;             /* units per iteration of the loop */
 } nn_dsp_width;
 
-extern const nn_dsp_width nn_dsp_s8, nn_dsp_s4, nn_dsp_s3;
+extern const nn_dsp_width nn_dsp_lanes, nn_dsp_s8, nn_dsp_s4, nn_dsp_s3;
 
 typedef struct {
     nn_conv_params conv;
     const nn_dsp_width *width;
-    int32_t depth; /* inputs of a window, padded to whole units */
-    int32_t pitch; /* inputs of a padded row; 0: there is no padding */
+    int32_t depth;  /* inputs of a window, padded to whole units */
+    int32_t pitch;  /* inputs of a padded row; 0: there is no padding */
+    bool is_fitted; /* quant: nn_dsp_pair_fit, otherwise nn_dsp_quant in flash */
     nn_dsp_code *write;
 } nn_dsp_signed_conv_params;
 

@@ -62,22 +62,15 @@ def requantization(layer: QLayer) -> str:
 def fits(weights: Integers) -> bool:
     """Whether no input of int8 makes a sum of these weights overflow its field: weights (channels, inputs), the
     channels in pairs of neighbours. An odd last channel has the next one's part unused."""
-    lowest, highest = _extremes(weights)
+    lowest, highest = _ternary.extremes(weights)
     limits = np.array([FIRST_LIMITS, SECOND_LIMITS])[np.arange(len(weights)) % 2]
     return bool((lowest >= limits[:, 0]).all() and (highest <= limits[:, 1]).all())
 
 
 def second_channels_fit(weights: Integers) -> bool:
     """The same of the second channels alone, which no flush moves to a total: weights of whole windows."""
-    lowest, highest = _extremes(weights[1::2])
+    lowest, highest = _ternary.extremes(weights[1::2])
     return bool((lowest >= SECOND_LIMITS[0]).all() and (highest <= SECOND_LIMITS[1]).all())
-
-
-def _extremes(weights: Integers) -> tuple[Integers, Integers]:
-    """Smallest and largest sum of each channel: the largest takes 127 for every 1 and -128 for every -1, the smallest
-    the other way round."""
-    plus, minus = (weights == 1).sum(axis=1), (weights == -1).sum(axis=1)
-    return -128 * plus - 127 * minus, 127 * plus + 128 * minus
 
 
 def expanded(weights: Integers) -> Integers:

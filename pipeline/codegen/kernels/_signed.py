@@ -6,11 +6,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.codegen.kernels import _dsp, _ternary
+from pipeline.codegen.kernels import _dsp, _fit, _ternary
 from pipeline.core.nouns import QLayer, TensorSpec
 
 WIDTHS = (8, 4, 3)
 """Weight bits, the C files' nn_dsp_width objects."""
+LANE_SUMS = (-(1 << 23), (1 << 23) - 1)
+"""What lanes leave of a sum: 24 bits."""
+SHIFTS = (15, 12, 9)
+"""Of fits, as there is code for them."""
 
 Integers = NDArray[np.int64]
 
@@ -40,6 +44,40 @@ def pack(pairs: Integers, bits: int) -> NDArray[np.uint32]:
     words = _words(groups[:, :15].reshape(-1, 2), 5, 3).reshape(-1, 3)
     spare = (groups[:, 15, None, :] >> np.arange(3)[:, None]) & 1  # group, word, half
     return np.asarray(words | (spare << np.array([15, 31])).sum(axis=2), np.uint32).ravel()
+
+
+def has_lanes(layer: QLayer) -> bool:
+    """Whether two channels' weights share a multiplication: those of 8 bits, where no sum of a channel takes more than
+    24 bits."""
+    lowest, highest = _ternary.extremes(_ternary.rows(layer))
+    return layer.weight_bits == 8 and lowest.min() >= LANE_SUMS[0] and highest.max() <= LANE_SUMS[1]
+
+
+def lanes(pairs: Integers) -> NDArray[np.uint32]:
+    """uint32 words of pairs (n, 2) of weights of 8 bits, n even, of the channels a and b in turn: of both inputs
+    a + 2^8 b as 16 bits. No weight is -128."""
+    both = pairs.reshape(-1, 2, 2)
+    halves = (both[:, 0] + (both[:, 1] << 8)) & 0xFFFF
+    return np.asarray(halves[:, 0] | halves[:, 1] << 16, np.uint32)
+
+
+def requantization(layer: QLayer, fit: _fit.Fit | None) -> str:
+    """The suffix of the code that writes the layer's outputs: nn_dsp_write_s... in nn_dsp.h."""
+    if fit is None:
+        return _dsp.requantization(layer)
+    return f"{'_ties' if fit.signed else ''}_{fit.shift}"
+
+
+def requant(layer: QLayer, spec: TensorSpec, fit: _fit.Fit | None) -> NDArray[np.int32]:
+    """int32 (pairs of channels, 6) of a fit: nn_dsp_pair_fit; a missing last channel is 0. Without one: packed
+    nn_dsp_quant."""
+    if fit is None:
+        return _dsp.quant(layer, spec, (0, 1, 2, 3))
+    assert fit.ties is not None
+    table = np.stack([fit.starts, fit.factors, fit.ties], axis=1)
+    pairs = np.pad(table, ((0, len(table) % 2), (0, 0))).reshape(-1, 2, 3)
+    starts = pairs[:, ::-1, 0]
+    return np.asarray(np.concatenate([starts, pairs[:, :, 1:].reshape(-1, 4)], axis=1), np.int32)
 
 
 def zero(bits: int) -> int:

@@ -69,6 +69,13 @@ def rows(layer: QLayer) -> NDArray[np.int64]:
     return np.ascontiguousarray(weights.reshape(len(weights), -1))
 
 
+def extremes(weights: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(smallest, largest) sum of each channel over all inputs: weights (channels, inputs). The largest takes 127 for
+    every positive weight and -128 for every negative one, the smallest the other way round."""
+    plus, minus = np.maximum(weights, 0).sum(axis=1), np.maximum(-weights, 0).sum(axis=1)
+    return -128 * plus - 127 * minus, 127 * plus + 128 * minus
+
+
 def _bound(layer: QLayer, spec: TensorSpec) -> NDArray[np.int64]:
     """Largest |accumulator| per channel, with the folded bias, over all inputs."""
     most = 128 * np.abs(rows(layer)).sum(axis=1)

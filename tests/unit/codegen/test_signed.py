@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from pipeline.codegen.kernels import _signed, conv2d_s_dsp, dense_s_dsp, depthwise_conv2d_s_dsp
+from pipeline.codegen.kernels import _fit, _signed, _ternary, conv2d_s_dsp, dense_s_dsp, depthwise_conv2d_s_dsp
 from pipeline.core.errors import UnsupportedError
 from pipeline.core.nouns import Quantization, TensorSpec
+from pipeline.network import rescale
 from tests.support import single
 from tests.support.single import Geometry
 
@@ -51,6 +53,68 @@ def test_every_pair_comes_out_again(bits: int) -> None:
     words = _signed.pack(pairs, bits)
     assert words.nbytes * 8 == bits * pairs.size
     assert list(decoded(words.tolist(), bits)) == [tuple(pair) for pair in pairs.tolist()]
+
+
+def test_lanes_hold_the_weights_of_two_channels() -> None:
+    """As the code takes them apart: a half as it is holds both, its low byte the first."""
+    pairs = np.random.default_rng(0).integers(-127, 127, (96, 2), endpoint=True)
+    pairs[:4] = [[-127, 127], [-127, -127], [127, -127], [127, 127]]
+    halves_of = _signed.lanes(pairs).view("<i2").reshape(-1, 2)
+    assert np.array_equal(halves_of, pairs[0::2] + 256 * pairs[1::2])
+    assert np.array_equal(halves_of.astype(np.int8), pairs[0::2])
+
+
+@pytest.mark.parametrize(("weight", "lanes"), [(113, True), (114, False)])
+def test_lanes_need_sums_of_24_bits(weight: int, lanes: bool) -> None:
+    """576 inputs: 113 * 576 = 65,088 and 128 times that stay below 2^23; 114 * 576 = 65,664."""
+    geometry = Geometry("conv2d", (5, 5, 64), 3, (3, 3))
+    layer = single.layer(geometry, np.random.default_rng(0), bits=8)
+    layer.weights[1] = -weight
+    assert _signed.has_lanes(layer) == lanes
+    assert not _signed.has_lanes(single.layer(geometry, np.random.default_rng(0), bits=4))
+
+
+def wide_outputs(fit: _fit.Fit, sums: np.ndarray) -> np.ndarray:
+    """What the code does with sums (n, channels): SMMLA, with BIC where outputs may be below the zero point, SSAT."""
+    assert fit.ties is not None
+    x = fit.starts + (sums << _fit.WIDE_BITS)
+    assert np.array_equal(x, x.astype(np.int32))
+    high = (x * fit.factors >> 32) + np.where(fit.signed & (x < 0), 0, fit.ties)
+    assert np.array_equal(high, high.astype(np.int32))
+    return np.clip(high >> fit.shift, -128, 127)
+
+
+@pytest.mark.parametrize("highest", [-9, -6, -4, -3])
+@pytest.mark.parametrize(("zero_point", "limits"), [(-128, (-128, 127)), (0, (-128, 127)), (17, (17, 100))])
+def test_a_fit_gives_every_sum_its_output(zero_point: int, limits: tuple[int, int], highest: int) -> None:
+    """Every sum that can occur; halves among them: the multiplier of a channel is 2^30."""
+    random = np.random.default_rng(highest + 10)
+    layer = single.layer(Geometry("conv2d", SPEC.shape, 7, (3, 3)), random, bits=8)
+    layer.shift[:] = random.integers(highest - 1, highest, 7, endpoint=True)
+    layer.bias[:] = random.integers(-3000, 3000, 7)
+    layer.multiplier[3] = 1 << 30
+    output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+    layer = dataclasses.replace(layer, output=output, params={**layer.params, "activation": limits})
+    spec = TensorSpec(SPEC.shape, Quantization(1.0, 5))
+    fit = _fit.find_wide(layer, spec, _signed.SHIFTS)
+    assert fit is not None
+    lowest, highest_sum = _ternary.extremes(_ternary.rows(layer))
+    sums = np.clip(np.arange(lowest.min(), highest_sum.max() + 1)[:, None], lowest, highest_sum)
+    acc = sums - 5 * _ternary.rows(layer).sum(axis=1)
+    wanted = np.clip(rescale.requantized(layer, acc, True), *limits)
+    assert np.array_equal(np.clip(wide_outputs(fit, sums), *limits), wanted)
+
+
+def test_no_fit_where_256_times_a_sum_overflows_or_halves_turn_elsewhere() -> None:
+    spec = TensorSpec((5, 5, 64), Quantization(1.0, 0))
+    layer = single.layer(Geometry("conv2d", spec.shape, 3, (3, 3)), np.random.default_rng(0), bits=8)
+    layer.shift[:] = -9
+    behind_relu = dataclasses.replace(layer, output=TensorSpec(layer.output.shape, Quantization(1.0, -128)))
+    elsewhere = dataclasses.replace(layer, output=TensorSpec(layer.output.shape, Quantization(1.0, 3)))
+    assert _fit.find_wide(behind_relu, spec, _signed.SHIFTS) is not None
+    assert _fit.find_wide(elsewhere, spec, _signed.SHIFTS) is None
+    layer.weights[1] = -127
+    assert _fit.find_wide(behind_relu, spec, _signed.SHIFTS) is None
 
 
 @pytest.mark.parametrize("family", [conv2d_s_dsp, depthwise_conv2d_s_dsp, dense_s_dsp])
