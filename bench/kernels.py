@@ -91,6 +91,7 @@ DENSER = "resnet8"
 """The network that is measured at 1.6 bits a weight too."""
 MORE = {
     "cortex-m0": ("cifar10_resnet8_float", "cifar10_resnet8_laq", "kws_dscnn_float"),
+    "cortex-m3": ("cifar10_resnet8_float", "cifar10_resnet8_laq", "kws_dscnn_float"),
     "cortex-m55": publish.EIGHT_BITS,
 }
 """Networks with weights of 8 bits, or of 2 to 8, that some cores run too."""
