@@ -11,6 +11,7 @@
  * After the inputs of a piece all slots are 0. Inputs are in the order of the expanded rows: of every four channels
  * 0, 2, 1, 3 where nn_dsp_expand writes them. */
 #include <arm_acle.h>
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "nn_arith.h"
 #include "nn_dsp.h"
 
-static_assert(offsetof(nn_dsp_block, records) == 12, "as in nn_conv2d_t2_dsp_core.S");
+static_assert(offsetof(nn_dsp_run, left) == NN_DSP_RUN_LEFT, "as in nn_conv2d_t2_dsp_core.S");
 static_assert(sizeof(nn_dsp_interval) == 8 && sizeof(nn_dsp_piece) == 16, "as in nn_conv2d_t2_dsp_core.S");
 
 /* The ring of expanded rows. */
@@ -178,8 +179,7 @@ typedef struct {
     int32_t advance; /* from window to window, in inputs */
     const int32_t *quant;
     int32_t *sums; /* of the inputs, for every interval and window of the row */
-    nn_dsp_block *block;
-    int32_t pixels;                       /* of the block */
+    char *records;
     int32_t width, channels, whole, rest; /* of the output; whole blocks of channels; channels after them */
 } convolution;
 
@@ -212,13 +212,13 @@ static void sum_windows(const convolution *c) {
     }
 }
 
-/* Writes the records of the windows of the block of `pixels` pixels that starts at column x. */
-static void lay_records(convolution *c, int32_t x, int32_t pixels) {
+/* Writes the records of the windows of the block of `pixels` pixels that starts at column x; returns their end. */
+static char *lay_records(const convolution *c, int32_t x, int32_t pixels) {
     const int32_t word_bytes = pixels == 3 ? NN_DSP_WORD_BYTES3 : c->params->word2_bytes;
     nn_dsp_code *const *flushes = pixels == 3 ? FLUSHES3 : FLUSHES2;
     nn_dsp_code *const finish = pixels == 3 ? c->params->finish3 : c->params->finish2;
     nn_dsp_code *const go_on = pixels == 3 ? c->params->piece3 : c->params->piece2;
-    char *record = c->block->records;
+    char *record = c->records;
     const int32_t *sums =
         c->sums + x; /* a block may read past the last one of an interval; those values are not used */
     bool first = true;
@@ -233,74 +233,70 @@ static void lay_records(convolution *c, int32_t x, int32_t pixels) {
         const int32_t words = plan[3];
         const int16_t *inputs = row_of(c, plan[0]) + x * c->advance + plan[1] * c->params->granule;
         *(nn_dsp_piece *)record = (nn_dsp_piece){
-            .inputs = inputs,
-            .end = inputs + words * NN_DSP_WORD_INPUTS,
             .skip = (NN_DSP_UNROLL - 1 - (words - 1) % NN_DSP_UNROLL) * word_bytes,
+            .end = inputs + words * NN_DSP_WORD_INPUTS,
+            .inputs = inputs,
             .then = !first                     ? go_on
                     : plan[4] == NN_DSP_FINISH ? finish
                                                : flushes[plan[4] - NN_DSP_FLUSH_FIRST],
         };
         record += sizeof(nn_dsp_piece);
     }
-    c->block->write = pixels == 3 ? c->params->write3 : c->params->write2;
-    c->block->distance = pixels == 1 ? 0 : 2 * c->advance;
-    c->pixels = pixels;
+    return record;
 }
 
-/* Moves the records on to the next block. */
-static void move_records(const convolution *c) {
-    const int32_t pixels = c->pixels, inputs = pixels * c->advance;
-    char *record = c->block->records;
-    bool first = true;
-    const uint8_t *then = c->plan + 4;
-    for (const uint8_t *end = then + c->params->pieces * NN_DSP_PLAN_BYTES; then < end; then += NN_DSP_PLAN_BYTES) {
-        if (first) {
-            ((nn_dsp_interval *)record)->sums += pixels;
-            record += sizeof(nn_dsp_interval);
-        }
-        nn_dsp_piece *piece = (nn_dsp_piece *)record;
-        piece->inputs += inputs;
-        piece->end += inputs;
-        record += sizeof(nn_dsp_piece);
-        first = *then != NN_DSP_GO_ON;
-    }
-}
-
-/* Pixels of the next block when `remaining` of a row are left: a block of one pixel costs as much as one of two. */
-static inline int32_t pixels_of(int32_t remaining, bool three) {
-    if (three && remaining >= 3 && remaining != 4) return 3;
-    return nn_min(remaining, 2);
-}
-
-/* Computes all channels of the block that starts at column x. */
-static void compute_block(convolution *c, int32_t x, int32_t pixels, const uint32_t *filter, int8_t *output) {
-    if (pixels == c->pixels) {
-        move_records(c);
-    } else {
-        lay_records(c, x, pixels);
-    }
+/* Computes the channels after the last whole block of channels, of a block that starts at column x. */
+static void compute_rest(const convolution *c, nn_dsp_run *run, int32_t x, int32_t pixels, const uint32_t *filter,
+                         int8_t *output) {
+    alignas(uint32_t) int8_t last[3][NN_DSP_CHANNELS];
     nn_dsp_blocks *const blocks = pixels == 3 ? nn_dsp_blocks3 : nn_dsp_blocks2;
-    nn_dsp_block *block = c->block;
-    block->step = pixels == 1 ? 0 : c->channels;
-    const int32_t *quant = c->quant + c->whole * NN_DSP_CHANNELS * c->params->quant_words;
-    if (c->whole > 0) blocks(block, filter, c->quant, output, quant);
-    if (c->rest == 0) return;
-    int8_t last[3][NN_DSP_CHANNELS];
-    block->step = pixels == 1 ? 0 : NN_DSP_CHANNELS;
-    filter += c->whole * c->params->words;
-    blocks(block, filter, quant, last[0], quant + NN_DSP_CHANNELS * c->params->quant_words);
+    const int32_t words = NN_DSP_CHANNELS * c->params->quant_words;
+    const int32_t *quant = c->quant + c->whole * words;
+    lay_records(c, x, pixels);
+    run->left = 1;
+    run->step = pixels == 1 ? 0 : NN_DSP_CHANNELS;
+    blocks(run, filter + c->whole * c->params->words, quant, last[0], quant + words);
     output += c->whole * NN_DSP_CHANNELS;
     for (int32_t i = 0; i < pixels; i++) memcpy(output + i * c->channels, last[i], (size_t)c->rest);
 }
 
+/* Computes all channels of `count` blocks of so many pixels, the first of which starts at column x. */
+static void compute_run(const convolution *c, int32_t x, int32_t pixels, int32_t count, const uint32_t *filter,
+                        int8_t *output) {
+    nn_dsp_blocks *const blocks = pixels == 3 ? nn_dsp_blocks3 : nn_dsp_blocks2;
+    const int32_t next = pixels * c->channels;
+    nn_dsp_run run = {
+        .records = c->records,
+        .step = pixels == 1 ? 0 : c->channels,
+        .distance = pixels == 1 ? 0 : 2 * c->advance,
+        .left = count,
+        .next_output = next - c->whole * NN_DSP_CHANNELS,
+        .move = 2 * pixels * c->advance,
+    };
+    if (c->whole > 0) {
+        run.end = lay_records(c, x, pixels);
+        blocks(&run, filter, c->quant, output, c->quant + c->whole * NN_DSP_CHANNELS * c->params->quant_words);
+    }
+    for (; c->rest > 0 && count > 0; count--, x += pixels, output += next) {
+        compute_rest(c, &run, x, pixels, filter, output);
+    }
+}
+
+/* How many blocks of so many pixels come next when `left` of a row are: three where they can be, but two and two
+ * instead of three and one, as a block of one pixel costs as much as one of two. */
+static inline int32_t blocks_of(int32_t pixels, int32_t left, bool three) {
+    if (pixels < 3) return left / pixels;
+    return three ? nn_max(0, left / 3 - (left % 3 == 1)) : 0;
+}
+
 /* Computes one row of outputs. */
-static void compute_row(convolution *c, const uint32_t *filter, int8_t *output) {
+static void compute_row(const convolution *c, const uint32_t *filter, int8_t *output) {
     const bool three = c->params->piece3 != NULL;
     sum_windows(c);
-    c->pixels = 0;
-    for (int32_t x = 0, pixels; x < c->width; x += pixels, output += pixels * c->channels) {
-        pixels = pixels_of(c->width - x, three);
-        compute_block(c, x, pixels, filter, output);
+    for (int32_t x = 0, pixels = 3; pixels > 0; pixels--) {
+        const int32_t count = blocks_of(pixels, c->width - x, three);
+        if (count > 0) compute_run(c, x, pixels, count, filter, output + x * c->channels);
+        x += count * pixels;
     }
 }
 
@@ -319,7 +315,7 @@ void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, c
     c.advance = c.stride * params->granule;
     c.rows = ring_in(ctx, params, input_dims, (c.width - 1) * column_stride + filter_dims->w);
     c.sums = (int32_t *)(c.rows.rows + c.height * params->row_size);
-    c.block = (nn_dsp_block *)(c.sums + params->intervals * c.width);
+    c.records = (char *)(c.sums + params->intervals * c.width);
     const int32_t row_bytes = c.width * c.channels;
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {
         if (params->last_width > 0 && y + 1 == output_dims->h) c.width = c.rows.inside = params->last_width;

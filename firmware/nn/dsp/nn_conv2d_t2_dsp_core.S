@@ -9,7 +9,8 @@
  *     t = 0: inputs 0, 1 of channels 0, 1;  1: inputs 0, 1 of channels 2, 3;  2, 3: the same for inputs 2, 3.
  *
  * A block is four channels of two or three neighbouring pixels. Its code is a chain: the inner loop for a piece of the
- * window, then what the piece's record names: the next piece, a flush, or the totals and outputs, then the next block.
+ * window, then what the piece's record names: the next piece, a flush, or the totals and outputs, then the next block:
+ * first all channels of the same pixels, then the pixels to their right.
  *
  * Registers of the chain
  *     r0-r2   accumulators of channels 0 and 1, one per pixel     r9   extracted fields of the filter; temporary
@@ -28,14 +29,16 @@
     .equ NEXT, 28  /* place of `then` in its record */
     .equ RECORDS, 32
     .equ MASK, 36
-    .equ STEP, 40
-    .equ WRITE, 44
-    .equ FILTER, 48
-    .equ QUANT_END, 52
-    .equ QUANT, 56
-    .equ OUTPUT, 60
-    .equ DISTANCE, 64 /* of two pixels' inputs, in bytes */
-    .equ FRAME, 68 /* a multiple of 8 with the nine registers saved */
+    .equ FILTER, 40
+    .equ QUANT_END, 44
+    .equ QUANT, 48
+    .equ OUTPUT, 52
+    .equ STEP, 56 /* of the output, from pixel to pixel */
+    .equ DISTANCE, 60 /* of two pixels' inputs, in bytes */
+    .equ RUN, 64      /* arguments */
+    .equ FIRST_FILTER, 68
+    .equ FIRST_QUANT, 72
+    .equ FRAME, 76 /* a multiple of 8 with the nine registers saved */
     .equ LAST, FRAME + 36 /* argument */
 
 /* Loads two inputs of each pixel; distance: between neighbouring pixels, in bytes. */
@@ -90,13 +93,13 @@
 .macro piece name, pixels, distance
     function \name
     ldmia   r10!, {r6, r9, r12}
-    strd    r6, r10, [sp, #END]
+    strd    r9, r10, [sp, #END]
     .if \pixels == 2
     ldr     r5, [sp, #DISTANCE]
     add     r5, r5, r12
     .endif
     .balign 4
-    add     pc, r9 /* skips words, so that the rest is whole iterations */
+    add     pc, r6 /* skips words, so that the rest is whole iterations */
     nop
 1:
     .rept NN_DSP_UNROLL
@@ -183,87 +186,38 @@
     .size   \name, . - \name
 .endm
 
-/* After the last interval, where outputs are not written by halves. */
-.macro finish name, pixels, more
-    function \name
-    total   \pixels, \more
-    ldr     pc, [sp, #WRITE]
-    .size   \name, . - \name
-.endm
-
-/* The output of a sum A, or second: of 2^14 B; by nn_dsp_fit: r6 start, r7 factor, r8 of ties. */
-.macro fitted accumulator, shift, ties, second
-    .if \second
-    add     r10, r6, \accumulator, asr #(14 - NN_DSP_FIT_BITS)
-    .else
-    add     r10, r6, \accumulator, lsl #NN_DSP_FIT_BITS
-    .endif
-    .if \ties
-    bic     r9, r8, r10, asr #31
-    smmla   \accumulator, r10, r7, r9
-    .else
-    smmul   \accumulator, r10, r7
-    .endif
-    ssat    \accumulator, #8, \accumulator, asr #\shift
-.endm
-
-/* One channel of all pixels: as `channel` in nn_dsp_macros.h. */
-.macro fitted_channel pixels, shift, ties, second, advance, a0, a1, a2
-    .if \ties
-    ldm     r12!, {r6-r8}
-    .else
-    ldrd    r6, r7, [r12], #8
-    .endif
-    .if \pixels == 3
-    fitted  \a2, \shift, \ties, \second
-    strb    \a2, [r11, lr, lsl #1]
-    .endif
-    fitted  \a1, \shift, \ties, \second
-    strb    \a1, [r11, lr]
-    fitted  \a0, \shift, \ties, \second
-    strb    \a0, [r11], #\advance
-.endm
-
-/* Before outputs are written: saves the filter; r11 output, lr step from pixel to pixel, r12 requantization. */
+/* Before outputs are written: saves the filter; r12 requantization. */
 .macro begin_write
     str     lr, [sp, #FILTER]
-    ldrd    r12, r11, [sp, #QUANT]
-    ldr     lr, [sp, #STEP]
+    ldr     r12, [sp, #QUANT]
 .endm
 
-/* After that: continues with the next block, if there is one. */
+/* After that: continues with the next four channels, if there are some. r6: their output. */
 .macro end_write pixels
-    strd    r12, r11, [sp, #QUANT]
-    ldrd    lr, r6, [sp, #FILTER]
-    cmp     r12, r6
+    strd    r12, r6, [sp, #QUANT]
+    ldrd    lr, r7, [sp, #FILTER]
+    cmp     r12, r7
     bne     nn_dsp_next\pixels
-    add     sp, #FRAME
-    pop     {r4-r11, pc}
+    b.w     nn_dsp_advance\pixels
 .endm
 
-/* Writes the outputs of a block, channels 1, 3, 0, 2; one_channel: the macro that writes a channel, and its first
- * arguments. */
-.macro write name, pixels, one_channel:vararg
-    function \name
-    begin_write
-    \one_channel, 1, 2, r0, r1, r2
-    \one_channel, 1, -3, r3, r4, r5
+/* Writes four channels of all pixels: of the first pixel \first0, channels 0 and 1 in the lower bytes, and \second0,
+ * channels 2 and 3. */
+.macro store pixels, first0, first1, first2, second0, second1, second2
+    ldrd    r6, r7, [sp, #OUTPUT]
+    pkhbt   \first1, \first1, \second1, lsl #16
+    pkhbt   \first0, \first0, \second0, lsl #16
     .if \pixels == 3
-    ldm     sp, {r0-r5}
-    \one_channel, 0, 2, r0, r1, r2
-    \one_channel, 0, 3, r3, r4, r5
-    .else
-    ldm     sp, {r0-r3}
-    \one_channel, 0, 2, r0, r1
-    \one_channel, 0, 3, r2, r3
+    pkhbt   \first2, \first2, \second2, lsl #16
+    str     \first2, [r6, r7, lsl #1]
     .endif
-    end_write \pixels
-    .size   \name, . - \name
+    str     \first1, [r6, r7]
+    str     \first0, [r6], #4
 .endm
 
-/* Outputs by halves, nn_dsp_half_fit: SMLAWB and SMLAWT multiply a sum of 16 bits, in the lower or upper half of a
- * register, by a factor of 32 bits, and add the start. An accumulator shifted left by two bits is 4 A + 2^16 B: its lower
- * half is 4 A, as |4 A| stays below 2^15, and its upper half is B after 2^15 has been added. */
+/* Outputs by nn_dsp_half_fit: SMLAWB and SMLAWT multiply a sum of 16 bits, in the lower or upper half of a register, by a
+ * factor of 32 bits, and add the start. An accumulator shifted left by two bits is 4 A + 2^16 B: its lower half is 4 A, as
+ * |4 A| stays below 2^15, and its upper half is B after 2^15 has been added. */
 
 /* One output: of the lower half (b) or the upper one (t). */
 .macro half to, half, sum, factor, start, shift
@@ -271,154 +225,227 @@
     ssat    \to, #8, \to, asr #\shift
 .endm
 
-/* B of one accumulator, which is shifted, to r8. */
-.macro shifted_second sum, shift
+/* The outputs of one accumulator without flushes, B then A, to its lower two bytes: r6, r7 start and factor of B, r9, r10
+ * of A. */
+.macro half_both sum, shift
     lsl     \sum, \sum, #2
     add     r8, \sum, #0x8000
     half    r8, t, r8, r7, r6, \shift
+    half    \sum, b, \sum, r10, r9, \shift
+    bfi     \sum, r8, #8, #8
 .endm
 
-/* The outputs of one accumulator per pixel without flushes, B then A. */
-.macro half_pair pixels, shift, a0, a1, a2
-    ldm     r12!, {r6, r7, r9, r10}
-    .if \pixels == 3
-    shifted_second \a2, \shift
-    strb    r8, [r11, lr, lsl #1]
-    .endif
-    shifted_second \a1, \shift
-    strb    r8, [r11, lr]
-    shifted_second \a0, \shift
-    strb    r8, [r11], #-1
-    .if \pixels == 3
-    half    \a2, b, \a2, r10, r9, \shift
-    strb    \a2, [r11, lr, lsl #1]
-    .endif
-    half    \a1, b, \a1, r10, r9, \shift
-    strb    \a1, [r11, lr]
-    half    \a0, b, \a0, r10, r9, \shift
-    strb    \a0, [r11], #3
-.endm
-
-/* The end of a window without flushes: channels 1, 0, 3, 2. */
+/* The end of a window without flushes: requantization in the order 1, 0, 3, 2. */
 .macro half_first name, pixels, shift
     function \name
     begin_write
-    half_pair \pixels, \shift, r0, r1, r2
-    half_pair \pixels, \shift, r3, r4, r5
+    ldm     r12!, {r6, r7, r9, r10}
+    half_both r0, \shift
+    half_both r1, \shift
+    .if \pixels == 3
+    half_both r2, \shift
+    .endif
+    ldm     r12!, {r6, r7, r9, r10}
+    half_both r3, \shift
+    half_both r4, \shift
+    .if \pixels == 3
+    half_both r5, \shift
+    .endif
+    store   \pixels, r0, r1, r2, r3, r4, r5
     end_write \pixels
     .size   \name, . - \name
 .endm
 
-/* B of one accumulator, with r8 = 2^15. */
-.macro second sum, shift
-    add     r9, r8, \sum, lsl #2
-    half    \sum, t, r9, r7, r6, \shift
+/* A of one accumulator, with what earlier intervals have added to the total. Leaves 2^14 B; by halves, where it does not
+ * matter, B and A. Clobbers lr. */
+.macro take_last total, accumulator, kind, more
+    .if \more
+    sbfx    lr, \accumulator, #0, #14
+    .ifnc \kind, half
+    sub     \accumulator, \accumulator, lr
+    .endif
+    add     \total, \total, lr
+    .else
+    sbfx    \total, \accumulator, #0, #14
+    .ifnc \kind, half
+    sub     \accumulator, \accumulator, \total
+    .endif
+    .endif
 .endm
 
-/* One channel of all pixels, of B or totals of A. */
-.macro half_channel pixels, shift, second, advance, a0, a1, a2
-    ldrd    r6, r7, [r12], #8
+/* The output of a sum A, or second: of 2^14 B; kind: half, by nn_dsp_half_fit; fit or ties, by nn_dsp_fit. r6 start, r7
+ * factor, r8 of ties. lr is clobbered; by halves 2^15 for the second sum. */
+.macro fitted sum, kind, shift, second
+    .ifc \kind, half
     .if \second
-    .if \pixels == 3
-    second  \a2, \shift
-    strb    \a2, [r11, lr, lsl #1]
-    .endif
-    second  \a1, \shift
-    strb    \a1, [r11, lr]
-    second  \a0, \shift
+    add     \sum, lr, \sum, lsl #2
+    half    \sum, t, \sum, r7, r6, \shift
     .else
+    half    \sum, b, \sum, r7, r6, \shift
+    .endif
+    .else
+    .if \second
+    add     \sum, r6, \sum, asr #(14 - NN_DSP_FIT_BITS)
+    .else
+    add     \sum, r6, \sum, lsl #NN_DSP_FIT_BITS
+    .endif
+    .ifc \kind, ties
+    bic     lr, r8, \sum, asr #31
+    smmla   \sum, \sum, r7, lr
+    .else
+    smmul   \sum, \sum, r7
+    .endif
+    ssat    \sum, #8, \sum, asr #\shift
+    .endif
+.endm
+
+/* Requantization of the next channel. */
+.macro next_channel kind
+    .ifc \kind, ties
+    ldm     r12!, {r6-r8}
+    .else
+    ldrd    r6, r7, [r12], #8
+    .endif
+.endm
+
+/* The outputs of one accumulator per pixel, A then B, to the lower two bytes of t0, t1, t2: with `more` the totals. */
+.macro both_fitted pixels, kind, more, shift, a0, a1, a2, t0, t1, t2
+    next_channel \kind
+    take_last \t0, \a0, \kind, \more
+    fitted  \t0, \kind, \shift, 0
+    take_last \t1, \a1, \kind, \more
+    fitted  \t1, \kind, \shift, 0
     .if \pixels == 3
-    half    \a2, b, \a2, r7, r6, \shift
-    strb    \a2, [r11, lr, lsl #1]
+    take_last \t2, \a2, \kind, \more
+    fitted  \t2, \kind, \shift, 0
     .endif
-    half    \a1, b, \a1, r7, r6, \shift
-    strb    \a1, [r11, lr]
-    half    \a0, b, \a0, r7, r6, \shift
+    next_channel \kind
+    .ifc \kind, half
+    mov     lr, #0x8000
     .endif
-    strb    \a0, [r11], #\advance
+    fitted  \a0, \kind, \shift, 1
+    bfi     \t0, \a0, #8, #8
+    fitted  \a1, \kind, \shift, 1
+    bfi     \t1, \a1, #8, #8
+    .if \pixels == 3
+    fitted  \a2, \kind, \shift, 1
+    bfi     \t2, \a2, #8, #8
+    .endif
 .endm
 
-/* Adds A of one accumulator to its total. */
-.macro take_last total, accumulator
-    sbfx    r11, \accumulator, #0, #14
-    add     \total, \total, r11
-.endm
-
-/* The end of a window with flushes: channels 1, 3, 0, 2. */
-.macro half_more name, pixels, shift
+/* The end of a window and its outputs; more: with flushes. */
+.macro write name, pixels, kind, more, shift
     function \name
-    ldm     sp, {r6-r10, r12}
-    take_last r6, r0
-    take_last r7, r1
-    .if \pixels == 3
-    take_last r8, r2
-    take_last r9, r3
-    take_last r10, r4
-    take_last r12, r5
-    .else
-    take_last r8, r3
-    take_last r9, r4
-    .endif
-    stm     sp, {r6-r10, r12}
     begin_write
-    mov     r8, #0x8000
-    half_channel \pixels, \shift, 1, 2, r0, r1, r2
-    half_channel \pixels, \shift, 1, -3, r3, r4, r5
+    .if \more
+    .if \pixels == 3
+    ldm     sp, {r9-r11}
+    .else
+    ldrd    r9, r10, [sp, #TOTALS]
+    .endif
+    .endif
+    both_fitted \pixels, \kind, \more, \shift, r0, r1, r2, r9, r10, r11
+    .if \more
+    ldrd    r0, r1, [sp, #(TOTALS + 4 * \pixels)]
+    .if \pixels == 3
+    ldr     r2, [sp, #(TOTALS + 20)]
+    .endif
+    .endif
+    both_fitted \pixels, \kind, \more, \shift, r3, r4, r5, r0, r1, r2
+    store   \pixels, r9, r10, r11, r0, r1, r2
+    end_write \pixels
+    .size   \name, . - \name
+.endm
+
+/* The same by nn_dsp_quant, with any requantization, in the order 1, 3, 0, 2: moves all A to the totals first. */
+.macro write_any name, pixels, more
+    function \name
+    total   \pixels, \more
+    begin_write
+    ldrd    r11, lr, [sp, #OUTPUT]
+    add     r11, #1
+    channel \pixels, any, 1, 2, r0, r1, r2
+    channel \pixels, any, 1, -3, r3, r4, r5
     .if \pixels == 3
     ldm     sp, {r0-r5}
-    half_channel 3, \shift, 0, 2, r0, r1, r2
-    half_channel 3, \shift, 0, 3, r3, r4, r5
+    channel 3, any, 0, 2, r0, r1, r2
+    channel 3, any, 0, 3, r3, r4, r5
     .else
     ldm     sp, {r0-r3}
-    half_channel 2, \shift, 0, 2, r0, r1
-    half_channel 2, \shift, 0, 3, r2, r3
+    channel 2, any, 0, 2, r0, r1
+    channel 2, any, 0, 3, r2, r3
     .endif
+    sub     r6, r11, #1
     end_write \pixels
     .size   \name, . - \name
 .endm
 
-/* All ways to write so many pixels. */
+/* All ways to end a window of so many pixels. */
 .macro writes pixels
-    .irp    shift, 8, 11, 15
-    write   nn_dsp_write\pixels\()_\shift, \pixels, fitted_channel \pixels, \shift, 0
-    write   nn_dsp_write\pixels\()_ties_\shift, \pixels, fitted_channel \pixels, \shift, 1
-    .endr
-    write   nn_dsp_write\pixels\()_any, \pixels, channel \pixels, any
     .irp    shift, 12, 15
     half_first nn_dsp_half\pixels\()_first_\shift, \pixels, \shift
-    half_more nn_dsp_half\pixels\()_more_\shift, \pixels, \shift
+    write   nn_dsp_half\pixels\()_more_\shift, \pixels, half, 1, \shift
     .endr
+    .irp    shift, 8, 11, 15
+    write   nn_dsp_fit\pixels\()_first_\shift, \pixels, fit, 0, \shift
+    write   nn_dsp_fit\pixels\()_more_\shift, \pixels, fit, 1, \shift
+    write   nn_dsp_ties\pixels\()_first_\shift, \pixels, ties, 0, \shift
+    write   nn_dsp_ties\pixels\()_more_\shift, \pixels, ties, 1, \shift
+    .endr
+    write_any nn_dsp_any\pixels\()_first, \pixels, 0
+    write_any nn_dsp_any\pixels\()_more, \pixels, 1
 .endm
 
-/* void nn_dsp_blocks...(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant, int8_t *output,
+/* void nn_dsp_blocks...(nn_dsp_run *run, const uint32_t *filter, const int32_t *quant, int8_t *output,
  *                        const int32_t *quant_end) */
 .macro blocks pixels
     function nn_dsp_blocks\pixels
     push    {r4-r11, lr}
     sub     sp, #FRAME
     mov     lr, r1
-    adds    r3, r3, #1 /* channel 1 comes first */
+    ldmia   r0, {r4-r6} /* nn_dsp_run: records, step, distance */
     strd    r2, r3, [sp, #QUANT]
-    ldmia   r0!, {r4, r5, r6} /* nn_dsp_block: step, write, distance */
-    strd    r4, r5, [sp, #STEP]
+    strd    r5, r6, [sp, #STEP]
     movw    r11, #0xC003
     movt    r11, #0xC003
-    strd    r0, r11, [sp, #RECORDS]
+    strd    r4, r11, [sp, #RECORDS]
     ldr     r7, [sp, #LAST]
     str     r7, [sp, #QUANT_END]
-    .if \pixels == 2
-    str     r6, [sp, #DISTANCE]
-    .endif
+    strd    r0, r1, [sp, #RUN]
+    str     r2, [sp, #FIRST_QUANT]
 nn_dsp_next\pixels:
     start_window \pixels
+nn_dsp_advance\pixels:
+    ldr     r0, [sp, #RUN]
+    ldrd    r8, r9, [r0, #NN_DSP_RUN_LEFT] /* left, next_output */
+    subs    r8, r8, #1
+    beq     3f
+    str     r8, [r0, #NN_DSP_RUN_LEFT]
+    add     r6, r6, r9
+    ldrd    r8, r9, [r0, #(NN_DSP_RUN_LEFT + 8)] /* move, end */
+    ldrd    lr, r12, [sp, #FIRST_FILTER]
+    strd    r12, r6, [sp, #QUANT]
+    ldr     r6, [sp, #RECORDS]
+1:  ldrd    r0, r1, [r6] /* nn_dsp_interval: sums, start */
+    add     r0, r0, #(4 * \pixels)
+    str     r0, [r6], #8
+2:  ldm     r6, {r2-r5} /* nn_dsp_piece: skip, end, inputs, then */
+    add     r3, r3, r8
+    add     r4, r4, r8
+    stmia   r6!, {r2-r5}
+    cmp     r5, r1
+    beq     2b
+    cmp     r6, r9
+    bne     1b
+    b       nn_dsp_next\pixels
+3:  add     sp, #FRAME
+    pop     {r4-r11, pc}
     .size   nn_dsp_blocks\pixels, . - nn_dsp_blocks\pixels
 .endm
 
     blocks  2
     flush   nn_dsp_flush2_first, 2, 0
     flush   nn_dsp_flush2_more, 2, 1
-    finish  nn_dsp_finish2_first, 2, 0
-    finish  nn_dsp_finish2_more, 2, 1
     writes  2
     piece   nn_dsp_piece2, 2, 4
     piece   nn_dsp_piece2_odd, 2, 2
@@ -426,12 +453,11 @@ nn_dsp_next\pixels:
     blocks  3
     flush   nn_dsp_flush3_first, 3, 0
     flush   nn_dsp_flush3_more, 3, 1
-    finish  nn_dsp_finish3_first, 3, 0
-    finish  nn_dsp_finish3_more, 3, 1
     writes  3
     piece   nn_dsp_piece3_4, 3, 4
     piece   nn_dsp_piece3_8, 3, 8
     piece   nn_dsp_piece3_16, 3, 16
+    piece   nn_dsp_piece3_20, 3, 20
     piece   nn_dsp_piece3_32, 3, 32
     piece   nn_dsp_piece3_40, 3, 40
     piece   nn_dsp_piece3_64, 3, 64

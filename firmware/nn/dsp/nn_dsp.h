@@ -7,10 +7,11 @@
 #ifndef NN_DSP_H
 #define NN_DSP_H
 
-#define NN_DSP_CHANNELS 4      /* of a block */
-#define NN_DSP_WORD_INPUTS 4   /* inputs in a word of filter */
-#define NN_DSP_UNROLL 6        /* words per iteration of a piece's loop */
+#define NN_DSP_CHANNELS 4    /* of a block */
+#define NN_DSP_WORD_INPUTS 4 /* inputs in a word of filter */
+#define NN_DSP_UNROLL 8      /* words per iteration of a piece's loop: 736 bytes, less than a small flash cache holds */
 #define NN_DSP_WORD_BYTES3 92  /* of code per word, with three pixels */
+#define NN_DSP_RUN_LEFT 12     /* place of `left` in nn_dsp_run */
 #define NN_DSP_FIT_BITS 12     /* see nn_dsp_fit */
 #define NN_DSP_WIDE_FIT_BITS 8 /* see nn_dsp_pair_fit */
 #define NN_DSP_UNIT_BYTES 76   /* of code per unit of nn_dsp_width */
@@ -48,19 +49,23 @@ typedef void nn_dsp_code(void);
 
 /* Pieces of two pixels at any distance, with inputs aligned to words or not; of three whose inputs are that many bytes
  * apart. */
-nn_dsp_code nn_dsp_piece2, nn_dsp_piece2_odd, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_32,
-    nn_dsp_piece3_40, nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
-/* The first flush of a window, or a further one; the end of a window without flushes, or with some, before outputs. */
-nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_finish2_first, nn_dsp_finish2_more;
-nn_dsp_code nn_dsp_flush3_first, nn_dsp_flush3_more, nn_dsp_finish3_first, nn_dsp_finish3_more;
-/* Outputs by nn_dsp_fit with that shift; by nn_dsp_quant with any. */
-nn_dsp_code nn_dsp_write2_8, nn_dsp_write2_11, nn_dsp_write2_15, nn_dsp_write2_any;
-nn_dsp_code nn_dsp_write2_ties_8, nn_dsp_write2_ties_11, nn_dsp_write2_ties_15;
-nn_dsp_code nn_dsp_write3_8, nn_dsp_write3_11, nn_dsp_write3_15, nn_dsp_write3_any;
-nn_dsp_code nn_dsp_write3_ties_8, nn_dsp_write3_ties_11, nn_dsp_write3_ties_15;
-/* The end of a window and its outputs by nn_dsp_half_fit with that shift. */
+nn_dsp_code nn_dsp_piece2, nn_dsp_piece2_odd, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_20,
+    nn_dsp_piece3_32, nn_dsp_piece3_40, nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
+/* The first flush of a window, or a further one. */
+nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_flush3_first, nn_dsp_flush3_more;
+/* The end of a window without flushes, or with some, and its outputs: by nn_dsp_half_fit or nn_dsp_fit with that shift;
+ * by nn_dsp_quant with any. */
 nn_dsp_code nn_dsp_half2_first_12, nn_dsp_half2_first_15, nn_dsp_half2_more_12, nn_dsp_half2_more_15;
 nn_dsp_code nn_dsp_half3_first_12, nn_dsp_half3_first_15, nn_dsp_half3_more_12, nn_dsp_half3_more_15;
+nn_dsp_code nn_dsp_fit2_first_8, nn_dsp_fit2_first_11, nn_dsp_fit2_first_15;
+nn_dsp_code nn_dsp_fit2_more_8, nn_dsp_fit2_more_11, nn_dsp_fit2_more_15;
+nn_dsp_code nn_dsp_fit3_first_8, nn_dsp_fit3_first_11, nn_dsp_fit3_first_15;
+nn_dsp_code nn_dsp_fit3_more_8, nn_dsp_fit3_more_11, nn_dsp_fit3_more_15;
+nn_dsp_code nn_dsp_ties2_first_8, nn_dsp_ties2_first_11, nn_dsp_ties2_first_15;
+nn_dsp_code nn_dsp_ties2_more_8, nn_dsp_ties2_more_11, nn_dsp_ties2_more_15;
+nn_dsp_code nn_dsp_ties3_first_8, nn_dsp_ties3_first_11, nn_dsp_ties3_first_15;
+nn_dsp_code nn_dsp_ties3_more_8, nn_dsp_ties3_more_11, nn_dsp_ties3_more_15;
+nn_dsp_code nn_dsp_any2_first, nn_dsp_any2_more, nn_dsp_any3_first, nn_dsp_any3_more;
 
 /* A window is a sequence of intervals between flushes, an interval a sequence of pieces, which are contiguous inputs.
  * Records: one of an interval, then those of its pieces. */
@@ -70,18 +75,22 @@ typedef struct {
 } nn_dsp_interval;
 
 typedef struct {
-    const int16_t *end;
     int32_t skip;          /* bytes of code jumped over in the first turn */
+    const int16_t *end;    /* of the inputs */
     const int16_t *inputs; /* of the first pixel */
     nn_dsp_code *then;
 } nn_dsp_piece;
 
+/* Neighbouring blocks with the same number of pixels. */
 typedef struct {
-    int32_t step;       /* from pixel to pixel of the output */
-    nn_dsp_code *write; /* of outputs; NULL where the end of a window writes them */
-    int32_t distance;   /* of the inputs of neighbouring pixels, in bytes; for blocks of two pixels */
-    char records[];
-} nn_dsp_block;
+    char *records;       /* of the windows of the next block */
+    int32_t step;        /* from pixel to pixel of the output */
+    int32_t distance;    /* of the inputs of neighbouring pixels, in bytes; for blocks of two pixels */
+    int32_t left;        /* blocks */
+    int32_t next_output; /* from behind the last channels of a block's first pixel to the next block */
+    int32_t move;        /* from the inputs of a block to those of the next, in bytes */
+    char *end;           /* of the records */
+} nn_dsp_run;
 
 /* Requantization of a channel; for the blocks above in the order 1, 3, 0, 2. rounding: nn_dsp_rounding. right_shift < 0
  * is a shift to the left. */
@@ -115,9 +124,9 @@ typedef struct {
 /* nn_dsp_quant in flash, 9 bytes per channel: four biases, four multipliers, four shifts in one word. */
 #define NN_DSP_QUANT_WORDS 9
 
-/* Computes blocks of four channels of two or three pixels, as many as have their requantization before `quant_end`;
- * writes output[pixel * block->step + channel]. */
-typedef void nn_dsp_blocks(const nn_dsp_block *block, const uint32_t *filter, const int32_t *quant, int8_t *output,
+/* Computes the blocks of the run, of two or three pixels, as many times four channels as have their requantization
+ * before `quant_end`; writes output[pixel * run->step + channel]. At least one block; with more the records move on. */
+typedef void nn_dsp_blocks(nn_dsp_run *run, const uint32_t *filter, const int32_t *quant, int8_t *output,
                            const int32_t *quant_end);
 nn_dsp_blocks nn_dsp_blocks2, nn_dsp_blocks3;
 
@@ -197,7 +206,6 @@ typedef struct nn_dsp_conv_params {
     int32_t word2_bytes; /* of code per word, in piece2 */
     int32_t quant_words; /* of a channel: nn_dsp_half_fit, nn_dsp_fit or nn_dsp_quant */
     nn_dsp_code *finish2, *finish3;
-    nn_dsp_code *write2, *write3; /* NULL: nn_dsp_half... finish */
 } nn_dsp_conv_params;
 
 /* Filter: see nn_conv2d_t2_dsp.c. output may be input where both have the same shape. */

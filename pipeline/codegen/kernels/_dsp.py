@@ -16,9 +16,10 @@ CHANNELS = 4
 """Output channels a block."""
 CHANNEL_COST, INPUT_COST = 25, 3
 """Instructions, roughly, of unpacking a channel's requantization and of expanding an input."""
+IN_ORDER = (0, 1, 2, 3)
 ORDER = (1, 3, 0, 2)
 HALF_ORDER = (1, 0, 3, 2)
-"""In which a block's channels are written, and those of windows without flushes by halves."""
+"""In which a block's channels are written: by fits, by any requantization, by halves in windows without flushes."""
 WORD = 4
 """Inputs a word of filter, of CHANNELS channels each."""
 FIRST_LIMITS = (-(1 << 13), (1 << 13) - 1)
@@ -113,16 +114,16 @@ def args(params: Arg, layer: QLayer, spec: TensorSpec, filter_dims: Arg) -> tupl
 
 
 def fitted(fit: _fit.Fit) -> NDArray[np.int32]:
-    """int32 (channels, 2 or 3), filled up to blocks of CHANNELS in the order ORDER: nn_dsp_fit."""
-    return _in_blocks(fit.table)
+    """int32 (channels, 2 or 3), filled up to blocks of CHANNELS: nn_dsp_fit."""
+    return _in_blocks(fit.table, IN_ORDER)
 
 
 def half_fitted(fit: _fit.Fit, flushed: bool) -> NDArray[np.int32]:
-    """int32 (channels, 2), filled up to blocks of CHANNELS: nn_dsp_half_fit, in the order ORDER where windows have
-    flushes, else HALF_ORDER; there the first channel of a pair is multiplied as 4 times its sum."""
+    """int32 (channels, 2), filled up to blocks of CHANNELS: nn_dsp_half_fit, where windows have no flushes in the
+    order HALF_ORDER; there the first channel of a pair is multiplied as 4 times its sum."""
     whole = flushed | (np.arange(len(fit.starts)) % 2 == 1)
     table = np.stack([fit.starts, np.where(whole, 4, 1) * fit.factors], axis=1)
-    return _in_blocks(table, ORDER if flushed else HALF_ORDER)
+    return _in_blocks(table, IN_ORDER if flushed else HALF_ORDER)
 
 
 def unpacked(layer: QLayer, spec: TensorSpec) -> NDArray[np.int32]:

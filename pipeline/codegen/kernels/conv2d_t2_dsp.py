@@ -12,10 +12,10 @@ from pipeline.codegen.kernels import _dsp, _fit, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
-DISTANCES = (4, 8, 16, 32, 40, 64, 128, 256)
+DISTANCES = (4, 8, 16, 20, 32, 40, 64, 128, 256)
 """Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
 GO_ON, FLUSH, FLUSH_MORE, FINISH = range(4)
-PIECE_BYTES, INTERVAL_BYTES, BLOCK_BYTES = 16, 8, 12
+PIECE_BYTES, INTERVAL_BYTES = 16, 8
 WORD2_BYTES = {"": 60, "_odd": 68}
 """Code of nn_dsp_piece2... that a word of filter takes."""
 SHIFTS = (11, 15, 8)
@@ -159,18 +159,18 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
 
 
 def _outputs(layer: QLayer, spec: TensorSpec, end: str, three: bool) -> tuple[NDArray[np.int32], dict[str, str]]:
-    """(requantization, code of the ends of windows and of outputs). end: "more" where windows have flushes, else
+    """(requantization, code of the ends of windows, which write outputs). end: "more" where windows have flushes, else
     "first"; three: whether there are blocks of three pixels."""
     half = _fit.find_half(layer, spec, HALF_SHIFTS)
+    fit = half or _fit.find(layer, spec, SHIFTS)
     if half:
-        table, codes = _dsp.half_fitted(half, end == "more"), {"finish": f"nn_dsp_half{{}}_{end}_{half.shift}"}
+        table, finish = _dsp.half_fitted(half, end == "more"), f"nn_dsp_half{{}}_{end}_{half.shift}"
+    elif fit:
+        table, finish = _dsp.fitted(fit), f"nn_dsp_{'fit' if fit.ties is None else 'ties'}{{}}_{end}_{fit.shift}"
     else:
-        fit = _fit.find(layer, spec, SHIFTS)
-        table = _dsp.fitted(fit) if fit else _dsp.unpacked(layer, spec)
-        variant = f"{'' if fit.ties is None else 'ties_'}{fit.shift}" if fit else "any"
-        codes = {"finish": f"nn_dsp_finish{{}}_{end}", "write": f"nn_dsp_write{{}}_{variant}"}
+        table, finish = _dsp.unpacked(layer, spec), f"nn_dsp_any{{}}_{end}"
     pixels = (2, 3) if three else (2,)
-    return table, {f"{field}{n}": code.format(n) for field, code in codes.items() for n in pixels}
+    return table, {f"finish{n}": finish.format(n) for n in pixels}
 
 
 def plan(layer: QLayer) -> WindowPlan | None:
@@ -283,7 +283,7 @@ def row_size(g: Geometry, p: WindowPlan, kernel_width: int) -> int:
 
 def scratch_bytes(kernel_height: int, size: int, width: int, p: WindowPlan) -> int:
     """Bytes of the C file's workspace: ring, sums of a row's windows, records."""
-    records = BLOCK_BYTES + PIECE_BYTES * len(p.pieces) + INTERVAL_BYTES * p.intervals
+    records = PIECE_BYTES * len(p.pieces) + INTERVAL_BYTES * p.intervals
     return 2 * kernel_height * size + 4 * p.intervals * width + records
 
 

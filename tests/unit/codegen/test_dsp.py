@@ -194,7 +194,7 @@ def test_where_no_fit_is_possible_the_general_code_writes() -> None:
     assert fit_of(layer, 0) is None
     call = conv2d_t2_dsp.call(layer, [TensorSpec((5, 5, 8), Quantization(1.0, 0))])
     assert call.tables["requant"].shape == (4, 4)
-    assert call.args[1].fields["write2"] == "nn_dsp_write2_any"
+    assert call.args[1].fields["finish2"] == "nn_dsp_any2_first"
 
 
 def half_layer(highest: int, zero_point: int, limits: tuple[int, int]) -> QLayer:
@@ -241,7 +241,7 @@ def test_an_accumulator_is_two_sums_of_sixteen_bits(flushed: bool) -> None:
     assert np.array_equal(shifted.astype(np.int16), 4 * first)
     assert np.array_equal((shifted + np.uint32(1 << 15)).view(np.int32) >> 16, second)
     table = _dsp.half_fitted(fit, flushed)
-    order = (1, 3, 0, 2) if flushed else (1, 0, 3, 2)
+    order = (0, 1, 2, 3) if flushed else (1, 0, 3, 2)
     factors = [4 * 1001 if flushed else 1001, 4 * 1002, 4 * 1003 if flushed else 1003, 4 * 1004]
     assert table[:4].tolist() == [[fit.starts[channel], factors[channel]] for channel in order]
     assert len(table) == 8
@@ -259,7 +259,7 @@ def test_sums_of_more_than_sixteen_bits_have_no_fit_of_halves() -> None:
     assert _fit.find_half(layer, spec, conv2d_t2_dsp.HALF_SHIFTS) is not None
     layer.weights.reshape(4, -1)[1, :] = 1
     assert _fit.find_half(layer, spec, conv2d_t2_dsp.HALF_SHIFTS) is None
-    assert conv2d_t2_dsp.call(layer, [spec]).args[1].fields["write2"].startswith("nn_dsp_write2_")
+    assert conv2d_t2_dsp.call(layer, [spec]).args[1].fields["finish2"].startswith("nn_dsp_fit2_")
 
 
 def test_outputs_below_the_zero_point_have_no_fit_of_halves() -> None:
