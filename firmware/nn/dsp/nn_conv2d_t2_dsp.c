@@ -28,6 +28,7 @@ typedef struct nn_dsp_ring {
     int32_t size;   /* inputs that a row takes, with the totals that follow */
     int32_t first;  /* column of the ring that holds the input's column 0 */
     int32_t inside; /* columns of the input that the ring holds */
+    int32_t across; /* as many of these as are of one input row: fewer where rows are joined */
     int32_t after;  /* columns of padding after them */
     int32_t next;   /* input row that is expanded next */
     int32_t slot;   /* its place in the ring */
@@ -37,6 +38,8 @@ typedef struct nn_dsp_ring {
 static ring ring_in(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *in, int32_t columns) {
     ring r = {.rows = ctx->buf, .size = params->row_size, .first = params->conv.padding.w};
     r.inside = nn_min((in->w + params->column_step - 1) / params->column_step, columns - r.first);
+    if (params->joined > 1) r.inside = columns;
+    r.across = r.inside / params->joined;
     r.after = columns - r.first - r.inside;
     r.next = -params->conv.padding.h;
     return r;
@@ -102,7 +105,9 @@ static uint16_t *expand_inside(const nn_dsp_conv_params *params, int32_t channel
     if (channels == 3 && pixel == 4 && step == 1) return expand_colours(params, columns, x, to, totals);
     if (pixel != channels || params->granule % 4 != 0) return expand_bytes(params, channels, columns, x, to, totals);
     if (step == 1) return nn_dsp_expand(x, to, totals, columns * granules, words);
-    for (; columns > 0; columns--, x += step * channels, to += pixel) {
+    const int32_t skip = (step - 1) * channels;
+    if (granules == 1) return nn_dsp_expand_apart(x, to, totals, columns, words, skip);
+    for (; columns > 0; columns--, x += channels + skip, to += pixel) {
         totals = nn_dsp_expand(x, to, totals, granules, words);
     }
     return totals;
@@ -119,54 +124,84 @@ static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, cons
     totals = expand_padding(params, in->c, inside ? r->first : r->first + r->inside + r->after, row, totals);
     if (inside) {
         row += r->first * pixel;
-        totals = expand_inside(params, in->c, r->inside, input + r->next * in->w * in->c, row, totals);
-        expand_padding(params, in->c, r->after, row + r->inside * pixel, totals);
+        const int8_t *x = input + r->next * in->w * in->c;
+        for (int32_t left = r->inside; left > 0; left -= r->across, row += r->across * pixel) {
+            totals = expand_inside(params, in->c, r->across, x, row, totals);
+            x += params->conv.stride.h * in->w * in->c;
+        }
+        expand_padding(params, in->c, r->after, row, totals);
     }
     r->next++;
     r->slot = r->slot + 1 == rows ? 0 : r->slot + 1;
 }
 
-/* Writes `count` inputs that are `value`; returns the place after them. */
-static int16_t *fill(int16_t *to, int32_t count, int16_t value) {
-    for (int16_t *const end = to + count; to < end;) *to++ = value;
+static int32_t columns_of(const ring *r) {
+    return r->first + r->inside + r->after;
+}
+
+/* Writes `count` columns of `channels` inputs that are `value`, a pixel apart; returns the place of the next. */
+static int16_t *fill_columns(int16_t *to, int32_t pixel, int32_t count, int32_t channels, int16_t value) {
+    for (; count > 0; count--, to += pixel) {
+        for (int32_t c = 0; c < channels; c++) to[c] = value;
+    }
     return to;
 }
 
-/* Gathers the channels of one column over `rows` rows; returns their sum. */
-static int32_t gather_column(const nn_dims *in, const int8_t *x, int32_t rows, int16_t *to) {
-    const int32_t channels = in->c, row_bytes = in->w * channels;
-    int32_t total = 0;
-    for (int32_t c = 0; c < channels; c++) {
-        const int8_t *from = x + c;
-        int16_t *next = to + c;
-        for (int32_t left = rows; left > 0; left--, from += row_bytes, next += channels) total += *next = *from;
+/* Writes an input row, or with x = NULL one of padding, to its place in every column. */
+static void gather_input_row(const nn_dsp_conv_params *params, const ring *r, int32_t channels, const int8_t *x,
+                             int16_t *to) {
+    const int32_t pixel = params->granule;
+    const int16_t zero = (int16_t)-params->conv.input_offset;
+    to = fill_columns(to, pixel, x == NULL ? columns_of(r) : r->first, channels, zero);
+    if (x == NULL) return;
+    for (int32_t columns = r->inside; columns > 0; columns--, to += pixel, x += channels) {
+        for (int32_t c = 0; c < channels; c++) to[c] = x[c];
     }
-    return total;
+    fill_columns(to, pixel, r->after, channels, zero);
 }
 
-void nn_dsp_gather_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t kernel_rows,
-                       int32_t top, ring *r) {
-    const int32_t pixel = params->granule, channels = in->c, window = kernel_rows * channels;
-    const int32_t above = nn_clamp(-top, 0, kernel_rows), below = nn_clamp(top + kernel_rows - in->h, 0, kernel_rows);
-    const int32_t rows = nn_max(0, kernel_rows - above - below), padding = (kernel_rows - rows) * channels;
-    const int16_t zero = (int16_t)-params->conv.input_offset;
-    int16_t *to = r->rows;
-    uint16_t *totals = (uint16_t *)(to + (r->first + r->inside + r->after) * pixel);
+/* Moves `count` inputs to `to` from `by` inputs behind it. */
+static void move_down(int16_t *to, int32_t count, int32_t by) {
+    for (; count > 3; count -= 4, to += 4) {
+        uint32_t first, second;
+        memcpy(&first, to + by, sizeof(first));
+        memcpy(&second, to + by + 2, sizeof(second));
+        memcpy(to, &first, sizeof(first));
+        memcpy(to + 2, &second, sizeof(second));
+    }
+    for (; count > 0; count--, to++) to[0] = to[by];
+}
+
+/* Writes the running totals of the gathered columns. */
+static void total_columns(const int16_t *from, int32_t pixel, int32_t columns, uint16_t *totals) {
     int32_t total = 0;
-    *totals = 0;
-    for (int32_t column = -r->first; column < r->inside + r->after; column++) {
-        int16_t *const end = to + pixel;
-        if (column < 0 || column >= r->inside) {
-            to = fill(to, window, zero);
-            total += window * zero;
-        } else {
-            to = fill(to, above * channels, zero);
-            total += gather_column(in, input + ((top + above) * in->w + column) * channels, rows, to) + padding * zero;
-            to = fill(to + rows * channels, padding - above * channels, zero);
+    for (*totals = 0; columns > 0; columns--) {
+        const int16_t *const end = from + pixel;
+        for (; from + 1 < end; from += 2) {
+            uint32_t pair;
+            memcpy(&pair, from, sizeof(pair));
+            total = __smlad((int16x2_t)pair, 0x00010001, total);
         }
-        to = fill(to, end - to, 0);
+        if (from < end) total += *from++;
         *++totals = (uint16_t)total;
     }
+}
+
+/* What the row before has gathered too is moved: all columns at once, as a column's last inputs are written after that.
+ */
+void nn_dsp_gather_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t kernel_rows,
+                       int32_t top, ring *r) {
+    const int32_t pixel = params->granule, channels = in->c, columns = columns_of(r), window = kernel_rows * channels;
+    const int32_t kept = nn_clamp(r->next - top, 0, kernel_rows), dropped = (kernel_rows - kept) * channels;
+    if (kept > 0) move_down(r->rows, columns * pixel - dropped, dropped);
+    for (int32_t row = kept; row < kernel_rows; row++) {
+        const bool inside = (uint32_t)(top + row) < (uint32_t)in->h;
+        const int8_t *x = inside ? input + (top + row) * in->w * channels : NULL;
+        gather_input_row(params, r, channels, x, r->rows + row * channels);
+    }
+    if (pixel > window) fill_columns(r->rows + window, pixel, columns, pixel - window, 0);
+    total_columns(r->rows, pixel, columns, (uint16_t *)(r->rows + columns * pixel));
+    r->next = top + kernel_rows;
 }
 
 /* State of a convolution. */
@@ -318,8 +353,11 @@ void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, c
     c.records = (char *)(c.sums + params->intervals * c.width);
     const int32_t row_bytes = c.width * c.channels;
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {
-        if (params->last_width > 0 && y + 1 == output_dims->h) c.width = c.rows.inside = params->last_width;
-        const int32_t top = y * conv->stride.h - conv->padding.h;
+        if (params->last_width > 0 && y + 1 == output_dims->h) {
+            c.width = c.rows.inside = params->last_width;
+            c.rows.across = nn_min(c.rows.across, c.width);
+        }
+        const int32_t top = y * params->joined * conv->stride.h - conv->padding.h;
         if (params->gather) params->gather(params, input_dims, input, filter_dims->h, top, &c.rows);
         c.rows.next = nn_max(c.rows.next, top);
         while (!params->gather && c.rows.next < top + c.height) {

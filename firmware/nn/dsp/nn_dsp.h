@@ -179,6 +179,10 @@ static inline void nn_dsp_clamp(int8_t *x, int32_t count, nn_activation limits) 
  * running totals after *totals and returns the place of the last one. */
 uint16_t *nn_dsp_expand(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words);
 
+/* The same of granules with `skip` bytes between them. */
+uint16_t *nn_dsp_expand_apart(const int8_t *x, int16_t *to, uint16_t *totals, int32_t granules, int32_t words,
+                              int32_t skip);
+
 /* Plan: one entry for each piece of a window: kernel row, first granule, the one after the last, words of filter, and
  * one of NN_DSP_GO_ON and so on. */
 #define NN_DSP_PLAN_BYTES 5
@@ -199,6 +203,7 @@ typedef struct nn_dsp_conv_params {
     int32_t column_step, granules, granule;
     int32_t pieces, intervals, words; /* of a window; words of four channels */
     int32_t row_size;                 /* inputs that an expanded row takes, with the totals that follow */
+    int32_t joined;                   /* rows of outputs of a 1x1 convolution that are computed as one */
     int32_t last_width;    /* of a 1x1 convolution whose pixels are cut into rows: columns of the last one; else 0 */
     nn_dsp_gather *gather; /* nn_dsp_gather_row; NULL: there is a ring */
     nn_dsp_code *piece3;   /* NULL: all blocks have two pixels */

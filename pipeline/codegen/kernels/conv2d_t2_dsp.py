@@ -81,8 +81,8 @@ class WindowPlan:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The convolution as the C file sees it: without the columns that no window reads; a 1x1 convolution with stride 1,
-    which knows no neighbors, has rows of any width."""
+    """The convolution as the C file sees it: without the columns that no window reads; a 1x1 convolution, which knows no
+    neighbors, has rows of any width, or with a stride of several rows of outputs."""
 
     input: tuple[int, int, int]
     """Height, width, channels."""
@@ -94,6 +94,8 @@ class Geometry:
     """Columns, of those the C file sees, between neighboring windows."""
     last_width: int = 0
     """Width of the last row, 0 when it is as wide as the others."""
+    joined: int = 1
+    """Rows of outputs that a row consists of."""
 
     def columns(self, kernel_width: int) -> int:
         """Columns of an expanded row."""
@@ -134,6 +136,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 intervals=p.intervals,
                 words=sum(p.words(piece) for piece in p.pieces),
                 row_size=row_size(g, p, kw),
+                joined=g.joined,
                 last_width=g.last_width,
                 gather="nn_dsp_gather_row" if p.gathered else 0,
                 piece3=f"nn_dsp_piece3_{distance}" if distance in DISTANCES else 0,
@@ -255,21 +258,26 @@ def geometry(layer: QLayer, spec: TensorSpec, p: WindowPlan) -> Geometry:
     stride = layer.params["stride"]
     if kw > 1:
         return Geometry((ih, iw, ic), (oh, ow, oc), 1, stride[1])
-    if (kh, *stride) == (1, 1, 1):
-        width = _row_width(oh * ow, p.pixel)
-        rows = -(-oh * ow // width)
-        return Geometry((rows, width, ic), (rows, width, oc), 1, 1, oh * ow % width)
-    return Geometry((ih, iw, ic), (oh, ow, oc), stride[1], 1)
+    padded = any(layer.params["padding"]) or (oh - 1) * stride[0] >= ih or (ow - 1) * stride[1] >= iw
+    if kh > 1 or padded:
+        return Geometry((ih, iw, ic), (oh, ow, oc), stride[1], 1)
+    pixels, unit = oh * ow, 1 if tuple(stride) == (1, 1) else ow
+    width = _row_width(pixels, p.pixel, unit)
+    rows = -(-pixels // width)
+    if unit == 1:
+        return Geometry((rows, width, ic), (rows, width, oc), 1, 1, pixels % width)
+    return Geometry((ih, iw, ic), (rows, width, oc), stride[1], 1, pixels % width, width // ow)
 
 
-def _row_width(pixels: int, pixel: int) -> int:
-    """The cheapest width of rows that `pixels` pixels can be cut into; the last one may be narrower."""
+def _row_width(pixels: int, pixel: int, unit: int) -> int:
+    """The cheapest width of rows that `pixels` pixels can be cut into, a multiple of `unit`; the last one may be
+    narrower."""
     three = 2 * pixel in DISTANCES
 
     def cost(width: int) -> int:
         return sum(4 * max(n, 2) + 3 for n in _dsp.blocks(width, three)) + 1 if width else 0
 
-    widths = range(1, min(pixels, max(1, ROW_BYTES // (2 * pixel))) + 1)
+    widths = range(unit, max(unit, min(pixels, ROW_BYTES // (2 * pixel))) + 1, unit)
     return min(widths, key=lambda w: (pixels // w * cost(w) + cost(pixels % w), w))
 
 
