@@ -81,8 +81,8 @@ class WindowPlan:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The convolution as the C file sees it: without the columns that no window reads; a 1x1 convolution, which knows no
-    neighbors, has rows of any width, or with a stride of several rows of outputs."""
+    """The convolution as the C file sees it: without the columns that no window reads; a 1x1 convolution, which knows
+    no neighbors, has rows of any width, or with a stride of several rows of outputs."""
 
     input: tuple[int, int, int]
     """Height, width, channels."""
