@@ -3,6 +3,8 @@
     python -m bench.mutants [--sample N] [--seed N]
     python -m bench.mutants --survivors     # tries those again that survived, once there are new tests
 
+Continues where a run with the same seed stopped.
+
 A mutant is one file with one operator or number changed. It is killed when a test of its package fails or times out,
 in a copy of the working tree. Writes bench/results/mutants.json and docs/MUTANTS.md from it.
 """
@@ -226,12 +228,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--survivors", action="store_true", help="only those again that survived")
     options = parser.parse_args()
+    stored = so_far(options.seed)
+    done = {_key(found) for found in stored["tried"]}
+    todo = [mutant for mutant in chosen(options.sample, options.seed) if _key(record(mutant)) not in done]
     if options.survivors:
-        stored = json.loads(STORED.read_text(encoding="utf-8"))
         todo = chosen_again(stored)
-    else:
-        todo = chosen(options.sample, options.seed)
-        stored = {"seed": options.seed, "all": sum(1 for package in TESTS for _ in mutants(package)), "tried": []}
     with tempfile.TemporaryDirectory() as folder:
         tree = copied_tree(Path(folder))
         sound: set[tuple[str, ...]] = set()
@@ -239,6 +240,13 @@ def main() -> None:
             found = record(mutant, survives(mutant, tree, sound))
             print("survived" if found["survived"] else "killed", mutant.path, mutant.line, mutant.change, flush=True)
             keep(stored, found)
+
+
+def so_far(seed: int) -> dict[str, Any]:
+    """The stored results of this seed, or none yet."""
+    count = sum(1 for package in TESTS for _ in mutants(package))
+    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
+    return {"seed": seed, "tried": stored["tried"] if stored.get("seed") == seed else [], "all": count}
 
 
 def keep(stored: dict[str, Any], found: dict[str, Any]) -> None:
