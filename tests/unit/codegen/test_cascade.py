@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,8 @@ def overlapping(model: QModel) -> select.Program:
 
 def test_an_output_that_begins_too_little_before_its_input_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The distance is the least: a row less, and a row is overwritten that is read later."""
-    model = networks.early(0)
+    whole = networks.early(0)
+    model = replace(whole, layers=whole.layers[:3])  # no later layer needs the room that keeps both apart
     sample, row = tiny.samples(model, 1), cascade.row_bytes(model, 2)
     right, real = overlapping(model), cascade.lead
     assert row % planner.ALIGNMENT == 0
@@ -128,8 +130,7 @@ def test_what_lies_in_the_arena_when_it_is_fullest() -> None:
     assert found == {
         "output of stem": 16384,
         "output of stack1_conv1": 16384,
-        "scratch of stack1_conv1": 3828,
-        "unused": 4,
+        "scratch of stack1_conv1": 3816,
     }
 
 
