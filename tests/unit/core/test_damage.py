@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 import struct
@@ -275,6 +276,25 @@ def test_a_forged_archive_is_a_config_error(tmp_path, what):
     forge(folder)
     with pytest.raises(ConfigError, match="damaged QModel"):
         store.load(folder, QModel)
+
+
+def test_a_stored_array_runs_no_code(tmp_path, monkeypatch):
+    """A pickle may call anything while it is read; that the array is refused afterwards would be too late."""
+
+    class Caller:
+        def __reduce__(self):
+            return os.mkdir, ("called",)
+
+    content = io.BytesIO()
+    np.save(content, np.array([Caller()], object), allow_pickle=True)
+    folder = tmp_path / "stored"
+    store.save(folder, tiny.qmodel(), "key")
+    (folder / store.ARRAYS).write_bytes(archive(content.getvalue()))
+    forge(folder)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="damaged QModel"):
+        store.load(folder, QModel)
+    assert not Path("called").exists()
 
 
 TEXTS = {

@@ -148,6 +148,17 @@ def test_the_largest_tensor_is_not_refused_for_its_size():
         validity.require(changed("stem", output=shape(4096, 4096, 1)))
 
 
+@pytest.mark.parametrize("zero_point", [-128, 127])
+def test_an_input_is_bounded_by_its_distance_from_either_end(zero_point):
+    """A zero point at one end leaves 255 steps to the other: 36 weights of 1 times 255, shifted left by 18, overflow."""
+    weights = {"weights": filled(1), "bias": filled(0), "multiplier": filled(1 << 30)}
+    layers = {layer.name: layer for layer in changed("main", **weights, shift=filled(18)).layers}
+    moved = changed("stem", output=output(zero_point=zero_point))
+    network = replace(moved, layers=tuple(layers["main"] if layer.name == "main" else layer for layer in moved.layers))
+    with pytest.raises(ValueError, match="layer 'main', channel 0: shift 18: accumulators up to 13770 overflow"):
+        validity.require(network)
+
+
 def test_the_number_of_classes_is_that_of_the_outputs():
     with pytest.raises(ValueError, match="10 outputs, 2 classes"):
         validity.require(replace(tiny.qmodel(), classes=("a", "b")))
