@@ -150,7 +150,7 @@ def test_the_largest_tensor_is_not_refused_for_its_size():
 
 @pytest.mark.parametrize("zero_point", [-128, 127])
 def test_an_input_is_bounded_by_its_distance_from_either_end(zero_point):
-    """A zero point at one end leaves 255 steps to the other: 36 weights of 1 times 255, shifted left by 18, overflow."""
+    """A zero point at one end leaves 255 steps to the other: 54 weights of 1 times 255, by 2^18, overflow."""
     weights = {"weights": filled(1), "bias": filled(0), "multiplier": filled(1 << 30)}
     layers = {layer.name: layer for layer in changed("main", **weights, shift=filled(18)).layers}
     moved = changed("stem", output=output(zero_point=zero_point))
