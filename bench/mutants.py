@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -188,10 +189,10 @@ def chosen_again(stored: Mapping[str, Any]) -> list[Mutant]:
 
 
 def record(mutant: Mutant, survived: bool = False) -> dict[str, Any]:
-    """As in the stored results."""
+    """As in the stored results. at_first: whether it survived when it was tried first."""
     line = (ROOT / mutant.path).read_text(encoding="utf-8").splitlines()[mutant.line - 1].strip()
     place = {"package": mutant.package, "path": str(mutant.path), "line": mutant.line, "column": mutant.column}
-    return {**place, "code": line, "change": mutant.change, "survived": survived}
+    return {**place, "code": line, "change": mutant.change, "survived": survived, "at_first": survived}
 
 
 def _key(found: Mapping[str, Any]) -> tuple[str | int, ...]:
@@ -203,21 +204,26 @@ def document(stored: Mapping[str, Any]) -> str:
     """The text of docs/MUTANTS.md."""
     tried = stored["tried"]
     left = [found for found in tried if found["survived"]]
+    since = sum(found["at_first"] and not found["survived"] for found in tried)
+    told = (
+        f"Written by `make mutants` (seed {stored['seed']}). Of {stored['all']} mutants of `pipeline/`, each with one "
+        f"operator or number changed, {len(tried)} were tried at random: {len(left)} survive the tests of their "
+        f"package ({len(left) / len(tried):.0%}). {since} more had survived at first; there are tests now for these."
+    )
     lines = [
         "# Mutants",
         "",
-        f"Written by `make mutants` (seed {stored['seed']}): {len(tried)} of {stored['all']} mutants of `pipeline/`",
-        f"packages, each with one operator or number changed; {len(left)} survived the tests of their package",
-        f"({len(left) / len(tried):.0%}).",
+        *textwrap.wrap(told, 100),
         "",
-        "| package | mutants | survived |",
-        "|---|---|---|",
+        "| package | mutants | survived at first | survive |",
+        "| --- | --- | --- | --- |",
     ]
     for package in TESTS:
-        of_it = [found["survived"] for found in tried if found["package"] == package]
-        lines.append(f"| {package} | {len(of_it)} | {sum(of_it)} |")
+        of_it = [found for found in tried if found["package"] == package]
+        counts = (len(of_it), sum(found["at_first"] for found in of_it), sum(found["survived"] for found in of_it))
+        lines.append(f"| {package} | {' | '.join(map(str, counts))} |")
     lines += ["", "Survivors:", ""] if left else []
-    lines += [f"- `{found['path']}` line {found['line']}: {found['change']} in `{found['code']}`" for found in left]
+    lines += [f"- `{found['path']}`: {found['change']} in `{found['code']}`" for found in left]
     return "\n".join(lines) + "\n"
 
 
@@ -251,7 +257,9 @@ def so_far(seed: int) -> dict[str, Any]:
 
 def keep(stored: dict[str, Any], found: dict[str, Any]) -> None:
     """Adds the result, in the place of an earlier one of the same mutant, and writes both files."""
-    stored["tried"] = [earlier for earlier in stored["tried"] if _key(earlier) != _key(found)] + [found]
+    known = {_key(earlier): earlier for earlier in stored["tried"]}
+    at_first = known.get(_key(found), found)["at_first"]
+    stored["tried"] = [*{**known, _key(found): {**found, "at_first": at_first}}.values()]
     STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     DOCUMENT.write_text(document(stored), encoding="utf-8")
 
