@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,7 +160,7 @@ class _Channels:
                 return starts, factors
         return None
 
-    def _candidates(self, bits: int, most: int, step: Any = STEP) -> Iterator[Integers]:
+    def _candidates(self, bits: int, most: int, step: float | NDArray[np.float64] = STEP) -> Iterator[Integers]:
         """Factors, one a channel: near the quotient of the scales times 2^bits; at last a large one, for channels whose
         output hardly depends on their sum. step: between them, as a share."""
         exact = self.gain * 2.0**bits
