@@ -148,7 +148,8 @@ def slopes(points: Mapping[str, tuple[float, float]], names: tuple[str, str], wh
     marks = _marks([*points])
     for name, values in points.items():
         axes.plot([0, 1], values, linewidth=1.8, label=name, **marks[name])
-        axes.annotate(f"{values[1]:.1f}", (1, values[1]), xytext=(7, -3), textcoords="offset points", fontsize=8)
+    for label, right in {f"{right:.1f}": right for _, right in points.values()}.items():
+        axes.annotate(label, (1, right), xytext=(7, -3), textcoords="offset points", fontsize=8)
     axes.set_xticks([0, 1], names)
     axes.set_xlim(-0.15, 1.15)
     axes.set_ylim(bottom=min(-2.0, *axes.get_ylim()))
