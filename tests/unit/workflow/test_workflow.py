@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.core import interrupt, registry, store
+from pipeline.config import board
+from pipeline.config import job as jobs
+from pipeline.core import interrupt, paths, registry, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AuditCheck, AuditResult, Dataset, QModel, Split
 from pipeline.stages import STAGES, export
 from pipeline.workflow import checks, keys, zoo
-from pipeline.workflow.plan import RunPlan, plan_model
+from pipeline.workflow.plan import RunPlan, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
 from tests.support import own_files, tiny
 
@@ -109,6 +111,28 @@ def test_a_twin_of_other_code_streams_anew(stored, tmp_path, monkeypatch):
     packages = keys.packages
     monkeypatch.setattr(keys, "packages", lambda *names: packages(*names) + "later" * ("network" in names))
     assert seen(make_plan(stored, tmp_path)) == ["(render)", "(build)", "flash", "stream", "report"]
+
+
+def test_data_changed_under_its_name_is_seen(stored, tmp_path, monkeypatch):
+    """All images of a class are replaced: neither training, attack nor stream may say "unchanged"."""
+    plan = make_plan(stored, tmp_path)
+    seen(plan)
+    job = jobs.load(paths.shipped("jobs") / "digits.toml")
+    workflows = (Workflow(plan_job(job, board.load("host"), tmp_path), Recorder()) for _ in range(2))
+    before = next(workflows)._train_key
+    load = checks.load_data
+
+    def replaced(*arguments, **options):
+        data = load(*arguments, **options)
+        splits = {
+            name: dataclasses.replace(split, x=np.where((split.y == 3)[:, None, None, None], np.int8(-128), split.x))
+            for name, split in data.splits.items()
+        }
+        return dataclasses.replace(data, splits=splits)
+
+    monkeypatch.setattr(checks, "load_data", replaced)
+    assert next(workflows)._train_key != before
+    assert seen(plan) == ["(render)", "(build)", "flash", "stream", "report"]
 
 
 def test_fresh_repeats_everything(stored, tmp_path):
