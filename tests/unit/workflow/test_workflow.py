@@ -114,7 +114,7 @@ def test_a_twin_of_other_code_streams_anew(stored, tmp_path, monkeypatch):
 
 
 def test_data_changed_under_its_name_is_seen(stored, tmp_path, monkeypatch):
-    """All images of a class are replaced: neither training, attack nor stream may say "unchanged"."""
+    """All images of a class are replaced: neither training nor stream may say "unchanged"."""
     plan = make_plan(stored, tmp_path)
     seen(plan)
     job = jobs.load(paths.shipped("jobs") / "digits.toml")
