@@ -365,9 +365,94 @@ def test_sums_and_pools(name: str, tmp_path: Path) -> None:
     model = sums_and_pools(1)
     functions = {call.function for call in select.calls(model, CORES[name]) if call}
     family = "mve" if name == "cortex-m55" else "dsp"
-    assert {f"nn_average_pool2d_{family}", f"nn_max_pool2d_{family}"} < functions
+    assert {f"nn_average_pool2d_{family}", f"nn_max_pool2d_{family}", f"nn_add_{family}"} < functions
     x = single.inputs(model, np.random.default_rng(1), 1)
     assert_same_bits(model, CORES[name], x, tmp_path, firmware=FirmwareConfig(cascades=False))
+
+
+def repeating() -> QModel:
+    """Depthwise layers of several output channels an input channel: few and many of them, in groups of 16 that begin
+    with any of them; filters larger than the input; every width; behind a ReLU and not, shifts to the left too."""
+    random = np.random.default_rng(0)
+    layers: list[QLayer] = []
+    for channels, repeats in ((1, 2), (1, 66), (3, 7), (5, 3), (17, 2), (17, 16)):
+        shape, picked = (5, 4, channels), len(layers)
+        layers.append(single.layer(single.Geometry("conv2d", (5, 4, 3), channels), random, name=f"layer{picked}"))
+        for filter_, stride, padding in (((3, 3), (1, 1), "same"), ((7, 6), (2, 3), "same"), ((5, 1), (1, 2), "valid")):
+            for bits in (8, 4, 3, 2):
+                for zero_point, left in ((-128, 0), (3, 1)):
+                    g = single.Geometry("depthwise_conv2d", shape, channels * repeats, filter_, stride, padding)
+                    layer = single.layer(
+                        g, random, float(random.choice([0.5, 1])), name=f"layer{len(layers)}", bits=bits
+                    )
+                    assert layer.shift is not None
+                    shift = np.where(np.arange(len(layer.shift)) % 5 == 3, left, layer.shift).astype(np.int8)
+                    output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+                    layers.append(replace(layer, inputs=(picked + 1,), shift=shift, output=output))
+    return single.model(layers, (5, 4, 3), -5)
+
+
+@pytest.mark.slow
+def test_repeated_channels_on_the_core_with_vectors(tmp_path: Path) -> None:
+    model, target = repeating(), CORES["cortex-m55"]
+    codes = {str(call.args[1].fields["pixel"]) for call in select.calls(model, target)
+             if call and call.function == "nn_depthwise_conv2d_s_mve"}  # fmt: skip
+    assert codes == {f"nn_mve_repeated{bits}{relu}" for bits in (16, 32) for relu in ("", "_relu")}
+    x = single.inputs(model, np.random.default_rng(0), 1)
+    assert_same_bits(model, target, x, tmp_path, firmware=FirmwareConfig(cascades=False))
+
+
+def all_pairs(limits: tuple[int, int]) -> tuple[QModel, Int8Array]:
+    """Sums of the two channels of the input, with scales that every code of the core with vectors is for, and samples
+    that hold all pairs of inputs."""
+    layers: list[QLayer] = []
+    for channel in (0, 1):
+        weights = np.zeros((1, 1, 1, 2), np.int8)
+        weights[..., channel] = 64  # times 2^-1 times 2^-5 is 1
+        term = TensorSpec((16, 256, 1), Quantization(1.0, -5))
+        params = {"stride": (1, 1), "padding": (0, 0), "activation": (-128, 127)}
+        ones = np.array([1 << 30], np.int32), np.array([-5], np.int8)
+        layers.append(QLayer(f"term{channel}", "conv2d", (0,), term, params, weights, 8, np.zeros(1, np.int32), *ones))
+    for scales, zero_point in (((0.25, 0.5, 0.5), -128), ((0.0173, 0.0391, 0.0295), 11), ((0.5, 0.5, 1.0), 0),
+                               ((40.0, 1.0, 1.0), 0), ((0.01, 10.0, 5.0), -77)):  # fmt: skip
+        layer, _ = single.sum_layer(scales, (-5, -5, zero_point), limits, (16, 256, 1))
+        layers.append(replace(layer, name=f"sum{len(layers)}", inputs=(1, 2)))
+    pairs = np.stack(np.meshgrid(np.arange(-128, 128), np.arange(-128, 128)), axis=-1)
+    return single.model(layers, (16, 256, 2), -5), pairs.reshape(-1, 16, 256, 2).astype(np.int8)
+
+
+@pytest.mark.parametrize("limits", [(-128, 127), pytest.param((-100, 90), marks=pytest.mark.slow)], ids=str)
+def test_sums_of_all_pairs_of_inputs_on_the_core_with_vectors(limits: tuple[int, int], tmp_path: Path) -> None:
+    """The last sum overwrites one of its inputs."""
+    model, x = all_pairs(limits)
+    codes = [str(call.args[0].fields["code"]) for call in select.calls(model, CORES["cortex-m55"])[2:] if call]
+    assert set(codes) == {"nn_mve_add16", "nn_mve_add32", "nn_mve_add_any"}
+    assert_same_bits(model, CORES["cortex-m55"], x, tmp_path, firmware=FirmwareConfig(cascades=False))
+
+
+def sums_of_any_length() -> QModel:
+    """By every code of the core with vectors."""
+    random = np.random.default_rng(0)
+    layers: list[QLayer] = []
+    for length in (1, 2, 4, 5, 15, 16, 17, 31, 32, 33, 48):
+        at = len(layers)
+        for _ in range(2):
+            g = single.Geometry("conv2d", (1, 48, 1), 1, (1, 49 - length), padding="valid")
+            layers.append(single.layer(g, random, name=f"layer{len(layers)}"))
+        zeros = [layer.output.quantization.zero_point for layer in layers[at:]]
+        for scales in ((0.25, 0.5, 0.5), (0.0173, 0.0391, 0.0295), (40.0, 1.0, 1.0)):
+            layer, _ = single.sum_layer(scales, (zeros[0], zeros[1], -128), _limits(random), (1, length, 1))
+            layers.append(replace(layer, name=f"layer{len(layers)}", inputs=(at + 1, at + 2)))
+    return single.model(layers, (1, 48, 1), 3)
+
+
+def test_sums_of_any_length_on_the_core_with_vectors(tmp_path: Path) -> None:
+    model = sums_of_any_length()
+    codes = [str(call.args[0].fields["code"]) for call in select.calls(model, CORES["cortex-m55"])
+             if call and call.function == "nn_add_mve"]  # fmt: skip
+    assert set(codes) == {"nn_mve_add16", "nn_mve_add32", "nn_mve_add_any"}
+    x = single.inputs(model, np.random.default_rng(0), 2)
+    assert_same_bits(model, CORES["cortex-m55"], x, tmp_path, firmware=FirmwareConfig(cascades=False))
 
 
 @pytest.mark.parametrize("name", CORES)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.nouns import QLayer, QModel, Quantization, TensorSpec
+from pipeline.network import rescale
 from pipeline.network.geometry import extent
 
 Rng = np.random.Generator
@@ -47,6 +48,15 @@ def layer(
         random.integers(1 << 30, (1 << 31) - 1, g.channels, endpoint=True).astype(np.int32),
         _shifts(random, bound, extreme),
     )  # fmt: skip
+
+
+def sum_layer(
+    scales: tuple[float, float, float], zeros: tuple[int, int, int], limits: tuple[int, int], shape: Shape = (2, 2, 4)
+) -> tuple[QLayer, list[TensorSpec]]:
+    """The sum of two tensors, and their specs. scales and zeros: of both and of the sum."""
+    *inputs, output = (TensorSpec(shape, Quantization(*pair)) for pair in zip(scales, zeros, strict=True))
+    params = rescale.add_params(*(spec.quantization for spec in (*inputs, output)))
+    return QLayer("sum", "add", (0, 1), output, {**params, "activation": limits}), inputs
 
 
 def model(layers: Sequence[QLayer], shape: Shape, zero_point: int) -> QModel:

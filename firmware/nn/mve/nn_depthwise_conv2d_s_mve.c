@@ -29,34 +29,51 @@ static inline void add_wide(int32x4_t sums[ROWS], products p) {
     sums[3] = vaddq_s32(sums[3], vmovltq_s16(p.odd));
 }
 
-/* Products of a pixel's 16 channels from `oc` on, of which `lanes` exist. */
-static inline products multiplied(const int8_t *pixel, int32_t oc, mve_pred16_t lanes, const int8_t *weights) {
-    const int8x16_t x = vldrbq_z_s8(pixel + oc, lanes), w = vldrbq_s8(weights);
+/* Where 16 output channels, of which `lanes` exist, find their inputs in a pixel. */
+typedef struct {
+    int32_t first;       /* the input channel of the first one */
+    uint8x16_t repeated; /* those of all, from the first one's on */
+    mve_pred16_t lanes;
+} place;
+
+static inline place place_of(const nn_mve_pixel *p, int32_t oc, const bool repeated) {
+    const mve_pred16_t lanes = vctp8q((uint32_t)(p->channels - oc));
+    if (!repeated) return (place){.first = oc, .lanes = lanes};
+    return (place){oc / p->repeats, vldrbq_u8(p->repeated + oc), lanes};
+}
+
+/* Products of a pixel's inputs. */
+static inline __attribute__((always_inline)) products multiplied(const int8_t *pixel, place at, const int8_t *weights,
+                                                                 const bool repeated) {
+    const int8_t *first = pixel + at.first;
+    const int8x16_t x =
+        repeated ? vldrbq_gather_offset_z_s8(first, at.repeated, at.lanes) : vldrbq_z_s8(first, at.lanes);
+    const int8x16_t w = vldrbq_s8(weights);
     return (products){vmullbq_int_s8(x, w), vmulltq_int_s8(x, w)};
 }
 
 /* Adds all taps of a filter to the sums; returns the next filter. */
-static inline const int8_t *sum16(const nn_mve_pixel *p, int32_t oc, mve_pred16_t lanes, const int8_t *weights,
-                                  int32x4_t sums[ROWS]) {
+static inline __attribute__((always_inline)) const int8_t *sum16(const nn_mve_pixel *p, place at, const int8_t *weights,
+                                                                 int32x4_t sums[ROWS], const bool repeated) {
     const int8_t *const *tap = p->taps;
     products total = {vdupq_n_s16(0), vdupq_n_s16(0)};
     for (int32_t left = p->count; left > 0; left--, weights += LANES) {
-        total = added(total, multiplied(*tap++, oc, lanes, weights));
+        total = added(total, multiplied(*tap++, at, weights, repeated));
     }
     add_wide(sums, total);
     return weights;
 }
 
 /* The same for any weights: 16 bits hold two products, as no weight is -128. */
-static inline const int8_t *sum32(const nn_mve_pixel *p, int32_t oc, mve_pred16_t lanes, const int8_t *weights,
-                                  int32x4_t sums[ROWS]) {
+static inline __attribute__((always_inline)) const int8_t *sum32(const nn_mve_pixel *p, place at, const int8_t *weights,
+                                                                 int32x4_t sums[ROWS], const bool repeated) {
     const int8_t *const *tap = p->taps;
     for (int32_t left = p->count / 2; left > 0; left--, tap += 2, weights += 2 * LANES) {
-        const products first = multiplied(tap[0], oc, lanes, weights);
-        add_wide(sums, added(first, multiplied(tap[1], oc, lanes, weights + LANES)));
+        const products first = multiplied(tap[0], at, weights, repeated);
+        add_wide(sums, added(first, multiplied(tap[1], at, weights + LANES, repeated)));
     }
     if (p->count % 2 == 0) return weights;
-    add_wide(sums, multiplied(*tap, oc, lanes, weights));
+    add_wide(sums, multiplied(*tap, at, weights, repeated));
     return weights + LANES;
 }
 
@@ -70,7 +87,8 @@ typedef struct {
 static inline __attribute__((always_inline)) int32x4_t scaled(const tables *t, const int32x4_t *sums, const int i,
                                                               const bool relu) {
     const int32x4_t multiplier = vldrwq_s32(t->multiplier + i * ROWS), shift = vldrbq_s32(t->shift + i * ROWS);
-    const int32x4_t result = nn_mve_requantized(sums[i], multiplier, shift, relu);
+    const int32x4_t sum = vaddq_s32(sums[i], vldrwq_s32(t->bias + i * ROWS));
+    const int32x4_t result = nn_mve_requantized(sum, multiplier, shift, relu);
     __asm volatile("" ::: "memory"); /* otherwise GCC loads the tables of all 16 first, and spills */
     return result;
 }
@@ -78,63 +96,90 @@ static inline __attribute__((always_inline)) int32x4_t scaled(const tables *t, c
 /* Outputs of 16 channels. */
 static inline __attribute__((always_inline)) int8x16_t finish(const tables *t, const int32x4_t *sums, int16_t offset,
                                                               nn_activation limits, const bool relu) {
-    int16x8_t even = vqmovnbq_s32(vuninitializedq_s16(), scaled(t, sums, 0, relu));
-    int16x8_t odd = vqmovnbq_s32(vuninitializedq_s16(), scaled(t, sums, 1, relu));
+    int16x8_t even = vqmovnbq_s32(vreinterpretq_s16_s32(sums[0]), scaled(t, sums, 0, relu));
+    int16x8_t odd = vqmovnbq_s32(vreinterpretq_s16_s32(sums[1]), scaled(t, sums, 1, relu));
     even = vqaddq_n_s16(vqmovntq_s32(even, scaled(t, sums, 2, relu)), offset);
     odd = vqaddq_n_s16(vqmovntq_s32(odd, scaled(t, sums, 3, relu)), offset);
-    const int8x16_t all = vqmovntq_s16(vqmovnbq_s16(vuninitializedq_s8(), even), odd);
+    const int8x16_t all = vqmovntq_s16(vqmovnbq_s16(vreinterpretq_s8_s32(sums[2]), even), odd);
     return vminq_s8(vmaxq_s8(all, vdupq_n_s8((int8_t)limits.min)), vdupq_n_s8((int8_t)limits.max));
 }
 
-static inline __attribute__((always_inline)) void pixel(const nn_mve_pixel *p, int8_t *output, const bool wide,
-                                                        const bool relu) {
+static inline __attribute__((always_inline)) void pixel(const nn_mve_pixel *p, int8_t *output, const bool repeated,
+                                                        const bool wide, const bool relu) {
     const int8_t *weights = p->weights;
     const int16_t offset = (int16_t)p->output_offset;
     const nn_activation limits = p->activation;
     const int32_t channels = p->channels;
     tables t = {p->bias, p->quant.multiplier, p->quant.shift};
     for (int32_t oc = 0; oc < channels; oc += LANES) {
-        const mve_pred16_t lanes = vctp8q((uint32_t)(channels - oc));
+        const place at = place_of(p, oc, repeated);
         int32x4_t sums[ROWS];
 #pragma GCC unroll 4
-        for (int i = 0; i < ROWS; i++) sums[i] = vldrwq_s32(t.bias + i * ROWS);
-        weights = wide ? sum32(p, oc, lanes, weights, sums) : sum16(p, oc, lanes, weights, sums);
-        vstrbq_p_s8(output + oc, finish(&t, sums, offset, limits, relu), lanes);
+        for (int i = 0; i < ROWS; i++) sums[i] = vdupq_n_s32(0);
+        weights = wide ? sum32(p, at, weights, sums, repeated) : sum16(p, at, weights, sums, repeated);
+        vstrbq_p_s8(output + oc, finish(&t, sums, offset, limits, relu), at.lanes);
         t = (tables){t.bias + LANES, t.multiplier + LANES, t.shift + LANES};
     }
 }
 
 void nn_mve_pixel16(const nn_mve_pixel *p, int8_t *output) {
-    pixel(p, output, false, false);
+    pixel(p, output, false, false, false);
 }
 
 void nn_mve_pixel16_relu(const nn_mve_pixel *p, int8_t *output) {
-    pixel(p, output, false, true);
+    pixel(p, output, false, false, true);
 }
 
 void nn_mve_pixel32(const nn_mve_pixel *p, int8_t *output) {
-    pixel(p, output, true, false);
+    pixel(p, output, false, true, false);
 }
 
 void nn_mve_pixel32_relu(const nn_mve_pixel *p, int8_t *output) {
-    pixel(p, output, true, true);
+    pixel(p, output, false, true, true);
+}
+
+void nn_mve_repeated16(const nn_mve_pixel *p, int8_t *output) {
+    pixel(p, output, true, false, false);
+}
+
+void nn_mve_repeated16_relu(const nn_mve_pixel *p, int8_t *output) {
+    pixel(p, output, true, false, true);
+}
+
+void nn_mve_repeated32(const nn_mve_pixel *p, int8_t *output) {
+    pixel(p, output, true, true, false);
+}
+
+void nn_mve_repeated32_relu(const nn_mve_pixel *p, int8_t *output) {
+    pixel(p, output, true, true, true);
+}
+
+/* Writes nn_mve_pixel's table of the channels' inputs. */
+static const uint8_t *repeated_in(uint8_t *table, int32_t channels, int32_t repeats) {
+    for (int32_t oc = 0; oc < channels; oc++) table[oc] = (uint8_t)(oc / repeats - (oc & -LANES) / repeats);
+    return table;
 }
 
 /* pipeline/codegen/kernels/depthwise_conv2d_s_mve.py reserves the parts in the same order. */
 static workspace workspace_in(const nn_context *ctx, const nn_mve_dw_conv_params *params, const int8_t *filter,
                               nn_mve_pixel *p) {
-    const int32_t groups = (p->channels + LANES - 1) / LANES;
+    const int32_t channels = (p->channels + LANES - 1) & -LANES;
     workspace work = {.taps = ctx->buf};
-    int8_t *padding = (int8_t *)(work.taps + p->count);
-    work.padding = padding;
-    for (int32_t i = 0; i < groups; i++, padding += LANES) {
-        vstrbq_s8(padding, vdupq_n_s8((int8_t)-params->conv.input_offset));
+    int8_t *rest = (int8_t *)(work.taps + p->count);
+    work.padding = rest;
+    for (int8_t *const end = rest + channels; rest < end; rest += LANES) {
+        vstrbq_s8(rest, vdupq_n_s8((int8_t)-params->conv.input_offset));
     }
     p->taps = work.taps;
     p->weights = filter;
+    p->repeats = params->conv.ch_mult;
+    if (p->repeats > 1) {
+        p->repeated = repeated_in((uint8_t *)rest, channels, p->repeats);
+        rest += channels;
+    }
     if (params->decode) {
-        params->decode(filter, groups * p->count, padding);
-        p->weights = padding;
+        params->decode(filter, channels / LANES * p->count, rest);
+        p->weights = rest;
     }
     return work;
 }

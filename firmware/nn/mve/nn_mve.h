@@ -115,20 +115,24 @@ typedef struct {
     int32_t count;             /* of taps */
     const int8_t *weights;     /* for every 16 channels those of each tap */
     int32_t channels;          /* of the output */
+    int32_t repeats;           /* output channels that read the same input channel */
+    const uint8_t *repeated;   /* the input channel of each output channel, from that of the first of 16 on */
     nn_per_channel_quant_params quant;
     const int32_t *bias;
     int32_t output_offset;
     nn_activation activation;
 } nn_mve_pixel;
 
-/* Writes its outputs: with sums in 16 bits, for filters whose sums cannot exceed that; in 32 bits, for any. */
+/* Writes its outputs: with sums in 16 bits, for filters whose sums cannot exceed that; in 32 bits, for any. Input
+ * channels are read once, or repeated. */
 typedef void nn_mve_pixel_code(const nn_mve_pixel *pixel, int8_t *output);
 nn_mve_pixel_code nn_mve_pixel16, nn_mve_pixel16_relu, nn_mve_pixel32, nn_mve_pixel32_relu;
+nn_mve_pixel_code nn_mve_repeated16, nn_mve_repeated16_relu, nn_mve_repeated32, nn_mve_repeated32_relu;
 
 typedef struct {
-    nn_dw_conv_params conv;     /* ch_mult is 1 */
+    nn_dw_conv_params conv;
     nn_mve_decode_code *decode; /* NULL: as above */
-    nn_mve_pixel_code *pixel;
+    nn_mve_pixel_code *pixel;   /* nn_mve_repeated... where ch_mult is not 1 */
 } nn_mve_dw_conv_params;
 
 /* quant and bias: as in nn_mve_pixel, padded to a multiple of 16 channels. */
@@ -149,6 +153,26 @@ typedef struct {
 void nn_dense_s_mve(const nn_context *ctx, const nn_mve_fc_params *params, const nn_per_channel_quant_params *quant,
                     const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims, const void *filter,
                     const int32_t *bias, const nn_dims *output_dims, int8_t *output);
+
+typedef struct nn_mve_add_params nn_mve_add_params;
+typedef void nn_mve_add_code(const nn_mve_add_params *p, int32_t count, const int8_t *input1, const int8_t *input2,
+                             int8_t *output);
+/* Sums in 16 bits: (start + factor1 * input1 + factor2 * input2) / 2^NN_MVE_ADD16_FRACTION, rounded to nearest. In 32
+ * bits: (start + 2^9 + factor1 * input1 / 2^8 + factor2 * input2 / 2^8) / 2^NN_MVE_ADD32_FRACTION, every quotient
+ * rounded down. Any others: as nn_add. */
+nn_mve_add_code nn_mve_add16, nn_mve_add32, nn_mve_add_any;
+#define NN_MVE_ADD16_FRACTION 6
+#define NN_MVE_ADD32_FRACTION 18
+
+struct nn_mve_add_params {
+    nn_add_params add;
+    int32_t factor1, factor2, start; /* unused by nn_mve_add_any */
+    nn_mve_add_code *code;
+};
+
+/* output may be input1 or input2. */
+void nn_add_mve(const nn_mve_add_params *params, const nn_dims *dims, const int8_t *input1, const int8_t *input2,
+                int8_t *output);
 
 /* Averages are of at most 255 elements. */
 nn_pool2d_kernel nn_max_pool2d_mve, nn_average_pool2d_mve;

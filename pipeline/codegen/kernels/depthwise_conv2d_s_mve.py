@@ -15,30 +15,31 @@ from pipeline.network import calls, packing
 MOST_WEIGHT = 255
 """Sum of a channel's |weights| up to which 16 bits surely hold the sums of its inputs."""
 POINTER_BYTES = 4
+REPEAT_COST = 9
+"""Instructions, roughly, of finding a channel's input channel."""
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
-    reason = _mve.objection(layer, "depthwise_conv2d", specs[0])
-    return reason or _ternary.multiplier_objection(layer, specs[0])
+    return _mve.objection(layer, "depthwise_conv2d", specs[0])
 
 
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     assert layer.weights is not None
     packing.require_range(layer)
     kh, kw, oc = layer.weights.shape
-    rows, decode = rows_of(layer.weights), _mve.decode(layer)
-    decoded = _mve.unit_rows(len(rows), layer.weight_bits) if decode else 0
+    rows, decode, repeats = rows_of(layer.weights), _mve.decode(layer), oc // specs[0].shape[2]
+    channels = oc + -oc % _mve.LANES
+    repeated = channels if repeats > 1 else 0
+    decoded = _mve.LANES * _mve.unit_rows(len(rows), layer.weight_bits) if decode else 0
     tables = _mve.filled(_ternary.requant_tables(layer, specs[0]), _mve.LANES)
     return KernelCall(
         function="nn_depthwise_conv2d_s_mve",
         args=calls.weighted_args(
             calls.params(
                 "nn_mve_dw_conv_params",
-                conv=calls.conv_fields(layer, specs[0], ch_mult=1),
+                conv=calls.conv_fields(layer, specs[0], ch_mult=repeats),
                 **decode,
-                pixel="nn_mve_pixel16"
-                if np.abs(_ternary.rows(layer)).sum(axis=1).max() <= MOST_WEIGHT
-                else "nn_mve_pixel32",
+                pixel=f"nn_mve_{'repeated' if repeated else 'pixel'}{sum_bits(layer)}{_mve.requantization(layer)}",
             ),
             layer,
             specs[0],
@@ -48,8 +49,8 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             "filter": _mve.pack(rows, layer.weight_bits),
             **{name: in_order_of_sums(table) for name, table in tables.items()},
         },
-        scratch_bytes=POINTER_BYTES * kh * kw + _mve.LANES * (-(-oc // _mve.LANES) + decoded),
-        start_cost=_mve.start_cost(layer),
+        scratch_bytes=POINTER_BYTES * kh * kw + channels + repeated + decoded,
+        start_cost=_mve.start_cost(layer) + REPEAT_COST * repeated,
     )
 
 

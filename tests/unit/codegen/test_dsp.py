@@ -284,12 +284,6 @@ def test_rows_are_cut_into_sixes_and_what_is_left(width: int, code: dict[str, st
     assert depthwise_conv2d_t2_dsp._rows(width, 12) == code
 
 
-def sum_layer(scales: tuple[float, float, float], zeros: tuple[int, int, int], limits: tuple[int, int]) -> QLayer:
-    *inputs, output = (Quantization(*pair) for pair in zip(scales, zeros, strict=True))
-    params = {**rescale.add_params(*inputs, output), "activation": limits}
-    return QLayer("sum", "add", (0, 1), TensorSpec((2, 2, 4), output), params)
-
-
 @pytest.mark.parametrize("scales", [(0.25, 0.5, 0.5), (0.5, 0.25, 1.0), (0.0173, 0.0391, 0.0295), (0.3, 0.02, 0.07)])
 @pytest.mark.parametrize(
     ("zeros", "limits"), [((-128, 0, -128), (-128, 127)), ((3, -7, 11), (-128, 127)), ((0, 127, -100), (-100, 90))]
@@ -297,18 +291,16 @@ def sum_layer(scales: tuple[float, float, float], zeros: tuple[int, int, int], l
 def test_sums_of_all_pairs_of_inputs_are_the_specifications(
     scales: tuple[float, float, float], zeros: tuple[int, int, int], limits: tuple[int, int]
 ) -> None:
-    layer = sum_layer(scales, zeros, limits)
-    specs = [TensorSpec((2, 2, 4), Quantization(*pair)) for pair in zip(scales[:2], zeros[:2], strict=True)]
+    layer, specs = single.sum_layer(scales, zeros, limits)
     x, y = np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
-    found = add_dsp.factors(layer, specs)
+    found = add_dsp.SUMS.factors(layer, specs)
     assert found is not None
     total = found[2] + (found[0] * (x << 8) >> 16) + (found[1] * (y << 8) >> 16)
     assert np.array_equal(total, total.astype(np.int32))
-    outputs = np.clip(np.clip(total >> add_dsp.FRACTION, -128, 127), *limits)
+    outputs = np.clip(np.clip(total >> add_dsp.SUMS.fraction, -128, 127), *limits)
     assert np.array_equal(outputs, add.reference(layer, specs, (x, y)))
 
 
 def test_a_sum_whose_factors_are_too_large_is_refused() -> None:
-    layer = sum_layer((40.0, 1.0, 1.0), (0, 0, 0), (-128, 127))
-    specs = [TensorSpec((2, 2, 4), Quantization(scale, 0)) for scale in (40.0, 1.0)]
+    layer, specs = single.sum_layer((40.0, 1.0, 1.0), (0, 0, 0), (-128, 127))
     assert "round every sum" in add_dsp.serves(layer, specs)
