@@ -86,9 +86,9 @@ class Limit:
         others = 0 if self.costs is None else self.costs.others
         return others + sum(self.cost(name, setting) for name, setting in settings.items())
 
-    def require(self, smallest: Mapping[str, Setting]) -> None:
-        """ConfigError unless the cheapest choice keeps to it."""
-        if (least := self.total(smallest)) > self.most:
+    def require(self, least: int) -> None:
+        """ConfigError unless the cheapest choice, which takes so much, keeps to it."""
+        if least > self.most:
             unit = "bytes" if self.costs is None else INSTRUCTIONS
             raise ConfigError(
                 f"layerwise.budget: {self.most} {unit}: the cheapest choice takes {least}",
@@ -148,6 +148,13 @@ def choose(
     if config.method == "laq":
         return replace(laq(model, norms, eps, limit, progress), costs=costs)
     return replace(quanos(model, norms, eps, sensitivity, limit), costs=costs)
+
+
+def check_budget(model: TrainedModel, config: LayerwiseConfig) -> None:
+    """ConfigError when not even ternary weights keep to a budget of bytes. The network need not be trained: only its
+    shapes count. What it takes in instructions is known once it has been measured."""
+    if isinstance(config.budget, str) and layer_amount(config.budget)[0] != INSTRUCTIONS:
+        _limit(model, config, None).require(ternary_bytes(model))
 
 
 def _limit(model: TrainedModel, config: LayerwiseConfig, costs: Costs | None) -> Limit:
@@ -263,7 +270,7 @@ def laq(
     """
     candidates = _candidates(model, norms, progress)
     settings = {name: _best_of(model, name, candidates, eps, limit) for name in candidates}
-    limit.require(settings)
+    limit.require(limit.total(settings))
     steps = [(sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps))]
     while (step := _best_step(model, settings, candidates, eps, limit)) is not None:
         settings = {**settings, step[0]: step[1]}
@@ -283,7 +290,7 @@ def quanos(
     """
     layers = {layer.name: layer for layer in _weighted(model)}
     settings = {name: _setting(model, layer, BITS[0], 1.0, norms) for name, layer in layers.items()}
-    limit.require(settings)
+    limit.require(limit.total(settings))
     steps = []
     for bits, name in sorted(itertools.product(BITS[1:], layers), key=lambda due: _due(due[0], sensitivity[due[1]])):
         grown = {**settings, name: _setting(model, layers[name], bits, 1.0, norms)}

@@ -17,16 +17,22 @@ from pipeline.stages import lower
 from pipeline.workflow.plan import MEASURED, RunPlan
 
 
-def costs(trained: TrainedModel, job: Job, plan: RunPlan, run: Callable[[RunPlan], Trace], progress: Progress) -> Costs:
-    """Instructions by layer and width: the trained network, at one width after another, is run on the job's board,
-    layer by layer, in folders of the plan's. run: what the board of a plan answers to a few inputs. ConfigError: a
-    board that is not emulated, or counts something else."""
+def check(job: Job) -> None:
+    """ConfigError: instructions are to be counted on a board that is not emulated, or counts something else."""
     board = boards.load(job.board)
     if board.emulator is None or board.tick != INSTRUCTIONS:
         raise ConfigError(
             f"layerwise: instructions are counted on emulated boards, {job.board!r} is none that counts them",
             'board = "netduinoplus2" in the job, or a budget of bytes',
         )
+
+
+def costs(trained: TrainedModel, job: Job, plan: RunPlan, run: Callable[[RunPlan], Trace], progress: Progress) -> Costs:
+    """Instructions by layer and width: the trained network, at one width after another, is run on the job's board,
+    layer by layer, in folders of the plan's. run: what the board of a plan answers to a few inputs. ConfigError: as
+    `check`."""
+    check(job)
+    board = boards.load(job.board)
     found = {}
     for done, bits in enumerate(layerwise.BITS):
         progress("lower", done, len(layerwise.BITS), f"{bits} bits on {job.board}")

@@ -122,11 +122,23 @@ class Workflow:
             dataset = self.load_data()  # first of all: without it there is nothing unfinished
             resume = self.plan.resume or _was_broken_off(folder, key)
             store.write_text(folder / UNFINISHED, key)
-            trained = train.train(*(job, dataset, folder), resume=resume, check=lower.lower, progress=self._progress)
+            trained = train.train(
+                *(job, dataset, folder), resume=resume, check=self._deployable, progress=self._progress
+            )
             (folder / UNFINISHED).unlink()
             return trained
 
         return self._stage("train", self.plan.folder / "trained", TrainedModel, key, make, notes.training)
+
+    def _deployable(self, untrained: TrainedModel) -> None:
+        """ConfigError or UnsupportedError: what `lower` would refuse once the network is trained, as far as its shapes
+        and the job tell."""
+        config = self._job("train").layerwise
+        if config is not None:
+            layerwise.check_budget(untrained, config)
+            if config.is_measured:
+                widths.check(self._job("train"))
+        lower.lower(untrained)
 
     @_once
     def lower(self) -> QModel:

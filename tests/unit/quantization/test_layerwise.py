@@ -106,6 +106,17 @@ def test_instructions_need_a_board_that_counts_them(tmp_path):
         made.lower()
 
 
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [("100 B", "100 bytes: the cheapest choice takes"), ("9 M instructions", "'host' is none that counts them")],
+)
+def test_what_no_choice_can_keep_is_refused_before_training(tmp_path, budget, says):
+    plan = plan_job(make_job(method="laq", budget=budget), board.load("host"), tmp_path)
+    with pytest.raises(ConfigError, match=says):
+        Workflow(plan, Recorder(), ("train",)).train()
+    assert not list(tmp_path.rglob("last.npz"))
+
+
 @pytest.mark.toolchain
 @pytest.mark.emulator
 def test_a_budget_of_instructions_is_kept_by_what_the_board_counts(tmp_path):
