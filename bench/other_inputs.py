@@ -31,6 +31,10 @@ STORED = HERE / "results" / "other_inputs.json"
 """Results by `key`."""
 SNR = ("40", "30")
 """Budgets of attacked recordings, in dB."""
+SIGMA = ("0.1", "0.3")
+"""Budgets of attacked features, in standard deviations of each."""
+QUERIES = 1000
+"""Of the black-box attack on features, a sample."""
 RECORDINGS, FAMILIAR = 200, 2000
 """Recordings attacked, and test samples of CIFAR-10 that the digits are told from; drawn evenly from all classes."""
 SOUND, IMAGES, UNFAMILIAR = "speech_commands", "cifar10", "svhn"
@@ -60,21 +64,42 @@ def measure(cards: Sequence[zoo.Card], progress: Progress) -> None:
 
 
 def recordings(model: QModel, progress: Progress = no_progress) -> dict[str, Any]:
-    """`at_snr` of the test recordings of Speech Commands."""
+    """`at_snr` and `at_sigma` of the same test recordings of Speech Commands, drawn evenly from all classes."""
     config = DatasetConfig(name=SOUND)
-    sound = binding.sound(config, model)
+    sound, whole = binding.sound(config, model), datasets.load(config, cache=_cache())
     assert sound is not None
-    return at_snr(model, datasets.load(config, cache=_cache()), sound, progress)
+    clean = replace(whole, splits={"test": whole.splits["test"].subset(RECORDINGS, SEED)})
+    return {**at_snr(model, clean, sound, progress), **at_sigma(model, clean, progress)}
 
 
-def at_snr(model: QModel, data: Dataset, sound: Sound, progress: Progress = no_progress) -> dict[str, Any]:
-    """Plain JSON values: accuracy, with interval and n, on RECORDINGS test samples, "clean" and after PGD on their
-    recordings at each signal-to-noise ratio of SNR."""
-    clean = replace(data, splits={"test": data.splits["test"].subset(RECORDINGS, SEED)})
+def at_snr(model: QModel, clean: Dataset, sound: Sound, progress: Progress = no_progress) -> dict[str, Any]:
+    """Plain JSON values: accuracy, with interval and n, on the test samples, "clean" and after PGD on their recordings
+    at each signal-to-noise ratio of SNR."""
     config = AttackConfig(name="pgd", eps=SNR, unit="snr", steps=STEPS, step_size=STEP_SIZE)
     oracle_for = attack.oracles(model, lambda _: model)
     made, _ = attack.attack(oracle_for, clean, (config,), SEED, progress=progress, sound=sound)
     return {name: accuracy(model, data, progress) for name, data in zip(("clean", *SNR), made, strict=True)}
+
+
+def at_sigma(model: QModel, clean: Dataset, progress: Progress = no_progress) -> dict[str, Any]:
+    """Plain JSON values: accuracy, with interval and n, on the test samples after the attacks on their features, by
+    `sigma_key`."""
+    attacks = (
+        AttackConfig(name="pgd", eps=SIGMA, unit="sigma", steps=STEPS, step_size=STEP_SIZE),
+        AttackConfig(name="square", eps=SIGMA, unit="sigma", queries=QUERIES),
+    )
+    made, _ = attack.attack(attack.oracles(model, lambda _: model), clean, attacks, SEED, progress=progress)
+    names = [sigma_key(config.name, eps) for config in attacks for eps in SIGMA]
+    return {name: accuracy(model, data, progress) for name, data in zip(names, made[1:], strict=True)}
+
+
+def sigma_key(attack_name: str, eps: str) -> str:
+    """Of an attack on features in the stored results.
+
+    >>> sigma_key("pgd", "0.1")
+    'pgd 0.1 sigma'
+    """
+    return f"{attack_name} {eps} sigma"
 
 
 def digits(model: QModel, progress: Progress = no_progress) -> dict[str, Any]:

@@ -23,15 +23,3 @@ def agreement(model: QModel, x: Int8Array, keras_outputs: Mapping[str, FloatArra
             difference = np.abs(wanted.reshape(q.shape) - q)
             result[layer.name] = {"max_lsb": float(difference.max()), "mean_lsb": float(difference.mean())}
     return result
-
-
-def input_norms(model: QModel, x: Int8Array) -> dict[str, float]:
-    """Mean Euclidean norm, real units, of the input of every weighted layer by its name, on samples x int8
-    (n, *input shape): as the integer network holds them."""
-    tensors = [x, *twin.trace(model, x)]
-
-    def norm(number: int) -> float:
-        real = model.tensor(number).quantization.dequantize(tensors[number]).reshape(len(x), -1)
-        return float(np.mean(np.linalg.norm(real, axis=1)))
-
-    return {layer.name: norm(layer.inputs[0]) for layer in model.layers if layer.weights is not None}

@@ -246,25 +246,25 @@ def _norm(norm: str) -> str:
 
 
 def _layerwise(choice: Mapping[str, Any] | None) -> str:
-    """Left: each layer's share of the Lipschitz bound, its bits above the bar; right: the bound over the bytes spent on
-    the way to the choice, where there was a search."""
+    """Left: how far the attack and each layer's quantization move the logits, its bits above the bar; right: what LAQ
+    minimizes over the bytes spent on the way to the choice, where there was a search."""
     if choice is None:
         return ""
     figure = _figure(8.6, 3.4)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _style(left, "", "share of the bound")
+    _style(left, "", "distance of the logits")
     bars = [
-        ("attack", choice["bound_attack"], ""),
-        *((n["name"], n["bound_share"], n["bits"]) for n in choice["layers"]),
+        ("attack", choice["attacked"], ""),
+        *((n["name"], n["distance"], n["bits"]) for n in choice["layers"]),
     ]
     names, shares, bits = zip(*bars, strict=True)
     colours = [ATTACK_COLOURS[0], *[COLOURS["device"]] * (len(bars) - 1)]
     drawn = left.bar(range(len(bars)), shares, color=colours, width=0.7)
     left.bar_label(drawn, [f"{b} bit" if b else "" for b in bits], fontsize=7.5, color=MUTED, padding=2)
     left.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
-    _style(right, "packed weights (bytes)", "bound")
+    _style(right, "packed weights (bytes)", "loss")
     steps = choice["steps"] or [choice]
-    right.plot([s["bytes"] for s in steps], [s["bound"] for s in steps], "o-", color=COLOURS["twin"], markersize=4)
+    right.plot([s["bytes"] for s in steps], [s["loss"] for s in steps], "o-", color=COLOURS["twin"], markersize=4)
     right.set_ylim(bottom=0)
     return _svg(figure)
 

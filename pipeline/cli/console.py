@@ -311,11 +311,11 @@ def agreement(layers: Mapping[str, Mapping[str, float]]) -> None:
 
 def layerwise(choice: Mapping[str, Any]) -> None:
     """Prints the settings of every layer that were chosen after training, and whether a uniform network is faster."""
-    shown = {"bits": "d", "clip": "g", "bytes": ",d", "lipschitz": ".4g", "error": ".4g", "bound_share": ".4g"}
+    shown = {"bits": "d", "clip": "g", "bytes": ",d", "lipschitz": ".4g", "distance": ".4g"}
     # Networks that were stored by earlier versions say nothing of these.
     more = {"instructions": ",d", "sensitivity": ".3f"}
     shown |= {key: form for key, form in more.items() if any(n.get(key) is not None for n in choice["layers"])}
-    names = {"lipschitz": "Lipschitz", "bound_share": "share of bound", "sensitivity": "ANS"}
+    names = {"lipschitz": "Lipschitz", "distance": "logits move", "sensitivity": "ANS"}
     rows = [
         (n["name"], *(f"{n[key]:{form}}".replace(",", "\u202f") for key, form in shown.items()))
         for n in choice["layers"]
@@ -325,11 +325,11 @@ def layerwise(choice: Mapping[str, Any]) -> None:
         return name, *(cells.get(key, "") for key in shown)
 
     share = text.percent(choice["bytes"] / choice["ternary_bytes"], 0)
-    whole = {"bytes": f"{text.count(choice['bytes'])} ({share} of ternary)", "bound_share": f"{choice['bound']:.4g}"}
+    whole = {"bytes": f"{text.count(choice['bytes'])} ({share} of ternary)", "distance": f"{choice['loss']:.4g}"}
     measured = choice.get("instructions") is not None
     if measured:
         whole["instructions"] = text.count(choice["instructions"])
-    rows += [total("attack", bound_share=f"{choice['bound_attack']:.4g}"), total("all", **whole)]
+    rows += [total("attack", distance=f"{choice['attacked']:.4g}"), total("all", **whole)]
     columns = ("layer", *(names.get(key, key) for key in shown))
     table(f"Layer-wise choice: {choice['method']}", columns, rows, right=range(1, len(columns)))
     if measured:

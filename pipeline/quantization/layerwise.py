@@ -2,7 +2,7 @@
 
 LAQ (layer-wise adversarial-aware quantization; Song, Ranjan, Li 2021, arXiv 2110.12308) chooses each layer's
 quantization by its Lipschitz constant so that adversarial and quantization loss fall together. Only its abstract is
-known to us: the criterion here, `lipschitz.bound`, and the search are ours. QUANOS (Panda 2020, arXiv 2004.11233) gives
+known to us: what is minimized here, `Criterion`, and the search are ours. QUANOS (Panda 2020, arXiv 2004.11233) gives
 layers bit widths by their adversarial noise sensitivity (ANS); its exact rule is not known to us either: see `quanos`.
 What a choice may cost is a `Limit`: bytes, or instructions that were measured (`Costs`).
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from pipeline.config.job import LayerwiseConfig, eps_value
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Int8Array, Progress, TrainedLayer, TrainedModel, no_progress
 from pipeline.quantization import lipschitz
-from pipeline.quantization.lipschitz import Floats, Share
+from pipeline.quantization.lipschitz import Floats
 
 BITS = (2, 3, 4, 8)
 CLIPS = (1.0, 0.85, 0.7, 0.55)
@@ -46,8 +47,81 @@ class Setting:
     """(channels,) real weight of one code."""
     size_bytes: int
     """Of the packed weights."""
-    share: Share
-    """Its part in the bound."""
+    lipschitz: float
+    """Lipschitz constant of the layer, Euclidean norm."""
+    distance: float
+    """How far the logits move when only this layer is quantized (`Effects.distance`)."""
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What samples say of a trained network's logits, in the logits' real units; distances are root mean squares of
+    Euclidean ones (`distance`)."""
+
+    distance: Callable[[TrainedModel], float]
+    """Between the logits of the network with other weights and those of the trained one."""
+    attacked: float
+    """Between the trained network's logits on attacked and on clean samples, FGSM at the job's eps."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What LAQ minimizes: how far the logits move under attack, and by quantization.
+
+    The attack's part is what was measured of the trained network, in proportion to the Lipschitz bounds of the
+    quantized and the trained one: attacked * bound / trained. Quantization's part is the root of the sum of squares of
+    what each layer was measured to do alone, as if the layers' errors were independent. A bound of that part would
+    multiply an error of the first layer by the Lipschitz constants of all others, which is far from what happens, and
+    leave the last layers, where most weights are, with the fewest bits.
+    """
+
+    model: TrainedModel
+    """Trained."""
+    effects: Effects
+    """Measured of it."""
+    eps: float
+    """Euclidean budget of the attack, real input units."""
+
+    @cached_property
+    def trained(self) -> float:
+        """Lipschitz bound of the trained network."""
+        layers = _weighted(self.model)
+        constants = {layer.name: _norm_of(self.model, layer, lipschitz.real_weights(layer)) for layer in layers}
+        return lipschitz.bound(self.model, constants, self.eps)
+
+    def bound(self, settings: Mapping[str, Setting]) -> float:
+        """Lipschitz bound of the quantized network."""
+        return lipschitz.bound(self.model, {name: s.lipschitz for name, s in settings.items()}, self.eps)
+
+    def attacked(self, settings: Mapping[str, Setting]) -> float:
+        """The attack's part."""
+        return self.effects.attacked * self.bound(settings) / self.trained if self.trained > 0 else 0.0
+
+    def loss(self, settings: Mapping[str, Setting]) -> float:
+        """Both parts."""
+        return self.attacked(settings) + quantized(settings)
+
+    def setting(self, layer: TrainedLayer, bits: int, clip: float) -> Setting:
+        """One way to quantize the layer."""
+        codes, scale = quantize(lipschitz.real_weights(layer), _channel_axes(layer), bits, clip)
+        constant = _norm_of(self.model, layer, codes * scale)
+        distance = self.effects.distance(_with_layer(self.model, _with_weights(layer, bits, codes, scale)))
+        return Setting(bits, clip, codes, scale, _packed_bytes(layer, bits), constant, distance)
+
+
+def quantized(settings: Mapping[str, Setting]) -> float:
+    """Quantization's part in the loss of a Criterion."""
+    return math.hypot(*(setting.distance for setting in settings.values()))
+
+
+def distance(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Root mean square over samples of the Euclidean distance between outputs (n, *shape).
+
+    >>> distance(np.array([[3.0, 4.0], [0.0, 0.0]]), np.zeros((2, 2)))
+    3.5355339059327378
+    """
+    apart = (a - b).reshape(len(a), -1)
+    return float(np.sqrt(np.mean(np.sum(apart**2, axis=1))))
 
 
 @dataclass(frozen=True)
@@ -102,14 +176,12 @@ class Choice:
 
     method: str
     """LayerwiseConfig.method."""
-    eps: float
-    """Euclidean budget the bound was computed for, real input units."""
+    criterion: Criterion
+    """What it is measured by, whatever the method."""
     settings: Mapping[str, Setting]
     """By layer name, in layer order."""
-    bound: float
-    """What the method minimizes."""
     steps: tuple[tuple[int, float], ...]
-    """(total bytes, bound) after each step of the search."""
+    """(total bytes, loss) after each step of the search."""
     limit: Limit | None = None
     """What it was allowed to cost; None: it had no choice."""
     costs: Costs | None = None
@@ -126,28 +198,33 @@ class Choice:
     def size_bytes(self) -> int:
         return sum(setting.size_bytes for setting in self.settings.values())
 
+    @property
+    def loss(self) -> float:
+        """What LAQ minimizes."""
+        return self.criterion.loss(self.settings)
+
 
 def choose(
     model: TrainedModel,
     config: LayerwiseConfig,
-    norms: Mapping[str, float],
+    effects: Effects,
     sensitivity: Mapping[str, float],
     progress: Progress = no_progress,
     costs: Costs | None = None,
 ) -> Choice:
-    """The Choice a job asks for. norms: mean Euclidean norm of each weighted layer's input, sensitivity: ANS (read by
-    "quanos" only), both by layer name; costs: measured of this network, needed where the budget is in instructions.
-    ConfigError: a budget that no choice can keep to.
+    """The Choice a job asks for. effects: measured of this network; sensitivity: ANS by layer name, read by "quanos"
+    only; costs: measured of this network, needed where the budget is in instructions. ConfigError: a budget that no
+    choice can keep to.
 
-    The bound is Euclidean: an eps per element is at most eps sqrt(n) over n elements.
+    The Lipschitz bound is Euclidean: an eps per element is at most eps sqrt(n) over n elements.
     """
-    eps = eps_value(config.eps) * math.sqrt(model.input.size_bytes)
+    criterion = Criterion(model, effects, eps_value(config.eps) * math.sqrt(model.input.size_bytes))
     if config.method == "uniform":
-        return replace(uniform(model, norms, eps, config.bits), costs=costs)
+        return replace(uniform(criterion, config.bits), costs=costs)
     limit = _limit(model, config, costs)
     if config.method == "laq":
-        return replace(laq(model, norms, eps, limit, progress), costs=costs)
-    return replace(quanos(model, norms, eps, sensitivity, limit), costs=costs)
+        return replace(laq(criterion, limit, progress), costs=costs)
+    return replace(quanos(criterion, sensitivity, limit), costs=costs)
 
 
 def check_budget(model: TrainedModel, config: LayerwiseConfig) -> None:
@@ -180,18 +257,20 @@ def ternary_bytes(model: TrainedModel) -> int:
     return sum(_packed_bytes(layer, BITS[0]) for layer in _weighted(model))
 
 
-def summary(model: TrainedModel, choice: Choice) -> dict[str, Any]:
+def summary(choice: Choice) -> dict[str, Any]:
     """The choice as plain JSON values, described in docs/REPORT.md under `layerwise`."""
-    shares = {name: setting.share for name, setting in choice.settings.items()}
-    exact = {name: replace(share, error=0.0) for name, share in shares.items()}
+    criterion, settings = choice.criterion, choice.settings
     return {
         "method": choice.method,
-        "eps_l2": choice.eps,
+        "eps_l2": criterion.eps,
         "bytes": choice.size_bytes,
-        "ternary_bytes": ternary_bytes(model),
-        "bound": choice.bound,
-        "bound_attack": lipschitz.bound(model, exact, choice.eps),
-        **_counted(model, choice),
+        "ternary_bytes": ternary_bytes(criterion.model),
+        "loss": choice.loss,
+        "attacked": criterion.attacked(settings),
+        "quantized": quantized(settings),
+        "bound": criterion.bound(settings),
+        "trained_bound": criterion.trained,
+        **_counted(choice),
         "layers": [
             {
                 "name": name,
@@ -200,24 +279,27 @@ def summary(model: TrainedModel, choice: Choice) -> dict[str, Any]:
                 "bytes": setting.size_bytes,
                 "instructions": choice.costs.layers[name][setting.bits] if choice.costs else None,
                 "sensitivity": choice.sensitivity.get(name),
-                "lipschitz": setting.share.lipschitz,
-                "error": setting.share.error,
-                "input_norm": setting.share.input_norm,
-                "bound_share": choice.bound - lipschitz.bound(model, {**shares, name: exact[name]}, choice.eps),
+                "lipschitz": setting.lipschitz,
+                "distance": setting.distance,
             }
-            for name, setting in choice.settings.items()
+            for name, setting in settings.items()
         ],
-        "steps": [{"bytes": size, "bound": bound} for size, bound in choice.steps],
+        "steps": [{"bytes": size, "loss": loss} for size, loss in choice.steps],
     }
 
 
-def _counted(model: TrainedModel, choice: Choice) -> dict[str, Any]:
+def current(stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A stored summary; None for one of an earlier version, which bounded quantization's part, too."""
+    return stored if stored is not None and "loss" in stored else None
+
+
+def _counted(choice: Choice) -> dict[str, Any]:
     """What the choice and uniform networks take, and the widest of these that the budget allows where it takes less."""
     costs, limit = choice.costs, choice.limit
     if costs is None:
         return {"instructions": None, "uniform_instructions": None, "faster_uniform": None}
     taken, uniforms = costs.total(choice.bits), {bits: costs.uniform(bits) for bits in BITS}
-    allowed = [bits for bits in BITS if limit is not None and _uniform_cost(model, limit, bits) <= limit.most]
+    allowed = [bits for bits in BITS if limit is not None and _uniform_cost(choice, limit, bits) <= limit.most]
     faster = allowed and uniforms[allowed[-1]] < taken
     return {
         "instructions": taken,
@@ -226,10 +308,10 @@ def _counted(model: TrainedModel, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _uniform_cost(model: TrainedModel, limit: Limit, bits: int) -> int:
+def _uniform_cost(choice: Choice, limit: Limit, bits: int) -> int:
     if limit.costs is not None:
         return limit.costs.uniform(bits)
-    return sum(_packed_bytes(layer, bits) for layer in _weighted(model))
+    return sum(_packed_bytes(layer, bits) for layer in _weighted(choice.criterion.model))
 
 
 def quantize(weights: Floats, axis: tuple[int, ...], bits: int, clip: float) -> tuple[Int8Array, Floats]:
@@ -253,34 +335,30 @@ def _ternary(weights: Floats, axis: tuple[int, ...], scale: Floats) -> tuple[Int
     return codes.astype(np.int8), np.where(scale > 0, scale, 1.0)
 
 
-def uniform(model: TrainedModel, norms: Mapping[str, float], eps: float, bits: int) -> Choice:
-    """Every layer at the same width, unclipped; norms: mean input norm by layer name."""
-    settings = {layer.name: _setting(model, layer, bits, 1.0, norms) for layer in _weighted(model)}
-    return _choice(model, f"uniform {bits} bit", eps, settings, [])
+def uniform(criterion: Criterion, bits: int) -> Choice:
+    """Every layer at the same width, unclipped."""
+    settings = {layer.name: criterion.setting(layer, bits, 1.0) for layer in _weighted(criterion.model)}
+    return Choice(f"uniform {bits} bit", criterion, settings, ())
 
 
-def laq(
-    model: TrainedModel, norms: Mapping[str, float], eps: float, limit: Limit, progress: Progress = no_progress
-) -> Choice:
-    """The settings with the smallest bound that the limit allows.
+def laq(criterion: Criterion, limit: Limit, progress: Progress = no_progress) -> Choice:
+    """The settings with the smallest loss that the limit allows.
 
     Starts with every layer at its cheapest setting; then again and again takes the one change of one layer that lowers
-    the bound most per byte, or instruction, added (changes that add none first) until none fits or helps. ConfigError
-    when even the cheapest does not fit. eps: Euclidean budget of the attack, in real input units.
+    the loss most per byte, or instruction, added (changes that add none first) until none fits or helps. ConfigError
+    when even the cheapest does not fit.
     """
-    candidates = _candidates(model, norms, progress)
-    settings = {name: _best_of(model, name, candidates, eps, limit) for name in candidates}
+    candidates = _candidates(criterion, progress)
+    settings = {name: _best_of(criterion, name, candidates, limit) for name in candidates}
     limit.require(limit.total(settings))
-    steps = [(sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps))]
-    while (step := _best_step(model, settings, candidates, eps, limit)) is not None:
+    steps = [_step(criterion, settings)]
+    while (step := _best_step(criterion, settings, candidates, limit)) is not None:
         settings = {**settings, step[0]: step[1]}
-        steps.append((sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps)))
-    return replace(_choice(model, "laq", eps, settings, steps), limit=limit)
+        steps.append(_step(criterion, settings))
+    return Choice("laq", criterion, settings, tuple(steps), limit)
 
 
-def quanos(
-    model: TrainedModel, norms: Mapping[str, float], eps: float, sensitivity: Mapping[str, float], limit: Limit
-) -> Choice:
+def quanos(criterion: Criterion, sensitivity: Mapping[str, float], limit: Limit) -> Choice:
     """Bit widths in proportion to adversarial noise sensitivity, as far as the limit allows. ConfigError when not even
     ternary layers fit.
 
@@ -288,17 +366,21 @@ def quanos(
     that precision is scaled by a layer's contribution to the perturbation. Our reading: a layer of twice the ANS is due
     twice the bits, so a layer gets b bits before another gets c where b / ANS is less; what does not fit is passed by.
     """
-    layers = {layer.name: layer for layer in _weighted(model)}
-    settings = {name: _setting(model, layer, BITS[0], 1.0, norms) for name, layer in layers.items()}
+    layers = {layer.name: layer for layer in _weighted(criterion.model)}
+    settings = {name: criterion.setting(layer, BITS[0], 1.0) for name, layer in layers.items()}
     limit.require(limit.total(settings))
     steps = []
     for bits, name in sorted(itertools.product(BITS[1:], layers), key=lambda due: _due(due[0], sensitivity[due[1]])):
-        grown = {**settings, name: _setting(model, layers[name], bits, 1.0, norms)}
+        grown = {**settings, name: criterion.setting(layers[name], bits, 1.0)}
         if limit.total(grown) <= limit.most:
             settings = grown
-            steps.append((sum(s.size_bytes for s in settings.values()), _bound(model, settings, eps)))
-    choice = _choice(model, "quanos", eps, settings, steps)
-    return replace(choice, limit=limit, sensitivity={name: sensitivity[name] for name in layers})
+            steps.append(_step(criterion, settings))
+    known = {name: sensitivity[name] for name in layers}
+    return Choice("quanos", criterion, settings, tuple(steps), limit, sensitivity=known)
+
+
+def _step(criterion: Criterion, settings: Mapping[str, Setting]) -> tuple[int, float]:
+    return sum(setting.size_bytes for setting in settings.values()), criterion.loss(settings)
 
 
 def _due(bits: int, sensitivity: float) -> tuple[float, int]:
@@ -319,14 +401,14 @@ def noise_sensitivity(clean: Mapping[str, NDArray[Any]], attacked: Mapping[str, 
 
 def apply(model: TrainedModel, choice: Choice) -> TrainedModel:
     """The network with the chosen integers and scales in place of its own."""
-
-    def changed(layer: TrainedLayer) -> TrainedLayer:
-        if layer.name not in choice.settings:
-            return layer
+    for layer in _weighted(model):
         setting = choice.settings[layer.name]
-        return _with_weights(layer, setting.bits, setting.codes, setting.scale)
+        model = _with_layer(model, _with_weights(layer, setting.bits, setting.codes, setting.scale))
+    return model
 
-    return replace(model, layers=tuple(changed(layer) for layer in model.layers))
+
+def _with_layer(model: TrainedModel, changed: TrainedLayer) -> TrainedModel:
+    return replace(model, layers=tuple(changed if layer.name == changed.name else layer for layer in model.layers))
 
 
 def _with_weights(layer: TrainedLayer, bits: int, codes: Int8Array, scale: Floats) -> TrainedLayer:
@@ -343,18 +425,6 @@ def _channel_axes(layer: TrainedLayer) -> tuple[int, ...]:
     return (0,) if layer.kind == "dense" else (0, 1) if layer.kind == "depthwise_conv2d" else (0, 1, 2)
 
 
-def _setting(model: TrainedModel, layer: TrainedLayer, bits: int, clip: float, norms: Mapping[str, float]) -> Setting:
-    weights = lipschitz.real_weights(layer)
-    codes, scale = quantize(weights, _channel_axes(layer), bits, clip)
-    quantized = codes * scale
-    share = Share(
-        lipschitz=_norm_of(model, layer, quantized),
-        error=_norm_of(model, layer, quantized - weights),
-        input_norm=norms[layer.name],
-    )
-    return Setting(bits, clip, codes, scale, _packed_bytes(layer, bits), share)
-
-
 def _norm_of(model: TrainedModel, layer: TrainedLayer, weights: Floats) -> float:
     return lipschitz.operator_norm(lipschitz.operator_of(model, layer, weights))
 
@@ -366,55 +436,39 @@ def _packed_bytes(layer: TrainedLayer, bits: int) -> int:
     return int(rows * -(-(codes.size // rows) * bits // 8))
 
 
-def _candidates(model: TrainedModel, norms: Mapping[str, float], progress: Progress) -> dict[str, list[Setting]]:
-    layers = _weighted(model)
-    result: dict[str, list[Setting]] = {}
-    for done, layer in enumerate(layers):
-        progress("bounds", done, len(layers), layer.name)
-        wider = [_setting(model, layer, bits, clip, norms) for bits in BITS[1:] for clip in CLIPS]
-        result[layer.name] = [_setting(model, layer, BITS[0], 1.0, norms), *wider]
-    progress("bounds", len(layers), len(layers), "")
+def _candidates(criterion: Criterion, progress: Progress) -> dict[str, list[Setting]]:
+    ways = ((BITS[0], 1.0), *itertools.product(BITS[1:], CLIPS))
+    layers = _weighted(criterion.model)
+    result: dict[str, list[Setting]] = {layer.name: [] for layer in layers}
+    for done, (layer, (bits, clip)) in enumerate(itertools.product(layers, ways)):
+        progress("settings", done, len(layers) * len(ways), f"{layer.name} at {bits} bits")
+        result[layer.name].append(criterion.setting(layer, bits, clip))
+    progress("settings", len(layers) * len(ways), len(layers) * len(ways), "")
     return result
 
 
-def _bound(model: TrainedModel, settings: Mapping[str, Setting], eps: float) -> float:
-    return lipschitz.bound(model, {name: s.share for name, s in settings.items()}, eps)
-
-
-def _best_of(
-    model: TrainedModel, name: str, candidates: Mapping[str, list[Setting]], eps: float, limit: Limit
-) -> Setting:
-    """The layer's cheapest setting (the one with the smaller bound where several are equally cheap)."""
+def _best_of(criterion: Criterion, name: str, candidates: Mapping[str, list[Setting]], limit: Limit) -> Setting:
+    """The layer's cheapest setting (the one with the smaller loss where several are equally cheap)."""
     cheapest = min(limit.cost(name, option) for option in candidates[name])
     others = {other: settings[0] for other, settings in candidates.items()}
     return min(
         (option for option in candidates[name] if limit.cost(name, option) == cheapest),
-        key=lambda option: _bound(model, {**others, name: option}, eps),
+        key=lambda option: criterion.loss({**others, name: option}),
     )
 
 
 def _best_step(
-    model: TrainedModel,
-    settings: Mapping[str, Setting],
-    candidates: Mapping[str, list[Setting]],
-    eps: float,
-    limit: Limit,
+    criterion: Criterion, settings: Mapping[str, Setting], candidates: Mapping[str, list[Setting]], limit: Limit
 ) -> tuple[str, Setting] | None:
-    """(layer, setting) that lowers the bound most per cost added; None when no change fits and helps."""
-    now, room = _bound(model, settings, eps), limit.most - limit.total(settings)
+    """(layer, setting) that lowers the loss most per cost added; None when no change fits and helps."""
+    now, room = criterion.loss(settings), limit.most - limit.total(settings)
     best: tuple[float, str, Setting] | None = None
     for name, options in candidates.items():
         for option in options:
             added = limit.cost(name, option) - limit.cost(name, settings[name])
-            gain = now - _bound(model, {**settings, name: option}, eps)
+            gain = now - criterion.loss({**settings, name: option})
             if added <= room and gain > 1e-9 * now:
                 worth = gain / max(added, 1)
                 if best is None or worth > best[0]:
                     best = (worth, name, option)
     return None if best is None else best[1:]
-
-
-def _choice(
-    model: TrainedModel, method: str, eps: float, settings: Mapping[str, Setting], steps: Sequence[tuple[int, float]]
-) -> Choice:
-    return Choice(method, eps, dict(settings), _bound(model, settings, eps), tuple(steps))

@@ -1,4 +1,4 @@
-"""Lipschitz constants of trained layers, and how far a quantized, attacked network can stray from the trained one.
+"""Lipschitz constants of trained layers, and how far an attack can move the logits of a network of such layers.
 
 Norms are Euclidean. The operator of a weighted layer is the real one: its convolution with stride and padding on its
 real input size, times the gain of the batch normalisation folded into it (bias and mean shift drop out of differences).
@@ -103,38 +103,24 @@ def operator_norm(operator: Operator, seed: int = 0) -> float:
     return norm
 
 
-@dataclass(frozen=True)
-class Share:
-    """One weighted layer's part in the bound."""
+def bound(model: TrainedModel, constants: Mapping[str, float], eps: float) -> float:
+    """Largest Euclidean distance between the logits at x and at x + d, |d| <= eps; constants: Lipschitz constants of
+    the weighted layers, by name.
 
-    lipschitz: float
-    """Its Lipschitz constant, Euclidean norm."""
-    error: float
-    """Norm of its quantization error."""
-    input_norm: float
-    """Mean Euclidean norm of its input."""
-
-
-def bound(model: TrainedModel, shares: Mapping[str, Share], eps: float) -> float:
-    """Largest Euclidean distance between the logits of the quantized network at x + d, |d| <= eps, and the trained
-    network at x, for an input of the mean layer norms.
-
-    E(input) = eps; weighted layer: E(out) = lipschitz * E(in) + error * input_norm; add: sum of its inputs;
-    concatenation: root of the sum of squares; average of n elements: E / sqrt(n); rescaling: its scale; activations,
-    maxima of disjoint windows and flattening do not enlarge it. So the bound is the adversarial loss (the part with
-    eps) plus the quantization loss (the rest).
+    E(input) = eps; weighted layer: E(out) = constant * E(in); add: sum of its inputs; concatenation: root of the sum of
+    squares; average of n elements: E / sqrt(n); rescaling: its scale; activations, maxima of disjoint windows and
+    flattening do not enlarge it.
     """
     reach = {"input": eps}
     for layer in model.layers:
         inputs = [reach[name] for name in layer.inputs]
-        reach[layer.name] = _reach(layer, inputs, shares)
+        reach[layer.name] = _reach(layer, inputs, constants)
     return reach[model.layers[-1].name]
 
 
-def _reach(layer: TrainedLayer, inputs: list[float], shares: Mapping[str, Share]) -> float:
-    if layer.name in shares:
-        share = shares[layer.name]
-        return share.lipschitz * inputs[0] + share.error * share.input_norm
+def _reach(layer: TrainedLayer, inputs: list[float], constants: Mapping[str, float]) -> float:
+    if layer.name in constants:
+        return constants[layer.name] * inputs[0]
     if layer.kind == "add":
         return sum(inputs)
     if layer.kind == "concatenate":

@@ -16,7 +16,17 @@ from pipeline.config.job import AttackConfig
 from pipeline.core import registry
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError
-from pipeline.core.nouns import AttackOutcome, Dataset, FloatArray, Image, Progress, QModel, no_progress, same_classes
+from pipeline.core.nouns import (
+    AttackOutcome,
+    Dataset,
+    FloatArray,
+    Image,
+    Int8Array,
+    Progress,
+    QModel,
+    no_progress,
+    same_classes,
+)
 from pipeline.device import mismatch, session
 from pipeline.device.connection import Connection
 from pipeline.device.mismatch import MOST_REPRODUCERS, QUERY, Case
@@ -167,15 +177,26 @@ def noise_sensitivity(
 ) -> dict[str, float]:
     """Adversarial noise sensitivity of every layer with weights, by name (layerwise.noise_sensitivity): FGSM of eps on
     some training samples."""
-    config = AttackConfig(name="fgsm", eps=(eps,))
-    samples = replace(dataset, splits={"test": dataset.splits["train"].subset(SENSITIVITY_SAMPLES, seed)})
-    datasets, _ = attack(lambda _: Surrogate(model), samples, (config,), seed, progress=progress)
-    clean, attacked = (_weighted_outputs(model, d) for d in datasets)
+    clean, attacked = (_weighted_outputs(model, x) for x in _under_fgsm(model, eps, dataset, seed, progress))
     return layerwise.noise_sensitivity(clean, attacked)
 
 
-def _weighted_outputs(model: QModel, dataset: Dataset) -> Mapping[str, FloatArray]:
+def moved(model: QModel, eps: str, dataset: Dataset, seed: int, *, progress: Progress = no_progress) -> float:
+    """How far FGSM of eps on some training samples moves the logits, in their real units (layerwise.distance)."""
+    clean, attacked = (twin.run(model, x) for x in _under_fgsm(model, eps, dataset, seed, progress))
+    dequantize = model.layers[-1].output.quantization.dequantize
+    return layerwise.distance(dequantize(attacked), dequantize(clean))
+
+
+def _under_fgsm(model: QModel, eps: str, dataset: Dataset, seed: int, progress: Progress) -> tuple[Int8Array, ...]:
+    """Some training samples, and the same under FGSM of eps."""
+    config = AttackConfig(name="fgsm", eps=(eps,))
+    samples = replace(dataset, splits={"test": dataset.splits["train"].subset(SENSITIVITY_SAMPLES, seed)})
+    datasets, _ = attack(lambda _: Surrogate(model), samples, (config,), seed, progress=progress)
+    return tuple(data.splits["test"].x for data in datasets)
+
+
+def _weighted_outputs(model: QModel, x: Int8Array) -> Mapping[str, FloatArray]:
     """Real outputs of the layers with weights, by name."""
-    traced = twin.trace(model, dataset.splits["test"].x)
-    pairs = zip(model.layers, traced, strict=True)
+    pairs = zip(model.layers, twin.trace(model, x), strict=True)
     return {layer.name: layer.output.quantization.dequantize(out) for layer, out in pairs if layer.weights is not None}

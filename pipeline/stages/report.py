@@ -29,8 +29,9 @@ from pipeline.core.nouns import (
     Sources,
     Trace,
 )
+from pipeline.quantization import layerwise
 
-FORMAT = 2
+FORMAT = 3
 """Of report.json; changes when a key changes its meaning or goes away."""
 VERSIONED = ("tritmcu", "numpy", "tensorflow", "keras", "qkeras-v3", "adversarial-robustness-toolbox")
 UNIT_WORDS = {"instructions": "executed instructions", "cycles": "core cycles", "us": "microseconds"}
@@ -103,7 +104,7 @@ def summarize(inputs: ReportInputs) -> Numbers:
         "robustness": outcomes.summarize(inputs.outcomes),
         "audit": None if inputs.audit is None else _audit(inputs.audit),
         "agreement": _agreement(inputs),
-        "layerwise": inputs.qmodel.metrics.get("layerwise"),
+        "layerwise": layerwise.current(inputs.qmodel.metrics.get("layerwise")),
         "confusion": _confusion(clean, len(inputs.qmodel.classes)).tolist(),
         "latency": _latency(inputs),
         "memory": _memory(inputs),

@@ -42,7 +42,7 @@ from pipeline.quantization import layerwise
 from pipeline.robustness.waveform import Sound
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
-from pipeline.workflow import binding, checks, claim, keys, notes, widths
+from pipeline.workflow import binding, checks, claim, effects, keys, notes, widths
 from pipeline.workflow.display import QUIET, Display, Labelled
 from pipeline.workflow.plan import MEASURED, RunPlan, another
 
@@ -55,8 +55,6 @@ MEASURED_SAMPLES = 2
 """Inputs that a firmware gets which is run to learn what its layers take."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
-NORM_SAMPLES = 128
-"""Training samples whose mean layer norms the choice of [layerwise] reckons with."""
 AGREEMENT_SAMPLES = 64
 """Clean samples whose every layer is compared between Keras and twin."""
 T = TypeVar("T")
@@ -153,7 +151,7 @@ class Workflow:
                 return with_metrics(lower.lower(trained), **description)
             choice = self._choice(job.layerwise)
             chosen = layerwise.apply(trained, choice)
-            return with_metrics(lower.lower(chosen), **description, layerwise=layerwise.summary(trained, choice))
+            return with_metrics(lower.lower(chosen), **description, layerwise=layerwise.summary(choice))
 
         settings = [job.layerwise.model_dump()] if job.layerwise else []
         if job.layerwise is not None and job.layerwise.is_measured:
@@ -164,18 +162,18 @@ class Workflow:
     def _choice(self, config: LayerwiseConfig) -> layerwise.Choice:
         """The settings of the trained network's layers that the job's [layerwise] asks for."""
         progress, seed = self._progress, self.plan.seed
-        whole, data = lower.lower(self.train()), self.load_data()
-        norms = agreement.input_norms(whole, data.splits["train"].subset(NORM_SAMPLES, seed).x)
+        trained, data = self.train(), self.load_data()
         sensitivity: Mapping[str, float] = {}
         if config.method == "quanos":
             from pipeline.stages import attack
 
-            sensitivity = attack.noise_sensitivity(whole, config.eps, data, seed, progress=progress)
+            sensitivity = attack.noise_sensitivity(lower.lower(trained), config.eps, data, seed, progress=progress)
         costs = None
         if config.is_measured:
             run = functools.partial(self._run_apart, may_run=True, display=QUIET)
-            costs = widths.costs(self.train(), self._job("lower"), self.plan, run, progress)
-        return layerwise.choose(self.train(), config, norms, sensitivity, progress, costs)
+            costs = widths.costs(trained, self._job("lower"), self.plan, run, progress)
+        measured = effects.measure(trained, config.eps, data, seed, progress)
+        return layerwise.choose(trained, config, measured, sensitivity, progress, costs)
 
     def _run_apart(self, plan: RunPlan, may_run: bool, display: Display) -> Trace:
         """What the plan's board answers to a few random inputs, to learn what its layers take. may_run: it may be put

@@ -52,8 +52,12 @@ def test_the_stored_results_say_what_the_page_shows():
     sound, images = [one for one in found if "clean" in one], [one for one in found if "auroc" in one]
     assert len(sound) + len(images) == len(found) and sound and images
     for one in sound:
-        assert set(one) == {"clean", *other_inputs.SNR}
+        sigma = {other_inputs.sigma_key(name, eps) for name in ("pgd", "square") for eps in other_inputs.SIGMA}
+        assert set(one) == {"clean", *other_inputs.SNR, *sigma}
         assert one["30"]["accuracy"] <= one["40"]["accuracy"] <= one["clean"]["accuracy"]
+        for name in ("pgd", "square"):
+            small, large = (one[other_inputs.sigma_key(name, eps)]["accuracy"] for eps in other_inputs.SIGMA)
+            assert large <= small <= one["clean"]["accuracy"]
         assert {point["n"] for point in one.values()} == {other_inputs.RECORDINGS}
     for one in images:
         assert 0 <= one["auroc"] <= 1 and one["familiar"] == other_inputs.FAMILIAR

@@ -9,64 +9,81 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.analysis import agreement
 from pipeline.config import board
 from pipeline.config.budget import layer_amount
 from pipeline.config.dataset import DatasetConfig
 from pipeline.config.job import Job, LayerwiseConfig, ModelConfig, TrainConfig
 from pipeline.core import schema, store
 from pipeline.core.errors import ConfigError
+from pipeline.core.nouns import Dataset, Split
 from pipeline.network import twin
 from pipeline.quantization import layerwise
-from pipeline.stages import lower
+from pipeline.quantization.layerwise import Effects
+from pipeline.stages import attack, lower
+from pipeline.workflow import effects
 from pipeline.workflow.plan import plan_job
 from pipeline.workflow.workflow import Workflow
 from tests.support import tiny
 from tests.unit.workflow.test_workflow import Recorder
 
+EPS = "1/255"
+
 
 @pytest.fixture(scope="module")
-def norms():
-    return agreement.input_norms(lower.lower(tiny.trained()), tiny.samples(tiny.qmodel(), 8))
+def data() -> Dataset:
+    """Samples for the tiny network, labelled with its own answers."""
+    model = tiny.qmodel()
+    x = tiny.samples(model, 40)
+    split = Split(x, np.argmax(twin.run(model, x), axis=1).astype(np.int64), np.arange(40))
+    return Dataset("toy", model.input, model.classes, {"train": split, "test": split})
 
 
-def test_norms_are_those_of_what_each_layer_reads(norms):
-    model, x = tiny.qmodel(), tiny.samples(tiny.qmodel(), 8)
-    outputs = {layer.name: (layer, q) for layer, q in zip(model.layers, twin.trace(model, x), strict=True)}
-    assert set(norms) == {"stem", "main", "dw", "pw", "logits"}
-    assert norms["stem"] == pytest.approx(np.linalg.norm((x.reshape(8, -1) + 128.0) / 255, axis=1).mean())
-    layer, q = outputs["pooled"]
-    real = layer.output.quantization.dequantize(q).reshape(8, -1)
-    assert norms["pw"] == pytest.approx(np.linalg.norm(real, axis=1).mean())
-    assert norms["main"] == norms["dw"]
+@pytest.fixture(scope="module")
+def measured(data) -> Effects:
+    return effects.measure(tiny.trained(), EPS, data, 1, lambda *_: None)
+
+
+def test_effects_are_those_of_the_integer_network(measured, data):
+    trained, x = tiny.trained(), data.splits["train"].x
+    whole = lower.lower(trained)
+    assert measured.distance(trained) == 0
+    narrow = layerwise.at_width(trained, 2)
+    model = lower.lower(narrow)
+    moved = np.stack([m.layers[-1].output.quantization.dequantize(twin.run(m, x)) for m in (model, whole)])
+    apart = np.sqrt(np.mean(np.sum((moved[0] - moved[1]) ** 2, axis=1)))
+    assert apart > 0
+    assert measured.distance(narrow) == pytest.approx(apart)
+    assert 0 < measured.attacked < attack.moved(whole, "8/255", data, 1)
 
 
 @pytest.mark.parametrize("method", ["laq", "quanos"])
-def test_a_choice_keeps_its_budget_and_spends_it(norms, method):
+def test_a_choice_keeps_its_budget_and_spends_it(measured, method):
     trained = tiny.trained()
-    sensitivity = {name: float(i) for i, name in enumerate(norms)}
-    bounds = []
+    names = [layer.name for layer in trained.layers if "codes" in layer.arrays]
+    sensitivity = {name: float(i) for i, name in enumerate(names)}
+    losses = []
     for budget in (1.0, 1.2, 4.0):
         wanted = LayerwiseConfig(method=method, eps="1/255", budget=budget)
-        choice = layerwise.choose(trained, wanted, norms, sensitivity)
+        choice = layerwise.choose(trained, wanted, measured, sensitivity)
         assert choice.size_bytes <= budget * layerwise.ternary_bytes(trained)
-        bounds.append(choice.bound)
-    assert bounds[2] <= bounds[1] < bounds[0]
+        losses.append(choice.loss)
+    assert max(losses[1:]) < losses[0]
+    assert method == "quanos" or losses[2] <= losses[1]
 
 
-def test_eps_per_element_becomes_a_euclidean_one(norms):
+def test_eps_per_element_becomes_a_euclidean_one(measured):
     wanted = LayerwiseConfig(method="uniform", eps="2/255", bits=8)
-    choice = layerwise.choose(tiny.trained(), wanted, norms, {})
-    assert choice.eps == pytest.approx(2 / 255 * math.sqrt(64))
+    choice = layerwise.choose(tiny.trained(), wanted, measured, {})
+    assert choice.criterion.eps == pytest.approx(2 / 255 * math.sqrt(64))
 
 
-def test_more_bits_bring_the_network_back(norms):
+def test_more_bits_bring_the_network_back(measured):
     """The tiny network's codes have 2 and 8 bits: at 8 nothing is lost, at 2 its first layer is."""
     trained, x = tiny.trained(), tiny.samples(tiny.qmodel(), 30)
     exact = twin.run(tiny.qmodel(), x).astype(int)
     away = {}
     for bits in (2, 8):
-        choice = layerwise.choose(trained, LayerwiseConfig(method="uniform", bits=bits), norms, {})
+        choice = layerwise.choose(trained, LayerwiseConfig(method="uniform", bits=bits), measured, {})
         chosen = lower.lower(layerwise.apply(trained, choice))
         assert {layer.weight_bits for layer in chosen.layers if layer.weights is not None} == {bits}
         away[bits] = np.abs(twin.run(chosen, x) - exact).mean()

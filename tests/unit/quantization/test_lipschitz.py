@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import TrainedModel
 from pipeline.quantization import layerwise, lipschitz
-from pipeline.quantization.layerwise import Costs, Limit
+from pipeline.quantization.layerwise import Costs, Criterion, Effects, Limit
 from tests.support import tiny
 
 
@@ -54,95 +54,132 @@ def plain(seed: int = 0) -> TrainedModel:
     return b.model("plain")
 
 
-NORMS = {"a": 5.0, "z": 4.0}
-
-
 def test_the_bound_holds_for_random_inputs_and_perturbations() -> None:
     model, eps = plain(), 0.3
-    choice = layerwise.uniform(model, {"a": 1.0, "z": 1.0}, eps, 3)
-    quantized = layerwise.apply(model, choice)
+    constants = {
+        layer.name: lipschitz.operator_norm(lipschitz.operator_of(model, layer)) for layer in model.layers[::2]
+    }
     random = np.random.default_rng(1)
-
-    def forward(m: TrainedModel, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        hidden = lipschitz.operator_of(m, m.layers[0]).apply(x)
-        return hidden, lipschitz.operator_of(m, m.layers[2]).apply(hidden)
-
+    farthest = 0.0
     for _ in range(50):
         x, d = random.normal(size=(2, 4, 4, 2))
         d *= eps / np.linalg.norm(d)
-        hidden, exact = forward(model, x)
-        input_norms = {"a": np.linalg.norm(x), "z": np.linalg.norm(hidden)}
-        shares = {n: replace(s.share, input_norm=input_norms[n]) for n, s in choice.settings.items()}
-        strayed = np.linalg.norm(forward(quantized, x + d)[1] - exact)
-        assert strayed <= lipschitz.bound(model, shares, eps) * 1.01
+        farthest = max(farthest, float(np.linalg.norm(forward(model, x + d) - forward(model, x))))
+    bound = lipschitz.bound(model, constants, eps)
+    assert 0 < farthest <= bound * 1.01
+    assert bound == pytest.approx(eps * constants["a"] * constants["z"])
 
 
-def test_laq_never_does_worse_than_uniform_at_the_same_bytes() -> None:
+def forward(model: TrainedModel, x: np.ndarray) -> np.ndarray:
+    """The logits of `plain`."""
+    hidden = lipschitz.operator_of(model, model.layers[0]).apply(x)
+    return lipschitz.operator_of(model, model.layers[2]).apply(hidden)
+
+
+def criterion(attacked: float = 0.5) -> Criterion:
+    """Of `plain`, its logits computed in real numbers on random samples."""
     model = plain()
+    samples = np.random.default_rng(2).normal(size=(20, 4, 4, 2))
+    exact = np.stack([forward(model, x) for x in samples])
+
+    def distance(other: TrainedModel) -> float:
+        return layerwise.distance(np.stack([forward(other, x) for x in samples]), exact)
+
+    return Criterion(model, Effects(distance, attacked), 0.5)
+
+
+def smallest() -> int:
+    """Bytes of `plain` with ternary weights."""
+    return layerwise.ternary_bytes(plain())
+
+
+def test_what_is_lost_is_what_was_measured() -> None:
+    """Quantization: each layer alone, as independent errors. Attack: the trained network's, by the Lipschitz bounds."""
+    measured = criterion()
+    found = layerwise.uniform(measured, 3)
+    for layer in layerwise.apply(measured.model, found).layers:
+        if layer.name in found.settings:
+            layers = tuple(layer if other.name == layer.name else other for other in measured.model.layers)
+            alone = measured.effects.distance(replace(measured.model, layers=layers))
+            assert found.settings[layer.name].distance == alone > 0
+    parts = [setting.distance for setting in found.settings.values()]
+    ratio = np.prod([s.lipschitz for s in found.settings.values()]) / measured.trained * measured.eps
+    assert found.loss == pytest.approx(float(np.linalg.norm(parts)) + 0.5 * ratio)
+    assert layerwise.uniform(measured, 8).loss == pytest.approx(0.5, rel=0.02)
+
+
+def test_a_stronger_attack_makes_the_lipschitz_constants_count_more() -> None:
+    """What is left of quantization's part, against the bound on the attack's, when the attack dominates."""
+    most = smallest() + 30
+    weak, strong = (layerwise.laq(criterion(attacked), Limit(most)) for attacked in (0.0, 1e6))
+    assert strong.criterion.bound(strong.settings) < weak.criterion.bound(weak.settings)
+    assert layerwise.quantized(weak.settings) < layerwise.quantized(strong.settings)
+
+
+def test_laq_never_does_worse_than_ternary_at_the_same_bytes() -> None:
+    measured = criterion()
     for bits in (2, 3, 4):
-        same = layerwise.uniform(model, NORMS, 0.5, bits)
-        choice = layerwise.laq(model, NORMS, 0.5, Limit(same.size_bytes))
+        same = layerwise.uniform(measured, bits)
+        choice = layerwise.laq(measured, Limit(same.size_bytes))
         assert choice.size_bytes <= same.size_bytes
         if bits == 2:
-            assert choice.bound <= same.bound * (1 + 1e-9)
+            assert choice.loss <= same.loss * (1 + 1e-9)
 
 
 def test_more_bytes_never_hurt() -> None:
-    model = plain()
-    smallest = layerwise.uniform(model, NORMS, 0.5, 2).size_bytes
-    bounds = [layerwise.laq(model, NORMS, 0.5, Limit(smallest + extra)).bound for extra in (0, 20, 60, 500)]
-    assert bounds == sorted(bounds, reverse=True)
-    assert bounds[-1] < bounds[0]
+    losses = [layerwise.laq(criterion(), Limit(smallest() + extra)).loss for extra in (0, 20, 60, 500)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0]
 
 
 def test_a_budget_below_ternary_is_refused() -> None:
-    smallest = layerwise.uniform(plain(), NORMS, 0.5, 2).size_bytes
-    assert layerwise.laq(plain(), NORMS, 0.5, Limit(smallest)).size_bytes == smallest
-    with pytest.raises(ConfigError, match=f"layerwise.budget: 3 bytes: the cheapest choice takes {smallest}"):
-        layerwise.laq(plain(), NORMS, 0.5, Limit(3))
+    assert layerwise.laq(criterion(), Limit(smallest())).size_bytes == smallest()
+    with pytest.raises(ConfigError, match=f"layerwise.budget: 3 bytes: the cheapest choice takes {smallest()}"):
+        layerwise.laq(criterion(), Limit(3))
     with pytest.raises(ConfigError, match=r"layerwise\.budget: 3 bytes"):
-        layerwise.quanos(plain(), NORMS, 0.5, {"a": 1.0, "z": 1.0}, Limit(3))
+        layerwise.quanos(criterion(), {"a": 1.0, "z": 1.0}, Limit(3))
 
 
 def test_quanos_widens_the_most_sensitive_layer_first() -> None:
-    model = plain()
-    smallest = layerwise.uniform(model, NORMS, 0.5, 2).size_bytes
-    choice = layerwise.quanos(model, NORMS, 0.5, {"a": 0.9, "z": 0.1}, Limit(smallest + 10))
+    choice = layerwise.quanos(criterion(), {"a": 0.9, "z": 0.1}, Limit(smallest() + 10))
     assert choice.bits == {"a": 3, "z": 2}
 
 
 def test_quanos_scales_bits_with_the_sensitivity() -> None:
     """With the bytes of the uniform network at 4 bits, where layers differ: of equal sensitivity that network."""
-    model = plain()
-    same = Limit(layerwise.uniform(model, NORMS, 0.5, 4).size_bytes)
-    assert layerwise.quanos(model, NORMS, 0.5, {"a": 0.4, "z": 0.4}, same).bits == {"a": 4, "z": 4}
-    assert layerwise.quanos(model, NORMS, 0.5, {"a": 0.9, "z": 0.1}, same).bits == {"a": 8, "z": 3}
+    same = Limit(layerwise.uniform(criterion(), 4).size_bytes)
+    assert layerwise.quanos(criterion(), {"a": 0.4, "z": 0.4}, same).bits == {"a": 4, "z": 4}
+    assert layerwise.quanos(criterion(), {"a": 0.9, "z": 0.1}, same).bits == {"a": 8, "z": 3}
 
 
 def test_instructions_as_a_budget() -> None:
     """3 bits take more than 4 here, so no budget buys them; the cheapest choice is the smallest budget."""
-    model = plain()
     costs = Costs({"a": {2: 10, 3: 40, 4: 30, 8: 20}, "z": {2: 10, 3: 40, 4: 30, 8: 35}}, others=100)
     for most, bits in ((120, {"a": 2, "z": 2}), (130, {"a": 8, "z": 2}), (155, {"a": 8, "z": 8})):
-        choice = layerwise.laq(model, NORMS, 0.5, Limit(most, costs))
+        choice = layerwise.laq(criterion(), Limit(most, costs))
         assert choice.bits == bits
         assert costs.total(choice.bits) <= most
     with pytest.raises(ConfigError, match="119 instructions: the cheapest choice takes 120") as caught:
-        layerwise.laq(model, NORMS, 0.5, Limit(119, costs))
+        layerwise.laq(criterion(), Limit(119, costs))
     assert caught.value.hint == 'budget = "120 instructions" or more'
 
 
 def test_a_choice_slower_than_the_uniform_network_of_its_budget_is_marked() -> None:
-    model = plain()
     slow = {2: 10, 3: 40, 4: 20, 8: 30}
     costs = Costs({"a": slow, "z": slow}, others=100)
-    limit = Limit(layerwise.uniform(model, NORMS, 0.5, 4).size_bytes)
+    limit = Limit(layerwise.uniform(criterion(), 4).size_bytes)
     for bits, faster in ((3, 4), (4, None), (2, None)):
-        choice = replace(layerwise.uniform(model, NORMS, 0.5, bits), limit=limit, costs=costs)
-        found = layerwise.summary(model, choice)
+        found = layerwise.summary(replace(layerwise.uniform(criterion(), bits), limit=limit, costs=costs))
         assert (found["instructions"], found["faster_uniform"]) == (costs.uniform(bits), faster)
         assert found["uniform_instructions"] == {"2": 120, "3": 180, "4": 140, "8": 160}
-    assert layerwise.summary(model, layerwise.uniform(model, NORMS, 0.5, 3))["instructions"] is None
+    assert layerwise.summary(layerwise.uniform(criterion(), 3))["instructions"] is None
+
+
+def test_a_summary_of_an_earlier_version_is_not_shown() -> None:
+    found = layerwise.summary(layerwise.uniform(criterion(), 3))
+    assert layerwise.current(found) is found
+    assert layerwise.current({"method": "laq", "bound": 1.0, "bound_attack": 0.5}) is None
+    assert layerwise.current(None) is None
 
 
 def test_noise_sensitivity_is_the_mean_relative_change() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.analysis import agreement, figures, outcomes, samples, statistics
+from pipeline.analysis import figures, outcomes, samples, statistics
 from pipeline.config import board
 from pipeline.config.job import LayerwiseConfig
 from pipeline.core.nouns import (
@@ -31,7 +31,8 @@ from pipeline.core.nouns import (
 )
 from pipeline.network import twin
 from pipeline.quantization import layerwise
-from pipeline.stages import lower, render, report
+from pipeline.quantization.layerwise import Effects
+from pipeline.stages import render, report
 from pipeline.stages.report import ReportInputs
 from tests.support import tiny
 
@@ -54,9 +55,9 @@ def dataset_and_trace(model, x, y, attack=None) -> tuple[Dataset, DatasetTrace]:
 def choice() -> dict[str, Any]:
     """What LAQ says of the tiny network."""
     trained = tiny.trained()
-    norms = agreement.input_norms(lower.lower(trained), tiny.samples(tiny.qmodel(), 4))
+    effects = Effects(lambda changed: float(abs(changed.layers[0].arrays["codes"]).sum() % 7), attacked=1.5)
     config = LayerwiseConfig(method="laq", budget=2.0)
-    return layerwise.summary(trained, layerwise.choose(trained, config, norms, {}))
+    return layerwise.summary(layerwise.choose(trained, config, effects, {}))
 
 
 def outcome(label: str) -> AttackOutcome:
@@ -274,8 +275,9 @@ def test_the_layerwise_choice_is_reported_layer_by_layer(inputs, numbers, tmp_pa
     weighted = [layer.name for layer in inputs.qmodel.layers if layer.weights is not None]
     assert [layer["name"] for layer in chosen["layers"]] == weighted
     assert sum(layer["bytes"] for layer in chosen["layers"]) == chosen["bytes"] <= 2 * chosen["ternary_bytes"]
-    parts = [layer["bound_share"] for layer in chosen["layers"]]
-    assert sum(parts) + chosen["bound_attack"] == pytest.approx(chosen["bound"], rel=1e-6)
+    moved = np.linalg.norm([layer["distance"] for layer in chosen["layers"]])
+    assert chosen["attacked"] == pytest.approx(1.5 * chosen["bound"] / chosen["trained_bound"])
+    assert chosen["attacked"] + moved == pytest.approx(chosen["loss"])
     report.report(inputs, tmp_path)
     markdown = (tmp_path / "report.md").read_text()
     assert all(

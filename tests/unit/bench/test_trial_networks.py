@@ -1,0 +1,39 @@
+"""Networks of a sweep that is kept: measured where they lie, once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench import trial_networks
+from bench.comparison import SWEEP
+from pipeline.core import store
+from tests.support import tiny
+
+
+def test_networks_in_runs_are_measured_once_and_what_is_known_of_others_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.sweeps.RUNS", tmp_path / "runs")
+    monkeypatch.setattr(trial_networks, "STORED", tmp_path / "networks.json")
+    trials = [trial for trial in SWEEP.trials() if not trial.fold]
+    there, known = trials[0], trials[1]
+    (tmp_path / "networks.json").write_text(json.dumps({known.key: {"instructions": 7}, "of no trial": {}}))
+    store.save(SWEEP.run().folder(there) / "qmodel", tiny.qmodel(), "key")
+    seen = []
+
+    def of(trial, model):
+        seen.append((trial.key, model.digest))
+        return {"instructions": 5}
+
+    for _ in range(2):
+        trial_networks.measure(SWEEP, of, lambda *_: None)
+    assert seen == [(there.key, tiny.qmodel().digest)]
+    assert trial_networks.stored() == {there.key: {"instructions": 5}, known.key: {"instructions": 7}}
+
+
+@pytest.mark.toolchain
+@pytest.mark.emulator
+def test_costs_are_counted_by_the_emulated_core():
+    found = trial_networks.costs(tiny.qmodel())
+    assert set(found) == set(trial_networks.COSTS) and all(number > 0 for number in found.values())
+    assert found == trial_networks.costs(tiny.qmodel())
