@@ -227,8 +227,8 @@ class TrainConfig(schema.Identified):
     robust_loss: Literal["cross_entropy", "margin"] = "cross_entropy"
     """What that attack maximizes: "cross_entropy", which a network of low confidence hides from, or the "margin" of the
     best wrong logit over the right one."""
-    best_by: Literal["accuracy", "robust_accuracy", "last"] = "accuracy"
-    """Which epoch's weights are kept: the one with the best validation accuracy, clean or robust; or the last one."""
+    best_by: Literal["accuracy", "robust_accuracy"] = "accuracy"
+    """Which epoch's weights are kept: the one with the best validation accuracy, clean or robust."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

@@ -129,7 +129,7 @@ class Run:
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
         with self._timed("validation"):
             record = {"epoch": self.done.epoch + 1, **self._means(self.steps), **self.validate()}
-        score = self._score(record)
+        score = (record[f"validation_{self.recipe.best_by}"], -record["validation_loss"])
         best, best_score = self.done.best, self.done.best_score
         if self.recipe.overfitting_guard and overfits(record, self.done.history, self._robust_count()):
             record[OVERFITTING] = 1.0
@@ -138,12 +138,6 @@ class Run:
         self.assign(self._state(), self.at_rest)
         self.done = _Done((*self.done.history, record), best, best_score)
         self.at_rest = None
-
-    def _score(self, record: Mapping[str, float]) -> tuple[float, float]:
-        """The epoch whose record has the highest is kept."""
-        if self.recipe.best_by == "last":
-            return record["epoch"], 0.0
-        return record[f"validation_{self.recipe.best_by}"], -record["validation_loss"]
 
     def _save(self) -> None:
         facts = {
@@ -171,7 +165,7 @@ class Run:
         """What a card says of the training; its shares are of the time that this process spent on it."""
         total = sum(self.seconds.values())
         sound = [record for record in self.done.history if OVERFITTING not in record]
-        best = max(sound, key=self._score)
+        best = max(sound, key=lambda h: (h[f"validation_{self.recipe.best_by}"], -h["validation_loss"]))
         return {
             "epochs": self.done.epoch,
             **{key: value for key, value in best.items() if key.endswith("_accuracy")},

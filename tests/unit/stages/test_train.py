@@ -386,21 +386,6 @@ def test_the_guard_stops_and_keeps_an_earlier_epoch(digits, tmp_path, monkeypatc
     assert again.done.history == run.done.history
 
 
-@pytest.mark.parametrize(("best_by", "kept"), [("accuracy", 0), ("last", 2)])
-def test_the_epoch_that_is_kept(digits, tmp_path, monkeypatch, best_by, kept):
-    recipe = job(best_by=best_by)
-    script = iter({"validation_accuracy": share, "validation_loss": 1.0} for share in (0.9, 0.5, 0.6))
-    run = Run(recipe, recipe.train, digits, tmp_path / "last.npz")
-    epochs = iter(range(3))
-    bias = run.model.trainable_variables[-1]
-    monkeypatch.setattr(run, "validate", lambda: next(script))
-    monkeypatch.setattr(run, "_steps", lambda progress: bias.assign(np.full(bias.shape, next(epochs), np.float32)))
-    run.train(lambda *_: None)
-    place = [v.path for v in run.model.variables].index(bias.path)
-    assert np.unique(run.done.best[place]).tolist() == [kept]
-    assert run.metrics()["validation_accuracy"] == (0.9, 0.5, 0.6)[kept]
-
-
 def test_bfloat16_is_refused_where_the_processor_lacks_it(digits, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text("flags : sse2 avx2\n")
     monkeypatch.setattr(processor, "INFO", tmp_path / "cpuinfo")
