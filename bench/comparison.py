@@ -212,7 +212,8 @@ def _strict(lines: Sequence[Line]) -> Iterator[str]:
     names = {trial.study: trial.job.dataset.name for trial in SWEEP.trials()}
     rows += [_of_line(line, names[line.study]) for line in lines if "fold" not in line.study]
     yield publish.markdown((*head, "KiB", "instructions", "RAM, KiB"), rows)
-    yield "\nKiB of all constant tables; instructions of one inference and RAM on an emulated Cortex-M4.\n"
+    board = "an emulated STM32F405, which has 1 MiB of flash"
+    yield f"\nKiB of all constant tables; instructions of one inference and RAM on {board}.\n"
     yield f"![Worst case over size and instructions](images/{PARETO.name})\n"
 
 
@@ -235,20 +236,17 @@ def _of_line(line: Line, dataset: str) -> list[str]:
     worst = next(name for name in trials.data([line]) if name.startswith("quick"))
     points = [f"{trials.spread(line.shares(name))} at {name.partition('=')[2]}" for name in (pgd[0], pgd[-1])]
     size = statistics.mean(record.tables_bytes for record in line.done)
-    cells = [trials.spread(line.shares(trials.CLEAN)), *points, f"{trials.spread(line.shares(worst))} {worst}"]
-    return [
-        f"{line.study}: {line.row}",
-        dataset,
-        *cells,
-        _kib(size),
-        *_costs(trial_networks.stored().get(line.done[0].key)),
-    ]
+    suite, _, eps = worst.partition(" eps=")
+    left = f"{trials.spread(line.shares(worst))} at {eps}, {suite}, {line.done[0].robust[-1].n}"
+    cells = [trials.spread(line.shares(trials.CLEAN)), *points, left]
+    costs = _costs(trial_networks.stored().get(line.done[0].key))
+    return [f"{line.study}: {line.row}", dataset, *cells, _kib(size), *costs]
 
 
 def _costs(found: Mapping[str, int] | None) -> tuple[str, str]:
     """Instructions and RAM in KiB of a row as in kernels.json."""
-    if found is None:
-        return "–", "–"
+    if found is None or "instructions" not in found:
+        return ("–" if found is None else "does not fit"), "–"
     return text.count(found["instructions"]), _kib(found["arena_bytes"] + found["ram_extra_bytes"])
 
 

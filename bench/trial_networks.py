@@ -13,6 +13,7 @@ from bench.measure import M4, Network, network_row
 from bench.sweeps import HERE, Kept
 from pipeline.config.sweep import Trial
 from pipeline.core import store
+from pipeline.core.errors import FitError
 from pipeline.core.nouns import Progress, QModel
 
 COSTS = ("instructions", "arena_bytes", "ram_extra_bytes")
@@ -42,9 +43,12 @@ def measure(sweep: Kept, of: Callable[[Trial, QModel], dict[str, Any]], progress
 
 
 def costs(model: QModel) -> dict[str, int]:
-    """COSTS of a network with the project's kernels, instructions of one inference. MismatchError when its outputs are
-    not the specification's."""
+    """COSTS of a network with the project's kernels, instructions of one inference; empty when it does not fit the
+    board. MismatchError when its outputs are not the specification's."""
     with tempfile.TemporaryDirectory(prefix="tritmcu-bench-") as folder:
         network = Network(model, M4, Path(folder))
-        row = network_row(network, network.count(), {})
+        try:
+            row = network_row(network, network.count(), {})
+        except FitError:
+            return {}
     return {part: row[part] for part in COSTS}

@@ -8,6 +8,7 @@ import pytest
 from bench import comparison, other_inputs, trial_networks
 from bench.comparison import SWEEP
 from pipeline.analysis.trials import Record
+from pipeline.core import text
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, Split
 from pipeline.robustness import suites
@@ -40,14 +41,14 @@ def test_a_row_without_training_names_the_command_and_one_with_it_its_numbers(mo
     known = {"study": trial.study, "row": trial.row, "seed": trial.seed, "key": trial.key}
     done = Record(**known, clean=point, robust=robust, tables_bytes=2048)
     monkeypatch.setattr(type(SWEEP), "records", lambda self: [done])
-    shares = f"{row}50.0 | 50.0 at 1/255 | 50.0 at 8/255 | 50.0 quick eps=8/255 | 2.0"
+    shares = f"{row}50.0 | 50.0 at 1/255 | 50.0 at 8/255 | 50.0 at 8/255, quick, 100 | 2.0"
     monkeypatch.setattr(trial_networks, "stored", lambda: {})
     assert f"{shares} | – | – |" in comparison.page()
     paper_like = {"clean": 0.75, "fgsm": 0.5, "pgd": 0.25, "square": 0.625, "worst": 0.125}
     found = {"instructions": 1234567, "arena_bytes": 1024, "ram_extra_bytes": 512, "paper_like": paper_like}
     monkeypatch.setattr(trial_networks, "stored", lambda: {trial.key: found})
     page = comparison.page()
-    assert f"{shares} | 1 234 567 | 1.5 |" in page
+    assert f"{shares} | {text.count(1234567)} | 1.5 |" in page
     assert f"| {trial.study}: {trial.row} | 75.0 | 50.0 | 25.0 | 62.5 | 37.5 | 62.5 | 12.5 |" in page
     assert f"points at 1/255, {trial.study}: {trial.row} |" in page
 

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from bench import trial_networks
+from bench import comparison, trial_networks
 from bench.comparison import SWEEP
 from pipeline.core import store
+from pipeline.core.errors import FitError
 from tests.support import tiny
 
 
@@ -29,6 +30,15 @@ def test_networks_in_runs_are_measured_once_and_what_is_known_of_others_stays(tm
         trial_networks.measure(SWEEP, of, lambda *_: None)
     assert seen == [(there.key, tiny.qmodel().digest)]
     assert trial_networks.stored() == {there.key: {"instructions": 5}, known.key: {"instructions": 7}}
+
+
+def test_a_network_that_does_not_fit_has_no_costs(monkeypatch):
+    def count(_):
+        raise FitError("needs 1122 KiB flash, has 1024", "")
+
+    monkeypatch.setattr(trial_networks.Network, "count", count)
+    assert trial_networks.costs(tiny.qmodel()) == {}
+    assert comparison._costs({"paper_like": {}}) == ("does not fit", "–")
 
 
 @pytest.mark.toolchain
