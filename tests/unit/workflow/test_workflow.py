@@ -21,7 +21,7 @@ from pipeline.config import job as jobs
 from pipeline.core import interrupt, paths, registry, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AuditCheck, AuditResult, Dataset, QModel, Split
-from pipeline.stages import STAGES, export
+from pipeline.stages import STAGES, export, report
 from pipeline.workflow import checks, keys, zoo
 from pipeline.workflow.plan import RunPlan, plan_job, plan_model
 from pipeline.workflow.workflow import Workflow
@@ -64,7 +64,7 @@ def make_plan(stored, tmp_path, **options) -> RunPlan:
 
 def seen(plan: RunPlan, *allowed: str) -> list[str]:
     recorder = Recorder()
-    assert Workflow(plan, recorder, allowed or STAGES).report()["format"] == 2
+    assert Workflow(plan, recorder, allowed or STAGES).report()["format"] == report.FORMAT
     return recorder.seen
 
 
