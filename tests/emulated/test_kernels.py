@@ -235,25 +235,37 @@ def test_shifts_of_every_direction_on_cores_with_dsp(shape: single.Shape, tmp_pa
 
 
 def rows_of_any_width(shape: single.Shape) -> QModel:
-    """1x1 convolutions, whose rows are cut or joined, and larger ones, which gather columns of few channels; with
-    single channels after whole blocks of them."""
+    """1x1 convolutions, whose rows are cut or joined, and larger ones, whose windows are gathered where they have few
+    channels; with single channels after whole blocks of them."""
     random = np.random.default_rng(0)
     layers: list[QLayer] = []
+    larger: tuple[tuple[tuple[int, int], str], ...] = (((3, 3), "same"), ((3, 3), "valid"))
+    if shape[2] != 3:
+        larger = (((1, 1), "valid"), ((5, 2), "same"), ((3, 2), "valid"), ((4, 3), "same"))
     for stride in ((1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (3, 1)):
         for channels in (3, 8, 21):
-            for filter_, padding in (((1, 1), "valid"), ((5, 2), "same"), ((3, 2), "valid"), ((4, 3), "same")):
+            for filter_, padding in larger:
                 g = single.Geometry("conv2d", shape, channels, filter_, stride, padding)
                 layers.append(single.layer(g, random, name=f"layer{len(layers)}"))
     return single.model(layers, shape, -5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(11, 9, 1), (10, 13, 2), (7, 16, 16)], ids=["one", "two", "sixteen"])
-def test_rows_of_any_width_on_cores_with_dsp(shape: single.Shape, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "gathered"),
+    [
+        pytest.param((11, 9, 1), {0, "nn_dsp_gather_4"}, id="one"),
+        pytest.param((10, 13, 2), {0, "nn_dsp_gather_4"}, id="two"),
+        pytest.param((8, 11, 3), {"nn_dsp_gather_3x9"}, id="three"),
+        pytest.param((7, 16, 16), {0}, id="sixteen"),
+    ],
+)
+def test_rows_of_any_width_on_cores_with_dsp(shape: single.Shape, gathered: set[int | str], tmp_path: Path) -> None:
     model, target = rows_of_any_width(shape), CORES["cortex-m4f"]
     calls = [conv2d_t2_dsp.call(layer, model.input_specs(layer)) for layer in model.layers]
-    assert any(call.args[1].fields["joined"] > 1 for call in calls)
-    assert any(call.args[1].fields["gather"] for call in calls) == (shape[2] <= 2)
+    assert any(call.args[1].fields["joined"] > 1 for call in calls) == (shape[2] != 3)
+    assert {call.args[1].fields["gather_code"] for call in calls} == gathered
+    assert any(call.args[1].fields["last_width"] for call in calls)
     assert_same_bits(model, target, single.inputs(model, np.random.default_rng(0), 1), tmp_path)
 
 

@@ -28,14 +28,10 @@ static_assert(offsetof(nn_dsp_pixels, end) == 20 && offsetof(nn_dsp_pixels, quan
 /* State of a convolution. */
 typedef struct {
     const nn_dsp_signed_conv_params *params;
-    const nn_dims *in, *filter_dims, *out;
-    const int8_t *input;
+    const nn_dims *filter_dims, *out;
     const uint32_t *filter;
-    const int8_t **rows; /* of the windows of one row of outputs */
-    int8_t *ring;
+    nn_dsp_window_rows rows;
     int8_t *last;     /* outputs of an incomplete block */
-    int32_t pitch;    /* bytes of a row of the ring */
-    int32_t next;     /* input row that is copied next */
     int32_t words;    /* of four inputs in a kernel row */
     int32_t rest;     /* inputs after them */
     int32_t filled;   /* pixels of the block so far */
@@ -45,38 +41,12 @@ typedef struct {
     nn_dsp_pixels block;
 } convolution;
 
-/* Copies the next row, of the input or of padding, into the ring. */
-static void copy_row(convolution *c) {
-    const nn_conv_params *conv = &c->params->conv;
-    const int32_t row = c->next++, row_bytes = c->in->w * c->in->c;
-    const bool inside = (uint32_t)row < (uint32_t)c->in->h;
-    const int32_t left = inside ? conv->padding.w * c->in->c : c->pitch;
-    const int32_t count = inside ? nn_min(row_bytes, c->pitch - left) : 0;
-    int8_t *const to = c->ring + (row + conv->padding.h) % c->filter_dims->h * c->pitch;
-    memset(to, -conv->input_offset, (size_t)left);
-    if (inside) memcpy(to + left, c->input + row * row_bytes, (size_t)count);
-    memset(to + left + count, -conv->input_offset, (size_t)(c->pitch - left - count));
-}
-
-/* Points `rows` to where the windows of output row y begin. */
-static void point_rows(convolution *c, int32_t y) {
-    const nn_conv_params *conv = &c->params->conv;
-    const int32_t height = c->filter_dims->h, top = y * conv->stride.h - conv->padding.h;
-    if (c->params->pitch == 0) {
-        for (int32_t i = 0; i < height; i++) c->rows[i] = c->input + (top + i) * c->in->w * c->in->c;
-        return;
-    }
-    c->next = nn_max(c->next, top);
-    while (c->next < top + height) copy_row(c);
-    for (int32_t i = 0; i < height; i++) c->rows[i] = c->ring + (top + i + conv->padding.h) % height * c->pitch;
-}
-
 /* Lays out the inputs of a window after the whole words of its rows; returns their sum. */
 static int32_t lay_rest(const convolution *c, int32_t offset, int16_t *to) {
     const int32_t behind = WORD * c->words, pair = 2 * PIXELS; /* distance of two inputs from the next two */
     int32_t sum = 0, half = 0;
     for (int32_t i = 0; i < c->filter_dims->h; i++) {
-        const int8_t *from = c->rows[i] + offset + behind;
+        const int8_t *from = c->rows.starts[i] + offset + behind;
         for (const int8_t *const end = from + c->rest; from < end; half ^= 1) {
             sum += to[half] = *from++;
             to += half * pair;
@@ -106,7 +76,7 @@ static void lay_window(convolution *c, int32_t offset) {
     const int32_t height = c->filter_dims->h;
     int16_t *to = c->inputs + 2 * c->filled;
     int32_t sum = 0;
-    if (c->words > 0) sum = width->interleave(c->rows, offset, height, c->words, to);
+    if (c->words > 0) sum = width->interleave(c->rows.starts, offset, height, c->words, to);
     if (c->rest > 0) sum += lay_rest(c, offset, to + PIXELS * WORD * c->words * height);
     c->block.start[c->filled++] = -width->zero * sum;
     if (c->filled == PIXELS) compute_block(c);
@@ -118,7 +88,7 @@ static void lay_block(convolution *c, int32_t offset, int32_t step) {
     const int32_t height = c->filter_dims->h;
     int16_t *const rest = c->inputs + PIXELS * WORD * c->words * height;
     int32_t sums[PIXELS] = {0};
-    if (c->words > 0) width->interleave3(c->rows, offset, height, c->words, c->inputs, step, sums);
+    if (c->words > 0) width->interleave3(c->rows.starts, offset, height, c->words, c->inputs, step, sums);
     for (int32_t i = 0; i < PIXELS; i++) {
         if (c->rest > 0) sums[i] += lay_rest(c, offset + i * step, rest + 2 * i);
         c->block.start[i] = -width->zero * sums[i];
@@ -162,11 +132,10 @@ static void begin(convolution *c, const nn_context *ctx, const int32_t *quant) {
     const int32_t fours = (c->out->c + NN_DSP_CHANNELS - 1) / NN_DSP_CHANNELS, units = params->depth / width->unit;
     nn_dsp_quant *unpacked = ctx->buf;
     c->inputs = (int16_t *)(unpacked + (params->is_fitted ? 0 : fours * NN_DSP_CHANNELS));
-    c->rows = (const int8_t **)(c->inputs + size);
-    c->last = (int8_t *)(c->rows + c->filter_dims->h);
-    c->ring = c->last + PIXELS * c->channels;
-    c->pitch = params->pitch;
-    c->next = -params->conv.padding.h;
+    c->rows.starts = (const int8_t **)(c->inputs + size);
+    c->last = (int8_t *)(c->rows.starts + c->filter_dims->h) + c->filter_dims->h * params->pitch;
+    c->rows.pitch = params->pitch;
+    c->rows.next = -params->conv.padding.h;
     c->words = run / WORD;
     c->rest = run % WORD;
     begin_quant(c, unpacked, quant);
@@ -180,14 +149,14 @@ static void begin(convolution *c, const nn_context *ctx, const int32_t *quant) {
 void nn_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_conv_params *params, const nn_dims *input_dims,
                      const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const int32_t *quant,
                      const nn_dims *output_dims, int8_t *output) {
-    convolution c = {.params = params, .in = input_dims, .filter_dims = filter_dims, .out = output_dims};
-    c.input = input;
+    convolution c = {.params = params, .filter_dims = filter_dims, .out = output_dims};
+    c.rows = (nn_dsp_window_rows){.conv = &params->conv, .in = input_dims, .input = input, .height = filter_dims->h};
     c.filter = filter;
     c.output = output;
     c.channels = output_dims->c + output_dims->c % 2;
     begin(&c, ctx, quant);
     for (int32_t y = 0; y < output_dims->h; y++) {
-        point_rows(&c, y);
+        nn_dsp_point_rows(&c.rows, y);
         lay_row(&c, params->conv.stride.w * input_dims->c);
     }
     if (c.filled > 0) compute_block(&c);

@@ -23,7 +23,7 @@ static_assert(offsetof(nn_dsp_run, left) == NN_DSP_RUN_LEFT, "as in nn_conv2d_t2
 static_assert(sizeof(nn_dsp_interval) == 8 && sizeof(nn_dsp_piece) == 16, "as in nn_conv2d_t2_dsp_core.S");
 
 /* The ring of expanded rows. */
-typedef struct nn_dsp_ring {
+typedef struct {
     int16_t *rows;
     int32_t size;   /* inputs that a row takes, with the totals that follow */
     int32_t first;  /* column of the ring that holds the input's column 0 */
@@ -36,9 +36,11 @@ typedef struct nn_dsp_ring {
 
 /* columns: of a row in the ring. */
 static ring ring_in(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *in, int32_t columns) {
-    ring r = {.rows = ctx->buf, .size = params->row_size, .first = params->conv.padding.w};
+    ring r = {.rows = (int16_t *)((char *)ctx->buf + params->gather_bytes),
+              .size = params->row_size,
+              .first = params->gather ? 0 : params->conv.padding.w};
     r.inside = nn_min((in->w + params->column_step - 1) / params->column_step, columns - r.first);
-    if (params->joined > 1) r.inside = columns;
+    if (params->joined > 1 || params->gather) r.inside = columns;
     r.across = r.inside / params->joined;
     r.after = columns - r.first - r.inside;
     r.next = -params->conv.padding.h;
@@ -113,9 +115,11 @@ static uint16_t *expand_inside(const nn_dsp_conv_params *params, int32_t channel
     return totals;
 }
 
-/* Expands the next row, of the input or of the padding above or below it. */
-static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t rows,
-                       ring *r) {
+/* Expands the next row, of the input or of the padding above or below it. Inlined, it makes the code larger, not
+ * faster.
+ */
+__attribute__((noinline)) static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in,
+                                                 const int8_t *input, int32_t rows, ring *r) {
     const int32_t pixel = params->granules * params->granule;
     int16_t *row = r->rows + r->slot * r->size;
     uint16_t *totals = (uint16_t *)(row + (r->first + r->inside + r->after) * pixel);
@@ -133,75 +137,6 @@ static void expand_row(const nn_dsp_conv_params *params, const nn_dims *in, cons
     }
     r->next++;
     r->slot = r->slot + 1 == rows ? 0 : r->slot + 1;
-}
-
-static int32_t columns_of(const ring *r) {
-    return r->first + r->inside + r->after;
-}
-
-/* Writes `count` columns of `channels` inputs that are `value`, a pixel apart; returns the place of the next. */
-static int16_t *fill_columns(int16_t *to, int32_t pixel, int32_t count, int32_t channels, int16_t value) {
-    for (; count > 0; count--, to += pixel) {
-        for (int32_t c = 0; c < channels; c++) to[c] = value;
-    }
-    return to;
-}
-
-/* Writes an input row, or with x = NULL one of padding, to its place in every column. */
-static void gather_input_row(const nn_dsp_conv_params *params, const ring *r, int32_t channels, const int8_t *x,
-                             int16_t *to) {
-    const int32_t pixel = params->granule;
-    const int16_t zero = (int16_t)-params->conv.input_offset;
-    to = fill_columns(to, pixel, x == NULL ? columns_of(r) : r->first, channels, zero);
-    if (x == NULL) return;
-    for (int32_t columns = r->inside; columns > 0; columns--, to += pixel, x += channels) {
-        for (int32_t c = 0; c < channels; c++) to[c] = x[c];
-    }
-    fill_columns(to, pixel, r->after, channels, zero);
-}
-
-/* Moves `count` inputs to `to` from `by` inputs behind it. */
-static void move_down(int16_t *to, int32_t count, int32_t by) {
-    for (; count > 3; count -= 4, to += 4) {
-        uint32_t first, second;
-        memcpy(&first, to + by, sizeof(first));
-        memcpy(&second, to + by + 2, sizeof(second));
-        memcpy(to, &first, sizeof(first));
-        memcpy(to + 2, &second, sizeof(second));
-    }
-    for (; count > 0; count--, to++) to[0] = to[by];
-}
-
-/* Writes the running totals of the gathered columns. */
-static void total_columns(const int16_t *from, int32_t pixel, int32_t columns, uint16_t *totals) {
-    int32_t total = 0;
-    for (*totals = 0; columns > 0; columns--) {
-        const int16_t *const end = from + pixel;
-        for (; from + 1 < end; from += 2) {
-            uint32_t pair;
-            memcpy(&pair, from, sizeof(pair));
-            total = __smlad((int16x2_t)pair, 0x00010001, total);
-        }
-        if (from < end) total += *from++;
-        *++totals = (uint16_t)total;
-    }
-}
-
-/* What the row before has gathered too is moved: all columns at once, as a column's last inputs are written after that.
- */
-void nn_dsp_gather_row(const nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input, int32_t kernel_rows,
-                       int32_t top, ring *r) {
-    const int32_t pixel = params->granule, channels = in->c, columns = columns_of(r), window = kernel_rows * channels;
-    const int32_t kept = nn_clamp(r->next - top, 0, kernel_rows), dropped = (kernel_rows - kept) * channels;
-    if (kept > 0) move_down(r->rows, columns * pixel - dropped, dropped);
-    for (int32_t row = kept; row < kernel_rows; row++) {
-        const bool inside = (uint32_t)(top + row) < (uint32_t)in->h;
-        const int8_t *x = inside ? input + (top + row) * in->w * channels : NULL;
-        gather_input_row(params, r, channels, x, r->rows + row * channels);
-    }
-    if (pixel > window) fill_columns(r->rows + window, pixel, columns, pixel - window, 0);
-    total_columns(r->rows, pixel, columns, (uint16_t *)(r->rows + columns * pixel));
-    r->next = top + kernel_rows;
 }
 
 /* State of a convolution. */
@@ -335,22 +270,33 @@ static void compute_row(const convolution *c, const uint32_t *filter, int8_t *ou
     }
 }
 
+/* Divides the scratch memory. */
+static void begin(convolution *c, const nn_context *ctx, const nn_dims *in, const nn_dims *filter_dims) {
+    const nn_dsp_conv_params *params = c->params;
+    const bool gathered = params->gather != NULL; /* each window is a column */
+    const int32_t column_stride = gathered ? 1 : params->conv.stride.w / params->column_step;
+    c->height = gathered ? 1 : filter_dims->h;
+    c->whole = c->channels / NN_DSP_CHANNELS;
+    c->rest = c->channels % NN_DSP_CHANNELS;
+    c->stride = column_stride * params->granules;
+    c->advance = c->stride * params->granule;
+    c->rows = ring_in(ctx, params, in, (c->width - 1) * column_stride + (gathered ? 1 : filter_dims->w));
+    c->sums = (int32_t *)(c->rows.rows + c->height * params->row_size);
+    c->records = (char *)(c->sums + params->intervals * c->width);
+}
+
 void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, const nn_dims *input_dims,
                       const int8_t *input, const nn_dims *filter_dims, const uint32_t *filter, const uint8_t *plan,
                       const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     const nn_conv_params *conv = &params->conv;
-    const int32_t column_stride = conv->stride.w / params->column_step;
     convolution c = {.params = params, .plan = plan, .quant = quant};
-    c.height = params->gather ? 1 : filter_dims->h;
     c.width = output_dims->w;
     c.channels = output_dims->c;
-    c.whole = c.channels / NN_DSP_CHANNELS;
-    c.rest = c.channels % NN_DSP_CHANNELS;
-    c.stride = column_stride * params->granules;
-    c.advance = c.stride * params->granule;
-    c.rows = ring_in(ctx, params, input_dims, (c.width - 1) * column_stride + filter_dims->w);
-    c.sums = (int32_t *)(c.rows.rows + c.height * params->row_size);
-    c.records = (char *)(c.sums + params->intervals * c.width);
+    begin(&c, ctx, input_dims, filter_dims);
+    nn_dsp_windows windows = {.rows = {.conv = conv, .in = input_dims, .input = input, .starts = ctx->buf}};
+    windows.rows.height = filter_dims->h;
+    windows.rows.pitch = params->pitch;
+    windows.rows.next = -conv->padding.h;
     const int32_t row_bytes = c.width * c.channels;
     for (int32_t y = 0; y < output_dims->h; y++, output += row_bytes) {
         if (params->last_width > 0 && y + 1 == output_dims->h) {
@@ -358,8 +304,8 @@ void nn_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_conv_params *params, c
             c.rows.across = nn_min(c.rows.across, c.width);
         }
         const int32_t top = y * params->joined * conv->stride.h - conv->padding.h;
-        if (params->gather) params->gather(params, input_dims, input, filter_dims->h, top, &c.rows);
         c.rows.next = nn_max(c.rows.next, top);
+        if (params->gather) params->gather(params, &windows, c.width, c.rows.rows);
         while (!params->gather && c.rows.next < top + c.height) {
             expand_row(params, input_dims, input, c.height, &c.rows);
         }

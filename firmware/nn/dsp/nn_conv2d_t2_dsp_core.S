@@ -458,8 +458,11 @@ nn_dsp_advance\pixels:
     piece   nn_dsp_piece3_8, 3, 8
     piece   nn_dsp_piece3_16, 3, 16
     piece   nn_dsp_piece3_20, 3, 20
+    piece   nn_dsp_piece3_24, 3, 24
     piece   nn_dsp_piece3_32, 3, 32
     piece   nn_dsp_piece3_40, 3, 40
+    piece   nn_dsp_piece3_56, 3, 56
     piece   nn_dsp_piece3_64, 3, 64
+    piece   nn_dsp_piece3_80, 3, 80
     piece   nn_dsp_piece3_128, 3, 128
     piece   nn_dsp_piece3_256, 3, 256

@@ -50,7 +50,8 @@ typedef void nn_dsp_code(void);
 /* Pieces of two pixels at any distance, with inputs aligned to words or not; of three whose inputs are that many bytes
  * apart. */
 nn_dsp_code nn_dsp_piece2, nn_dsp_piece2_odd, nn_dsp_piece3_4, nn_dsp_piece3_8, nn_dsp_piece3_16, nn_dsp_piece3_20,
-    nn_dsp_piece3_32, nn_dsp_piece3_40, nn_dsp_piece3_64, nn_dsp_piece3_128, nn_dsp_piece3_256;
+    nn_dsp_piece3_24, nn_dsp_piece3_32, nn_dsp_piece3_40, nn_dsp_piece3_56, nn_dsp_piece3_64, nn_dsp_piece3_80,
+    nn_dsp_piece3_128, nn_dsp_piece3_256;
 /* The first flush of a window, or a further one. */
 nn_dsp_code nn_dsp_flush2_first, nn_dsp_flush2_more, nn_dsp_flush3_first, nn_dsp_flush3_more;
 /* The end of a window without flushes, or with some, and its outputs: by nn_dsp_half_fit or nn_dsp_fit with that shift;
@@ -188,16 +189,45 @@ uint16_t *nn_dsp_expand_apart(const int8_t *x, int16_t *to, uint16_t *totals, in
 #define NN_DSP_PLAN_BYTES 5
 enum { NN_DSP_GO_ON, NN_DSP_FLUSH_FIRST, NN_DSP_FLUSH_MORE, NN_DSP_FINISH };
 
-/* Fills, instead of a ring of rows, a single row whose pixels are the inputs of all kernel rows in one column, from
- * input row `top` on. */
+/* The rows that windows read: of the input, or, where windows reach beyond it, copies with padding in a ring of as many
+ * rows as the kernel has. */
+typedef struct {
+    const nn_conv_params *conv;
+    const nn_dims *in;
+    const int8_t *input;
+    const int8_t **starts; /* of the rows of the windows of one row of outputs; behind them lies the ring */
+    int32_t height;        /* of the kernel */
+    int32_t pitch;         /* bytes of a row of the ring; 0: there is none */
+    int32_t next;          /* input row that is copied next; at first that of the first window */
+} nn_dsp_window_rows;
+
+/* Points `starts` to the rows of the windows of output row y, copies them where there is a ring. The first y is 0; no
+ * later one is smaller than the one before. */
+void nn_dsp_point_rows(nn_dsp_window_rows *rows, int32_t y);
+
+/* Gathers `count` windows, one or more: expands the inputs of each to 16 bits, to one place after the other; writes
+ * their running totals after *totals and returns the place of the last one. The windows start `offset` inputs after the
+ * starts of their rows, and then every `step` inputs. */
+typedef uint16_t *nn_dsp_gather_code(const int8_t *const *starts, const int8_t *const *starts_end, int32_t offset,
+                                     int32_t step, int32_t count, int16_t *to, uint16_t *totals);
+/* Of every kernel row four inputs, in the order 0, 2, 1, 3; of three kernel rows nine, eight of each in that order,
+ * then the last ones and a 0. */
+nn_dsp_gather_code nn_dsp_gather_4, nn_dsp_gather_3x9;
+
+typedef struct {
+    nn_dsp_window_rows rows;
+    int32_t x, y; /* of the next window's output */
+} nn_dsp_windows;
+
+/* Gathers the next `count` windows to `to`, with their totals behind them. */
 struct nn_dsp_conv_params;
-struct nn_dsp_ring;
-typedef void nn_dsp_gather(const struct nn_dsp_conv_params *params, const nn_dims *in, const int8_t *input,
-                           int32_t kernel_rows, int32_t top, struct nn_dsp_ring *r);
-nn_dsp_gather nn_dsp_gather_row;
+typedef void nn_dsp_gather(const struct nn_dsp_conv_params *params, nn_dsp_windows *windows, int32_t count,
+                           int16_t *to);
+nn_dsp_gather nn_dsp_gather_windows;
 
 /* The input is expanded to 16 bits, row by row, into a ring of as many rows as the kernel has, but only every
- * `column_step`-th column. A pixel takes `granules` granules of `granule` inputs. */
+ * `column_step`-th column. A pixel takes `granules` granules of `granule` inputs. Or windows are gathered: each is a
+ * pixel of one granule, and the rows of the output are cut as those of a 1x1 convolution. */
 typedef struct nn_dsp_conv_params {
     nn_conv_params conv;
     int32_t column_step, granules, granule;
@@ -205,8 +235,12 @@ typedef struct nn_dsp_conv_params {
     int32_t row_size;                 /* inputs that an expanded row takes, with the totals that follow */
     int32_t joined;                   /* rows of outputs of a 1x1 convolution that are computed as one */
     int32_t last_width;    /* of a 1x1 convolution whose pixels are cut into rows: columns of the last one; else 0 */
-    nn_dsp_gather *gather; /* nn_dsp_gather_row; NULL: there is a ring */
-    nn_dsp_code *piece3;   /* NULL: all blocks have two pixels */
+    nn_dsp_gather *gather; /* nn_dsp_gather_windows; NULL: there is a ring */
+    nn_dsp_gather_code *gather_code;
+    int32_t gather_bytes; /* of scratch memory: `starts` of nn_dsp_window_rows and its ring; else 0 */
+    int32_t pitch;        /* of nn_dsp_window_rows */
+    int32_t across;       /* windows of a row of outputs */
+    nn_dsp_code *piece3;  /* NULL: all blocks have two pixels */
     nn_dsp_code *piece2;
     int32_t word2_bytes; /* of code per word, in piece2 */
     int32_t quant_words; /* of a channel: nn_dsp_half_fit, nn_dsp_fit or nn_dsp_quant */

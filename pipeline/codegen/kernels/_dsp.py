@@ -82,6 +82,29 @@ def expanded(weights: Integers) -> Integers:
     return np.concatenate([fours.reshape(len(weights), whole), weights[:, whole:]], axis=1)
 
 
+def windows(rows: Integers) -> Integers:
+    """(channels, inputs): weights (channels, kh, inputs of a kernel row) in the order in which windows are laid out:
+    the whole fours of every row, each 0, 2, 1, 3, then the rest of each row."""
+    channels, _, count = rows.shape
+    whole = count - count % WORD
+    fours = expanded(rows[:, :, :whole].reshape(channels, -1))
+    return np.concatenate([fours, rows[:, :, whole:].reshape(channels, -1)], axis=1)
+
+
+def pitch(layer: QLayer, spec: TensorSpec) -> int:
+    """Inputs of a padded row, 0 when no window reaches beyond the input."""
+    assert layer.weights is not None
+    (ih, iw, ic), (oh, _, _) = spec.shape, layer.output.shape
+    row, rows = padded_row(layer, ic), (oh - 1) * layer.params["stride"][0] + layer.weights.shape[1]
+    return row if any(layer.params["padding"]) or row > iw * ic or rows > ih else 0
+
+
+def padded_row(layer: QLayer, channels: int) -> int:
+    """Inputs, of so many channels, from the first to the last one that the windows of a row of outputs read."""
+    assert layer.weights is not None
+    return ((layer.output.shape[1] - 1) * layer.params["stride"][1] + layer.weights.shape[2]) * channels
+
+
 def pack(weights: Integers) -> NDArray[np.uint32]:
     """uint32 (blocks, words): weights (channels, inputs) of one piece, CHANNELS channels a block, WORD inputs a word;
     layout: firmware/nn/dsp/nn_conv2d_t2_dsp.c. Missing channels are 0; behind the last input all slots are 0."""

@@ -11,8 +11,8 @@ from pipeline.codegen.kernels import _dsp, _fit, _signed
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
-PIXELS, CHANNELS, WORD = 3, 2, 4
-"""Of a block; inputs of a word."""
+PIXELS, CHANNELS = 3, 2
+"""Of a block."""
 UNITS = {8: 4, 4: 4, 3: 16}
 """Inputs that windows are filled up to a multiple of, by weight bits."""
 QUANT_BYTES, POINTER_BYTES = 16, 4
@@ -26,7 +26,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     assert layer.weights is not None
     oc, kh, kw, ic = layer.weights.shape
-    width, lanes = pitch(layer, specs[0]), _signed.has_lanes(layer)
+    width, lanes = _dsp.pitch(layer, specs[0]), _signed.has_lanes(layer)
     fit = _fit.find_wide(layer, specs[0], _signed.SHIFTS)
     return KernelCall(
         function="nn_conv2d_s_dsp",
@@ -52,24 +52,11 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     )
 
 
-def pitch(layer: QLayer, spec: TensorSpec) -> int:
-    """Inputs of a padded row, 0 when no window reaches beyond the input."""
-    assert layer.weights is not None
-    (ih, iw, ic), (oh, ow, _) = spec.shape, layer.output.shape
-    (sh, sw), (top, left) = layer.params["stride"], layer.params["padding"]
-    _, kh, kw, _ = layer.weights.shape
-    columns, rows = (ow - 1) * sw + kw, (oh - 1) * sh + kh
-    return columns * ic if top or left or columns > iw or rows > ih else 0
-
-
 def windows(layer: QLayer) -> NDArray[np.int64]:
     """int64 (channels, inputs) of the filters, inputs in the order in which windows are laid out: see the C file."""
     assert layer.weights is not None
     oc, kh, kw, ic = layer.weights.shape
-    rows = layer.weights.astype(np.int64).reshape(oc, kh, kw * ic)
-    whole = kw * ic - kw * ic % WORD
-    fours = _signed.expanded(rows[:, :, :whole]).reshape(oc, -1)
-    both = np.concatenate([fours, rows[:, :, whole:].reshape(oc, -1)], axis=1)
+    both = _dsp.windows(layer.weights.astype(np.int64).reshape(oc, kh, kw * ic))
     return np.pad(both, ((0, 0), (0, -both.shape[1] % UNITS[layer.weight_bits])))
 
 

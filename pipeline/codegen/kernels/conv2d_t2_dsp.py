@@ -12,7 +12,7 @@ from pipeline.codegen.kernels import _dsp, _fit, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
-DISTANCES = (4, 8, 16, 20, 32, 40, 64, 128, 256)
+DISTANCES = (4, 8, 16, 20, 24, 32, 40, 56, 64, 80, 128, 256)
 """Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
 GO_ON, FLUSH, FLUSH_MORE, FINISH = range(4)
 PIECE_BYTES, INTERVAL_BYTES = 16, 8
@@ -22,8 +22,10 @@ SHIFTS = (11, 15, 8)
 HALF_SHIFTS = (12, 15)
 """Of fits and of those of sums of 16 bits, as there is code for them."""
 MAX_PIECES = 255
-ROW_BYTES = 3328
-"""Inputs of a 1x1 convolution are cut into rows that take no more."""
+ROW_BYTES = {False: 3328, True: 1024}
+"""Inputs of a 1x1 convolution, or gathered windows, are cut into rows that take no more."""
+POINTER_BYTES, OVERREAD = 4, 3
+"""Bytes that are read at most after the last row of the ring that windows are gathered from."""
 WORD_COST = {True: 23 / 3, False: 17 / 2}
 PIECE_COST, FLUSH_COST = 4, 10
 """Instructions a pixel of a block, roughly, of three pixels or two: what the choice of a plan weighs."""
@@ -53,8 +55,8 @@ class WindowPlan:
     """Inputs in a granule."""
     pieces: tuple[Piece, ...]
     """The kernel's rows, in the order they are read."""
-    gathered: bool = False
-    """Whether a pixel holds the channels of all kernel rows, so that windows have a single row."""
+    gather: str = ""
+    """The nn_dsp_gather_code that makes a pixel of every window; "" where windows are read from expanded rows."""
 
     @property
     def intervals(self) -> int:
@@ -66,7 +68,7 @@ class WindowPlan:
 
     def expanded(self, channels: int) -> bool:
         """Whether inputs of so many channels are expanded by nn_dsp_expand."""
-        return not self.gathered and self.pixel == channels and self.granule % _dsp.WORD == 0
+        return not self.gather and self.pixel == channels and self.granule % _dsp.WORD == 0
 
     def words(self, piece: Piece) -> int:
         """Words of filter of a piece."""
@@ -81,8 +83,8 @@ class WindowPlan:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The convolution as the C file sees it: without the columns that no window reads; a 1x1 convolution, which knows
-    no neighbors, has rows of any width, or with a stride of several rows of outputs."""
+    """The convolution as the C file sees it: without the columns that no window reads; a 1x1 convolution or gathered
+    windows, which know no neighbors, have rows of any width, or with a stride of several rows of outputs."""
 
     input: tuple[int, int, int]
     """Height, width, channels."""
@@ -116,8 +118,11 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     p = plan(layer)
     assert p is not None and layer.weights is not None
     oc, kh, kw, ic = layer.weights.shape
-    filters = _filters(layer, p.gathered)
+    filters = _filters(layer, p.gather)
     g = geometry(layer, specs[0], p)
+    size = row_size(g, p, filters.shape[2])
+    pitch = _pitch(layer, specs[0]) if p.gather else 0
+    gather_bytes = _gather_bytes(kh, pitch) if p.gather else 0
     distance = 2 * g.stride * p.pixel
     odd = "_odd" if g.stride * p.pixel % 2 else ""
     requant, codes = _outputs(layer, specs[0], "more" if p.intervals > 1 else "first", distance in DISTANCES)
@@ -135,10 +140,14 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
                 pieces=len(p.pieces),
                 intervals=p.intervals,
                 words=sum(p.words(piece) for piece in p.pieces),
-                row_size=row_size(g, p, kw),
+                row_size=size,
                 joined=g.joined,
                 last_width=g.last_width,
-                gather="nn_dsp_gather_row" if p.gathered else 0,
+                gather="nn_dsp_gather_windows" if p.gather else 0,
+                gather_code=p.gather or 0,
+                gather_bytes=gather_bytes,
+                pitch=pitch,
+                across=layer.output.shape[1],
                 piece3=f"nn_dsp_piece3_{distance}" if distance in DISTANCES else 0,
                 piece2=f"nn_dsp_piece2{odd}",
                 word2_bytes=WORD2_BYTES[odd],
@@ -155,8 +164,8 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             calls.OUTPUT,
         ),
         tables={"filter": pack(filters, p), "plan": _plan_table(p), "requant": requant},
-        scratch_bytes=scratch_bytes(filters.shape[1], row_size(g, p, kw), g.output[1], p),
-        in_place=0 if same and not p.gathered else None,
+        scratch_bytes=scratch_bytes(filters.shape[1], size, g.output[1], p) + gather_bytes,
+        in_place=0 if same and not p.gather else None,
         start_cost=_dsp.rows_cost(layer, specs[0]),
     )
 
@@ -179,24 +188,38 @@ def _outputs(layer: QLayer, spec: TensorSpec, end: str, three: bool) -> tuple[ND
 def plan(layer: QLayer) -> WindowPlan | None:
     """The cheapest way found to read the windows of the layer with every field proven to hold; None when there is
     none."""
+    gather = _gather_code(layer)
+    if gather:
+        filters = _filters(layer, gather)
+        window = filters.shape[3] + -filters.shape[3] % _dsp.WORD
+        pieces = _pieces(filters, 1, window)
+        if pieces:
+            return WindowPlan(1, window, pieces, gather)
     assert layer.weights is not None
-    _, _, kw, ic = layer.weights.shape
-    stride = layer.params["stride"][1] if kw > 1 else 1
-    # gathering pays where a kernel row is no more than a word
-    gathered = kw > 1 and kw * ic <= _dsp.WORD
-    plans = (p for p in _plans(_filters(layer, gathered), gathered) if len(p.pieces) <= MAX_PIECES)
+    stride = layer.params["stride"][1] if layer.weights.shape[2] > 1 else 1
+    plans = (p for p in _plans(_filters(layer)) if len(p.pieces) <= MAX_PIECES)
     return min(plans, key=lambda p: p.cost(stride), default=None)
 
 
-def _plans(filters: NDArray[np.int64], gathered: bool) -> Iterator[WindowPlan]:
+def _gather_code(layer: QLayer) -> str:
+    """The nn_dsp_gather_code for windows of the layer's size, "" where there is none. Gathering pays where a kernel row
+    is about a word: few pieces, and words of filter that are full."""
+    assert layer.weights is not None
+    _, kh, kw, ic = layer.weights.shape
+    if kw > 1 and kw * ic <= _dsp.WORD:
+        return "nn_dsp_gather_4"
+    return "nn_dsp_gather_3x9" if (kh, kw * ic) == (3, 9) and kw > 1 else ""
+
+
+def _plans(filters: NDArray[np.int64]) -> Iterator[WindowPlan]:
     channels = filters.shape[3]
     for pixel in sorted({channels, channels + channels % 2, channels + -channels % _dsp.WORD}):
-        for granules in range(1, 2 if gathered else 1 + -(-pixel // 16)):
+        for granules in range(1, 1 + -(-pixel // 16)):
             granule = -(-pixel // granules)
             granule += -granule % _dsp.WORD if granules > 1 else 0
             pieces = _pieces(filters, granules, granule)
             if pieces:
-                yield WindowPlan(granules, granule, pieces, gathered)
+                yield WindowPlan(granules, granule, pieces)
 
 
 def _pieces(filters: NDArray[np.int64], granules: int, granule: int) -> tuple[Piece, ...]:
@@ -240,14 +263,16 @@ def _runs(filters: NDArray[np.int64], pixel: int) -> NDArray[np.int64]:
     return np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, pixel - ic))).reshape(oc, kh, kw * pixel)
 
 
-def _filters(layer: QLayer, gathered: bool) -> NDArray[np.int64]:
-    """(channels, kh, kw, ic), or (channels, 1, kw, kh * ic) where rows are gathered."""
+def _filters(layer: QLayer, gather: str = "") -> NDArray[np.int64]:
+    """(channels, kh, kw, ic), or (channels, 1, 1, inputs) as windows are gathered."""
     assert layer.weights is not None
     weights = layer.weights.astype(np.int64)
-    if not gathered:
+    if not gather:
         return weights
     oc, kh, kw, ic = weights.shape
-    return weights.transpose(0, 2, 1, 3).reshape(oc, 1, kw, kh * ic)
+    rows = weights.reshape(oc, kh, kw * ic)
+    rows = np.pad(rows, ((0, 0), (0, 0), (0, max(0, _dsp.WORD - kw * ic))))
+    return _dsp.windows(rows)[:, None, None]
 
 
 def geometry(layer: QLayer, spec: TensorSpec, p: WindowPlan) -> Geometry:
@@ -255,29 +280,31 @@ def geometry(layer: QLayer, spec: TensorSpec, p: WindowPlan) -> Geometry:
     (ih, iw, ic), (oh, ow, oc) = spec.shape, layer.output.shape
     assert layer.weights is not None
     _, kh, kw, _ = layer.weights.shape
-    stride = layer.params["stride"]
-    if kw > 1:
+    stride = (1, 1) if p.gather else layer.params["stride"]
+    if kw > 1 and not p.gather:
         return Geometry((ih, iw, ic), (oh, ow, oc), 1, stride[1])
     padded = any(layer.params["padding"]) or (oh - 1) * stride[0] >= ih or (ow - 1) * stride[1] >= iw
-    if kh > 1 or padded:
+    if (kh > 1 or padded) and not p.gather:
         return Geometry((ih, iw, ic), (oh, ow, oc), stride[1], 1)
     pixels, unit = oh * ow, 1 if tuple(stride) == (1, 1) else ow
-    width = _row_width(pixels, p.pixel, unit)
+    width = _row_width(pixels, p, unit)
     rows = -(-pixels // width)
     if unit == 1:
-        return Geometry((rows, width, ic), (rows, width, oc), 1, 1, pixels % width)
+        read = (ih, iw, ic) if p.gather else (rows, width, ic)
+        return Geometry(read, (rows, width, oc), 1, 1, pixels % width)
     return Geometry((ih, iw, ic), (rows, width, oc), stride[1], 1, pixels % width, width // ow)
 
 
-def _row_width(pixels: int, pixel: int, unit: int) -> int:
+def _row_width(pixels: int, p: WindowPlan, unit: int) -> int:
     """The cheapest width of rows that `pixels` pixels can be cut into, a multiple of `unit`; the last one may be
     narrower."""
-    three = 2 * pixel in DISTANCES
+    bytes_each = 2 * p.pixel
+    three = bytes_each in DISTANCES
 
     def cost(width: int) -> int:
         return sum(4 * max(n, 2) + 3 for n in _dsp.blocks(width, three)) + 1 if width else 0
 
-    widths = range(unit, max(unit, min(pixels, ROW_BYTES // (2 * pixel))) + 1, unit)
+    widths = range(unit, max(unit, min(pixels, ROW_BYTES[bool(p.gather)] // bytes_each)) + 1, unit)
     return min(widths, key=lambda w: (pixels // w * cost(w) + cost(pixels % w), w))
 
 
@@ -293,6 +320,20 @@ def scratch_bytes(kernel_height: int, size: int, width: int, p: WindowPlan) -> i
     """Bytes of the C file's workspace: ring, sums of a row's windows, records."""
     records = PIECE_BYTES * len(p.pieces) + INTERVAL_BYTES * p.intervals
     return 2 * kernel_height * size + 4 * p.intervals * width + records
+
+
+def _pitch(layer: QLayer, spec: TensorSpec) -> int:
+    """Bytes of a row of the ring that windows are gathered from, 0 where they are read from the input: where they and
+    the words that they are read by end inside."""
+    assert layer.weights is not None
+    _, _, kw, ic = layer.weights.shape
+    return _dsp.padded_row(layer, ic) if kw * ic < _dsp.WORD else _dsp.pitch(layer, spec)
+
+
+def _gather_bytes(kernel_height: int, pitch: int) -> int:
+    """Bytes of the C file's workspace for gathering: where the rows of windows begin, the copied rows; words."""
+    rows = kernel_height * pitch + OVERREAD if pitch else 0
+    return POINTER_BYTES * kernel_height + rows + -rows % POINTER_BYTES
 
 
 def pack(filters: NDArray[np.int64], p: WindowPlan) -> NDArray[np.uint32]:

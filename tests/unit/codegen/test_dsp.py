@@ -101,7 +101,7 @@ def test_plans_cover_every_window_once_and_every_interval_fits(
     layer = single.layer(g, np.random.default_rng(seed), density)
     plan = conv2d_t2_dsp.plan(layer)
     assert plan is not None
-    filters = conv2d_t2_dsp._filters(layer, plan.gathered)
+    filters = conv2d_t2_dsp._filters(layer, plan.gather)
     runs = np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, plan.pixel - filters.shape[3])))
     runs = runs.reshape(len(filters), filters.shape[1], -1)
     seen = np.zeros(runs.shape[1:], int)
