@@ -230,10 +230,12 @@ nn_dsp_gather nn_dsp_gather_windows;
  * pixel of one granule, and the rows of the output are cut as those of a 1x1 convolution. */
 typedef struct nn_dsp_conv_params {
     nn_conv_params conv;
-    int32_t column_step, granules, granule;
-    int32_t pieces, intervals, words; /* of a window; words of four channels */
-    int32_t row_size;                 /* inputs that an expanded row takes, with the totals that follow */
-    int32_t joined;                   /* rows of outputs of a 1x1 convolution that are computed as one */
+    uint8_t granule, pieces, intervals; /* the last two: of a window */
+    uint8_t word2_bytes;                /* of code per word, in piece2 */
+    int32_t column_step, granules;
+    int32_t words;         /* of a window and four channels */
+    int32_t row_size;      /* inputs that an expanded row takes, with the totals that follow */
+    int32_t joined;        /* rows of outputs of a 1x1 convolution that are computed as one */
     int32_t last_width;    /* of a 1x1 convolution whose pixels are cut into rows: columns of the last one; else 0 */
     nn_dsp_gather *gather; /* nn_dsp_gather_windows; NULL: there is a ring */
     nn_dsp_gather_code *gather_code;
@@ -242,7 +244,6 @@ typedef struct nn_dsp_conv_params {
     int32_t across;       /* windows of a row of outputs */
     nn_dsp_code *piece3;  /* NULL: all blocks have two pixels */
     nn_dsp_code *piece2;
-    int32_t word2_bytes; /* of code per word, in piece2 */
     int32_t quant_words; /* of a channel: nn_dsp_half_fit, nn_dsp_fit or nn_dsp_quant */
     nn_dsp_code *finish2, *finish3;
 } nn_dsp_conv_params;

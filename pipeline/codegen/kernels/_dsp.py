@@ -102,7 +102,8 @@ def pitch(layer: QLayer, spec: TensorSpec) -> int:
 def padded_row(layer: QLayer, channels: int) -> int:
     """Inputs, of so many channels, from the first to the last one that the windows of a row of outputs read."""
     assert layer.weights is not None
-    return ((layer.output.shape[1] - 1) * layer.params["stride"][1] + layer.weights.shape[2]) * channels
+    stride: int = layer.params["stride"][1]
+    return ((layer.output.shape[1] - 1) * stride + layer.weights.shape[2]) * channels
 
 
 def pack(weights: Integers) -> NDArray[np.uint32]:
