@@ -22,10 +22,13 @@ SHIFTS = (11, 15, 8)
 HALF_SHIFTS = (12, 15)
 """Of fits and of those of sums of 16 bits, as there is code for them."""
 MAX_PIECES = 255
-ROW_BYTES = {False: 3328, True: 1024}
-"""Inputs of a 1x1 convolution, or gathered windows, are cut into rows that take no more."""
+ROW_BYTES = 3328
+"""Inputs of a 1x1 convolution are cut into rows that take no more."""
+GATHERED_BYTES = 1024
+"""The same of gathered windows, of layers whose activations are the largest: the arena must not grow for a few rows
+less."""
 POINTER_BYTES, OVERREAD = 4, 3
-"""Bytes that are read at most after the last row of the ring that windows are gathered from."""
+"""Of the start of a kernel row; at most read after the last row of the ring that windows are gathered from."""
 WORD_COST = {True: 23 / 3, False: 17 / 2}
 PIECE_COST, FLUSH_COST = 4, 10
 """Instructions a pixel of a block, roughly, of three pixels or two: what the choice of a plan weighs."""
@@ -280,31 +283,32 @@ def geometry(layer: QLayer, spec: TensorSpec, p: WindowPlan) -> Geometry:
     (ih, iw, ic), (oh, ow, oc) = spec.shape, layer.output.shape
     assert layer.weights is not None
     _, kh, kw, _ = layer.weights.shape
-    stride = (1, 1) if p.gather else layer.params["stride"]
-    if kw > 1 and not p.gather:
+    stride, pixels = layer.params["stride"], oh * ow
+    if p.gather:
+        width = _row_width(pixels, p.pixel, 1, GATHERED_BYTES)
+        return Geometry((ih, iw, ic), (-(-pixels // width), width, oc), 1, 1, pixels % width)
+    if kw > 1:
         return Geometry((ih, iw, ic), (oh, ow, oc), 1, stride[1])
     padded = any(layer.params["padding"]) or (oh - 1) * stride[0] >= ih or (ow - 1) * stride[1] >= iw
-    if (kh > 1 or padded) and not p.gather:
+    if kh > 1 or padded:
         return Geometry((ih, iw, ic), (oh, ow, oc), stride[1], 1)
-    pixels, unit = oh * ow, 1 if tuple(stride) == (1, 1) else ow
-    width = _row_width(pixels, p, unit)
+    unit = 1 if tuple(stride) == (1, 1) else ow
+    width = _row_width(pixels, p.pixel, unit, ROW_BYTES)
     rows = -(-pixels // width)
     if unit == 1:
-        read = (ih, iw, ic) if p.gather else (rows, width, ic)
-        return Geometry(read, (rows, width, oc), 1, 1, pixels % width)
+        return Geometry((rows, width, ic), (rows, width, oc), 1, 1, pixels % width)
     return Geometry((ih, iw, ic), (rows, width, oc), stride[1], 1, pixels % width, width // ow)
 
 
-def _row_width(pixels: int, p: WindowPlan, unit: int) -> int:
-    """The cheapest width of rows that `pixels` pixels can be cut into, a multiple of `unit`; the last one may be
-    narrower."""
-    bytes_each = 2 * p.pixel
-    three = bytes_each in DISTANCES
+def _row_width(pixels: int, pixel: int, unit: int, limit: int) -> int:
+    """The cheapest width of rows that `pixels` pixels of `pixel` inputs can be cut into, a multiple of `unit` that
+    takes no more than `limit` bytes where that is possible; the last one may be narrower."""
+    three = 2 * pixel in DISTANCES
 
     def cost(width: int) -> int:
         return sum(4 * max(n, 2) + 3 for n in _dsp.blocks(width, three)) + 1 if width else 0
 
-    widths = range(unit, max(unit, min(pixels, ROW_BYTES[bool(p.gather)] // bytes_each)) + 1, unit)
+    widths = range(unit, max(unit, min(pixels, limit // (2 * pixel))) + 1, unit)
     return min(widths, key=lambda w: (pixels // w * cost(w) + cost(pixels % w), w))
 
 
@@ -323,15 +327,15 @@ def scratch_bytes(kernel_height: int, size: int, width: int, p: WindowPlan) -> i
 
 
 def _pitch(layer: QLayer, spec: TensorSpec) -> int:
-    """Bytes of a row of the ring that windows are gathered from, 0 where they are read from the input: where they and
-    the words that they are read by end inside."""
+    """Bytes of a row of the ring that windows are gathered from; 0 where neither they nor the words that they are read
+    by reach beyond the input."""
     assert layer.weights is not None
     _, _, kw, ic = layer.weights.shape
     return _dsp.padded_row(layer, ic) if kw * ic < _dsp.WORD else _dsp.pitch(layer, spec)
 
 
 def _gather_bytes(kernel_height: int, pitch: int) -> int:
-    """Bytes of the C file's workspace for gathering: where the rows of windows begin, the copied rows; words."""
+    """Bytes of the C file's workspace for gathering, whole words: the starts of kernel rows, the ring."""
     rows = kernel_height * pitch + OVERREAD if pitch else 0
     return POINTER_BYTES * kernel_height + rows + -rows % POINTER_BYTES
 

@@ -120,6 +120,30 @@ def test_plans_cover_every_window_once_and_every_interval_fits(
     assert finishes == [False] * (len(plan.pieces) - 1) + [True]
 
 
+@pytest.mark.parametrize(
+    ("kernel", "channels", "gather"),
+    [
+        ((3, 3), 3, "nn_dsp_gather_3x9"),
+        ((3, 9), 1, "nn_dsp_gather_3x9"),
+        ((10, 4), 1, "nn_dsp_gather_4"),
+        ((16, 2), 2, "nn_dsp_gather_4"),
+        ((17, 2), 2, ""),
+        ((4, 3), 3, ""),
+        ((3, 1), 9, ""),
+        ((3, 1), 4, ""),
+    ],
+)
+def test_windows_of_few_inputs_a_row_are_gathered_where_no_field_overflows(
+    kernel: tuple[int, int], channels: int, gather: str
+) -> None:
+    """Seventeen rows of four weights +1 are more than the 64 that a field holds."""
+    layer = single.layer(Geometry("conv2d", (20, 10, channels), 4, kernel), np.random.default_rng(0))
+    layer.weights[:] = 1
+    plan = conv2d_t2_dsp.plan(layer)
+    assert plan is not None
+    assert plan.gather == gather
+
+
 def test_a_shift_too_far_is_refused_with_the_reason() -> None:
     layer = single.layer(Geometry("conv2d", (5, 5, 8), 8, (3, 3)), np.random.default_rng(0))
     spec = TensorSpec((5, 5, 8), Quantization(1.0, 0))
