@@ -1,5 +1,4 @@
 /* The rows that the windows of a convolution read, with padding where windows reach beyond the input. */
-#include <stdbool.h>
 #include <string.h>
 
 #include "nn_dsp.h"
