@@ -3,7 +3,7 @@
  *
  * Input rows are expanded once to 16 bits, into a ring of as many rows as the kernel has; that is why the output may
  * overwrite the input. Every row is followed by the running totals of its granules, modulo 2^16: the difference of two
- * is the sum of a piece, of at most 255 inputs. Or nn_dsp_gather.c fills a single row with windows.
+ * is the sum of a piece, of at most 255 inputs. Or nn_dsp_gather_windows fills a single row with windows.
  *
  * Filter: for every four output channels, every piece of the plan: words of four inputs. Slot s of a word, 2 bits from
  * bit 2 s on: slots 2 t and 2 t + 8 (t = 0..3) hold w + 1 of the first channel of a pair at one input and the next,
