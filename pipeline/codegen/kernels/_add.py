@@ -30,8 +30,11 @@ class Sums:
     bits: int
     """Of factors and sums, with their sign."""
     fraction: int
+    """Bits of a sum below those of the output."""
     places: int
+    """Bits that a product of a factor and an input is shifted right by, 0 or more."""
     rounding: int = 0
+    """Added to a sum before its last shift, in the sum's units."""
 
     @property
     def most(self) -> int:
