@@ -28,15 +28,18 @@ def stored() -> Mapping[str, Mapping[str, Any]]:
 
 
 def measure(sweep: Kept, of: Callable[[Trial, QModel], dict[str, Any]], progress: Progress) -> None:
-    """Measures every trial of the sweep whose network lies in runs/ and was not measured yet; keeps that and what is
-    stored of the others. Folds of a cross-validation are left out."""
+    """Measures every trial of the sweep whose network lies in runs/ and is not the one that was measured; keeps that
+    and what is stored of the others. Folds of a cross-validation are left out."""
     run, known = sweep.run(), dict(stored())
     trials = [trial for trial in run.trials if not trial.fold]
     for done, trial in enumerate(trials):
         progress("measure", done, len(trials), f"{trial.study}, {trial.row}")
         folder = run.folder(trial) / "qmodel"
-        if folder.exists() and trial.key not in known:
-            known[trial.key] = of(trial, store.load(folder, QModel))
+        if not folder.exists():
+            continue
+        model = store.load(folder, QModel)
+        if known.get(trial.key, {}).get("network") != model.digest:
+            known[trial.key] = {"network": model.digest, **of(trial, model)}
     kept = {trial.key: known[trial.key] for trial in trials if trial.key in known}
     store.write_text(STORED, json.dumps(kept, indent=1) + "\n")
     progress("measure", len(trials), len(trials), "")

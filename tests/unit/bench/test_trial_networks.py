@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -29,7 +30,23 @@ def test_networks_in_runs_are_measured_once_and_what_is_known_of_others_stays(tm
     for _ in range(2):
         trial_networks.measure(SWEEP, of, lambda *_: None)
     assert seen == [(there.key, tiny.qmodel().digest)]
-    assert trial_networks.stored() == {there.key: {"instructions": 5}, known.key: {"instructions": 7}}
+    digest = tiny.qmodel().digest
+    assert trial_networks.stored() == {
+        there.key: {"network": digest, "instructions": 5},
+        known.key: {"instructions": 7},
+    }
+
+
+def test_another_network_of_the_same_trial_is_measured_again(tmp_path, monkeypatch):
+    """As after a change of what lowering chooses, which a trial's key says nothing of."""
+    monkeypatch.setattr("bench.sweeps.RUNS", tmp_path / "runs")
+    monkeypatch.setattr(trial_networks, "STORED", tmp_path / "networks.json")
+    trial = next(trial for trial in SWEEP.trials() if not trial.fold)
+    folder = SWEEP.run().folder(trial) / "qmodel"
+    for model in (tiny.qmodel(), dataclasses.replace(tiny.qmodel(), name="other")):
+        store.save(folder, model, "key")
+        trial_networks.measure(SWEEP, lambda trial, model: {"name": model.name}, lambda *_: None)
+        assert trial_networks.stored()[trial.key] == {"network": model.digest, "name": model.name}
 
 
 def test_a_network_that_does_not_fit_has_no_costs(monkeypatch):
