@@ -171,7 +171,7 @@ def _compile(project: Path, sources: Sources, board: Board) -> None:
     overflow = _OVERFLOW.search(output)
     if overflow:
         raise _does_not_fit(overflow[1], int(overflow[2]), sources, board)
-    lines = [line for line in output.splitlines() if "error:" in line or "undefined reference" in line]
+    lines = [line for line in output.splitlines() if "error:" in line.lower() or "undefined reference" in line]
     first = " | ".join(lines[:3]) or " | ".join(output.strip().splitlines()[-3:])
     if "string.h: No such file" in first:
         raise ToolError("the C library of the compiler is missing", shell.install_hint(board.build_programs[-1]))

@@ -4,6 +4,7 @@ image, every one executed and read back; worst-case inputs among the samples."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +129,8 @@ def test_same_bits_of_wider_weights(name: str, seed: int, kinds: tuple[str, ...]
     family = kernel_families(CORES[name].core)[0]
     functions = [call.function for call in select.calls(model, CORES[name]) if call is not None]
     for kind in kinds:
-        assert functions.count(f"nn_{kind}_s_{family}") >= WIDE // 3 / len(kinds)
+        ours = [f for f in functions if f in (f"nn_{kind}_s_{family}", f"nn_{kind}_s_rows_{family}")]
+        assert len(ours) >= WIDE // 3 / len(kinds)
     assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(seed), 1), tmp_path)
 
 
@@ -159,6 +161,44 @@ def test_same_bits_of_wider_weights_with_a_fit(name: str, tmp_path: Path) -> Non
     for write in ("lanes_15", "lanes_ties_15", "lanes_12", "lanes_9", "s_9", "s_ties_9"):
         assert f"nn_dsp_write_{write}" in calls
     assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(0), 2), tmp_path)
+
+
+def depthwise_rows(channels: int) -> QModel:
+    """Depthwise layers with a fit, of 3x3: rows of 13 outputs down to 1, both strides of columns and of rows, behind a
+    ReLU and not, with all shifts and widths of weights."""
+    random = np.random.default_rng(0)
+    layers: list[QLayer] = []
+    settings = itertools.cycle(itertools.product((-9, -5, -3), (8, 8, 4, 3), (1, 2)))
+    for width, column_stride, zero_point in itertools.product(range(13, 0, -1), (1, 2), (-128, 0)):
+        highest, bits, row_stride = next(settings)
+        columns = (width - 1) * column_stride + 3
+        narrow = single.Geometry("conv2d", (6, 28, 3), channels, (1, 29 - columns), padding="valid")
+        layers.append(single.layer(narrow, random, name=f"layer{len(layers)}"))
+        g = single.Geometry(
+            "depthwise_conv2d", (6, columns, channels), channels, (3, 3), (row_stride, column_stride), "valid"
+        )
+        layer = single.layer(g, random, name=f"layer{len(layers)}", bits=bits)
+        assert layer.shift is not None
+        shift = random.integers(highest - 1, highest, channels, endpoint=True).astype(np.int32)
+        output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
+        bias = random.integers(-60, 60, channels).astype(np.int32)
+        layers.append(replace(layer, inputs=(len(layers),), bias=bias, shift=shift, output=output))
+    return single.model(layers, (6, 28, 3), -5)
+
+
+@pytest.mark.parametrize("name", ["cortex-m4f", pytest.param("cortex-m7", marks=pytest.mark.slow)])
+def test_depthwise_rows_with_wider_weights(name: str, tmp_path: Path) -> None:
+    """The code for every number of outputs, stride, shift and kind of fit that there is."""
+    model = depthwise_rows(5)
+    params = [call.args[1].fields for call in select.calls(model, CORES[name]) if call]  # type: ignore[union-attr]
+    names = {str(fields[part]) for fields in params for part in ("six", "last") if part in fields}
+    parts = [name.removeprefix("nn_dsp_wide_rows") for name in names if "wide_rows" in name]
+    assert {part.split("_")[0] + part.split("_")[1] for part in parts} == {
+        f"{count}by{stride}" for count in range(1, 7) for stride in (1, 2)
+    }
+    for piece in ("adjacent_9", "adjacent_12", "adjacent_15", "ties_9", "ties_12", "ties_15"):
+        assert any(part.endswith(piece) for part in parts), piece
+    assert_same_bits(model, CORES[name], single.inputs(model, np.random.default_rng(0), 1)[:2], tmp_path)
 
 
 def shrinks(layer: QLayer, call: KernelCall) -> bool:

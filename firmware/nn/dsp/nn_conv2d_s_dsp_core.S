@@ -164,22 +164,11 @@
     .size   \name, . - \name
 .endm
 
-/* Turns x into its output; with ties negative ones are without the addend. */
-.macro fitted x, factor, addend, shift, ties
-    .if \ties
-    bic     r6, \addend, \x, asr #31
-    smmla   \x, \x, \factor, r6
-    .else
-    smmla   \x, \x, \factor, \addend
-    .endif
-    ssat    \x, #8, \x, asr #\shift
-.endm
-
 /* Writes the outputs of one channel; r8 step from pixel to pixel. */
 .macro fitted_channel shift, ties, factor, addend, a0, a1, a2
-    fitted  \a2, \factor, \addend, \shift, \ties
-    fitted  \a1, \factor, \addend, \shift, \ties
-    fitted  \a0, \factor, \addend, \shift, \ties
+    wide_fitted \a2, \factor, \addend, \shift, \ties, r6
+    wide_fitted \a1, \factor, \addend, \shift, \ties, r6
+    wide_fitted \a0, \factor, \addend, \shift, \ties, r6
     strb    \a2, [r11, r8, lsl #1]
     strb    \a1, [r11, r8]
     strb    \a0, [r11], #1

@@ -1,11 +1,13 @@
 /* Depthwise convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: lays out the planes that
  * nn_depthwise_conv2d_s_dsp_core.S sums.
  *
- * Four channels at a time. A strip of input rows, with its padding, is expanded to a plane of numbers of 16 bits, the
- * channels of each pixel in the order 0, 2, 1, 3. So are the filters.
+ * Four channels at a time. In general a strip of input rows, with its padding, is expanded to a plane of numbers of 16
+ * bits, the channels of each pixel in the order 0, 2, 1, 3. So are the filters. For filters of 3x3 with a fit each
+ * channel has a plane, and a kernel row of weights w0, w1, w2 becomes two words of 16 bits: 2^8 w0 and w1, w1 and w2.
  *
- * Filter: for every four channels (missing ones are 0) the four weights of every tap, in the order height, width;
- * weights of 8 bits, or fields of nn_decode, where every four channels start at a byte boundary. */
+ * Filter: for every four channels (missing ones are 0) the four weights of every tap, in the order height, width; with
+ * a fit the nine weights of every channel. Weights of 8 bits, or fields of nn_decode, where every four channels start
+ * at a byte boundary. */
 #include <arm_acle.h>
 #include <stddef.h>
 #include <string.h>
@@ -13,7 +15,7 @@
 #include "nn_arith.h"
 #include "nn_dsp.h"
 
-enum { CHANNELS = 4 };
+enum { CHANNELS = 4, TAPS = 9, ROW_WORDS = 6, FIT_WORDS = sizeof(nn_dsp_wide_fit) / sizeof(int32_t) };
 
 static_assert(sizeof(nn_dsp_taps) == 48 && offsetof(nn_dsp_taps, inputs) == 28,
               "as in nn_depthwise_conv2d_s_dsp_core.S");
@@ -109,15 +111,17 @@ static void convolve(convolution *c, const int8_t *input, int32_t channels, int8
     }
 }
 
+/* The `count` weights of four channels from `filter` on, those of less than 8 bits decoded to `bytes`. */
+static const int8_t *weights_of(const uint8_t *filter, int32_t bits, int32_t count, int8_t *bytes) {
+    if (bits == 8) return (const int8_t *)filter;
+    nn_decode(filter, (int)bits, (int)count, bytes);
+    return bytes;
+}
+
 /* Expands the filters of four channels; returns those that follow in flash. */
 static const uint8_t *expand_filters(const convolution *c, const uint8_t *filter) {
     const int32_t taps = c->filter_dims->h * c->filter_dims->w, bits = c->params->bits;
-    const int8_t *weights = (const int8_t *)filter;
-    if (bits < 8) {
-        nn_decode(filter, (int)bits, (int)(CHANNELS * taps), c->bytes);
-        weights = c->bytes;
-    }
-    expand_pixels(weights, CHANNELS, CHANNELS, taps, c->filter);
+    expand_pixels(weights_of(filter, bits, CHANNELS * taps, c->bytes), CHANNELS, CHANNELS, taps, c->filter);
     return filter + (CHANNELS * taps * bits + 7) / 8;
 }
 
@@ -143,6 +147,46 @@ void nn_depthwise_conv2d_s_dsp(const nn_context *ctx, const nn_dsp_signed_dw_con
         nn_dsp_unpack_quant(quant, 1, params->conv.output_offset, unpacked);
         filter = expand_filters(&c, filter);
         convolve(&c, input + channel, nn_min(CHANNELS, output_dims->c - channel), output + channel);
+    }
+    nn_dsp_clamp(output, output_dims->h * output_dims->w * output_dims->c, params->conv.activation);
+}
+
+/* Two weights, times 2^8, as halves of a word. */
+static inline uint32_t two(const int8_t *weights) {
+    return (uint32_t)(uint8_t)weights[0] << 8 | (uint32_t)weights[1] << 24;
+}
+
+/* Expands the filters of `channels` channels. */
+static void expand_rows(const int8_t *weights, int32_t channels, uint32_t *to) {
+    for (const int8_t *const end = weights + TAPS * channels; weights < end; weights += 3, to += 2) {
+        to[0] = two(weights);
+        to[1] = two(weights + 1);
+    }
+}
+
+void nn_depthwise_conv2d_s_rows_dsp(const nn_context *ctx, const nn_dsp_wide_rows_params *params,
+                                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                                    const uint8_t *filter, const int32_t *fit, const nn_dims *output_dims,
+                                    int8_t *output) {
+    uint32_t filters[CHANNELS * ROW_WORDS];
+    int8_t bytes[CHANNELS * TAPS];
+    const int32_t bits = params->bits, row = output_dims->w * output_dims->c;
+    nn_dsp_strip s = {.conv = &params->conv,
+                      .in = input_dims,
+                      .out = output_dims,
+                      .height = filter_dims->h,
+                      .rows = params->rows,
+                      .pitch = params->pitch,
+                      .plane = ctx->buf};
+    nn_dsp_begin_strip(&s);
+    for (int32_t c = 0; c < output_dims->c; c += CHANNELS, fit += CHANNELS * FIT_WORDS) {
+        const int32_t channels = nn_min(CHANNELS, output_dims->c - c);
+        expand_rows(weights_of(filter, bits, CHANNELS * TAPS, bytes), channels, filters);
+        filter += (CHANNELS * TAPS * bits + 7) / 8;
+        for (int32_t y = 0, rows = 0; y < output_dims->h; y += rows) {
+            rows = nn_dsp_advance(&s, input + c, channels, rows);
+            nn_dsp_compute_rows(&s, params->six, params->last, filters, fit, channels, rows, output + y * row + c);
+        }
     }
     nn_dsp_clamp(output, output_dims->h * output_dims->w * output_dims->c, params->conv.activation);
 }

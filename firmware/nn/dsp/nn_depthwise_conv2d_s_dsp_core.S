@@ -127,3 +127,209 @@
     taps    nn_dsp_taps3, 3, right
     taps    nn_dsp_taps3_relu, 3, relu
     taps    nn_dsp_taps3_any, 3, any
+
+/* void nn_dsp_wide_rows<outputs>_by<stride>[_adjacent][_ties]_<shift>(const nn_dsp_rows *p): so many neighbouring
+ * outputs, one to six, of every row of all channels with filters of 3x3, by nn_dsp_wide_fit with that shift. stride:
+ * input columns from one output to the next, 1 or 2; adjacent: a row of the plane has no more columns than they read.
+ *
+ * A word holds two neighbouring columns. Of a kernel row w0, w1, w2 the filter's words are w0 w1 and w1 w2, times 2^8:
+ * with stride 1 two neighbouring outputs are x0 w0 + x1 w1 + x2 w2 and x1 w0 + x2 w1 + x3 w2.
+ *
+ * Registers, sums                                         Registers, outputs
+ *     r0-r5    filter, two words a kernel row                 r0, r1   factor and addend
+ *     r6-r11   sums, as many as outputs                       r2, r3   output and step from pixel to pixel
+ *     ...-r12  inputs, as many as are left, at most three     r6-r11   sums; r12 temporary
+ *     lr       inputs
+ * Instructions for a row of six outputs (54 multiply-accumulates) with stride 1: 79, 1 more for each output with ties,
+ * 4 less where it is adjacent; of five: 66. */
+
+    /* Stack */
+    .equ STARTS, 0 /* of six sums */
+    .equ FACTOR, 24 /* and addend */
+    .equ R_OUTPUT, 32 /* from here on nn_dsp_rows, `size` replaced */
+    .equ R_NEXT, 40 /* and where the output of the row after the last one would be */
+    .equ R_FIT, 48 /* and the filter */
+    .equ R_FILTER, 52
+    .equ R_INPUTS, 56 /* and from plane to plane */
+    .equ R_CHANNELS, 64
+    .equ R_GAP, 68 /* from the end of a kernel row to the next one, or to the first one of the next row of outputs */
+    .equ R_BACK, 72
+    .equ R_SIZE, 76
+    .equ R_FRAME, 84 /* a multiple of 8 with the nine registers saved */
+
+/* Multiplies for output `number`, if there is that one. */
+.macro product operation, number, outputs, x, w
+    .if (\number) < 0 || (\number) >= \outputs
+    .elseif (\number) == 0
+    \operation r6, \x, \w, r6
+    .elseif (\number) == 1
+    \operation r7, \x, \w, r7
+    .elseif (\number) == 2
+    \operation r8, \x, \w, r8
+    .elseif (\number) == 3
+    \operation r9, \x, \w, r9
+    .elseif (\number) == 4
+    \operation r10, \x, \w, r10
+    .else
+    \operation r11, \x, \w, r11
+    .endif
+.endm
+
+/* Adds word `word` of a kernel row, of inputs x, to the outputs that read it. */
+.macro add_word outputs, stride, x, w01, w12
+    .if \stride == 1
+    product smlabt, 2 * word - 2, \outputs, \x, \w12
+    product smlad, 2 * word - 1, \outputs, \x, \w12
+    product smlad, 2 * word, \outputs, \x, \w01
+    product smlatb, 2 * word + 1, \outputs, \x, \w01
+    .else
+    product smlabt, word - 1, \outputs, \x, \w12
+    product smlad, word, \outputs, \x, \w01
+    .endif
+    .set    word, word + 1
+.endm
+
+/* Adds a kernel row of so many words of inputs, an even number with five outputs. */
+.macro add_row outputs, stride, words, w01, w12
+    .set    word, 0
+    .rept   \words
+    .if word == \words
+    .elseif \outputs == 6
+    ldr     r12, [lr], #4
+    add_word \outputs, \stride, r12, \w01, \w12
+    .elseif \outputs == 5
+    ldrd    r11, r12, [lr], #8
+    add_word \outputs, \stride, r11, \w01, \w12
+    add_word \outputs, \stride, r12, \w01, \w12
+    .elseif \words - word >= 3
+    ldm     lr!, {r10-r12}
+    add_word \outputs, \stride, r10, \w01, \w12
+    add_word \outputs, \stride, r11, \w01, \w12
+    add_word \outputs, \stride, r12, \w01, \w12
+    .elseif \words - word == 2
+    ldrd    r10, r11, [lr], #8
+    add_word \outputs, \stride, r10, \w01, \w12
+    add_word \outputs, \stride, r11, \w01, \w12
+    .else
+    ldr     r10, [lr], #4
+    add_word \outputs, \stride, r10, \w01, \w12
+    .endif
+    .endr
+.endm
+
+.macro load_starts outputs
+    .if \outputs == 6
+    ldm     sp, {r6-r11}
+    .elseif \outputs == 5
+    ldm     sp, {r6-r10}
+    .elseif \outputs == 4
+    ldm     sp, {r6-r9}
+    .elseif \outputs == 3
+    ldm     sp, {r6-r8}
+    .elseif \outputs == 2
+    ldrd    r6, r7, [sp, #STARTS]
+    .else
+    ldr     r6, [sp, #STARTS]
+    .endif
+.endm
+
+.macro move_inputs offset
+    ldr     r12, [sp, #\offset]
+    add     lr, lr, r12
+.endm
+
+/* Writes output `number`, if there is that one. */
+.macro write_output number, outputs, shift, ties, sum, address:vararg
+    .if \number < \outputs
+    wide_fitted \sum, r0, r1, \shift, \ties, r12
+    strb    \sum, \address
+    .endif
+.endm
+
+.macro wide_rows name, outputs, stride, words, adjacent, ties, shift
+    function \name
+    push    {r4-r11, lr}
+    sub     sp, #R_FRAME
+    ldm     r0, {r1-r11} /* nn_dsp_rows */
+    str     r4, [sp, #R_SIZE]
+    add     r4, r4, r1
+    sub     r10, r10, #(4 * \words)
+    sub     r11, r11, #(4 * \words)
+    add     r12, sp, #R_OUTPUT
+    stm     r12, {r1-r11}
+1:  ldrd    r11, r12, [sp, #R_FIT]
+    ldm     r11!, {r0-r2}
+    strd    r0, r0, [sp, #STARTS]
+    strd    r0, r0, [sp, #(STARTS + 8)]
+    strd    r0, r0, [sp, #(STARTS + 16)]
+    strd    r1, r2, [sp, #FACTOR]
+    str     r11, [sp, #R_FIT]
+    ldrd    lr, r9, [sp, #R_INPUTS]
+    add     r9, r9, lr
+    str     r9, [sp, #R_INPUTS]
+    ldm     r12, {r0-r5}
+2:  load_starts \outputs
+    add_row \outputs, \stride, \words, r0, r1
+    .if \adjacent == 0
+    move_inputs R_GAP
+    .endif
+    add_row \outputs, \stride, \words, r2, r3
+    .if \adjacent == 0
+    move_inputs R_GAP
+    .endif
+    add_row \outputs, \stride, \words, r4, r5
+    move_inputs R_BACK
+    ldrd    r0, r1, [sp, #FACTOR]
+    ldrd    r2, r3, [sp, #R_OUTPUT]
+    write_output 0, \outputs, \shift, \ties, r6, [r2]
+    write_output 2, \outputs, \shift, \ties, r8, [r2, r3, lsl #1]
+    write_output 4, \outputs, \shift, \ties, r10, [r2, r3, lsl #2]
+    add     r2, r2, r3
+    write_output 1, \outputs, \shift, \ties, r7, [r2]
+    write_output 3, \outputs, \shift, \ties, r9, [r2, r3, lsl #1]
+    write_output 5, \outputs, \shift, \ties, r11, [r2, r3, lsl #2]
+    ldrd    r6, r7, [sp, #R_NEXT]
+    ldr     r12, [sp, #R_FILTER]
+    add     r2, r2, r6
+    str     r2, [sp, #R_OUTPUT]
+    cmp     r2, r7
+    ldm     r12, {r0-r3}
+    bne.w   2b
+    add     r12, r12, #24
+    str     r12, [sp, #R_FILTER]
+    ldr     r6, [sp, #R_SIZE]
+    adds    r7, r7, #1
+    str     r7, [sp, #(R_NEXT + 4)]
+    subs    r7, r7, r6
+    str     r7, [sp, #R_OUTPUT]
+    ldr     r6, [sp, #R_CHANNELS]
+    subs    r6, r6, #1
+    str     r6, [sp, #R_CHANNELS]
+    bne.w   1b
+    add     sp, #R_FRAME
+    pop     {r4-r11, pc}
+    .size   \name, . - \name
+.endm
+
+/* All ways to compute so many outputs. */
+.macro all_wide_rows outputs, stride, words
+    .irp    shift, 9, 12, 15
+    wide_rows nn_dsp_wide_rows\outputs\()_by\stride\()_\shift, \outputs, \stride, \words, 0, 0, \shift
+    wide_rows nn_dsp_wide_rows\outputs\()_by\stride\()_ties_\shift, \outputs, \stride, \words, 0, 1, \shift
+    wide_rows nn_dsp_wide_rows\outputs\()_by\stride\()_adjacent_\shift, \outputs, \stride, \words, 1, 0, \shift
+    wide_rows nn_dsp_wide_rows\outputs\()_by\stride\()_adjacent_ties_\shift, \outputs, \stride, \words, 1, 1, \shift
+    .endr
+.endm
+
+    all_wide_rows 1, 1, 2
+    all_wide_rows 2, 1, 2
+    all_wide_rows 3, 1, 3
+    all_wide_rows 4, 1, 3
+    all_wide_rows 5, 1, 4
+    all_wide_rows 6, 1, 4
+    all_wide_rows 1, 2, 2
+    all_wide_rows 2, 2, 3
+    all_wide_rows 3, 2, 4
+    all_wide_rows 4, 2, 5
+    all_wide_rows 5, 2, 6
+    all_wide_rows 6, 2, 7

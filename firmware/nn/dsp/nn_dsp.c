@@ -1,4 +1,5 @@
-/* What kernels of this family share: how filters of 8, 4 and 3 bits differ, and the windows of convolutions. */
+/* What kernels of this family share: how filters of 8, 4 and 3 bits differ, the windows of convolutions, and the strips
+ * of depthwise ones. */
 #include <string.h>
 
 #include "nn_dsp.h"
@@ -57,5 +58,94 @@ void nn_dsp_gather_windows(const nn_dsp_conv_params *params, nn_dsp_windows *win
         count -= some;
         windows->x += some;
         if (windows->x == params->across) windows->x = 0;
+    }
+}
+
+/* Fills rows of all planes with padding, the zero point. */
+static void fill_rows(const nn_dsp_strip *s, int32_t first, int32_t rows) {
+    const int16_t zero_point = (int16_t)-s->conv->input_offset;
+    const int32_t count = rows * s->pitch;
+    for (int32_t c = 0; c < NN_DSP_CHANNELS; c++) {
+        int16_t *to = s->plane + c * s->plane_size + first * s->pitch;
+        for (int32_t i = 0; i < count; i++) to[i] = zero_point;
+    }
+}
+
+/* Expands rows of the input, up to four channels; their columns of padding hold the zero point already. */
+static void expand_rows(const nn_dsp_strip *s, const int8_t *input, int32_t channels, int32_t rows) {
+    const int32_t pitch = s->pitch, pixel = s->in->c;
+    const int8_t *x = input + s->next * s->in->w * pixel;
+    int16_t *to = s->plane + s->filled * pitch + s->conv->padding.w;
+    if (channels == NN_DSP_CHANNELS) {
+        nn_dsp_planes(x, to, rows, &s->split);
+        return;
+    }
+    for (; rows > 0; rows--, x += s->in->w * pixel, to += pitch) {
+        for (int32_t c = 0; c < channels; c++) {
+            for (int32_t i = 0; i < s->split.columns; i++) to[c * s->plane_size + i] = x[i * pixel + c];
+        }
+    }
+}
+
+/* Fills the planes, as far as there is room, with the rows up to, but not including, `last`. */
+static void fill_planes(nn_dsp_strip *s, const int8_t *input, int32_t channels, int32_t last) {
+    const int32_t end = nn_min(last, s->next + s->rows - s->filled);
+    for (int32_t rows; s->next < end; s->next += rows, s->filled += rows) {
+        if ((uint32_t)s->next < (uint32_t)s->in->h) {
+            rows = nn_min(end, s->in->h) - s->next;
+            expand_rows(s, input, channels, rows);
+        } else {
+            rows = (s->next < 0 ? nn_min(end, 0) : end) - s->next;
+            if (!s->whole) fill_rows(s, s->filled, rows);
+        }
+    }
+}
+
+/* Drops the first rows of the planes. */
+static void drop_rows(nn_dsp_strip *s, int32_t rows) {
+    const int32_t kept = nn_max(0, s->filled - rows), pitch = s->pitch;
+    s->next += nn_max(0, rows - s->filled);
+    for (int32_t c = 0; c < NN_DSP_CHANNELS; c++) {
+        int16_t *plane = s->plane + c * s->plane_size;
+        memmove(plane, plane + rows * pitch, (size_t)(kept * pitch) * sizeof(*plane));
+    }
+    s->filled = kept;
+}
+
+void nn_dsp_begin_strip(nn_dsp_strip *s) {
+    const int32_t size = sizeof(*s->plane), columns = nn_min(s->in->w, s->pitch - s->conv->padding.w);
+    s->plane_size = s->rows * s->pitch;
+    s->whole = s->rows == (s->out->h - 1) * s->conv->stride.h + s->height;
+    s->split = (nn_dsp_split){s->in->c, s->plane_size * size, columns, (s->in->w - columns) * s->in->c,
+                              (s->pitch - columns) * size};
+    fill_rows(s, 0, s->rows);
+}
+
+int32_t nn_dsp_advance(nn_dsp_strip *s, const int8_t *input, int32_t channels, int32_t rows) {
+    const int32_t stride = s->conv->stride.h, first = -s->conv->padding.h;
+    if (rows > 0) {
+        drop_rows(s, rows * stride);
+    } else {
+        s->next = first;
+        s->filled = 0;
+    }
+    fill_planes(s, input, channels, first + (s->out->h - 1) * stride + s->height);
+    return (s->filled - s->height) / stride + 1;
+}
+
+void nn_dsp_compute_rows(const nn_dsp_strip *s, nn_dsp_rows_code *six, nn_dsp_rows_code *last, const void *filter,
+                         const int32_t *fit, int32_t channels, int32_t rows, int8_t *output) {
+    const int32_t step = s->out->c, row = s->out->w * step, size = sizeof(*s->plane);
+    nn_dsp_rows r = {.output = output, .step = step, .next = row - step, .size = rows * row, .fit = fit};
+    r.filter = filter;
+    r.inputs = s->plane;
+    r.plane = s->plane_size * size;
+    r.channels = channels;
+    r.pitch = s->pitch * size;
+    r.back = (s->conv->stride.h - 2) * r.pitch;
+    for (int32_t left = s->out->w; left > 0; left -= NN_DSP_PAIRS) {
+        (left >= NN_DSP_PAIRS ? six : last)(&r);
+        r.inputs += NN_DSP_PAIRS * s->conv->stride.w;
+        r.output += NN_DSP_PAIRS * step;
     }
 }

@@ -122,6 +122,11 @@ typedef struct {
     int32_t second_start, start, factor, addend, second_factor, second_addend;
 } nn_dsp_pair_fit;
 
+/* The same of a channel. */
+typedef struct {
+    int32_t start, factor, addend;
+} nn_dsp_wide_fit;
+
 /* nn_dsp_quant in flash, 9 bytes per channel: four biases, four multipliers, four shifts in one word. */
 #define NN_DSP_QUANT_WORDS 9
 
@@ -369,14 +374,14 @@ typedef void nn_dsp_pairs_code(const nn_dsp_pairs_of_rows *p);
 nn_dsp_pairs_code nn_dsp_pairs, nn_dsp_pairs_zero, nn_dsp_pairs_left;
 nn_dsp_pairs_code nn_dsp_pairs8, nn_dsp_pairs8_zero, nn_dsp_pairs8_left;
 
-/* Up to six neighbouring outputs of every row of channels with a 3x3 filter and stride 1. */
+/* Up to six neighbouring outputs of every row of channels with a 3x3 filter. */
 typedef struct {
-    int8_t *output; /* of the first channel */
-    int32_t step;   /* from pixel to pixel of the output */
-    int32_t next;   /* from the second output of a row to the first one of the next row */
-    int32_t size;   /* bytes of all rows of the output */
-    const nn_dsp_half_fit *fit;
-    const uint8_t *filter; /* three bytes a channel */
+    int8_t *output;        /* of the first channel */
+    int32_t step;          /* from pixel to pixel of the output */
+    int32_t next;          /* from the second output of a row to the first one of the next row */
+    int32_t size;          /* bytes of all rows of the output */
+    const int32_t *fit;    /* of each channel: nn_dsp_half_fit, or with nn_dsp_wide_rows... nn_dsp_wide_fit */
+    const void *filter;    /* of each channel: three bytes, or six words */
     const int16_t *inputs; /* of the first channel */
     int32_t plane;         /* bytes from channel to channel of the inputs */
     int32_t channels;
@@ -384,7 +389,8 @@ typedef struct {
     int32_t back;  /* bytes from the last kernel row to the first one of the next row of outputs */
 } nn_dsp_rows;
 
-/* So many outputs, by a fit with that shift; adjacent: the pitch is that of the inputs that they read. */
+/* So many ternary outputs of stride 1, by a fit with that shift; adjacent: the pitch is that of the inputs that they
+ * read. */
 typedef void nn_dsp_rows_code(const nn_dsp_rows *p);
 nn_dsp_rows_code nn_dsp_rows6_8, nn_dsp_rows6_12, nn_dsp_rows6_adjacent_8, nn_dsp_rows6_adjacent_12;
 nn_dsp_rows_code nn_dsp_rows5_8, nn_dsp_rows5_12, nn_dsp_rows5_adjacent_8, nn_dsp_rows5_adjacent_12;
@@ -392,6 +398,23 @@ nn_dsp_rows_code nn_dsp_rows4_8, nn_dsp_rows4_12, nn_dsp_rows4_adjacent_8, nn_ds
 nn_dsp_rows_code nn_dsp_rows3_8, nn_dsp_rows3_12, nn_dsp_rows3_adjacent_8, nn_dsp_rows3_adjacent_12;
 nn_dsp_rows_code nn_dsp_rows2_8, nn_dsp_rows2_12, nn_dsp_rows2_adjacent_8, nn_dsp_rows2_adjacent_12;
 nn_dsp_rows_code nn_dsp_rows1_8, nn_dsp_rows1_12, nn_dsp_rows1_adjacent_8, nn_dsp_rows1_adjacent_12;
+
+/* The same with weights of 8, 4 or 3 bits, by that horizontal stride; ties: see nn_dsp_pair_fit. */
+#define NN_DSP_WIDE_ROWS_OF(name) nn_dsp_rows_code name##_9, name##_12, name##_15
+#define NN_DSP_WIDE_ROWS_BY(name)                                                                                      \
+    NN_DSP_WIDE_ROWS_OF(name);                                                                                         \
+    NN_DSP_WIDE_ROWS_OF(name##_ties);                                                                                  \
+    NN_DSP_WIDE_ROWS_OF(name##_adjacent);                                                                              \
+    NN_DSP_WIDE_ROWS_OF(name##_adjacent_ties)
+#define NN_DSP_WIDE_ROWS(outputs)                                                                                      \
+    NN_DSP_WIDE_ROWS_BY(nn_dsp_wide_rows##outputs##_by1);                                                              \
+    NN_DSP_WIDE_ROWS_BY(nn_dsp_wide_rows##outputs##_by2)
+NN_DSP_WIDE_ROWS(1);
+NN_DSP_WIDE_ROWS(2);
+NN_DSP_WIDE_ROWS(3);
+NN_DSP_WIDE_ROWS(4);
+NN_DSP_WIDE_ROWS(5);
+NN_DSP_WIDE_ROWS(6);
 
 typedef struct {
     nn_dw_conv_params conv;
@@ -413,6 +436,48 @@ typedef struct {
 
 /* Expands `rows` rows of four channels from x on to 16 bits, each channel to its plane. */
 void nn_dsp_planes(const int8_t *x, int16_t *plane, int32_t rows, const nn_dsp_split *split);
+
+/* The input rows, with padding, that some rows of outputs of a depthwise convolution read: four channels of 16 bits,
+ * each in a plane. */
+typedef struct {
+    const nn_dw_conv_params *conv;
+    const nn_dims *in, *out;
+    int32_t height;      /* of a filter */
+    int32_t rows, pitch; /* of a plane: input rows, and columns of each */
+    int16_t *plane;      /* of the first channel */
+    int32_t plane_size;  /* columns of a plane */
+    nn_dsp_split split;
+    bool whole;     /* it holds all rows: those of the padding are never overwritten */
+    int32_t filled; /* rows in the planes */
+    int32_t next;   /* input row that is expanded next */
+} nn_dsp_strip;
+
+/* Completes a strip of which all up to `plane` is given, with padding only. */
+void nn_dsp_begin_strip(nn_dsp_strip *s);
+
+/* Moves on by `rows` rows of outputs; 0: to the first ones. input: of the first of up to four channels. Returns how
+ * many rows of outputs can be computed now. */
+int32_t nn_dsp_advance(nn_dsp_strip *s, const int8_t *input, int32_t channels, int32_t rows);
+
+/* Computes `rows` rows of outputs of the channels by `six`, and what is left of a row by `last`. filter, fit: as in
+ * nn_dsp_rows. */
+void nn_dsp_compute_rows(const nn_dsp_strip *s, nn_dsp_rows_code *six, nn_dsp_rows_code *last, const void *filter,
+                         const int32_t *fit, int32_t channels, int32_t rows, int8_t *output);
+
+/* Filters of 3x3 with weights of 8, 4 or 3 bits. */
+typedef struct {
+    nn_dw_conv_params conv;
+    int32_t bits;                 /* of a weight */
+    int32_t rows, pitch;          /* of nn_dsp_strip */
+    nn_dsp_rows_code *six, *last; /* for six outputs at a time and those left of a row, NULL where there are none */
+} nn_dsp_wide_rows_params;
+
+/* Filter: see nn_depthwise_conv2d_s_dsp.c; fit: nn_dsp_wide_fit of each channel. As many output channels as input
+ * channels; output may be input where both have the same shape. */
+void nn_depthwise_conv2d_s_rows_dsp(const nn_context *ctx, const nn_dsp_wide_rows_params *params,
+                                    const nn_dims *input_dims, const int8_t *input, const nn_dims *filter_dims,
+                                    const uint8_t *filter, const int32_t *fit, const nn_dims *output_dims,
+                                    int8_t *output);
 
 /* Filter: see nn_depthwise_conv2d_t2_dsp.c. As many output channels as input channels; output may be input where both
  * have the same shape. */

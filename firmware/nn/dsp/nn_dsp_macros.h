@@ -53,6 +53,17 @@
     strb    \a0, [r11], #\advance
 .endm
 
+/* Turns x, of nn_dsp_pair_fit, into its output; with ties negative ones are without the addend. */
+.macro wide_fitted x, factor, addend, shift, ties, temporary
+    .if \ties
+    bic     \temporary, \addend, \x, asr #31
+    smmla   \x, \x, \factor, \temporary
+    .else
+    smmla   \x, \x, \factor, \addend
+    .endif
+    ssat    \x, #8, \x, asr #\shift
+.endm
+
 /* The next two weights of a channel, of 8, 4 or 3 bits, to the halves of r9; layout: nn_conv2d_s_dsp.c. lr filter, r10
  * word, r11 with 8 bits the second word, otherwise the mask of a field in both halves. `weight` counts within an
  * iteration of the loop. */

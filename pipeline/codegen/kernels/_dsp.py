@@ -3,6 +3,8 @@ the proof that no packed field overflows. C side: firmware/nn/dsp/nn_dsp.h, nn_c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,13 @@ SECOND_LIMITS = (-(1 << 17), (1 << 17) - 1)
 """What is left of 32 bits for the second channel."""
 MAX_INPUTS = 255
 """Inputs whose sum surely fits 16 bits: of a piece."""
+PIXEL_BYTES = 8
+"""Of four channels of 16 bits."""
+STRIP_BYTES = 4096
+"""As many input rows of four channels of a depthwise convolution as fit are expanded at a time, at least those of one
+row of outputs."""
+ROW_OUTPUTS = 6
+"""Neighbouring outputs of a row of a depthwise convolution that are computed at a time: NN_DSP_PAIRS."""
 LOWEST_SHIFT = -22
 """Rounding and output offset fit next to the product: (2 * 127 + 1) * 2^21 < 2^30."""
 
@@ -185,6 +194,33 @@ def rows_cost(layer: QLayer, spec: TensorSpec) -> int:
     """Instructions, roughly, that a convolution spends in every call on rows that the call before has expanded too."""
     window: RowWindow = registry.load("layers", layer.kind).row_window(layer)
     return INPUT_COST * max(0, window.size - window.stride) * int(np.prod(spec.shape[1:]))
+
+
+def strip_rows(layer: QLayer, columns: int) -> int:
+    """Rows of outputs that a depthwise convolution computes from what it has expanded at a time, of so many columns."""
+    assert layer.weights is not None
+    held = STRIP_BYTES // (PIXEL_BYTES * columns)
+    rows = (held - layer.weights.shape[0]) // layer.params["stride"][0] + 1
+    return int(min(max(rows, 1), layer.output.shape[0]))
+
+
+def held_rows(layer: QLayer, columns: int) -> int:
+    """Input rows of a strip: those of nn_dsp_strip."""
+    assert layer.weights is not None
+    return int((strip_rows(layer, columns) - 1) * layer.params["stride"][0] + layer.weights.shape[0])
+
+
+def strip_bytes(layer: QLayer, columns: int) -> int:
+    """Bytes of the planes of nn_dsp_strip."""
+    return PIXEL_BYTES * columns * held_rows(layer, columns)
+
+
+def row_codes(width: int, code: Callable[[int, str], str]) -> dict[str, str]:
+    """The functions that nn_dsp_compute_rows calls for a row of so many outputs, by the parameter that names them.
+    code: their names, of so many outputs, with the suffix "_adjacent" where the row is one of them alone."""
+    place = "_adjacent" if width <= ROW_OUTPUTS else ""
+    counts = {"six": ROW_OUTPUTS * (width >= ROW_OUTPUTS), "last": width % ROW_OUTPUTS}
+    return {field: code(count, place) for field, count in counts.items() if count}
 
 
 def blocks(count: int, three: bool) -> list[int]:

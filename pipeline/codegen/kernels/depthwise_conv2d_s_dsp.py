@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.codegen.kernels import _dsp, _signed, _ternary
-from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
+from pipeline.codegen.kernels import _dsp, _fit, _signed, _ternary
+from pipeline.core.nouns import Arg, KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
 TAP_COST = 15
@@ -18,10 +18,8 @@ MOST_COLUMNS = 8
 """Of a filter."""
 MOST_STRIDE = 3
 """Between neighbouring columns of outputs."""
-PIXEL_BYTES = 8
-"""Of four channels in a plane."""
-PLANE_BYTES = 4096
-"""As many input rows of four channels as fit are expanded at a time, at least those of one output row."""
+MOST_ROW_STRIDE = 2
+"""The same of nn_dsp_wide_rows..."""
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
@@ -38,52 +36,80 @@ def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
 def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     assert layer.weights is not None
-    kh, kw, oc = layer.weights.shape
-    rows = strip_rows(layer)
-    same = layer.output.shape == specs[0].shape
+    fit = row_fit(layer, specs[0])
+    same, rows = layer.output.shape == specs[0].shape, _dsp.strip_rows(layer, pitch(layer))
     return KernelCall(
-        function="nn_depthwise_conv2d_s_dsp",
+        function="nn_depthwise_conv2d_s_rows_dsp" if fit else "nn_depthwise_conv2d_s_dsp",
         args=_dsp.args(
-            calls.params(
-                "nn_dsp_signed_dw_conv_params",
-                conv=calls.conv_fields(layer, specs[0], ch_mult=1),
-                bits=layer.weight_bits,
-                rows=rows,
-                pitch=pitch(layer),
-                code=f"nn_dsp_taps{layer.params['stride'][1]}{_dsp.requantization(layer)}",
-            ),
+            _row_params(layer, specs[0], fit) if fit else _params(layer, specs[0], rows),
             layer,
             specs[0],
-            calls.dims(1, kh, kw, oc),
+            calls.dims(1, *layer.weights.shape),
         ),
-        tables={"filter": pack(layer), "requant": _dsp.quant(layer, specs[0], (0, 1, 2, 3))},
-        scratch_bytes=scratch_bytes(layer, rows),
-        in_place=0 if same and rows == layer.output.shape[0] else None,
-        start_cost=_dsp.start_cost(layer, specs[0]) + TAP_COST * layer.weights.size,
+        tables={
+            "filter": pack(layer, by_channel=fit is not None),
+            "requant": fit.table.astype(np.int32) if fit else _dsp.quant(layer, specs[0], (0, 1, 2, 3)),
+        },
+        scratch_bytes=_dsp.strip_bytes(layer, row_pitch(layer)) if fit else scratch_bytes(layer, rows),
+        in_place=0 if same and (fit or rows == layer.output.shape[0]) else None,
+        start_cost=(_dsp.rows_cost if fit else _dsp.start_cost)(layer, specs[0]) + TAP_COST * layer.weights.size,
+    )
+
+
+def row_fit(layer: QLayer, spec: TensorSpec) -> _fit.Fit | None:
+    """What requantizes the outputs of nn_dsp_wide_rows...; None where that does not compute the layer."""
+    assert layer.weights is not None
+    if layer.weights.shape[:2] != (3, 3) or layer.params["stride"][1] > MOST_ROW_STRIDE:
+        return None
+    return _fit.find_wide(layer, spec, _signed.SHIFTS)
+
+
+def _params(layer: QLayer, spec: TensorSpec, rows: int) -> Arg:
+    return calls.params(
+        "nn_dsp_signed_dw_conv_params",
+        conv=calls.conv_fields(layer, spec, ch_mult=1),
+        bits=layer.weight_bits,
+        rows=rows,
+        pitch=pitch(layer),
+        code=f"nn_dsp_taps{layer.params['stride'][1]}{_dsp.requantization(layer)}",
+    )
+
+
+def _row_params(layer: QLayer, spec: TensorSpec, fit: _fit.Fit) -> Arg:
+    assert layer.weights is not None
+    stride, suffix, columns = layer.params["stride"], _signed.requantization(layer, fit), row_pitch(layer)
+    return calls.params(
+        "nn_dsp_wide_rows_params",
+        conv=calls.conv_fields(layer, spec, ch_mult=1),
+        bits=layer.weight_bits,
+        rows=_dsp.held_rows(layer, columns),
+        pitch=columns,
+        **_dsp.row_codes(
+            layer.output.shape[1], lambda count, place: f"nn_dsp_wide_rows{count}_by{stride[1]}{place}{suffix}"
+        ),
     )
 
 
 def pitch(layer: QLayer) -> int:
-    """Columns of a plane: what the last pair of outputs reads."""
+    """Columns of the plane of four channels: what the last pair of outputs reads."""
     assert layer.weights is not None
     width = layer.output.shape[1]
     return int((width + width % 2 - 1) * layer.params["stride"][1] + layer.weights.shape[1])
 
 
-def strip_rows(layer: QLayer) -> int:
-    """Rows of outputs of a strip."""
+def row_pitch(layer: QLayer) -> int:
+    """Columns of a plane of one channel: what the outputs of a row read, in whole words."""
     assert layer.weights is not None
-    held = PLANE_BYTES // (PIXEL_BYTES * pitch(layer))
-    rows = (held - layer.weights.shape[0]) // layer.params["stride"][0] + 1
-    return int(min(max(rows, 1), layer.output.shape[0]))
+    columns = (layer.output.shape[1] - 1) * layer.params["stride"][1] + layer.weights.shape[1]
+    return int(columns + columns % 2)
 
 
-def pack(layer: QLayer) -> NDArray[np.uint8]:
-    """uint8 (groups of four channels, bytes): the filter; layout: the C file."""
+def pack(layer: QLayer, by_channel: bool) -> NDArray[np.uint8]:
+    """uint8 (groups of four channels, bytes): the filter, tap by tap or channel by channel; layout: the C file."""
     assert layer.weights is not None
     kh, kw, oc = layer.weights.shape
     padded = np.pad(layer.weights, ((0, 0), (0, 0), (0, -oc % _dsp.CHANNELS)))
-    groups = padded.reshape(kh * kw, -1, _dsp.CHANNELS).transpose(1, 0, 2)
+    groups = padded.reshape(kh * kw, -1, _dsp.CHANNELS).transpose((1, 2, 0) if by_channel else (1, 0, 2))
     rows = np.ascontiguousarray(groups.reshape(len(groups), -1))
     return np.asarray(packing.pack(rows, layer.weight_bits).view(np.uint8))
 
@@ -93,7 +119,7 @@ def scratch_bytes(layer: QLayer, rows: int) -> int:
     fewer than four channels."""
     assert layer.weights is not None
     kh, kw, oc = layer.weights.shape
-    plane = PIXEL_BYTES * pitch(layer) * ((rows - 1) * layer.params["stride"][0] + kh)
+    plane = _dsp.PIXEL_BYTES * pitch(layer) * ((rows - 1) * layer.params["stride"][0] + kh)
     decoded = _dsp.CHANNELS * kh * kw if layer.weight_bits < 8 else 0
     last = _dsp.CHANNELS * layer.output.shape[1] if oc % _dsp.CHANNELS else 0
-    return int(PIXEL_BYTES * kh * kw + plane + max(decoded, last))
+    return int(_dsp.PIXEL_BYTES * kh * kw + plane + max(decoded, last))

@@ -15,14 +15,10 @@ TAP_COST = 15
 """Instructions, roughly, of expanding a weight where filters are expanded."""
 MAX_TAPS = 63
 """Inputs that the field of the first pixel surely sums."""
-PAIRS = 6
-"""Outputs of a row that nn_dsp_rows... and nn_dsp_pairs... compute at a time, from two columns more."""
 SHIFTS = (12, 8)
 """Of fits, as there is code for them."""
 START = 1 << 12
 """What both sums of a pair start at: NN_DSP_PAIRS_START."""
-PLANE_BYTES = 4096
-"""As many input rows of four channels as fit are expanded at a time, at least those of one output row."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
     packing.require_range(layer)
     kh, kw, oc = layer.weights.shape
     s = strip(layer, specs[0])
-    scratch = _dsp.CHANNELS * (2 * s.rows * s.pitch + (0 if s.fast else 4 * kh * s.row_words))
+    scratch = _dsp.strip_bytes(layer, s.pitch) + (0 if s.fast else 4 * _dsp.CHANNELS * kh * s.row_words)
     return KernelCall(
         function="nn_depthwise_conv2d_t2_dsp",
         args=_dsp.args(
@@ -83,35 +79,27 @@ def strip(layer: QLayer, spec: TensorSpec) -> Strip:
     """The strips that the layer is cut into."""
     assert layer.weights is not None
     kh, kw, _ = layer.weights.shape
-    (sh, sw), (oh, ow, _) = layer.params["stride"], layer.output.shape
+    (sh, sw), ow = layer.params["stride"], layer.output.shape[1]
     row_words = -(-(kw + sw) // 2)
     fast = (kh, kw, sh, sw) == (3, 3, 1, 1)
     fit = _fit.find_half(layer, spec, SHIFTS, START) if fast else None
-    block = PAIRS if fast and not fit else 2
+    block = _dsp.ROW_OUTPUTS if fast and not fit else 2
     pitch = 2 * ((block // 2 * -(-ow // block) - 1) * sw + row_words)
-    outputs = max(1, (PLANE_BYTES // (2 * _dsp.CHANNELS * pitch) - kh) // sh + 1)
-    outputs = min(oh, outputs)
-    return Strip((outputs - 1) * sh + kh, pitch, row_words, fast, fit)
+    return Strip(_dsp.held_rows(layer, pitch), pitch, row_words, fast, fit)
 
 
 def _code(layer: QLayer, s: Strip) -> dict[str, str]:
     """The functions that compute the channels of a layer."""
     if s.fit:
-        return _rows(layer.output.shape[1], s.fit.shift)
+        shift = s.fit.shift
+        return _dsp.row_codes(layer.output.shape[1], lambda count, place: f"nn_dsp_rows{count}{place}_{shift}")
     return _pairs(layer, s) if s.fast else {}
-
-
-def _rows(width: int, shift: int) -> dict[str, str]:
-    """The functions that compute a row of so many outputs, which is adjacent where there is one."""
-    adjacent = "_adjacent" if width <= PAIRS else ""
-    counts = {"six": PAIRS * (width >= PAIRS), "last": width % PAIRS}
-    return {field: f"nn_dsp_rows{count}{adjacent}_{shift}" for field, count in counts.items() if count}
 
 
 def _pairs(layer: QLayer, s: Strip) -> dict[str, str]:
     """The functions that compute the channels of a layer without a fit, by the direction of their shifts."""
     assert layer.shift is not None
-    name = "nn_dsp_pairs8" if s.pitch == PAIRS + 2 else "nn_dsp_pairs"
+    name = "nn_dsp_pairs8" if s.pitch == _dsp.ROW_OUTPUTS + 2 else "nn_dsp_pairs"
     directions = {
         "left": (layer.shift > 0, "_left"),
         "zero": (layer.shift == 0, "_zero"),

@@ -305,7 +305,7 @@ def test_outputs_below_the_zero_point_have_no_fit_of_halves() -> None:
     ],
 )
 def test_rows_are_cut_into_sixes_and_what_is_left(width: int, code: dict[str, str]) -> None:
-    assert depthwise_conv2d_t2_dsp._rows(width, 12) == code
+    assert _dsp.row_codes(width, lambda count, place: f"nn_dsp_rows{count}{place}_12") == code
 
 
 @pytest.mark.parametrize("scales", [(0.25, 0.5, 0.5), (0.5, 0.25, 1.0), (0.0173, 0.0391, 0.0295), (0.3, 0.02, 0.07)])
