@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench import learning
 from bench.ablation import ABLATION
 from pipeline.analysis import trials
 from pipeline.analysis.trials import Accuracy, Record
@@ -27,9 +28,9 @@ Z = 1.959964
 MINUS = "\u2212"
 HEAD = """# Results
 
-Written by `make results` from `zoo/*/card.json`, `bench/results/ablation.json` and `bench/results/train.json`; nothing
-here is typed by hand. `make zoo-add RUN=runs/NAME` measures a network for the zoo, `make ablation` trains what is
-missing from `bench/ablation.toml`, `make bench-train` measures what a training step costs.
+Written by `make results` from `zoo/*/card.json` and, in `bench/results`, `ablation.json`, `learning.json` and
+`train.json`; nothing here is typed by hand. `make zoo-add RUN=runs/NAME` measures a network for the zoo, `make
+ablation` trains what is missing from `bench/ablation.toml`, `make bench-train` measures what a training step costs.
 
 Every accuracy is that of the integer network, bit for bit what a board answers. PGD: infinity norm, 20 steps of eps / 8
 from a random start, every input on the integer lattice that the board receives. In rows with a worst case, gradients
@@ -132,11 +133,12 @@ def _zoo() -> Iterator[str]:
         for card in cards:
             if tuple(point.eps for point in card.robust) == columns:
                 link = f"[{card.name}](../zoo/{card.name}/README.md)"
-                points = (_with_interval(point) for point in (card.clean, *card.robust))
+                points = map(str, (card.clean, *card.robust))
                 yield _line([link, card.dataset, card.method, text.count(card.tables_bytes), *points, _worst(card)])
         yield ""
     yield "Percent, 95 % Wilson intervals in parentheses; bytes: packed weights, biases and requantization constants.\n"
     yield from _inference(cards)
+    yield from learning.section(cards)
 
 
 def _inference(cards: Iterable[zoo.Card]) -> Iterator[str]:
@@ -158,12 +160,7 @@ def _inference(cards: Iterable[zoo.Card]) -> Iterator[str]:
 
 
 def _worst(card: zoo.Card) -> str:
-    return "; ".join(f"{_with_interval(point)} {point.suite}, {point.eps}" for point in card.worst) or "–"
-
-
-def _with_interval(point: Accuracy) -> str:
-    low, high = (f"{100 * share:.1f}" for share in point.interval)
-    return f"{100 * point.accuracy:.1f} ({low}–{high})"
+    return "; ".join(f"{point} {point.suite}, {point.eps}" for point in card.worst) or "–"
 
 
 def _columns(measured: dict[str, Measured]) -> list[str]:
@@ -284,3 +281,4 @@ def _line(cells: Iterable[str]) -> str:
 
 if __name__ == "__main__":
     store.write_text(PAGE, page())
+    store.write_text(learning.PICTURE, learning.picture())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline
-from bench import publish, robustness
+from bench import learning, publish, robustness
 from pipeline import datasets
 from pipeline.cli import console
 from pipeline.config import job as jobs
@@ -49,6 +49,8 @@ def add(run: Path, name: str = "", note: str = "", display: Any = None) -> zoo.C
         zoo.Card, {**describe(job, qmodel, trained, name or job.name, note), **numbers}, f"{run}: card"
     )
     write(card, qmodel)
+    if trained.history:
+        learning.keep(card.name, trained.history)
     return card
 
 

@@ -157,6 +157,29 @@ def slopes(points: Mapping[str, tuple[float, float]], names: tuple[str, str], wh
     return _svg(figure)
 
 
+def learning(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """<svg> of trainings, by name, over their epochs: left the validation accuracy, dotted that of training, right the
+    validation accuracy under attack of those that have one."""
+    figure = _figure(9.2, 4.2)
+    marks = _marks([*histories])
+    sides = (("validation_accuracy", "clean accuracy (%)"), ("validation_robust_accuracy", "accuracy under attack (%)"))
+    for axes, (key, what) in zip(figure.subplots(1, 2), sides, strict=True):
+        _style(axes, "epoch", what)
+        for name, history in histories.items():
+            if not all(key in epoch for epoch in history):
+                continue
+            epochs = [epoch["epoch"] for epoch in history]
+            axes.plot(epochs, [100 * epoch[key] for epoch in history], label=name, markersize=3.5, **marks[name])
+            if key == "validation_accuracy":
+                trained = [100 * epoch["accuracy"] for epoch in history]
+                axes.plot(epochs, trained, linestyle=":", color=marks[name]["color"])
+    handles = {
+        label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    return _svg(figure)
+
+
 def _marks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour and marker of each network, of the first 25 no two alike."""
     pairs = itertools.cycle(itertools.product(MARKERS, ATTACK_COLOURS))

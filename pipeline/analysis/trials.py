@@ -26,6 +26,11 @@ class Accuracy(Strict):
     n: int
     """How many test samples."""
 
+    def __str__(self) -> str:
+        """Percent, with the interval in parentheses."""
+        low, high = (f"{100 * share:.1f}" for share in self.interval)
+        return f"{100 * self.accuracy:.1f} ({low}–{high})"
+
 
 class Attacked(Accuracy):
     """The same under one attack or suite."""
