@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pipeline.config.budget import INSTRUCTIONS, NO_BUDGET, CostBudget, layer_amount, layer_budget
 from pipeline.config.dataset import DatasetConfig
-from pipeline.core import paths, registry, schema
+from pipeline.core import paths, registry, schema, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import LONGEST_NAME
 from pipeline.core.schema import Label, Name, NonNegativeFloat, Positive, PositiveFloat, Strict
@@ -165,8 +165,9 @@ class TrainConfig(schema.Identified):
     initial: Annotated[str, Field(min_length=1)] = "random"
     """Where the weights start: "random"; "mlperf_tiny": the reference model in TRITMCU_DATA; "original": model.file,
     the default with one; or an earlier training, by the name of its run or by a folder, its weights going to the layers
-    of the same name. A wider network starts as the same function as the narrower one (Net2Net: Chen et al. 2016, arXiv
-    1511.05641)."""
+    of the same name; or an integer network, by its name in the zoo or by a folder, whose weights start in the middle
+    between their thresholds. A wider network starts as the same function as the narrower one (Net2Net: Chen et al.
+    2016, arXiv 1511.05641)."""
     epochs: Positive
     """Passes over the training samples."""
     batch_size: Positive = 128
@@ -522,14 +523,17 @@ def model_file(config: ModelConfig, place: str = "model.file") -> Path:
 
 
 def stored_training(name: str) -> Path:
-    """The Keras model of an earlier training: of a folder, or by the name of a run in runs or a model in zoo.
-    ConfigError when there is none."""
-    for folder in (Path(name), Path("runs") / name, paths.shipped("zoo") / name):
+    """The Keras model of an earlier training: of a folder, or by the name of a run in runs. Else the meta.json of an
+    integer network: of a folder, or by its name in the zoo. ConfigError when there is none."""
+    for folder in (Path(name), Path("runs") / name):
         for path in (folder / "train" / KERAS_FILE, folder / KERAS_FILE):
             if path.is_file():
                 return path
-    what = f"train: {name!r} is not an earlier training: no {KERAS_FILE} in it, in runs/{name} or in zoo/{name}"
-    raise ConfigError(what, f'train it first, or name "{RANDOM}", "{REFERENCE}" or another folder')
+    for folder in (Path(name), paths.shipped("zoo") / name):
+        if (folder / store.META).is_file():
+            return folder / store.META
+    what = f"train: {name!r} is no earlier training: no {KERAS_FILE} in it or in runs/{name}, no network zoo/{name}"
+    raise ConfigError(what, f'train it first, or name "{RANDOM}", "{REFERENCE}" or another folder: tritmcu zoo')
 
 
 def find(name: str) -> Path:

@@ -12,7 +12,8 @@ from pipeline.core import paths
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Dataset, TensorSpec
-from pipeline.training import keras_model, mlperf, widening
+from pipeline.core.store import META
+from pipeline.training import keras_model, mlperf, qmodel_weights, widening
 from pipeline.training.keras_backend import keras, to_numpy
 from pipeline.training.models import clone
 
@@ -26,7 +27,11 @@ def start(model: Any, job: Job, recipe: TrainConfig, builder: Any, dataset: Data
     if recipe.initial in (RANDOM, ORIGINAL):
         return  # as built: a clone has the weights of its file
     if recipe.initial != REFERENCE:
-        copy_weights(keras_model.load(stored_training(recipe.initial).parent), model, recipe.initial, job.seed)
+        source = _stored(recipe.initial, recipe, "train.initial")
+        if stored_training(recipe.initial).name == META:
+            x = dataset.splits["train"].x[:SAMPLES]
+            qmodel_weights.settle(source, dataset.input.quantization.dequantize(x))
+        copy_weights(source, model, recipe.initial, job.seed)
         return
     if not hasattr(builder, "warm_start"):
         raise ConfigError(
@@ -41,16 +46,23 @@ def start(model: Any, job: Job, recipe: TrainConfig, builder: Any, dataset: Data
         copy_weights(start, model, recipe.initial, job.seed)
 
 
-def teacher(name: str, model: Any, config: ModelConfig, dataset_input: TensorSpec) -> Callable[[Any], Any]:
-    """Real inputs -> logits of the network that train.distill names; `model`: the one that learns from it, of `config`.
-    ConfigError unless both take the same samples and know as many classes."""
+def _stored(name: str, recipe: TrainConfig, option: str) -> Any:
+    """The keras.Model of an earlier training, or one that computes what an integer network does."""
+    path = stored_training(name)
+    return qmodel_weights.load(path.parent, recipe, option) if path.name == META else keras_model.load(path.parent)
+
+
+def teacher(model: Any, config: ModelConfig, recipe: TrainConfig, dataset_input: TensorSpec) -> Callable[[Any], Any]:
+    """Real inputs -> logits of the network that recipe.distill names; `model`: the one that learns from it, of
+    `config`. ConfigError unless both take the same samples and know as many classes."""
+    name = str(recipe.distill)
     if name == REFERENCE:
         _check_teacher(name, mlperf.INPUT, mlperf.CLASSES, model)
         return mlperf.reference(paths.data_folder())
     if name == ORIGINAL:
         loaded, (gain, offset) = clone.original(config), clone.units(config, dataset_input)
     else:
-        loaded, gain, offset = keras_model.load(stored_training(name).parent), 1.0, 0.0
+        loaded, gain, offset = _stored(name, recipe, "train.distill"), 1.0, 0.0
     _check_teacher(name, loaded.input_shape[1:], loaded.output_shape[-1], model)
     constants = {id(v): keras.ops.convert_to_tensor(to_numpy(v)) for v in loaded.variables}
 

@@ -79,7 +79,7 @@ class Run:
         self.optimizer.build(self.model.trainable_variables)
         self.seed = keras.random.SeedGenerator(job.seed)
         self.sums = keras.Variable(np.zeros(len(MEASURES), np.float32), trainable=False, name="sums")
-        teacher = initial.teacher(recipe.distill, self.model, job.model, dataset.input) if recipe.distill else None
+        teacher = initial.teacher(self.model, job.model, recipe, dataset.input) if recipe.distill else None
         self.objective = Objective(self.model, recipe, self._bounds(), self.seed, teacher)
         self._compile()
 

@@ -200,8 +200,8 @@ def test_weights_of_an_earlier_training_go_to_the_layers_of_the_same_name(digits
 @pytest.mark.parametrize(
     "recipe, model, said",
     [
-        ({"initial": "nonesuch"}, {}, "'nonesuch' is not an earlier training"),
-        ({"distill": "nonesuch"}, {}, "'nonesuch' is not an earlier training"),
+        ({"initial": "nonesuch"}, {}, "'nonesuch' is no earlier training"),
+        ({"distill": "nonesuch"}, {}, "'nonesuch' is no earlier training"),
         ({"distill": "mlperf_tiny"}, {}, r"takes \(32, 32, 3\) and has 10 classes, the job \(4, 4, 1\) and 10"),
         ({}, {"layer_bits": {"logit": 8}}, "model.layer_bits.logit: digits_cnn has no such layer"),
     ],

@@ -40,9 +40,8 @@ def test_at_full_precision_it_computes_what_the_file_does(tmp_path: Path) -> Non
     np.testing.assert_allclose(shares, to_numpy(original(samples() * 255)), atol=1e-4)
     names = {re.sub(r"_\d+", "", layer.name) for layer in built.layers}
     assert {"units", "conv2d", "conv2d_activation"} <= names
-    teacher = initial.teacher(
-        "original", built, ModelConfig(file=str(tmp_path / "net.keras"), input_range=(0, 255)), INPUT
-    )
+    config = ModelConfig(file=str(tmp_path / "net.keras"), input_range=(0, 255))
+    teacher = initial.teacher(built, config, TrainConfig(epochs=1, distill="original"), INPUT)
     np.testing.assert_allclose(to_numpy(teacher(samples())), to_numpy(built(samples())), rtol=1e-4, atol=1e-3)
 
 
