@@ -29,8 +29,7 @@ def start(model: Any, job: Job, recipe: TrainConfig, builder: Any, dataset: Data
     if recipe.initial != REFERENCE:
         source = _stored(recipe.initial, recipe, "train.initial")
         if stored_training(recipe.initial).name == META:
-            x = dataset.splits["train"].x[:SAMPLES]
-            qmodel_weights.settle(source, dataset.input.quantization.dequantize(x))
+            _settle(source, recipe.initial, dataset)
         copy_weights(source, model, recipe.initial, job.seed)
         return
     if not hasattr(builder, "warm_start"):
@@ -50,6 +49,15 @@ def _stored(name: str, recipe: TrainConfig, option: str) -> Any:
     """The keras.Model of an earlier training, or one that computes what an integer network does."""
     path = stored_training(name)
     return qmodel_weights.load(path.parent, recipe, option) if path.name == META else keras_model.load(path.parent)
+
+
+def _settle(source: Any, name: str, dataset: Dataset) -> None:
+    """Gives a keras.Model made from integers the statistics of training samples. ConfigError unless it takes them."""
+    if source.input_shape[1:] != dataset.input.shape:
+        what = f"train.initial: {name!r} takes {source.input_shape[1:]}, the data set has {dataset.input.shape}"
+        raise ConfigError(what, "name a network for the same data set")
+    x = dataset.splits["train"].x[:SAMPLES]
+    qmodel_weights.settle(source, dataset.input.quantization.dequantize(x))
 
 
 def teacher(model: Any, config: ModelConfig, recipe: TrainConfig, dataset_input: TensorSpec) -> Callable[[Any], Any]:

@@ -81,6 +81,19 @@ def test_a_training_starts_and_learns_from_the_zoo(tmp_path, monkeypatch: pytest
     np.testing.assert_allclose(to_numpy(answers), to_numpy(model(real, training=False)), atol=1e-3)
 
 
+def test_a_network_for_other_samples_is_refused() -> None:
+    qmodel = stored("digits_stq_jr")
+    job = Job(**dict(qmodel.metrics["job"]))
+    x = np.zeros((16, *qmodel.input.shape), np.int8)
+    data = Dataset("digits", qmodel.input, qmodel.classes, {"train": Split(x, np.zeros(16, int), np.arange(16))})
+    for option in ("initial", "distill"):
+        recipe = TrainConfig(**{"epochs": 1, option: "kws_dscnn"})
+        model = (builder := registry.load("models", job.model.name)).build(data.input, 10, job.model, recipe)
+        with pytest.raises(ConfigError, match=rf"train\.{option}: 'kws_dscnn' takes \(49, 10, 1\)"):
+            initial.start(model, job, recipe, builder, data)
+            initial.teacher(model, job.model, recipe, data.input)
+
+
 def test_what_no_job_made_is_refused_by_name(tmp_path) -> None:
     store.save(tmp_path / "imported", tiny.qmodel(), "key")
     assert stored_training(str(tmp_path / "imported")).name == store.META
