@@ -106,9 +106,9 @@ def section(cards: Sequence[zoo.Card]) -> Iterator[str]:
     yield "\n![Validation accuracy, clean and under attack, over the epochs](images/learning.svg)\n"
     yield (
         "The trainings of these networks, as far as their histories are stored: on the left the clean accuracy on the "
-        "validation images, dotted that on the augmented or attacked images of training; on the right the accuracy on "
-        "500 validation images under PGD with ten steps. MLPerf-Tiny's weights, with which some of them start, have "
-        "seen the validation images; the test images they have not.\n"
+        "validation images, dotted that on the augmented or attacked images of training; on the right the accuracy "
+        "under PGD with ten steps, on as many validation images as the job says (`robust_samples`). MLPerf-Tiny's "
+        "weights, with which some of them start, have seen the validation images; the test images they have not.\n"
     )
 
 
