@@ -5,8 +5,9 @@
     python -m bench.zoo strict NAME [--runs FOLDER]                  # worst case of the suite "strict" (half an hour)
     python -m bench.zoo cost NAME                                    # the cost again, from bench/results/kernels.json
 
-make bench-kernels writes the cost of every network that it runs. Clean accuracy on the whole test split; PGD-20 at the
-eps of the job's own PGD, else 1, 2, 4 and 8/255.
+add keeps the history of the training in bench/results/learning.json. make bench-kernels writes the cost of every
+network that it runs. Clean accuracy on the whole test split; PGD-20 at the eps of the job's own PGD, else 1, 2, 4 and
+8/255.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def start(model: Any, job: Job, recipe: TrainConfig, builder: Any, dataset: Data
         return  # as built: a clone has the weights of its file
     if recipe.initial != REFERENCE:
         source = _stored(recipe.initial, recipe, "train.initial")
-        if stored_training(recipe.initial).name == META:
+        if _is_integer(recipe.initial):
             _settle(source, recipe.initial, dataset)
         copy_weights(source, model, recipe.initial, job.seed)
         return
@@ -47,8 +47,13 @@ def start(model: Any, job: Job, recipe: TrainConfig, builder: Any, dataset: Data
 
 def _stored(name: str, recipe: TrainConfig, option: str) -> Any:
     """The keras.Model of an earlier training, or one that computes what an integer network does."""
-    path = stored_training(name)
-    return qmodel_weights.load(path.parent, recipe, option) if path.name == META else keras_model.load(path.parent)
+    folder = stored_training(name).parent
+    return qmodel_weights.load(folder, recipe, option) if _is_integer(name) else keras_model.load(folder)
+
+
+def _is_integer(name: str) -> bool:
+    """Whether the name is that of an integer network, not of a Keras model."""
+    return stored_training(name).name == META
 
 
 def _settle(source: Any, name: str, dataset: Dataset) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.job import Job, TrainConfig
+from pipeline.config.job import Job, ModelConfig, TrainConfig
 from pipeline.core import registry, schema, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QLayer, QModel, Quantization
@@ -40,11 +40,15 @@ def load(folder: Path, recipe: TrainConfig, option: str) -> Any:
     if job.model.file is not None:
         raise ConfigError(f"{option}: the network in {folder} was cloned from {job.model.file}", _HINT)
     builder = registry.load("models", job.model.name)
-    model = builder.build(qmodel.input, len(qmodel.classes), _without_chosen_bits(job, qmodel), recipe)
+    model = builder.build(qmodel.input, len(qmodel.classes), _with_bits_of(qmodel, job.model), recipe)
     for layer in qmodel.layers:
         if layer.weights is not None:
             source = qmodel.tensor(layer.inputs[0]).quantization
-            _assign(model, layer, source)
+            if not _assign(model, layer, source):
+                what = (
+                    f"{option}: no kernel of {job.model.name!r} gives the weights of layer {layer.name!r} in {folder}"
+                )
+                raise ConfigError(what, _HINT)
     return model
 
 
@@ -68,14 +72,14 @@ def settle(model: Any, x: NDArray[np.float32]) -> None:
         norm.moving_variance.assign(variances)
 
 
-def _without_chosen_bits(job: Job, qmodel: QModel) -> Any:
-    """The model of the job with the bits that its layers have, which [layerwise] may have chosen after training."""
+def _with_bits_of(qmodel: QModel, config: ModelConfig) -> ModelConfig:
+    """The model with the bits that the stored layers have, which [layerwise] may have chosen after training."""
     bits = {layer.name: layer.weight_bits for layer in qmodel.layers if layer.weights is not None}
-    return job.model.model_copy(update={"layer_bits": bits})
+    return config.model_copy(update={"layer_bits": bits})
 
 
-def _assign(model: Any, layer: QLayer, source: Quantization) -> None:
-    """Sets the kernel of a layer, and its bias or normalization."""
+def _assign(model: Any, layer: QLayer, source: Quantization) -> bool:
+    """Sets the kernel of a layer, and its bias or normalization; False where its quantizer does not give the codes."""
     ours = model.get_layer(layer.name)
     quantizer = ours.get_quantizers()[0]
     assert layer.weights is not None and layer.bias is not None
@@ -87,17 +91,19 @@ def _assign(model: Any, layer: QLayer, source: Quantization) -> None:
     shape = (-1, 1) if layer.kind == "depthwise_conv2d" else (-1,)
     kernel = (codes * unit.reshape(shape)).astype(np.float32)
     found, scale = weight_codes(quantizer, kernel)
-    if not np.array_equal(found, codes) or not (normalized or np.allclose(scale, unit, LARGEST_ERROR)):
-        raise ConfigError(f"layer {layer.name!r}: no kernel of {model.name!r} gives the stored weights", _HINT)
+    used = np.any(codes, axis=tuple(range(codes.ndim - len(shape)))).reshape(-1)  # channels that are not 0
+    if not np.array_equal(found, codes) or not (normalized or np.allclose(scale[used], unit[used], LARGEST_ERROR)):
+        return False
     ours.weights[0].assign(kernel)
     if not normalized:
         ours.bias.assign(offset)
-        return
+        return True
     norm = model.get_layer(f"{layer.name}_bn")
     norm.gamma.assign(gain / (source.scale * scale) * np.sqrt(1 + norm.epsilon))
     norm.beta.assign(offset)
     norm.moving_mean.assign(np.zeros_like(offset))
     norm.moving_variance.assign(np.ones_like(offset))
+    return True
 
 
 def _keras_layout(layer: QLayer) -> NDArray[Any]:

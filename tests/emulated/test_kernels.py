@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.codegen import cascading, select, trits
-from pipeline.codegen.kernels import conv2d_t2_dsp
+from pipeline.codegen.kernels import _dsp, conv2d_t2_dsp
 from pipeline.config import board
 from pipeline.config.board import Board
 from pipeline.config.cores import kernel_families
@@ -165,7 +165,7 @@ def test_same_bits_of_wider_weights_with_a_fit(name: str, tmp_path: Path) -> Non
 
 def depthwise_rows(channels: int) -> QModel:
     """Depthwise layers with a fit, of 3x3: rows of 13 outputs down to 1, both strides of columns and of rows, behind a
-    ReLU and not, with all shifts and widths of weights."""
+    ReLU and not, with all shifts and widths of weights; at last some that may overwrite their input."""
     random = np.random.default_rng(0)
     layers: list[QLayer] = []
     settings = itertools.cycle(itertools.product((-9, -5, -3), (8, 8, 4, 3), (1, 2)))
@@ -183,13 +183,25 @@ def depthwise_rows(channels: int) -> QModel:
         output = TensorSpec(layer.output.shape, Quantization(1.0, zero_point))
         bias = random.integers(-60, 60, channels).astype(np.int32)
         layers.append(replace(layer, inputs=(len(layers),), bias=bias, shift=shift, output=output))
+    for width in (5, 28):  # the last one takes most of the arena: so it is placed on its input
+        narrow = single.Geometry("conv2d", (6, 28, 3), channels, (1, 29 - width), padding="valid")
+        layers.append(single.layer(narrow, random, name=f"layer{len(layers)}"))
+        g = single.Geometry("depthwise_conv2d", (6, width, channels), channels, (3, 3))
+        layer = single.layer(g, random, name=f"layer{len(layers)}", bits=8)
+        layers.append(_behind_relu(layer, len(layers), -9))
     return single.model(layers, (6, 28, 3), -5)
 
 
 @pytest.mark.parametrize("name", ["cortex-m4f", pytest.param("cortex-m7", marks=pytest.mark.slow)])
-def test_depthwise_rows_with_wider_weights(name: str, tmp_path: Path) -> None:
-    """The code for every number of outputs, stride, shift and kind of fit that there is."""
+@pytest.mark.parametrize("strip_bytes", [_dsp.STRIP_BYTES, 1])
+def test_depthwise_rows_with_wider_weights(
+    name: str, strip_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code for every number of outputs, stride, shift and kind of fit that there is; all rows at a time, or one."""
+    monkeypatch.setattr(_dsp, "STRIP_BYTES", strip_bytes)
     model = depthwise_rows(5)
+    tensors = select.program(model, CORES[name]).memory.tensor_offsets
+    assert tensors[-1] == tensors[-2], "the last layer overwrites its input"
     params = [call.args[1].fields for call in select.calls(model, CORES[name]) if call]  # type: ignore[union-attr]
     names = {str(fields[part]) for fields in params for part in ("six", "last") if part in fields}
     parts = [name.removeprefix("nn_dsp_wide_rows") for name in names if "wide_rows" in name]

@@ -19,6 +19,7 @@ enum { CHANNELS = 4, TAPS = 9, ROW_WORDS = 6, FIT_WORDS = sizeof(nn_dsp_wide_fit
 
 static_assert(sizeof(nn_dsp_taps) == 48 && offsetof(nn_dsp_taps, inputs) == 28,
               "as in nn_depthwise_conv2d_s_dsp_core.S");
+static_assert(sizeof(nn_dsp_rows) == 44 && FIT_WORDS == 3 && ROW_WORDS == 6, "as in nn_depthwise_conv2d_s_dsp_core.S");
 
 /* State of a convolution. */
 typedef struct {
@@ -171,14 +172,8 @@ void nn_depthwise_conv2d_s_rows_dsp(const nn_context *ctx, const nn_dsp_wide_row
     uint32_t filters[CHANNELS * ROW_WORDS];
     int8_t bytes[CHANNELS * TAPS];
     const int32_t bits = params->bits, row = output_dims->w * output_dims->c;
-    nn_dsp_strip s = {.conv = &params->conv,
-                      .in = input_dims,
-                      .out = output_dims,
-                      .height = filter_dims->h,
-                      .rows = params->rows,
-                      .pitch = params->pitch,
-                      .plane = ctx->buf};
-    nn_dsp_begin_strip(&s);
+    nn_dsp_strip s =
+        nn_dsp_new_strip(ctx, &params->conv, params->rows, params->pitch, input_dims, filter_dims, output_dims);
     for (int32_t c = 0; c < output_dims->c; c += CHANNELS, fit += CHANNELS * FIT_WORDS) {
         const int32_t channels = nn_min(CHANNELS, output_dims->c - c);
         expand_rows(weights_of(filter, bits, CHANNELS * TAPS, bytes), channels, filters);

@@ -123,14 +123,7 @@ void nn_depthwise_conv2d_t2_dsp(const nn_context *ctx, const nn_dsp_dw_conv_para
                                 const int8_t *input, const nn_dims *filter_dims, const uint8_t *filter,
                                 const int32_t *quant, const nn_dims *output_dims, int8_t *output) {
     convolution v = {.params = params, .fitted = params->six || params->last};
-    v.strip = (nn_dsp_strip){.conv = &params->conv,
-                             .in = input_dims,
-                             .out = output_dims,
-                             .height = filter_dims->h,
-                             .rows = params->rows,
-                             .pitch = params->pitch,
-                             .plane = ctx->buf};
-    nn_dsp_begin_strip(&v.strip);
+    v.strip = nn_dsp_new_strip(ctx, &params->conv, params->rows, params->pitch, input_dims, filter_dims, output_dims);
     v.fast = v.fitted || params->left || params->zero || params->right;
     v.filter_size = filter_dims->h * params->row_words;
     v.filters = (int32_t *)(v.strip.plane + CHANNELS * v.strip.plane_size);

@@ -112,13 +112,16 @@ static void drop_rows(nn_dsp_strip *s, int32_t rows) {
     s->filled = kept;
 }
 
-void nn_dsp_begin_strip(nn_dsp_strip *s) {
-    const int32_t size = sizeof(*s->plane), columns = nn_min(s->in->w, s->pitch - s->conv->padding.w);
-    s->plane_size = s->rows * s->pitch;
-    s->whole = s->rows == (s->out->h - 1) * s->conv->stride.h + s->height;
-    s->split = (nn_dsp_split){s->in->c, s->plane_size * size, columns, (s->in->w - columns) * s->in->c,
-                              (s->pitch - columns) * size};
-    fill_rows(s, 0, s->rows);
+nn_dsp_strip nn_dsp_new_strip(const nn_context *ctx, const nn_dw_conv_params *conv, int32_t rows, int32_t pitch,
+                              const nn_dims *in, const nn_dims *filter, const nn_dims *out) {
+    nn_dsp_strip s = {.conv = conv, .in = in, .out = out, .height = filter->h, .rows = rows, .pitch = pitch};
+    const int32_t size = sizeof(*s.plane), columns = nn_min(in->w, pitch - conv->padding.w);
+    s.plane = ctx->buf;
+    s.plane_size = rows * pitch;
+    s.whole = rows == (out->h - 1) * conv->stride.h + filter->h;
+    s.split = (nn_dsp_split){in->c, s.plane_size * size, columns, (in->w - columns) * in->c, (pitch - columns) * size};
+    fill_rows(&s, 0, rows);
+    return s;
 }
 
 int32_t nn_dsp_advance(nn_dsp_strip *s, const int8_t *input, int32_t channels, int32_t rows) {

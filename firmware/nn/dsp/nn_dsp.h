@@ -452,8 +452,9 @@ typedef struct {
     int32_t next;   /* input row that is expanded next */
 } nn_dsp_strip;
 
-/* Completes a strip of which all up to `plane` is given, with padding only. */
-void nn_dsp_begin_strip(nn_dsp_strip *s);
+/* A strip in the scratch memory of ctx, with padding only; rows, pitch: of its planes. */
+nn_dsp_strip nn_dsp_new_strip(const nn_context *ctx, const nn_dw_conv_params *conv, int32_t rows, int32_t pitch,
+                              const nn_dims *in, const nn_dims *filter, const nn_dims *out);
 
 /* Moves on by `rows` rows of outputs; 0: to the first ones. input: of the first of up to four channels. Returns how
  * many rows of outputs can be computed now. */

@@ -50,7 +50,7 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
             "filter": pack(layer, by_channel=fit is not None),
             "requant": fit.table.astype(np.int32) if fit else _dsp.quant(layer, specs[0], (0, 1, 2, 3)),
         },
-        scratch_bytes=_dsp.strip_bytes(layer, row_pitch(layer)) if fit else scratch_bytes(layer, rows),
+        scratch_bytes=_dsp.strip_bytes(layer, row_pitch(layer)) if fit else scratch_bytes(layer),
         in_place=0 if same and (fit or rows == layer.output.shape[0]) else None,
         start_cost=(_dsp.rows_cost if fit else _dsp.start_cost)(layer, specs[0]) + TAP_COST * layer.weights.size,
     )
@@ -114,12 +114,11 @@ def pack(layer: QLayer, by_channel: bool) -> NDArray[np.uint8]:
     return np.asarray(packing.pack(rows, layer.weight_bits).view(np.uint8))
 
 
-def scratch_bytes(layer: QLayer, rows: int) -> int:
+def scratch_bytes(layer: QLayer) -> int:
     """Bytes of the C file's workspace: expanded filters, a plane, then weights that are decoded or a row of outputs of
     fewer than four channels."""
     assert layer.weights is not None
     kh, kw, oc = layer.weights.shape
-    plane = _dsp.PIXEL_BYTES * pitch(layer) * ((rows - 1) * layer.params["stride"][0] + kh)
     decoded = _dsp.CHANNELS * kh * kw if layer.weight_bits < 8 else 0
     last = _dsp.CHANNELS * layer.output.shape[1] if oc % _dsp.CHANNELS else 0
-    return int(_dsp.PIXEL_BYTES * kh * kw + plane + max(decoded, last))
+    return int(_dsp.PIXEL_BYTES * kh * kw + _dsp.strip_bytes(layer, pitch(layer)) + max(decoded, last))

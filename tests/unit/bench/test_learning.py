@@ -7,10 +7,7 @@ import pytest
 from bench import learning
 from pipeline.workflow import zoo
 
-HISTORY = [
-    {"epoch": epoch, "loss": 1 / epoch, "accuracy": 0.5, "validation_accuracy": 0.123456, **robust}
-    for epoch, robust in ((1, {}), (2, {}))
-]
+HISTORY = [{"epoch": epoch, "loss": 1.5, "accuracy": 0.5, "validation_accuracy": 0.123456} for epoch in (1, 2)]
 
 
 def card(clean: float, worst: float, kib: float = 20, suite: str = "strict", **changed: object) -> zoo.Card:
@@ -54,6 +51,22 @@ def test_the_table_names_the_network_that_lacks_least() -> None:
     ]
     line = next(line for line in learning.section(cards) if line.startswith("| robust, at most 24 KiB"))
     assert "[second]" in line and line.endswith("| 5.0 |")
+
+
+def test_a_worst_case_of_another_suite_is_a_bound() -> None:
+    """What strict would leave is less."""
+    for worst, words in ((0.2, "at least 5.0"), (0.3, "at least 0.0")):
+        found = learning.section([card(0.6, worst, suite="quick")])
+        line = next(line for line in found if line.startswith("| robust, at most 24 KiB"))
+        assert line.endswith(f"| {words} |")
+
+
+def test_the_committed_picture_shows_what_is_stored() -> None:
+    """Names and epochs; where fonts differ, coordinates do too."""
+    committed = learning.PICTURE.read_text()
+    for drawn in (committed, learning.picture()):
+        assert all(name in drawn for name in learning.histories())
+        assert drawn.count("<use ") == learning.picture().count("<use ")
 
 
 def test_histories_are_kept_by_name_and_drawn(tmp_path, monkeypatch) -> None:

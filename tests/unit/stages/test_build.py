@@ -173,7 +173,11 @@ def _built_elf(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("int main(void) { return x; }", "undeclared"), ("int main(void) { int unused; return 0; }", "unused variable")],
+    [
+        ("int main(void) { return x; }", "undeclared"),
+        ("int main(void) { int unused; return 0; }", "unused variable"),
+        ('int main(void) { __asm("nonsense"); return 0; }', "Error: .*nonsense"),  # the assembler's
+    ],
 )
 def test_compiler_says_no(tmp_path: Path, text: str, words: str) -> None:
     """Warnings are errors; the compiler's own line is in the message, the folder, which is gone by then, is not."""

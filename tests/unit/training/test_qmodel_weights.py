@@ -94,6 +94,23 @@ def test_a_network_for_other_samples_is_refused() -> None:
             initial.teacher(model, job.model, recipe, data.input)
 
 
+def test_codes_that_no_kernel_gives_are_refused_a_channel_of_zeros_is_not(tmp_path) -> None:
+    """The scale of 8-bit weights is that of the largest one: 127, unless the channel is empty."""
+    qmodel = stored("cifar10_resnet8_nfgsm")
+    *others, logits = qmodel.layers
+    assert logits.weights is not None and logits.weight_bits == 8
+    for changed, weight in (("zeros", 0), ("ones", 1)):
+        weights = logits.weights.copy()
+        weights[3] = weight
+        layers = (*others, dataclasses.replace(logits, weights=weights))
+        store.save(tmp_path / changed, dataclasses.replace(qmodel, layers=layers), "key")
+    qmodel_weights.load(tmp_path / "zeros", RECIPE, "train.initial")
+    with pytest.raises(
+        ConfigError, match=r"train\.initial: no kernel of 'resnet8' gives the weights of layer 'logits'"
+    ):
+        qmodel_weights.load(tmp_path / "ones", RECIPE, "train.initial")
+
+
 def test_what_no_job_made_is_refused_by_name(tmp_path) -> None:
     store.save(tmp_path / "imported", tiny.qmodel(), "key")
     assert stored_training(str(tmp_path / "imported")).name == store.META
