@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.sweeps import HERE
 from pipeline.analysis import figures
@@ -63,12 +62,12 @@ GOALS = (
 )
 
 
-def keep(name: str, history: Sequence[Mapping[str, float]], place: Path = HISTORIES) -> None:
+def keep(name: str, history: Sequence[Mapping[str, float]]) -> None:
     """Stores the history of a training in the place of an earlier one of that name."""
     rounded = [{key: round(value, PLACES) for key, value in epoch.items()} for epoch in history]
-    known = {**histories(place), name: rounded}
+    known = {**histories(), name: rounded}
     lines = [f" {json.dumps(key)}: [\n  {_epochs(known[key])}\n ]" for key in sorted(known)]
-    store.write_text(place, "{\n" + ",\n".join(lines) + "\n}\n")
+    store.write_text(HISTORIES, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _epochs(history: Sequence[Mapping[str, float]]) -> str:
@@ -76,9 +75,9 @@ def _epochs(history: Sequence[Mapping[str, float]]) -> str:
     return ",\n  ".join(json.dumps(dict(epoch)) for epoch in history)
 
 
-def histories(place: Path = HISTORIES) -> Histories:
+def histories() -> Histories:
     """What is stored."""
-    found: Histories = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    found: Histories = json.loads(HISTORIES.read_text(encoding="utf-8")) if HISTORIES.exists() else {}
     return found
 
 

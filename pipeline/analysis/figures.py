@@ -87,7 +87,8 @@ def _figure(width: float, height: float) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update({"svg.hashsalt": "tritmcu", "font.size": 10, "axes.edgecolor": GRID})
+    settings = {"svg.hashsalt": "tritmcu", "svg.fonttype": "path", "font.size": 10, "axes.edgecolor": GRID}
+    matplotlib.rcParams.update(settings)
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -70,12 +70,11 @@ def test_the_committed_picture_shows_what_is_stored() -> None:
 
 
 def test_histories_are_kept_by_name_and_drawn(tmp_path, monkeypatch) -> None:
-    place = tmp_path / "learning.json"
-    learning.keep("b", HISTORY, place)
-    learning.keep("a", [*HISTORY, {**HISTORY[0], "epoch": 3, "validation_robust_accuracy": 0.25}], place)
-    learning.keep("b", HISTORY[:1], place)
-    found = learning.histories(place)
+    monkeypatch.setattr(learning, "HISTORIES", tmp_path / "learning.json")
+    learning.keep("b", HISTORY)
+    learning.keep("a", [*HISTORY, {**HISTORY[0], "epoch": 3, "validation_robust_accuracy": 0.25}])
+    learning.keep("b", HISTORY[:1])
+    found = learning.histories()
     assert [*found] == ["a", "b"] and len(found["b"]) == 1
     assert found["a"][0]["validation_accuracy"] == 0.1235
-    monkeypatch.setattr(learning, "histories", lambda: found)
     assert learning.picture().count("<svg") == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import publish
+from bench import learning, publish
 from bench import zoo as maker
 from pipeline.cli import console, main
 from pipeline.codegen import select
@@ -122,6 +122,7 @@ def test_a_finished_run_becomes_an_entry(tmp_path, monkeypatch):
     for verb in ("train", "lower"):
         assert main.main([verb, str(job_file), "--run-dir", str(run)]) == 0
     monkeypatch.setattr(zoo, "shelf", lambda: tmp_path / "zoo")
+    monkeypatch.setattr(learning, "HISTORIES", tmp_path / "learning.json")
     card = maker.add(run, name="entry", display=console.PlainDisplay())
     assert zoo.card("entry").model_dump() == {**card.model_dump(), "digest": network("entry").digest}
     assert card.clean.n == 359 == card.robust[0].n
@@ -130,6 +131,7 @@ def test_a_finished_run_becomes_an_entry(tmp_path, monkeypatch):
     assert card.clean.accuracy == hits / 359 >= card.robust[0].accuracy
     assert (card.epochs, card.retrain, [r.eps for r in card.robust]) == (1, "", ["16/255"])
     assert "layerwise" in network("entry").metrics
+    assert [epoch["epoch"] for epoch in learning.histories()["entry"]] == [1]
     shutil.rmtree(run / "trained")
     with pytest.raises(ConfigError, match="nothing stored here"):
         maker.add(run, name="again", display=console.PlainDisplay())
