@@ -16,6 +16,7 @@ TICKS = ("instructions", "cycles")
 """Parts of a budget that only running can count."""
 LARGEST = 3
 """Parts that an error names."""
+SMALLER = "a smaller network ([model] width in the job), or a larger budget"
 
 
 def check_known(budget: CostBudget, parts: Mapping[str, Mapping[str, int]]) -> None:
@@ -25,6 +26,23 @@ def check_known(budget: CostBudget, parts: Mapping[str, Mapping[str, int]]) -> N
         for memory, owners in parts.items()
         if (allowed := _allowed(budget, memory)) is not None
     )
+
+
+def check_units(budget: CostBudget, unit: str) -> None:
+    """ConfigError: the budget names instructions or cycles, and the board counts something else. unit: what it
+    counts."""
+    for name in TICKS:
+        if getattr(budget, name) is not None and name != unit:
+            counted = f"use {unit} instead" if unit in TICKS else "leave it out on this board"
+            raise ConfigError(f"budget: {name}: the board counts {unit}", counted)
+
+
+def check_least(budget: CostBudget, instructions: Mapping[str, int]) -> None:
+    """BudgetError when the instructions that an inference takes at the least break the budget. instructions: by
+    layer."""
+    if budget.instructions is not None:
+        least = sum(instructions.values())
+        _require([_exceeded("instructions, at least", least, budget.instructions, instructions)], SMALLER)
 
 
 def check_sizes(budget: CostBudget, sizes: Sizes) -> None:
@@ -38,14 +56,11 @@ def check_sizes(budget: CostBudget, sizes: Sizes) -> None:
 
 def check_ticks(budget: CostBudget, unit: str, ticks: int, layers: Mapping[str, int]) -> None:
     """BudgetError when one inference takes more than the budget. unit: what the device counts; ticks, layers: of the
-    slowest sample, and of each layer. ConfigError: the budget names what the device does not count."""
-    for name in TICKS:
-        allowed = getattr(budget, name)
-        if allowed is not None and name != unit:
-            counted = f"use {unit} instead" if unit in TICKS else "leave it out on this board"
-            raise ConfigError(f"budget: {name}: the board counts {unit}", counted)
-        if allowed is not None:
-            _require([_exceeded(name, ticks, allowed, layers)])
+    slowest sample, and of each layer. ConfigError: as check_units."""
+    check_units(budget, unit)
+    allowed = getattr(budget, unit) if unit in TICKS else None
+    if allowed is not None:
+        _require([_exceeded(unit, ticks, allowed, layers)])
 
 
 def check_trace(budget: CostBudget, trace: Trace, model: QModel) -> None:
@@ -76,7 +91,7 @@ def _exceeded(what: str, needed: int, allowed: int, parts: Mapping[str, int]) ->
     return f"{what}: {text.count(needed)}, {over}; largest parts: {most}"
 
 
-def _require(problems: Iterator[str] | Sequence[str]) -> None:
+def _require(problems: Iterator[str] | Sequence[str], hint: str = "every part: tritmcu size") -> None:
     """BudgetError unless every problem is empty."""
     if found := list(filter(None, problems)):
-        raise BudgetError("; ".join(found), "every part: tritmcu size")
+        raise BudgetError("; ".join(found), hint)

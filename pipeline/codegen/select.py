@@ -112,7 +112,7 @@ def again(board: Board) -> cascade.Again:
 
     def again(whole: KernelCall, layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
         name = whole.function.removeprefix("nn_")
-        if name in registry.names("kernels"):
+        if _is_optimised(name):
             part: KernelCall = registry.load("kernels", name).call(layer, specs)
         else:
             part = registry.load("layers", layer.kind).kernel(layer, specs)
@@ -196,6 +196,31 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Ke
     if board.is_avr:
         return _with_weight_buffer(call)
     return (_optimised(layer, specs, board.core, links(kernels)) if kernels != "reference" else None) or call
+
+
+def least_instructions(model: QModel, functions: Sequence[str | None]) -> dict[str, int]:
+    """Instructions that the layers computed by these C functions, by name, take at the least, whatever the weights:
+    their multiply-accumulates, as many at a time as the kernel does at best. Layers of kernels that do not say how many
+    are left out."""
+    found = {}
+    for layer, function in zip(model.layers, functions, strict=True):
+        name = (function or "").removeprefix("nn_")
+        most = getattr(registry.load("kernels", name), "MACS_PER_INSTRUCTION", 0) if _is_optimised(name) else 0
+        if most:
+            macs = registry.load("layers", layer.kind).macs(layer, model.input_specs(layer))
+            found[layer.name] = -(-macs // most)
+    return found
+
+
+def least_weights_bytes(model: QModel) -> int:
+    """Bytes of flash that the weights take at the least, whatever they are and whichever kernels read them: ternary
+    ones five to a byte."""
+    weighted = [(layer.weights.size, layer.weight_bits or 0) for layer in model.layers if layer.weights is not None]
+    return sum(-(-count // trits.BYTE_TRITS) if bits == 2 else -(-count * bits // 8) for count, bits in weighted)
+
+
+def _is_optimised(name: str) -> bool:
+    return name in registry.names("kernels")
 
 
 def links(kernels: Kernels) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.analysis import agreement, budget, latency, size
-from pipeline.codegen import cmsis_nn, select
+from pipeline.codegen import cmsis_nn, fit, select
 from pipeline.config import board as boards
 from pipeline.config.budget import NO_BUDGET
 from pipeline.config.job import Job, LayerwiseConfig, earlier
@@ -25,6 +25,7 @@ from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError, MismatchError
 from pipeline.core.nouns import (
+    FLASH,
     AttackResult,
     AuditResult,
     Dataset,
@@ -136,7 +137,30 @@ class Workflow:
             layerwise.check_budget(untrained, config)
             if config.is_measured:
                 widths.check(self._job("train"))
-        lower.lower(untrained)
+            untrained = layerwise.at_width(untrained, layerwise.BITS[0])
+        model = lower.lower(untrained)
+        if "stream" in self._allowed:
+            self._possible(model)
+
+    def _possible(self, model: QModel) -> None:
+        """FitError, BudgetError: no weights of a network of these shapes go with the board and the plan's budget."""
+        plan = self.plan
+        parts = {FLASH: {"the weights": select.least_weights_bytes(model)}}
+        fit.require(parts, plan.board)
+        budget.check_known(plan.budget, parts)
+        if plan.budget.instructions is not None and plan.kernels == "auto":
+            calls = select.calls(model, plan.board, plan.kernels, plan.firmware)
+            functions = [call.function if call else None for call in calls]
+            budget.check_least(plan.budget, select.least_instructions(model, functions))
+
+    def _affordable(self) -> None:
+        """FitError, BudgetError: the network as it is does not go with the board and the plan's budget, as far as that
+        is known without building it."""
+        plan, sources = self.plan, self.render()
+        build.check_fit(sources, plan.board)
+        budget.check_known(plan.budget, build.known_parts(sources, plan.board))
+        functions = [layer.kernel for layer in sources.layers]
+        budget.check_least(plan.budget, select.least_instructions(self.lower(), functions))
 
     @_once
     def lower(self) -> QModel:
@@ -388,7 +412,7 @@ class Workflow:
         sources, board = self.render(), self.plan.board
 
         def make(folder: Path) -> Image:
-            budget.check_known(self.plan.budget, build.known_parts(sources, board))
+            self._affordable()
             return build.build(sources, board, folder, progress=self._progress)
 
         # An image that says less of itself, as earlier versions stored it, is built again.
@@ -421,7 +445,10 @@ class Workflow:
     @_once
     def stream(self) -> Trace:
         """The board's answers to all data sets. MismatchError, once they are stored, when they are not the twin's."""
-        plan, qmodel, tested, image = self.plan, self.lower(), self.attack().datasets, self.build()
+        plan = self.plan
+        budget.check_units(plan.budget, plan.board.tick)
+        self._affordable()  # before time is spent on attacks
+        qmodel, tested, image = self.lower(), self.attack().datasets, self.build()
         work = plan.device_folder / "stream"
 
         def make(_: Path) -> Trace:

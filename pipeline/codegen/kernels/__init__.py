@@ -5,6 +5,8 @@ which cores execute it, and which family goes first, says config/cores.py. A mod
 serves(layer, specs) -> "" when the kernel computes this layer bit for bit as the layer's reference kernel does, else
     the reason why not (one clause, for a person)
 call(layer, specs) -> KernelCall with its tables packed; only for a layer it serves
+MACS_PER_INSTRUCTION, where the kernel does every multiply-accumulate of a layer, also those with weights of zero: at
+    most so many in one instruction
 
 where specs are the TensorSpecs of the layer's inputs. codegen/select.py chooses.
 """

@@ -11,6 +11,7 @@ from pipeline.codegen.kernels import _dsp, _fit, _signed
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 2
 PIXELS, CHANNELS = 3, 2
 """Of a block."""
 UNITS = {8: 4, 4: 4, 3: 16}

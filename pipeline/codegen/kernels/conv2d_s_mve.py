@@ -8,6 +8,7 @@ from pipeline.codegen.kernels import _mve, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 16
 CHANNELS, PIXELS = 16, 2
 """As in the C file: output channels and pixels at a time."""
 WEIGHT_BYTES = 9216

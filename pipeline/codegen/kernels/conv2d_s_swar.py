@@ -8,6 +8,7 @@ from pipeline.codegen.kernels import _swar
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 2
 PIXELS, CHANNELS = 4, 2
 """Of a block, and channels at a time, as in the C file."""
 

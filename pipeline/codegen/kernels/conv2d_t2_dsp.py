@@ -12,6 +12,7 @@ from pipeline.codegen.kernels import _dsp, _fit, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 4
 DISTANCES = (4, 8, 16, 20, 24, 32, 40, 56, 64, 80, 128, 256)
 """Bytes between the inputs of neighbouring pixels for which there is a block of three pixels."""
 GO_ON, FLUSH, FLUSH_MORE, FINISH = range(4)

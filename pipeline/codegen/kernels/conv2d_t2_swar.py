@@ -11,6 +11,7 @@ from pipeline.codegen.kernels import _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 4
 PIXELS, GROUP, GROUPS, BLOCK = 8, 3, 6, 64
 """As in the C file: pixels at a time, weights an index, indices a word, channels at a time."""
 CHUNK = GROUP * GROUPS

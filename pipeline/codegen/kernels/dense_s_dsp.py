@@ -11,6 +11,7 @@ from pipeline.codegen.kernels import _dsp, _signed, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 2
 STEP = 8
 """Inputs a turn of the loop, as in the C file."""
 

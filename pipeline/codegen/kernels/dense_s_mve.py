@@ -8,6 +8,8 @@ from pipeline.codegen.kernels import _mve, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 16
+
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
     return _mve.objection(layer, "dense", specs[0])

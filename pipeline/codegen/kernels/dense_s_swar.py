@@ -8,6 +8,7 @@ from pipeline.codegen.kernels import _swar, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 2
 CHANNELS = 4
 """Outputs at a time, as in the C file."""
 

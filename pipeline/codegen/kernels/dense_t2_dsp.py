@@ -11,6 +11,7 @@ from pipeline.codegen.kernels import _dsp, _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 4
 STEP, BLOCK = 8, 8
 """As in the C file: inputs a turn of the loop, outputs a block."""
 LONGEST = _dsp.MAX_INPUTS // STEP * STEP

@@ -11,6 +11,7 @@ from pipeline.codegen.kernels import _ternary
 from pipeline.core.nouns import KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+MACS_PER_INSTRUCTION = 2
 PAIRS, STEP, SLOTS = 3, 8, 8
 """As in the C file: output pairs a block, inputs a step, slots a word."""
 CHUNK = 255 // STEP * STEP

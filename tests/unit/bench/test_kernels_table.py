@@ -52,3 +52,16 @@ def test_a_row_is_of_the_kernel_chosen_today_and_of_its_tables(core: str, model:
     rows: list[dict[str, Any]] = [row for row in publish.read()["layers"] if row["core"] == core]
     stored = {row["name"]: row for row in rows if row["name"].startswith(f"{model.name}/")}
     assert {name: {key: row.get(key) for key in now.get(name, {})} for name, row in stored.items()} == now, AGAIN
+
+
+@pytest.mark.parametrize("core", BOARDS)
+def test_no_layer_takes_fewer_instructions_than_any_could(core: str) -> None:
+    """What refuses a budget before a network is trained is a bound: every row measured, every core."""
+    rows = {row["name"]: row for row in publish.read()["layers"] if row["core"] == core}
+    checked = 0
+    for model in (*OURS, *ZOO):
+        functions = [rows.get(f"{model.name}/{layer.name}", {}).get("kernel") for layer in model.layers]
+        for name, least in select.least_instructions(model, functions).items():
+            assert 0 < least <= rows[f"{model.name}/{name}"]["instructions"]
+            checked += 1
+    assert checked > len(OURS)

@@ -10,9 +10,9 @@ from pipeline.codegen import planner, select
 from pipeline.config import board
 from pipeline.config.cores import CORE_FLAGS, kernel_families
 from pipeline.config.job import FirmwareConfig
-from pipeline.core import paths, registry
+from pipeline.core import paths, registry, store
 from pipeline.core.errors import ConfigError, UnsupportedError
-from pipeline.core.nouns import KernelCall, QLayer
+from pipeline.core.nouns import KernelCall, QLayer, QModel
 from pipeline.stages import render
 from tests.support import tiny, unpacking
 
@@ -161,3 +161,23 @@ def test_every_wider_layer_of_a_small_core_has_a_fast_kernel(bits: int) -> None:
         layer.kind: call.function for layer, call in zip(wide, calls, strict=True) if call and layer.shift is not None
     }
     assert functions == {kind: f"nn_{kind}_s_swar" for kind in ("conv2d", "depthwise_conv2d", "dense")}
+
+
+@pytest.mark.parametrize("firmware", [FirmwareConfig(), FIVE], ids=["2 bits", "5 trits"])
+@pytest.mark.parametrize("name", ["netduinoplus2", "mps2-an385", "mps3-an547", "host"])
+def test_no_kernel_keeps_weights_in_less_than_the_least(name: str, firmware: FirmwareConfig) -> None:
+    mixed = store.load(paths.shipped("zoo") / "cifar10_resnet8_laq" / "qmodel", QModel)
+    for model in (networks.dscnn(), mixed):
+        calls = select.calls(model, board.load(name), firmware=firmware)
+        least = select.least_weights_bytes(model)
+        assert 0.5 * filter_bytes(calls) < least <= filter_bytes(calls), model.name
+
+
+def test_the_least_instructions_are_those_of_kernels_that_do_every_product() -> None:
+    model = networks.dscnn()
+    functions = [call.function if call else None for call in select.calls(model, M4)]
+    least = select.least_instructions(model, functions)
+    assert [layer.kind for layer in model.layers if layer.name in least] == ["conv2d"] * 5 + ["dense"]
+    stem = model.layers[0]
+    assert least[stem.name] == 25 * 5 * 64 * 40 // 4
+    assert select.least_instructions(model, ["nn_conv2d"] + [None] * (len(functions) - 1)) == {}

@@ -18,8 +18,11 @@ import pytest
 
 from pipeline.config import board
 from pipeline.config import job as jobs
+from pipeline.config.board import Board
+from pipeline.config.budget import CostBudget
+from pipeline.config.job import AttackConfig
 from pipeline.core import interrupt, paths, registry, store
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import BudgetError, ConfigError, FitError
 from pipeline.core.nouns import AuditCheck, AuditResult, Dataset, QModel, Split
 from pipeline.stages import STAGES, export, report
 from pipeline.workflow import checks, keys, zoo
@@ -353,6 +356,57 @@ def command_lines(folder: Path) -> list[str]:
         if str(folder) in words and path.parent.name != str(os.getpid()):
             found.append(words)
     return found
+
+
+def cramped(flash: int) -> Board:
+    """An emulated Cortex-M4 with that much flash."""
+    whole = board.load("netduinoplus2")
+    memory = whole.memory.model_copy(update={"flash": whole.memory.flash.model_copy(update={"length": flash})})
+    return whole.model_copy(update={"memory": memory})
+
+
+IMPOSSIBLE = [
+    (
+        {"instructions": "10 k"},
+        1 << 20,
+        BudgetError,
+        "instructions, at least: 252\u202f768, .*parts: conv2 165",
+    ),
+    (
+        {"flash": "1 KiB"},
+        1 << 20,
+        BudgetError,
+        "flash, at least: .* the budget of 1\u202f024; largest parts: the weights",
+    ),
+    ({"cycles": "9 M"}, 1 << 20, ConfigError, "budget: cycles: the board counts instructions"),
+    ({}, 4096, FitError, "needs at least .* flash, has 4.0 KiB; largest part: the weights"),
+]
+
+
+@pytest.mark.parametrize(("allowed", "flash", "error", "says"), IMPOSSIBLE, ids=lambda value: str(value)[:20])
+def test_what_no_weights_can_keep_is_refused_before_training(tmp_path, allowed, flash, error, says):
+    job = jobs.load(paths.shipped("jobs") / "digits.toml").model_copy(update={"budget": CostBudget(**allowed)})
+    with pytest.raises(error, match=says):
+        Workflow(plan_job(job, cramped(flash), tmp_path), Recorder()).report()
+    assert not list(tmp_path.rglob("last.npz"))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "flash", "error", "says"),
+    [
+        ({"instructions": "10"}, 1 << 20, BudgetError, "instructions, at least: "),
+        ({"ram": "1 KiB"}, 1 << 20, BudgetError, "RAM, at least: "),
+        ({}, 16, FitError, "needs at least .* flash, has 16 bytes"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_a_stored_network_cannot_keep_is_refused_before_an_attack(stored, tmp_path, allowed, flash, error, says):
+    recorder = Recorder()
+    plan = make_plan(stored, tmp_path, attacks=(AttackConfig(name="fgsm", eps=["1/255"]),))
+    plan = dataclasses.replace(plan, board=cramped(flash), budget=CostBudget(**allowed))
+    with pytest.raises(error, match=says):
+        Workflow(plan, recorder).report()
+    assert "attack" not in recorder.seen and "build" not in recorder.seen
 
 
 @pytest.mark.slow
