@@ -166,7 +166,7 @@ def test_every_wider_layer_of_a_small_core_has_a_fast_kernel(bits: int) -> None:
 @pytest.mark.parametrize("firmware", [FirmwareConfig(), FIVE], ids=["2 bits", "5 trits"])
 @pytest.mark.parametrize("name", ["netduinoplus2", "mps2-an385", "mps3-an547", "host"])
 def test_no_kernel_keeps_weights_in_less_than_the_least(name: str, firmware: FirmwareConfig) -> None:
-    mixed = store.load(paths.shipped("zoo") / "cifar10_resnet8_laq" / "qmodel", QModel)
+    mixed = store.load(paths.shipped("zoo") / "cifar10_resnet8_laq", QModel)
     for model in (networks.dscnn(), mixed):
         calls = select.calls(model, board.load(name), firmware=firmware)
         least = select.least_weights_bytes(model)
