@@ -23,15 +23,17 @@
 #include "nn_dsp_macros.h"
 
     /* Stack */
-    .equ END, 0
-    .equ WRITE, 4
-    .equ STEP, 8
-    .equ QUANT, 12 /* and the output */
-    .equ QUANT_END, 20
-    .equ NEXT, 24 /* the code of a pair of channels */
-    .equ PIXELS, 28
-    .equ FILTER, 32
-    .equ FRAME, 36 /* a multiple of 8 with the nine registers saved */
+    .equ SKIP, 0 /* as in nn_dsp_pixels; then, in this order, END and INPUTS */
+    .equ END, 4
+    .equ INPUTS, 8
+    .equ WRITE, 12
+    .equ STEP, 16
+    .equ QUANT, 20 /* and the output */
+    .equ QUANT_END, 28
+    .equ NEXT, 32 /* the code of a pair of channels, but with lanes */
+    .equ PIXELS, 36
+    .equ FILTER, 40
+    .equ FRAME, 44 /* a multiple of 8 with the nine registers saved */
 
 .macro products a0, a1, a2, weights
     smlad   \a0, r6, \weights, \a0
@@ -64,20 +66,19 @@
     .endif
 .endm
 
-/* Loads the first values of the accumulators, and skip, inputs of r12, nn_dsp_pixels, to r9, r12. With lanes the second
- * channel's are the first word of its requantization, the other ones 0. */
+/* Loads the first values of the accumulators, skip to r9 and the inputs to r12. With lanes the second channel's are the
+ * first word of its requantization, which r12 points to; the other ones are 0. */
 .macro begin_sums bits
     .ifc \bits, lanes
-    ldr     r3, [sp, #QUANT]
-    ldr     r11, [sp, #END]
-    ldrd    r9, r12, [r12, #12]
-    ldr     r3, [r3]
+    ldr     r3, [r12]
+    ldm     sp, {r9, r11, r12}
     movs    r0, #0
     movs    r1, #0
     movs    r2, #0
     mov     r4, r3
     mov     r5, r3
     .else
+    ldr     r12, [sp, #PIXELS]
     load_field_mask \bits
     ldm     r12, {r0-r2, r9, r12}
     mov     r3, r0
@@ -91,20 +92,25 @@
     function \name
     push    {r4-r11, lr}
     sub     sp, #FRAME
-    ldr     r3, [r0, #20] /* nn_dsp_pixels: end, write, step, quant, quant_end */
-    ldr     r4, [r0, #24]
-    ldrd    r5, r6, [r0, #28]
-    ldr     r7, [r0, #36]
+    add     r3, r0, #12
+    ldm     r3, {r3-r7, r12} /* nn_dsp_pixels: skip, inputs, end, write, step, quant */
+    ldr     r9, [r0, #36]    /* quant_end */
+    .ifnc \bits, lanes
     adr     r8, 2f
     orr     r8, r8, #1
-    strd    r3, r4, [sp, #END]
-    strd    r5, r6, [sp, #STEP]
-    strd    r2, r7, [sp, #(QUANT + 4)]
+    .endif
+    strd    r3, r5, [sp, #SKIP]
+    strd    r4, r6, [sp, #INPUTS]
+    strd    r7, r12, [sp, #STEP]
+    strd    r2, r9, [sp, #(QUANT + 4)]
     strd    r8, r0, [sp, #NEXT]
     mov     lr, r1
     .balign 4
-2:  ldr     r12, [sp, #PIXELS]
-    begin_sums \bits
+    .ifc \bits, lanes
+    .thumb_func
+nn_dsp_next_lanes:
+    .endif
+2:  begin_sums \bits
     .balign 4
     add     pc, r9 /* skips units, so that the rest is whole iterations */
     nop
@@ -128,12 +134,16 @@
 .endm
 
 /* Continues with the next two channels; r12 their requantization, r11 their outputs. */
-.macro next_pair
+.macro next_pair is_lanes
     ldr     r6, [sp, #QUANT_END]
     strd    r12, r11, [sp, #QUANT]
     cmp     r12, r6
+    .if \is_lanes
+    bne.w   nn_dsp_next_lanes
+    .else
     it      ne
     ldrne   pc, [sp, #NEXT]
+    .endif
     add     sp, #FRAME
     pop     {r4-r11, pc}
 .endm
@@ -160,7 +170,7 @@
     channel 3, \kind, 0, 1, r0, r1, r2
     channel 3, \kind, 0, 1, r3, r4, r5
     ldr     lr, [sp, #FILTER]
-    next_pair
+    next_pair \is_lanes
     .size   \name, . - \name
 .endm
 
@@ -195,11 +205,11 @@
     fitted_channel \shift, \ties, r9, r10, r0, r1, r2
     ldrd    r7, r10, [r12], #8
     fitted_channel \shift, \ties, r7, r10, r3, r4, r5
-    next_pair
+    next_pair \is_lanes
     .size   \name, . - \name
 .endm
 
-    blocks  nn_dsp_blocks_lanes, lanes, 2, 6, NN_DSP_LANES_BYTES
+    blocks  nn_dsp_blocks_lanes, lanes, 2, 8, NN_DSP_LANES_BYTES
     blocks  nn_dsp_blocks_s8, 8, 2, 6, NN_DSP_UNIT_BYTES
     blocks  nn_dsp_blocks_s4, 4, 2, 6, NN_DSP_UNIT_BYTES
     blocks  nn_dsp_blocks_s3, 3, 8, 2, NN_DSP_UNIT3_BYTES
