@@ -197,12 +197,14 @@ def _files(text: str) -> dict[str, Any] | None:
         return None
     if path.is_dir():
         return {"name": "wav" if any(path.rglob("*.wav")) else "images", "path": text}
-    return {"name": "npz", "path": text} if path.suffix == ".npz" else None
+    return {"name": "npz", "path": text} if path.suffix.lower() == ".npz" else None
 
 
 def named(text: str, option: str = "--dataset") -> DatasetConfig:
     """What --dataset means: a data set by name, an .npz file, a folder of images or recordings, or the `[dataset]`
     table of a TOML file. ConfigError, naming the option: none of these."""
+    if not Path(text).exists() and (Path(text).suffix or "/" in text):
+        raise ConfigError(f"{option} {text}: no such file or folder", "a relative path starts at the current folder")
     if not text.endswith(".toml"):
         return schema.validate(DatasetConfig, _files(text) or {"name": text}, option)
     table: Any = schema.read_toml(Path(text)).get("dataset")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +31,40 @@ def checked(path: Path) -> tuple[Graph, int]:
 def import_model(path: Path, name: str, classes: Sequence[str] = ()) -> QModel:
     """The int8 model in the file as a QModel: the same integers, operation by operation.
 
-    A closing softmax is left out; a padding becomes part of the convolution after it. classes: by default numbers.
+    A closing softmax or sigmoid is left out; one logit for two classes becomes two, zero and itself; a padding becomes
+    part of the convolution after it; images without an axis for their channel get one. classes: by default numbers.
     ConfigError: a file that is missing or damaged, or a wrong number of classes. UnsupportedError names the operation,
     and the setting, that no layer kind computes.
     """
     graph = tflite_graph.read(path)
     found = _Import(graph).convert()
-    outputs = found.layers[-1].output.size_bytes
+    layers, source = tuple(found.layers), graph.spec(graph.input)
+    if len(source.shape) == 2:
+        source = TensorSpec((*source.shape, 1), source.quantization)
+    if layers[-1].output.shape == (1,) and layers[-1].kind == "dense" and (len(classes) == 2 or found.closed):
+        layers = (*layers[:-1], _two_logits(layers[-1]))
+    outputs = layers[-1].output.size_bytes
     classes = tuple(classes) or tuple(map(str, range(outputs)))
-    model = QModel(name, graph.spec(graph.input), classes, tuple(found.layers))
+    model = QModel(name, source, classes, layers)
     if outputs != len(classes):
         raise ConfigError(
             f"{path}: {outputs} outputs, {len(classes)} classes", "name the data set that it was trained on"
         )
     return model
+
+
+def _two_logits(layer: QLayer) -> QLayer:
+    """The dense layer of one unit with one before it, whose answer is zero: a softmax of both is its sigmoid."""
+    assert layer.weights is not None and layer.bias is not None
+    assert layer.multiplier is not None and layer.shift is not None
+    return replace(
+        layer,
+        output=TensorSpec((2,), layer.output.quantization),
+        weights=np.concatenate([np.zeros_like(layer.weights), layer.weights]),
+        bias=np.concatenate([np.zeros_like(layer.bias), layer.bias]),
+        multiplier=np.repeat(layer.multiplier, 2),
+        shift=np.repeat(layer.shift, 2),
+    )
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,7 @@ class _Window:
 
 class _Import:
     """Walks the operations once, in order. `number` maps a tensor of the file to the QModel's, `paddings` holds those
-    that no layer computes yet, `sizes` what the file computes of shapes."""
+    that no layer computes yet, `sizes` what the file computes of shapes; closed: a softmax or sigmoid ended it."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -80,6 +100,7 @@ class _Import:
         self.sizes: dict[int, Sizes] = {}
         self.layers: list[QLayer] = []
         self.logits = graph.output
+        self.closed = False
 
     def convert(self) -> _Import:
         """Itself, with all layers."""
@@ -111,7 +132,8 @@ class _Import:
             )
 
     def written_options(self, op: Operation) -> str:
-        kind = self.graph.root["subgraphs"][0]["operators"][op.number]["builtin_options_type"]
+        number = op.number - self.graph.operations[0].number
+        kind = self.graph.root["subgraphs"][0]["operators"][number]["builtin_options_type"]
         return next((name for name, number in tflite_schema.OPTIONS.items() if number == kind), "")
 
     def source(self, tensor: int) -> int:
@@ -532,15 +554,17 @@ def _bounded(model: _Import, op: Operation, activation: str) -> None:
 
 
 def _softmax(model: _Import, op: Operation) -> None:
-    """Left out: the largest logit has the largest share."""
-    if op.outputs[0] != model.graph.output or op.number != len(model.graph.operations) - 1:
-        raise model.unsupported(
-            op, "a softmax that is not the last operation", "remove it: the largest logit has the largest probability"
-        )
     assert op.options is not None
     if not op.options["beta"] > 0:
         raise model.damaged(op, f"has beta {op.options['beta']}")
-    model.logits = op.inputs[0]
+    _closing(model, op)
+
+
+def _closing(model: _Import, op: Operation) -> None:
+    """Left out: the largest logit has the largest share."""
+    if op.outputs[0] != model.graph.output or op is not model.graph.operations[-1]:
+        raise model.unsupported(op, f"a {CLOSING[op.name][0]} that is not the last operation", CLOSING[op.name][1])
+    model.logits, model.closed = op.inputs[0], True
     model.number[op.outputs[0]] = model.source(op.inputs[0])
 
 
@@ -556,12 +580,26 @@ class Conversion:
     """The table of settings it must have, "" for none."""
 
 
+_REMOVE = "remove it: the largest logit has the largest probability"
+_RECTIFIER = "train it with ReLU or ReLU6"
+CLOSING: Mapping[str, tuple[str, str]] = {
+    "LOGISTIC": ("sigmoid", _RECTIFIER),
+    "LOG_SOFTMAX": ("softmax", _REMOVE),
+    "SOFTMAX": ("softmax", _REMOVE),
+}
+"""Operations that may end a network: what they are called, and what to do about one elsewhere."""
 NEAREST: Mapping[str, str] = {
-    **dict.fromkeys(("DIV", "MUL", "SUB"), "convert it without its Rescaling, or import the Keras file"),
     **dict.fromkeys(
-        ("ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "PRELU", "TANH"), "train it with ReLU or ReLU6"
+        ("DIV", "MUL", "SUB"),
+        "convert it without Rescaling, and with each BatchNormalization right after a convolution, or import the Keras "
+        "file",
+    ),
+    **dict.fromkeys(("ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "MAXIMUM", "MINIMUM", "PRELU", "TANH"), _RECTIFIER),
+    **dict.fromkeys(
+        ("BATCH_TO_SPACE_ND", "SPACE_TO_BATCH_ND"), "train it without dilation, with a larger filter or a stride"
     ),
     "DEQUANTIZE": tflite_graph.QUANTIZE,
+    "TRANSPOSE": "convert it with channels last",
     "EXPAND_DIMS": "write its 1D convolutions for images of one row",
 }
 """What comes nearest to an operation that no layer computes."""
@@ -580,6 +618,8 @@ CONVERSIONS: Mapping[str, Conversion] = {
     "RELU": Conversion(_relu, (1, 1)),
     "RELU6": Conversion(_relu, (1, 1)),
     "RELU_N1_TO_1": Conversion(_relu, (1, 1)),
+    "LOGISTIC": Conversion(_closing, (1, 1)),
+    "LOG_SOFTMAX": Conversion(_closing, (1, 1)),
     "SOFTMAX": Conversion(_softmax, (1, 1), "SoftmaxOptions"),
     "SHAPE": Conversion(_shape, (1, 1), "ShapeOptions"),
     "STRIDED_SLICE": Conversion(_sizes(tflite_sizes.part), (4, 4), "StridedSliceOptions"),

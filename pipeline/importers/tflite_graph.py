@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,8 @@ class Operation:
 
 @dataclass(frozen=True)
 class Graph:
-    """The network in a file: one subgraph with one input and one output."""
+    """The network in a file: one subgraph with one input and one output. Operations that only bring real or uint8
+    inputs to an int8 lattice, and outputs from one, are left out: their int8 side is input or output here."""
 
     path: Path
     """The file it was read from."""
@@ -89,6 +90,20 @@ class Graph:
     """Number of the output tensor."""
     root: Row
     """What was read, for `contents`."""
+
+    def changes_type(self, operation: Operation) -> bool:
+        """Whether the operation does nothing but go from real numbers to an int8 lattice, or back; or from a lattice of
+        uint8 to the same one of int8, or back."""
+        numbers = (*operation.inputs, *operation.outputs)
+        if operation.name not in ("QUANTIZE", "DEQUANTIZE") or len(numbers) != 2 or NONE in numbers:
+            return False
+        ends = {self.tensors[number].type: self.tensors[number] for number in numbers}
+        if ends.keys() == {"float32", "int8"}:
+            return True
+        if ends.keys() != {"uint8", "int8"}:
+            return False
+        a, b = ends["uint8"], ends["int8"]
+        return np.array_equal(a.scales, b.scales) and np.array_equal(a.zero_points, b.zero_points + 128)
 
     def contents(self) -> bytes:
         """A file of what was read of this one and of nothing else: safe to give to an interpreter."""
@@ -147,7 +162,30 @@ class _Graph:
             if len(numbers) != 1:
                 raise self.unsupported(f"{len(numbers)} {end}", "convert a model with one input and one output")
             ends[end] = numbers[0]
-        return Graph(self.path, tensors, operations, ends["inputs"], ends["outputs"], self.root(operations))
+        self.require_sizes(ends["inputs"])
+        return self.within(Graph(self.path, tensors, operations, ends["inputs"], ends["outputs"], {}))
+
+    def require_sizes(self, source: int) -> None:
+        """UnsupportedError unless the input's shape says the size of all axes but the batch's."""
+        signature = self.rows[source]["shape_signature"]
+        if signature is not None and any(n < 0 for n in signature[1:]):
+            what = f"tensor {source}, its input, of the shape {tuple(int(n) for n in signature)}"
+            raise self.unsupported(what, "convert a model whose input has a fixed size, as in keras.Input((96, 96, 1))")
+
+    def within(self, graph: Graph) -> Graph:
+        """The graph between the operations that quantize its input and dequantize its output."""
+        operations, source, output = list(graph.operations), graph.input, graph.output
+        readers = [operation for operation in operations if source in operation.inputs]
+        if readers and readers == operations[:1] and graph.changes_type(readers[0]):
+            source = operations.pop(0).outputs[0]
+        if operations and operations[-1].outputs == (output,) and graph.changes_type(operations[-1]):
+            output = operations.pop().inputs[0]
+        ends = {"inputs": np.array([source], np.int32), "outputs": np.array([output], np.int32)}
+        rows = [self.subgraph["operators"][operation.number] for operation in operations]
+        self.subgraph = {**self.subgraph, **ends, "operators": rows}
+        return replace(
+            graph, operations=tuple(operations), input=source, output=output, root=self.root(tuple(operations))
+        )
 
     def root(self, operations: tuple[Operation, ...]) -> Row:
         """The tables as they are written again: the unions of options filled in."""

@@ -73,7 +73,7 @@ def teacher(model: Any, config: ModelConfig, recipe: TrainConfig, dataset_input:
         _check_teacher(name, mlperf.INPUT, mlperf.CLASSES, model)
         return mlperf.reference(paths.data_folder())
     if name == ORIGINAL:
-        loaded, (gain, offset) = clone.original(config), clone.units(config, dataset_input)
+        loaded, (gain, offset) = clone.original(config, dataset_input.shape), clone.units(config, dataset_input)
     else:
         loaded, gain, offset = _stored(name, recipe, "train.distill"), 1.0, 0.0
     _check_teacher(name, loaded.input_shape[1:], loaded.output_shape[-1], model)

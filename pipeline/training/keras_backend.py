@@ -66,6 +66,7 @@ __all__ = [
     "has_bfloat16",
     "input_gradient",
     "keras",
+    "noted_variables",
     "qkeras",
     "tf",
     "to_numpy",
@@ -74,6 +75,15 @@ __all__ = [
 ]
 
 Tensor = Any
+
+
+def noted_variables() -> list[Any]:
+    """The keras.Variables that this thread has made without values, in a StatelessScope; none if Keras does not say."""
+    try:
+        from keras.src.backend.common import global_state
+    except ImportError:
+        return []
+    return list(global_state.get_global_attribute("uninitialized_variables") or [])
 
 
 def __getattr__(name: str) -> Any:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
 import zipfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from pipeline.core import schema
 from pipeline.core.errors import ConfigError, UnsupportedError
-from pipeline.training import blocks, keras_graph, keras_settings
-from pipeline.training.keras_backend import keras, qkeras
-from pipeline.training.keras_graph import Call
+from pipeline.training import blocks, keras_forms
+from pipeline.training.keras_backend import keras, noted_variables, qkeras
 from pipeline.training.quantizers import FixedLinear
 
 MOST_BYTES = 1 << 28
@@ -30,8 +27,8 @@ CLASS = re.compile(r"(?:Unknown layer: '?|Could not locate class '|Unknown objec
 
 
 def load(path: Path) -> Any:
-    """The keras.Model in a .keras or .h5 file, without a closing softmax: the largest logit has the largest share. A
-    separable convolution is its two convolutions.
+    """The keras.Model in a .keras or .h5 file, in the form of keras_forms.normal: of layers that the device has, to
+    logits. What the file is, its content says, not its name.
 
     ConfigError: no such file, or none of Keras; UnsupportedError: it holds Python code, or layers that neither Keras
     nor QKeras has.
@@ -39,21 +36,29 @@ def load(path: Path) -> Any:
     _require_small(path)
     _require_few_parameters(path)
     try:
-        model = with_separable_split(without_softmax(keras.saving.load_model(path, compile=False, safe_mode=True)))
+        model = keras_forms.normal(_loaded(path))
         for layer in blocks.nested_layers(model):
             if type(getattr(layer, "activation", None)) is qkeras.quantized_linear:
                 layer.activation = FixedLinear(**layer.activation.get_config())
         return model
-    except UnsupportedError:
-        raise
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{path}: {error}", error.hint) from error
     except Exception as error:  # Keras raises whatever its zip, json and h5 readers raise
         raise _refusal(path, " ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _loaded(path: Path) -> Any:
+    """What Keras loads, which goes by the end of a name: it gets a name that fits the content."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / ("model.keras" if zipfile.is_zipfile(path) else "model.h5")
+        link.symlink_to(path.absolute())
+        return keras.saving.load_model(link, compile=False, safe_mode=True)
 
 
 def _require_small(path: Path) -> None:
     try:
         size = schema.file_size(path)
-        if path.suffix.lower() == ".keras" and not zipfile.is_zipfile(path):
+        if path.suffix.lower() == ".keras" and not (zipfile.is_zipfile(path) or h5py.is_hdf5(path)):
             raise ConfigError(f"{path}: not a zip file, as .keras files are, or truncated", "copy or save it again")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -89,7 +94,13 @@ def _described(path: Path) -> list[tuple[int, ...]]:
         if described["class_name"] == "Functional":
             described["class_name"] = "Model"
     with keras.StatelessScope(initialize_variables=False):
-        model = keras.saving.deserialize_keras_object(described, safe_mode=True)
+        try:
+            model = keras.saving.deserialize_keras_object(described, safe_mode=True)
+        except Exception:  # up to what it fails at, Keras would make room
+            made = noted_variables()
+            if not made:
+                raise
+            return [tuple(variable.shape) for variable in made]
         return [tuple(variable.shape) for variable in model.variables]
 
 
@@ -101,80 +112,5 @@ def _refusal(path: Path, reason: str) -> ConfigError | UnsupportedError:
     if found := CLASS.search(reason):
         what = f"{path}: layer class {found[1]} is neither Keras's nor QKeras's"
         return UnsupportedError(what, "write it with their layers, or as a builder in models/NAME.py")
+    reason = reason.rpartition("Exception encountered: ")[2]
     return ConfigError(f"{path}: not a Keras file, damaged, or of another version ({reason[:150]})", "save it again")
-
-
-def without_softmax(model: Any) -> Any:
-    """The keras.Model without a closing softmax, be it that of a model inside it: its logits. The layer that makes them
-    may be changed. UnsupportedError: a model that is no graph of layers from one input to one output."""
-    graph, softmax = keras_graph.calls(model), keras.activations.softmax
-    last = graph[-1]
-    if isinstance(last.layer, keras.layers.Softmax) or (
-        isinstance(last.layer, keras.layers.Activation) and last.layer.activation is softmax
-    ):
-        return _rebuilt(model, graph[:-1])
-    if getattr(last.layer, "activation", None) is softmax:
-        last.layer.activation = keras.activations.linear
-    return model
-
-
-def _rebuilt(model: Any, graph: Sequence[Call]) -> Any:
-    """The keras.Model of these calls, which begin as the model's do."""
-    inputs = keras.Input(model.input_shape[1:])
-    return keras.Model(inputs, keras_graph.outputs(graph, inputs)[graph[-1].name], name=model.name)
-
-
-def with_separable_split(model: Any) -> Any:
-    """The keras.Model with a depthwise and a 1 x 1 convolution, of the same weights, for each SeparableConv2D in it;
-    the model itself where there is none. UnsupportedError: a setting of one that neither of the two has."""
-    if not any(isinstance(layer, keras.layers.SeparableConv2D) for layer in blocks.nested_layers(model)):
-        return model
-    graph, split = keras_graph.calls(model), {}
-    for call in graph:
-        if keras_settings.known_class(call.layer) is keras.layers.SeparableConv2D and id(call.layer) not in split:
-            keras_settings.require_known(call.layer, f"layer {call.name!r}")
-            split[id(call.layer)] = _depthwise_and_pointwise(call.layer, call.shapes[0])
-    return _rebuilt(model, [replace(call, layer=split.get(id(call.layer), call.layer)) for call in graph])
-
-
-def _depthwise_and_pointwise(layer: Any, shape: keras_graph.Shape) -> Any:
-    """A keras.Sequential that computes what the SeparableConv2D does on inputs of this shape."""
-    settings = layer.get_config()
-    shared = {name: settings[name] for name in ("kernel_size", "strides", "padding", "depth_multiplier", "data_format")}
-    depthwise = keras.layers.DepthwiseConv2D(**shared, use_bias=False, name=f"{layer.name}_depthwise")
-    of_pixels = {name: settings[name] for name in ("filters", "activation", "use_bias", "data_format")}
-    pointwise = keras.layers.Conv2D(kernel_size=1, **of_pixels, name=layer.name)
-    both = keras.Sequential([keras.Input(shape[1:]), depthwise, pointwise], name=f"{layer.name}_separable")
-    both.set_weights(layer.get_weights())
-    return both
-
-
-def without_rescaling(model: Any) -> tuple[Any, float, float]:
-    """(the keras.Model without the Rescaling layers at its input, scale, offset): it takes input * scale + offset. Only
-    layers with one positive scale and one offset are taken off."""
-    graph, source = keras_graph.calls(model), keras_graph.INPUT
-    taken, scale, offset = 0, 1.0, 0.0
-    for call in graph[:-1]:
-        factor, shift = (np.asarray(getattr(call.layer, name, np.nan)) for name in ("scale", "offset"))
-        readers = [other.name for other in graph if source in other.inputs]
-        rescales = isinstance(call.layer, keras.layers.Rescaling) and factor.size == shift.size == 1
-        if readers != [call.name] or not rescales or not factor > 0:
-            break
-        taken, source = taken + 1, call.name
-        scale, offset = scale * float(factor), offset * float(factor) + float(shift)
-    if not taken:
-        return model, scale, offset
-    inputs = keras.Input(graph[taken].shapes[0][1:])
-    values = keras_graph.outputs(graph[taken:], inputs, source)
-    return keras.Model(inputs, values[graph[-1].name], name=model.name), scale, offset
-
-
-def require_shapes(model: Any, shape: tuple[int, ...], classes: int) -> None:
-    """UnsupportedError unless the keras.Model takes samples of this shape and answers one number for each class."""
-    shapes = [getattr(model, f"{end}_shape", None) for end in ("input", "output")]
-    takes, answers = (shape[1:] if isinstance(shape, tuple) else shape for shape in shapes)
-    if takes != shape or answers != (classes,):
-        raise UnsupportedError(
-            f"takes {takes} and answers {answers}; the data set has {shape} and {classes} classes",
-            "name the data set that it was trained on",
-        )

@@ -5,7 +5,9 @@ A model's own `layers` do not tell that: they hold a shared layer once and a nes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +18,15 @@ INPUT = "input"
 """The name of the model's input."""
 Shape = tuple[int | None, ...]
 
+AUGMENTATIONS = tuple(
+    getattr(keras.layers, f"Random{what}")
+    for what in ("Brightness", "Contrast", "Flip", "Rotation", "Translation", "Zoom")
+)
+"""Layers that vary samples of a training; Keras notes of their calls that they are in training."""
 IDENTITIES = (
+    *AUGMENTATIONS,
+    keras.layers.Identity,
+    keras.layers.ActivityRegularization,
     keras.layers.Dropout,
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
@@ -66,7 +76,7 @@ def calls(model: Any) -> tuple[Call, ...]:
     taken = {INPUT}
     made = []
     for node in _in_order(end):
-        names[node.index] = free_name(node.layer.name, taken)
+        names[node.index] = free_name(plain_name(node.layer.name), taken)
         inputs = tuple(INPUT if source is None else names[source.index] for source in node.inputs)
         made.append(Call(node.layer, names[node.index], inputs, node.shapes))
     return tuple(made)
@@ -77,12 +87,34 @@ def outputs(graph: Sequence[Call], x: Any, source: str = INPUT) -> Mapping[str, 
     values = {source: x}
     for call in graph:
         tensors = [values[name] for name in call.inputs]
-        values[call.name] = call.layer(tensors if isinstance(call.layer, MERGING) else tensors[0])
+        merging = len(tensors) > 1 or isinstance(call.layer, MERGING)
+        values[call.name] = call.layer(tensors if merging else tensors[0])
     return values
 
 
 MERGING = (keras.layers.Add, keras.layers.Concatenate)
-"""Layers that are called with a list of tensors."""
+"""Layers that are called with a list of tensors, be it of one."""
+
+
+def rebuilt(model: Any, graph: Sequence[Call], inputs: Any = None, source: str = INPUT) -> Any:
+    """The keras.Model of these calls, which begin as the model's do; its layers get the names of their first calls.
+    inputs: the tensor of `source`, if not one like the model's."""
+    if not graph:
+        raise UnsupportedError(f"model {model.name!r} has no layers")
+    for call in reversed(graph):
+        call.layer.name = call.name
+    x = keras.Input(model.input_shape[1:]) if inputs is None else inputs
+    return keras.Model(x, outputs(graph, x, source)[graph[-1].name], name=plain_name(model.name))
+
+
+def plain_name(name: str) -> str:
+    """The name as TensorFlow takes it for a scope, other characters as _.
+
+    >>> plain_name("conv 1"), plain_name("_x")
+    ('conv_1', 'layer_x')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return plain if re.match("[A-Za-z0-9.]", plain) else f"layer{plain}"
 
 
 def free_name(name: str, taken: set[str]) -> str:
@@ -140,7 +172,7 @@ class _Walk:
         if key not in scope.found:
             index, self.discovered = self.discovered, self.discovered + 1
             keras_node = operation._inbound_nodes[number]
-            _require_plain(operation, keras_node.arguments)
+            layer = _layer(operation, keras_node.arguments)
             tensors = keras_node.input_tensors
             sources = tuple(self.node(t, scope) for t in tensors)
             if _does_nothing(operation):
@@ -150,9 +182,51 @@ class _Walk:
                 scope.found[key] = _Scope(operation, {id(t): source for t, source in inside})
             else:
                 shapes = tuple(tuple(t.shape) for t in tensors)
-                scope.found[key] = _Node(operation, index, sources, shapes)
+                scope.found[key] = _Node(layer, index, sources, shapes)
         found = scope.found[key]
         return self.node(_tensors(found.model, "outputs")[position], found) if isinstance(found, _Scope) else found
+
+
+def _layer(operation: Any, arguments: Any) -> Any:
+    """The keras.layers.Layer that is called: the operation, or one that computes what an operation of keras.ops does,
+    such as x + y, x / 255 or relu(x). UnsupportedError: another one, or a call that says more than its tensors."""
+    if isinstance(operation, keras.layers.Layer):
+        if not isinstance(operation, AUGMENTATIONS):
+            _require_plain(operation, arguments)
+        return operation
+    kind, values = type(operation).__name__, [*arguments.args, *arguments.kwargs.values()]
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    tensors = [value for value in values if isinstance(value, keras.KerasTensor)]
+    make = OPERATIONS.get((kind, len(tensors), len(numbers)))
+    backwards = kind in ORDERED and not isinstance(values[0], keras.KerasTensor)
+    if make is None or backwards or len(tensors) + len(numbers) != len(values):
+        what = f"operation {operation.name!r}: keras.ops has {kind}, which no device layer exists for"
+        raise UnsupportedError(what, "write it with layers of Keras")
+    layer = make(*map(float, numbers)) if kind != "ReLU" else _relu(operation)
+    layer.name = operation.name
+    return layer
+
+
+def _relu(operation: Any) -> Any:
+    """Of keras.activations.relu, which keeps its settings to itself."""
+    return keras.layers.ReLU(operation.max_value, operation.negative_slope, operation.threshold)
+
+
+ORDERED = ("Divide", "Subtract", "TrueDivide")
+"""Operations in which the tensor comes before the number."""
+_over: Callable[[float], Any] = lambda n: keras.layers.Rescaling(1 / n if n else math.inf)  # noqa: E731
+OPERATIONS: Mapping[tuple[str, int, int], Callable[..., Any]] = {
+    ("Add", 2, 0): keras.layers.Add,
+    ("Add", 1, 1): lambda n: keras.layers.Rescaling(1.0, n),
+    ("Subtract", 1, 1): lambda n: keras.layers.Rescaling(1.0, -n),
+    ("Multiply", 1, 1): keras.layers.Rescaling,
+    ("Divide", 1, 1): _over,
+    ("TrueDivide", 1, 1): _over,
+    ("Relu", 1, 0): keras.layers.ReLU,
+    ("ReLU", 1, 0): keras.layers.ReLU,
+    ("Relu6", 1, 0): lambda: keras.layers.ReLU(6.0),
+}
+"""By the class of an operation of keras.ops and the tensors and numbers it is called with: the layer that it is."""
 
 
 def _does_nothing(operation: Any) -> bool:
@@ -178,11 +252,16 @@ def _require_plain(operation: Any, arguments: Any) -> None:
     if not arguments.args or not _only_tensors(arguments.args[0]):
         extra["argument 0"] = arguments.args[0] if arguments.args else None
     for name, value in extra.items():
-        if value is not None and value is not False:
+        if value is not None and value is not False and not _no_masks(value):
             raise UnsupportedError(
                 f"layer {operation.name!r} ({type(operation).__name__}) is called with {name} = {value!r}",
                 "call it with tensors only",
             )
+
+
+def _no_masks(value: Any) -> bool:
+    """Whether it is what Keras notes of a call with several tensors, none of which has a mask."""
+    return isinstance(value, (list, tuple)) and all(mask is None for mask in value)
 
 
 def _only_tensors(value: Any) -> bool:

@@ -30,7 +30,6 @@ NEAREST: Mapping[str, str] = {
     **dict.fromkeys(("AveragePooling1D", "Conv1D", "GlobalAveragePooling1D", "MaxPooling1D"), _IN_ONE_ROW),
     **dict.fromkeys(("GroupNormalization", "LayerNormalization"), "train it with BatchNormalization"),
     "Multiply": "train it without products of tensors, such as squeeze-and-excitation",
-    "SeparableConv2D": "write its DepthwiseConv2D and its Conv2D of 1 x 1",
 }
 """What comes nearest to a layer that the device lacks, by its class."""
 
@@ -124,7 +123,8 @@ def _weighted(kind: str, kernel: str) -> Callable[[Call], Read]:
         if kind != "dense":
             config |= {"strides": tuple(layer.strides), "padding": layer.padding.lower()}
         elif len(call.shapes[0]) != 2:
-            raise UnsupportedError(f"{place}: a dense layer on shape {call.shapes[0][1:]}", "flatten its input first")
+            what = f"{place}: a dense layer on shape {call.shapes[0][1:]}"
+            raise UnsupportedError(what, "flatten its input first, or write it as a Conv2D of 1 x 1, which is the same")
         return kind, config, arrays
 
     return read

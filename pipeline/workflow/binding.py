@@ -32,6 +32,7 @@ GAIN = "input_gain"
 NEUTRAL = {GAIN: 1.0, SHIFT: 0.0}
 SHOWN_CLASSES = 4
 """Of those that differ."""
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 LEAST_OVERLAP = 2 / 3
 """Share of the larger of two input ranges that both have to cover, or they are in different units."""
 
@@ -52,7 +53,7 @@ class Units:
         if input_range is None:
             return Units()
         low, high = input_range
-        if not (np.isfinite(input_range).all() and low < high):
+        if not -FLOAT32_MAX < low < high < FLOAT32_MAX:
             what = f"--input-range {low:g} {high:g}: not a range"
             raise ConfigError(what, "the lowest, then the highest real input, as in --input-range 0 255")
         first, last = dataset.input.quantization.reach

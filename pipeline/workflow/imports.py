@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.analysis import agreement
+from pipeline.analysis import agreement, statistics
 from pipeline.config import dataset as datasets
 from pipeline.config.job import Job
 from pipeline.core import names, registry, store, text
@@ -59,6 +59,13 @@ class Imported:
     """Right answers of the original in floating point among the same samples; None: the file holds integers."""
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Of the original and the integer network, per layer (analysis/agreement.py); empty: the file holds integers."""
+
+    @property
+    def guesses(self) -> bool:
+        """Whether the original, or the integers of a file that holds them, may have found its right answers by chance:
+        one of as many as there are classes lies in or above their 95 % interval."""
+        right = self.right if self.original is None else self.original
+        return self.judged > 0 and statistics.wilson(right, self.judged)[0] <= 1 / len(self.model.classes)
 
 
 @dataclass(frozen=True)
@@ -165,13 +172,14 @@ class Calibrated:
 
 def calibrated(path: Path, name: str, data: Dataset, input_range: tuple[float, float] | None) -> Calibrated:
     """The network in a Keras file, lowered on the ranges that training samples show. Errors as of `network`."""
-    from pipeline.training import keras_file, keras_model
+    from pipeline.training import keras_file, keras_forms, keras_model
 
-    keras, scale, offset = keras_file.without_rescaling(keras_file.load(path))
-    units = Units.of(input_range, data).then(scale, offset)
-    own = units.applied(data)
+    loaded = keras_file.load(path)
     try:
-        keras_file.require_shapes(keras, own.input.shape, len(own.classes))
+        keras, scale, offset = keras_forms.without_rescaling(keras_forms.fitted(loaded, data.input.shape))
+        units = Units.of(input_range, data).then(scale, offset)
+        own = units.applied(data)
+        keras_forms.require_shapes(keras, own.input.shape, len(own.classes))
         described = keras_model.describe(keras, own, Job.model_fields["calibration"].default)
         return Calibrated(keras, lower.lower(replace(described, name=name)), own, units)
     except PipelineError as error:

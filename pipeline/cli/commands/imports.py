@@ -24,6 +24,15 @@ INPUT_RANGE = Option(
     {"nargs": 2, "type": float, "metavar": ("LOW", "HIGH")},
 )
 NETWORKS_ONLY = (DATASET, INPUT_RANGE)
+UNITS_OR_CLASSES = (
+    "note: no better than guessing. Does the network take its inputs in other units (for pixels --input-range 0 255, "
+    "or -1 1)? Does it number its classes in another order?"
+)
+OTHERS: Mapping[str, str] = {
+    **dict.fromkeys((".onnx", ".pb", ".pt", ".pth", ".safetensors"), "convert it to an int8 .tflite"),
+    "": "if it is a SavedModel, convert it to an int8 .tflite with tf.lite.TFLiteConverter.from_saved_model",
+}
+"""What to do with files of other tools, by their suffix."""
 
 
 def _board(arguments: argparse.Namespace) -> int:
@@ -56,6 +65,8 @@ def _network(arguments: argparse.Namespace) -> int:
         share = text.percent(made.right / made.judged)
         before = "" if made.original is None else f", {text.percent(made.original / made.judged)} in floating point"
         console.stderr(f"{arguments.dataset}: {share} of {made.judged} test samples correct{before}; next: {command}")
+        if made.guesses:
+            console.stderr(UNITS_OR_CLASSES)
     else:
         console.stderr(f"no data set is named: render, build and export need none; next: {command} --dataset random")
     return 0
@@ -84,5 +95,7 @@ class Import(Command):
         suffix = arguments.file.suffix.lower()
         if suffix not in KINDS:
             supported = ", ".join(f"{known} ({what})" for known, (what, _) in KINDS.items())
-            raise ConfigError(f"{arguments.file}: cannot import a file of kind {suffix!r}", f"supported: {supported}")
+            nearest = f"{OTHERS[suffix]}; " if suffix in OTHERS else ""
+            what = f"{arguments.file}: cannot import a file of kind {suffix!r}"
+            raise ConfigError(what, f"{nearest}supported: {supported}")
         return KINDS[suffix][1](arguments)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.config.job import ModelConfig, TrainConfig, model_file
-from pipeline.core.errors import ConfigError, PipelineError
+from pipeline.core.errors import ConfigError, PipelineError, UnsupportedError
 from pipeline.core.nouns import TensorSpec
-from pipeline.training import blocks, keras_file, keras_graph, keras_reader, keras_settings
+from pipeline.training import blocks, keras_file, keras_forms, keras_graph, keras_reader, keras_settings
 from pipeline.training.blocks import Blocks
 from pipeline.training.keras_backend import keras, qkeras, to_numpy
 from pipeline.training.keras_graph import INPUT, Call
@@ -32,9 +32,9 @@ def build(dataset_input: TensorSpec, classes: int, config: ModelConfig, train: T
     """
     if config.file is None:
         raise ConfigError("model.name = 'clone': which file?", 'file = "my.keras" in [model]')
-    model, *rescaling = keras_file.without_rescaling(original(config))
+    model, *rescaling = keras_forms.without_rescaling(original(config, dataset_input.shape))
     try:
-        keras_file.require_shapes(model, dataset_input.shape, classes)
+        keras_forms.require_shapes(model, dataset_input.shape, classes)
         graph = keras_graph.calls(model)
         for _ in keras_reader.read(graph):
             pass  # it refuses what no device layer computes
@@ -47,10 +47,14 @@ def build(dataset_input: TensorSpec, classes: int, config: ModelConfig, train: T
     )
 
 
-def original(config: ModelConfig) -> Any:
-    """The keras.Model in config.file, without a closing softmax. ConfigError: no file, or none of Keras;
-    UnsupportedError: it holds Python code, or layers that neither Keras nor QKeras has."""
-    return keras_file.load(model_file(config))
+def original(config: ModelConfig, shape: tuple[int, ...]) -> Any:
+    """The keras.Model in config.file, to logits, for samples of this shape if it fits them. ConfigError: no file, or
+    none of Keras; UnsupportedError: it holds Python code, or layers that neither Keras nor QKeras has."""
+    model = keras_file.load(model_file(config))
+    try:
+        return keras_forms.fitted(model, shape)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{config.file}: {error}", error.hint) from error
 
 
 def units(config: ModelConfig, dataset_input: TensorSpec) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from pipeline.core import paths
 from pipeline.core.errors import ConfigError, UnsupportedError
 from pipeline.core.nouns import QModel
 from pipeline.importers import flatbuffer, tflite, tflite_graph, tflite_schema
-from pipeline.network import arith
+from pipeline.network import arith, twin, validity
 from tests.support import tflite_models
 from tests.support.tflite_models import Builder
 
@@ -111,6 +111,37 @@ def early_softmax() -> Builder:
     return b
 
 
+def early_sigmoid() -> Builder:
+    b = builder((1, 8))
+    b.operation("LOGISTIC", [b.last], b.activation((1, 8), 1 / 256, -128))
+    b.dense()
+    return b
+
+
+def any_size() -> Builder:
+    b = conv(builder())
+    b.graph.tensors[0].shapeSignature = [1, -1, 6, 2]
+    return b
+
+
+def ended_by(kind: str, moved: int = 0) -> Builder:
+    """A convolution between two operations that quantize inputs of that type and bring outputs back to it. moved: of
+    the zero point of the outer input, from that of the same lattice."""
+    b = conv(builder())
+    number = getattr(b.s.TensorType, kind)
+    for end, last in (("in", 0), ("out", b.last)):
+        inner = b.graph.tensors[last].quantization
+        zero = [inner.zeroPoint[0] + 128 + moved] if kind == "UINT8" else None
+        outer = b.tensor(b.graph.tensors[last].shape, number, inner.scale if zero else None, zero)
+        b.graph.tensors[outer].name = end.encode()
+        real = "DEQUANTIZE" if kind == "FLOAT32" and end == "out" else "QUANTIZE"
+        b.operation(real, *(([outer], last) if end == "in" else ([last], outer)))
+        if end == "in":
+            b.graph.operators.insert(0, b.graph.operators.pop())
+            b.graph.inputs = [outer]
+    return b
+
+
 def two_inputs() -> Builder:
     b = conv(builder())
     b.graph.inputs = [0, 0]
@@ -129,6 +160,9 @@ REFUSED = {
     ),
     "float": (lambda: tensor_type("FLOAT32")(conv(builder())), r"tensor 0 \('t0'\) is float32, not int8"),
     "uint8": (lambda: tensor_type("UINT8")(conv(builder())), r"tensor 0 \('t0'\) is uint8, not int8"),
+    "another lattice": (lambda: ended_by("UINT8", moved=1), r"tensor 3 \('in'\) is uint8, not int8"),
+    "any size": (any_size, r"tensor 0, its input, of the shape \(1, -1, 6, 2\)"),
+    "sigmoid": (early_sigmoid, r"\(LOGISTIC\): a sigmoid that is not the last operation"),
     "batch": (lambda: operation_on((2, 6, 6, 2)), r"has shape \(2, 6, 6, 2\)"),
     "unknown": (lambda: operation("HARD_SWISH"), r"operation 0 \(HARD_SWISH\): no layer computes it"),
     "add": (lambda: added((1, 1, 1, 2)), r"makes shape|adds shapes"),
@@ -161,6 +195,49 @@ def test_the_hint_is_what_comes_nearest(name: str, hint: str, tmp_path: Path) ->
     with pytest.raises(UnsupportedError, match=rf"\({name}\): no layer computes it") as caught:
         load(operation(name), tmp_path)
     assert caught.value.hint.startswith(hint) and "CONV_2D" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["FLOAT32", "UINT8"])
+def test_inputs_and_outputs_of_another_type_are_those_on_its_int8_side(kind: str, tmp_path: Path) -> None:
+    """As TFLiteConverter makes them without inference_input_type, or with tf.uint8."""
+    plain, outer = conv(builder()), ended_by(kind)
+    model, same = load(outer, tmp_path), load(plain, tmp_path)
+    assert (model.input, model.output, len(model.layers)) == (same.input, same.output, 1)
+    (tmp_path / "outer.tflite").write_bytes(outer.finish())
+    read = tflite_graph.read(tmp_path / "outer.tflite")
+    (tmp_path / "inner.tflite").write_bytes(read.contents())
+    again = tflite_graph.read(tmp_path / "inner.tflite")
+    assert ([op.name for op in again.operations], again.input) == (["CONV_2D"], read.input), "what an interpreter gets"
+
+
+def single(closed: bool) -> Builder:
+    """One dense unit on eight inputs, and a sigmoid."""
+    b = builder((1, 8))
+    values = b.constant(np.arange(-4, 4, dtype=np.int8).reshape(1, 8), 0.01)
+    options = {"fusedActivationFunction": 0, "weightsFormat": 0, "keepNumDims": False}
+    b.operation("FULLY_CONNECTED", [b.last, values], b.activation((1, 1), 0.01), "FullyConnectedOptions", **options)
+    if closed:
+        b.operation("LOGISTIC", [b.last], b.activation((1, 1), 1 / 256, -128))
+    return b
+
+
+def test_one_sigmoid_for_two_classes_is_two_logits(tmp_path: Path) -> None:
+    model = load(single(closed=True), tmp_path, 2)
+    x = np.random.default_rng(1).integers(-128, 128, (50, 8)).astype(np.int8)
+    (tmp_path / "one.tflite").write_bytes(single(closed=False).finish())
+    one = tflite.import_model(tmp_path / "one.tflite", "one", ["positive"])
+    logits, zero = twin.run(model, x), model.output.quantization.zero_point
+    assert (logits[:, 0] == zero).all() and np.array_equal(logits[:, 1:], twin.run(one, x))
+    validity.require(model)
+    assert len(set(logits[:, 1].tolist())) > 5
+    assert load(single(closed=False), tmp_path, 2).layers[-1].output.shape == (2,)
+
+
+def test_an_image_without_an_axis_for_its_channel_gets_one(tmp_path: Path) -> None:
+    b = builder((1, 4, 2))
+    shape = b.constant(np.array([1, 8], np.int32))
+    b.operation("RESHAPE", [b.last, shape], b.activation((1, 8), b.scale, b.zero_point), "ReshapeOptions")
+    assert load(b, tmp_path, 8).input.shape == (4, 2, 1)
 
 
 def test_a_padding_becomes_that_of_the_convolution(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -201,6 +202,51 @@ def test_a_description_of_more_weights_than_it_holds_is_refused_before_room_is_m
         assert sorted(keras_file._described(tmp_path / f"small.{suffix}")) == sorted(
             tuple(v.shape) for v in make().variables
         )
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_a_description_that_ends_in_nonsense_is_counted_up_to_there(tmp_path: Path, suffix: str) -> None:
+    """Keras would make room for the first layer's kernel before the second one is refused."""
+    path = tmp_path / f"net.{suffix}"
+    keras.Sequential([keras.Input((4,)), L.Dense(7), L.Dense(2)]).save(path)
+    if suffix == "h5":
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = _grown(file.attrs["model_config"])
+    else:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, _grown(content.decode()) if name == "config.json" else content)
+    with pytest.raises(UnsupportedError, match=r"describes 2\d{9} parameters") as caught:
+        keras_file.load(path)
+    assert caught.value.hint
+
+
+def _grown(described: str) -> str:
+    """The description with a first layer of 500 million units, and a second one of -1."""
+    assert described.count('"units": 7') == described.count('"units": 2') == 1
+    return described.replace('"units": 7', '"units": 500000000').replace('"units": 2', '"units": -1')
+
+
+@pytest.mark.parametrize(("suffix", "name"), [("h5", "net.keras"), ("keras", "net.h5"), ("keras", "NET.KERAS")])
+def test_the_content_decides_not_the_name(tmp_path: Path, suffix: str, name: str) -> None:
+    made = float_network()
+    made.save(tmp_path / f"made.{suffix}")
+    (tmp_path / f"made.{suffix}").rename(tmp_path / name)
+    assert keras_file.load(tmp_path / name).input_shape == made.input_shape
+
+
+def test_what_keras_says_of_a_part_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "net.keras"
+    keras.Sequential([keras.Input((4,)), L.Dense(7), L.Dense(2)]).save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content.replace(b'"units": 7', b'"units": -7'))
+    with pytest.raises(ConfigError, match=r"units.*-7"):
+        keras_file.load(path)
 
 
 def test_a_device_is_not_read(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli import main
+from pipeline.config.dataset import DatasetConfig
 from pipeline.core import paths, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import QModel, Quantization
@@ -184,3 +185,68 @@ def test_a_foreign_note_is_printed_without_its_control_characters(folder, capsys
         Path("zoo/mine"), QModel(model.name, model.input, model.classes, model.layers, {"imported": "\x1b[2J"}), ""
     )
     assert "\x1b" not in run(capsys, "zoo")[1]
+
+
+def test_an_original_that_guesses_asks_for_its_units(folder, capsys):
+    from pipeline.training.keras_backend import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    for name, scale, guesses in (("dark", 0.0, True), ("bright", 1.0, False)):
+        model.layers[-1].set_weights([scale * weights for weights in centres(*digits())])
+        model.save("net.keras")
+        code, _, err = run(capsys, "import", "net.keras", "--dataset", "digits", "--name", name)
+        assert (code, "note: no better than guessing" in err) == (0, guesses), err
+
+
+def digits():
+    """(x float (n, 64) in [0, 1], y) of the training split."""
+    from pipeline import datasets
+
+    data = datasets.load(DatasetConfig(name="digits"), cache=Path("cache"))
+    train = data.splits["train"]
+    return data.input.quantization.dequantize(train.x).reshape(len(train.y), -1), train.y
+
+
+def centres(x, y):
+    """Kernel and bias of a dense layer that answers the nearest class mean."""
+    means = np.stack([x[y == label].mean(axis=0) for label in range(10)])
+    bias = -(means**2).sum(axis=1) / 2
+    return [means.T, bias]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("net.onnx", "convert it to an int8 .tflite; supported"),
+        ("saved_model", "from_saved_model"),
+        ("x.txt", "supported"),
+    ],
+)
+def test_a_file_of_another_tool_is_told_the_way(folder, capsys, name, says):
+    Path(name).write_text("")
+    code, _, err = run(capsys, "import", name)
+    assert (code, says in err) == (2, True), err
+
+
+def test_one_output_for_two_classes_is_imported(folder, capsys):
+    from pipeline.training.keras_backend import keras
+
+    layers = keras.layers
+    keras.Sequential([keras.Input((6,)), layers.Dense(1, activation="sigmoid")]).save("net.keras")
+    x = np.random.default_rng(0).normal(0, 1, (60, 6))
+    np.savez("two.npz", x=x, y=np.arange(60) % 2)
+    code, _, err = run(capsys, "import", "net.keras", "--dataset", "two.npz")
+    assert (code, "2 classes" in err) == (0, True), err
+
+
+def test_a_missing_file_of_samples_is_no_unknown_name(folder, capsys):
+    for missing in ("none.npz", "photos/none", "none.toml"):
+        code, _, err = run(capsys, "import", str(tflite(folder / "net.tflite")), "--dataset", missing)
+        assert (code, f"--dataset {missing}: no such file or folder" in err) == (2, True), err
+    code, _, err = run(capsys, "import", str(tflite(folder / "net.tflite")), "--dataset", "cifar11")
+    assert (code, "unknown data set 'cifar11'" in err) == (2, True), err
+
+
+def test_a_range_beyond_float32_is_refused(folder):
+    with pytest.raises(ConfigError, match="--input-range 0 1e\\+300: not a range"):
+        imports.network(Request(tflite(folder / "net.tflite"), dataset="digits", input_range=(0.0, 1e300)))

@@ -1,0 +1,192 @@
+"""Keras models of other people in the form in which the device computes them: layers that have no kernel of their own,
+written as those that do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import UnsupportedError
+from pipeline.training import keras_graph, keras_reader, keras_settings
+from pipeline.training.keras_backend import keras, to_numpy
+from pipeline.training.keras_graph import Call
+
+TINY = 1e-12
+"""Added to the variance of a Normalization, which has none itself."""
+CLOSING = (keras.activations.softmax, keras.activations.log_softmax, keras.activations.sigmoid)
+"""Activations after which the largest output is that of the largest logit."""
+
+
+def normal(model: Any) -> Any:
+    """A flat keras.Model that computes the logits of the given one, whose layers it shares and changes.
+
+    A closing softmax or sigmoid is gone; one logit for two classes is two, half apart; a separable convolution is its
+    two convolutions, a sum of many tensors sums of two, a Normalization a BatchNormalization or a Rescaling; what was
+    computed in mixed precision is computed in float32. UnsupportedError: a model that is no graph of layers from one
+    input to one output; a setting of a rewritten layer that its form does not have.
+    """
+    for layer in _everything(model):
+        if layer.dtype_policy.name.startswith("mixed_"):
+            layer.dtype_policy = "float32"
+    model = keras_graph.rebuilt(model, _to_logits(keras_graph.calls(model)))
+    graph, made = keras_graph.calls(model), {}
+    for call in graph:
+        form = _FORMS.get(type(call.layer))
+        key = id(call.layer), len(call.inputs)
+        if form is not None and key not in made:
+            made[key] = form(call)
+    layers = [made.get((id(call.layer), len(call.inputs)), call.layer) for call in graph]
+    if not made:
+        return model
+    return keras_graph.rebuilt(model, [replace(c, layer=layer) for c, layer in zip(graph, layers, strict=True)])
+
+
+def _everything(model: Any) -> Iterator[Any]:
+    """The keras.Model and all layers and models in it."""
+    yield model
+    for layer in model.layers:
+        yield from _everything(layer) if isinstance(layer, keras.Model) else [layer]
+
+
+def _to_logits(graph: tuple[Call, ...]) -> tuple[Call, ...]:
+    """The calls up to the logits; the layer that makes them may be changed."""
+    last = graph[-1].layer
+    if isinstance(last, keras.layers.Softmax) or (type(last) is keras.layers.Activation and last.activation in CLOSING):
+        graph = graph[:-1]
+    elif getattr(last, "activation", None) in CLOSING:
+        last.activation = keras.activations.linear
+    if graph and type(graph[-1].layer) is keras.layers.Dense and graph[-1].layer.units == 1:
+        graph = (*graph[:-1], replace(graph[-1], layer=_two_logits(graph[-1])))
+    return graph
+
+
+def _two_logits(call: Call) -> Any:
+    """A keras.layers.Dense of two units, minus and plus half of what the one unit of the called one answers: their
+    softmax is its sigmoid."""
+    made = keras.layers.Dense(2, use_bias=call.layer.use_bias, name=call.name)
+    made.build(call.shapes[0])
+    made.set_weights([np.concatenate([-w / 2, w / 2], axis=-1) for w in call.layer.get_weights()])
+    return made
+
+
+def _split(call: Call) -> Any:
+    """Of a SeparableConv2D."""
+    keras_settings.require_known(call.layer, f"layer {call.name!r}")
+    return _depthwise_and_pointwise(call.layer, call.shapes[0])
+
+
+def _depthwise_and_pointwise(layer: Any, shape: keras_graph.Shape) -> Any:
+    """A keras.Sequential that computes what the SeparableConv2D does on inputs of this shape."""
+    settings = layer.get_config()
+    shared = {name: settings[name] for name in ("kernel_size", "strides", "padding", "depth_multiplier", "data_format")}
+    depthwise = keras.layers.DepthwiseConv2D(**shared, use_bias=False, name=f"{layer.name}_depthwise")
+    of_pixels = {name: settings[name] for name in ("filters", "activation", "use_bias", "data_format")}
+    pointwise = keras.layers.Conv2D(kernel_size=1, **of_pixels, name=layer.name)
+    both = keras.Sequential([keras.Input(shape[1:]), depthwise, pointwise], name=f"{layer.name}_separable")
+    both.set_weights(layer.get_weights())
+    return both
+
+
+def _summed(call: Call) -> Any:
+    """A keras.Model that adds the tensors two at a time; the layer itself where there are only two."""
+    if len(call.inputs) <= 2:
+        return call.layer
+    first, *others = inputs = [keras.Input(shape[1:]) for shape in call.shapes]
+    total = first
+    for number, other in enumerate(others, 1):
+        total = keras.layers.Add(name=call.name if number == len(others) else f"{call.name}_{number}")([total, other])
+    return keras.Model(inputs, total, name=f"{call.name}_sums")
+
+
+def _normalized(call: Call) -> Any:
+    """A Rescaling with the mean and variance of a Normalization, a BatchNormalization if each channel has its own."""
+    layer = call.layer
+    mean, variance = (to_numpy(value).reshape(-1) for value in (layer.mean, layer.variance))
+    if layer.invert or mean.size not in (1, call.shapes[0][-1]):
+        what = (
+            f"layer {call.name!r}: a Normalization of {mean.size} means on {call.shapes[0][1:]}, invert={layer.invert}"
+        )
+        raise UnsupportedError(what, "normalize channels, axis=-1, or everything at once, axis=None")
+    if mean.size == 1:
+        gain = 1 / np.sqrt(float(variance[0]) + TINY)
+        return keras.layers.Rescaling(gain, -float(mean[0]) * gain, name=call.name)
+    made = keras.layers.BatchNormalization(epsilon=TINY, center=False, scale=False, name=call.name)
+    made.build(call.shapes[0])
+    made.set_weights([mean, variance])
+    return made
+
+
+_FORMS: Mapping[type, Callable[[Call], Any]] = {
+    keras.layers.Add: _summed,
+    keras.layers.Normalization: _normalized,
+    keras.layers.SeparableConv2D: _split,
+}
+"""What a call of a layer of that class is written as."""
+
+
+def fitted(model: Any, shape: tuple[int, ...]) -> Any:
+    """The keras.Model for samples of that shape: one that takes images of any size, or grey ones without an axis for
+    their channel, is made to take them; any other is returned as it is.
+
+    UnsupportedError: a layer that reads images without that axis and is neither Flatten nor Reshape.
+    """
+    takes = model.input_shape[1:]
+    if takes == (*shape[:-1],) and len(shape) == 3 and shape[-1] == 1:
+        _require_no_channels(keras_graph.calls(model))
+    elif None not in takes or not _covers(takes, shape):
+        return model
+    return keras_graph.rebuilt(model, keras_graph.calls(model), keras.Input(shape))
+
+
+def _covers(takes: keras_graph.Shape, shape: tuple[int, ...]) -> bool:
+    """Whether the shape is one of those that `takes`, where None is any size, describes."""
+    return len(takes) == len(shape) and all(n in (None, m) for n, m in zip(takes, shape, strict=True))
+
+
+def _require_no_channels(graph: tuple[Call, ...]) -> None:
+    """UnsupportedError for the first layer whose meaning would change with an axis more."""
+    tuple(keras_reader.read(graph))  # it refuses what no device layer computes
+    for call in graph:
+        if len(call.shapes[0]) == 3 and not isinstance(call.layer, WITHOUT_CHANNELS):
+            what = f"layer {call.name!r} ({type(call.layer).__name__}) on shape {call.shapes[0][1:]}"
+            raise UnsupportedError(what, "begin with Flatten, or Reshape to (height, width, 1)")
+
+
+WITHOUT_CHANNELS = tuple(
+    getattr(keras.layers, name) for name in ("Activation", "Flatten", "ReLU", "Rescaling", "Reshape")
+)
+"""Layers that do the same with and without an axis for one channel."""
+
+
+def without_rescaling(model: Any) -> tuple[Any, float, float]:
+    """(the keras.Model without the Rescaling layers at its input, scale, offset): it takes input * scale + offset. Only
+    layers with one positive scale and one offset are taken off."""
+    graph, source = keras_graph.calls(model), keras_graph.INPUT
+    taken, scale, offset = 0, 1.0, 0.0
+    for call in graph[:-1]:
+        factor, shift = (np.asarray(getattr(call.layer, name, np.nan)) for name in ("scale", "offset"))
+        readers = [other.name for other in graph if source in other.inputs]
+        rescales = isinstance(call.layer, keras.layers.Rescaling) and factor.size == shift.size == 1
+        if readers != [call.name] or not rescales or not 0 < factor < np.inf:
+            break
+        taken, source = taken + 1, call.name
+        scale, offset = scale * float(factor), offset * float(factor) + float(shift)
+    if not taken:
+        return model, scale, offset
+    inputs = keras.Input(graph[taken].shapes[0][1:])
+    return keras_graph.rebuilt(model, graph[taken:], inputs, source), scale, offset
+
+
+def require_shapes(model: Any, shape: tuple[int, ...], classes: int) -> None:
+    """UnsupportedError unless the keras.Model takes samples of this shape and answers one number for each class."""
+    shapes = [getattr(model, f"{end}_shape", None) for end in ("input", "output")]
+    takes, answers = (shape[1:] if isinstance(shape, tuple) else shape for shape in shapes)
+    if takes != shape or answers != (classes,):
+        one_row = len(answers or ()) == 1
+        raise UnsupportedError(
+            f"takes {takes} and answers {answers}; the data set has {shape} and {classes} classes",
+            "name the data set that it was trained on" if one_row else "end it with Flatten, or a pooling of the map",
+        )
