@@ -392,7 +392,7 @@ GRAPHS = {
         lambda: model_of(lambda x: L.Add(name="c")([x, L.GlobalMaxPooling2D(keepdims=True)(x)])),
         r"'c': adds shapes \(6, 6, 4\) and \(1, 1, 4\)",
     ),
-    "an operation": (lambda: model_of(lambda x: conv()(x) * 2.0), "is called with argument|is a Multiply"),
+    "an operation": (lambda: model_of(lambda x: keras.ops.sin(conv()(x))), "keras.ops has Sin"),
     "a mode": (
         lambda: model_of(lambda x: L.BatchNormalization(name="c")(x, training=True)),
         "called with training = True",
