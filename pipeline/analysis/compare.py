@@ -62,6 +62,11 @@ class Contender:
         last = self.cascades.get(layer, layer)
         return [layer, *(name for name, of in self.cascades.items() if of == last != name)] if last == layer else []
 
+    def ticks_with(self, layer: str) -> int:
+        """Ticks of all layers that are counted with this one: those of a cascade, which have none of their own, still
+        take a call each."""
+        return sum(self.layers.get(name, 0) for name in self.counted_with(layer))
+
 
 def numbers(contenders: Sequence[Contender]) -> dict[str, Any]:
     """The content of the JSON, every key described in docs/SIZE.md."""
@@ -112,18 +117,20 @@ def _layer_cell(one: Contender, first: Contender, layer: str) -> str:
     them."""
     if layer not in one.layers:
         return "not measured"
-    together, ticks = one.counted_with(layer), one.layers[layer]
+    together, ticks = one.counted_with(layer), one.ticks_with(layer)
     if not together:
         return f"in {one.cascades[layer]}'s"
     number = f" for {len(together)} layers" if len(together) > 1 else ""
     same = first is not one and first.unit == one.unit and set(together) == set(first.counted_with(layer))
-    ratio = f" ({ticks / of:.2f}×)" if same and (of := first.layers.get(layer)) else ""
+    ratio = f" ({ticks / of:.2f}×)" if same and (of := first.ticks_with(layer)) else ""
     return f"{text.count(ticks)}{number}{ratio}"
 
 
 def kernel_rows(contenders: Sequence[Contender]) -> Iterator[tuple[str, list[str]]]:
     """(layer, the C function that computes it in each network) of every layer that any network computes, in order."""
-    for layer in dict.fromkeys(layer for one in contenders for layer in one.layer_kernels):
+    ran = dict.fromkeys(layer for one in contenders for layer in one.layers)
+    named = {layer for one in contenders for layer in one.layer_kernels}
+    for layer in (*(layer for layer in ran if layer in named), *sorted(named - set(ran))):
         yield layer, [one.layer_kernels.get(layer, "–") for one in contenders]
 
 

@@ -274,8 +274,8 @@ def attacks(campaigns: Sequence[Mapping[str, Any]]) -> None:
         )  # fmt: skip
         for attack in campaign["attacks"]:
             counts = [text.count(attack[name]) for name in ("attacked", "fooled", "queries", "gradients")]
-            blind = text.percent(attack["zero_gradient_share"])
-            details.append((campaign["data"], attack["attack"], *counts, blind, _duration(attack["seconds"])))
+            name, blind = _told_apart(attack, campaign["attacks"]), text.percent(attack["zero_gradient_share"])
+            details.append((campaign["data"], name, *counts, blind, _duration(attack["seconds"])))
     table("Robust accuracy", ("data", "clean", "robust", "95 % interval", "samples"), rows, right=(1, 2, 3, 4))
     columns = ("data", "attack", "attacked", "fooled", "answers", "gradients", "of them zero", "time")
     table("Attacks", columns, details, right=(2, 3, 4, 5, 6, 7))
@@ -285,6 +285,13 @@ def attacks(campaigns: Sequence[Mapping[str, Any]]) -> None:
             f"{device['board']} x {device['devices']}: {answers} inputs answered, {reused} of them by an earlier run; "
             f"{differing} not as the twin"
         )
+
+
+def _told_apart(attack: Mapping[str, Any], all_of_them: Sequence[Mapping[str, Any]]) -> str:
+    """Name of an attack, with the settings that tell it from the others of its name."""
+    alike = [other["params"] for other in all_of_them if other["attack"] == attack["attack"]]
+    different = [f"{key}={value}" for key, value in attack["params"].items() if any(p[key] != value for p in alike)]
+    return " ".join([attack["attack"], *different])
 
 
 def audit(found: AuditResult) -> None:

@@ -58,7 +58,9 @@ def _main(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         package = packages.of_module(error.name or "")
         if package is None:
-            raise
+            if (error.name or "pipeline").partition(".")[0] == "pipeline":
+                raise
+            return _failed(str(error), "install its package, or correct the import in your own file")
         return _failed(f"the Python package {package.name} is not installed", package.install())
     except BrokenPipeError:
         return _reader_left()

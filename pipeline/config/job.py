@@ -385,7 +385,24 @@ def _settings(attack: AttackConfig) -> dict[str, object]:
 def attack_settings(name: str) -> tuple[str, ...]:
     """The keys of AttackConfig that an attack uses besides those of every attack; none for a suite, which sets its
     own."""
-    return () if name in SUITES else tuple(registry.load("attacks", name).SETTINGS)
+    if name in SUITES:
+        return ()
+    module = registry.load("attacks", name)
+    own = {"name", "eps", "norm", "unit", "samples"}
+    _check_plug_in(name, "NEEDS", (module.NEEDS,), ("gradients", "scores", "labels"))
+    _check_plug_in(name, "SETTINGS", module.SETTINGS, [key for key in AttackConfig.model_fields if key not in own])
+    _check_plug_in(name, "NORMS", module.NORMS, ("linf", "l2"))
+    return tuple(module.SETTINGS)
+
+
+def _check_plug_in(name: str, what: str, values: object, allowed: Sequence[str]) -> None:
+    """ConfigError, naming the file, where a user's attack defines something else than what is allowed."""
+    listed = ", ".join(allowed)
+    if not isinstance(values, tuple):
+        raise ConfigError(f"{registry.path('attacks', name)}: {what} = {values!r}: must be a tuple", f"of: {listed}")
+    for value in values:
+        if value not in allowed:
+            raise ConfigError(f"{registry.path('attacks', name)}: {what}: {value!r} is unknown", f"known: {listed}")
 
 
 class LayerwiseConfig(Strict):

@@ -11,13 +11,14 @@ import difflib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from pipeline.core import paths
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, PipelineError
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def path(kind: str, name: str) -> Path:
 
 def load(kind: str, name: str) -> ModuleType:
     """The module of that name. ConfigError: an unknown name (it lists what exists); a user's file that is not valid
-    Python or lacks what its kind defines."""
+    Python, fails when it is imported or lacks what its kind defines."""
     file = path(kind, name)
     if file.parent == KINDS[kind].shipped:
         return importlib.import_module(f"pipeline.{KINDS[kind].folder.replace('/', '.')}.{name}")
@@ -142,6 +143,12 @@ def _load_own(kind: str, file: Path) -> ModuleType:
     except SyntaxError as error:
         del sys.modules[name]
         raise ConfigError(f"{file}:{error.lineno or 1}: not valid Python: {error.msg}") from error
+    except (PipelineError, ModuleNotFoundError):  # which package brings the module, main knows
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise ConfigError(f"{file}:{_line(place, error)}: {type(error).__name__}: {error}") from error
     except BaseException:
         del sys.modules[name]
         raise
@@ -151,3 +158,8 @@ def _load_own(kind: str, file: Path) -> ModuleType:
             f"example: {KINDS[kind].shipped}",
         )
     return module
+
+
+def _line(place: str, error: Exception) -> int:
+    """The line of the file at which the exception left it."""
+    return next((f.lineno or 1 for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == place), 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import glob
 import hashlib
@@ -113,6 +114,8 @@ def write_text(path: Path, text: str) -> None:
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes what write(file) puts into it, whole or not at all, in a folder that is made. Removes first what killed
     processes have left there: its name tells the process."""
+    if path.is_dir():  # "." has no name beside which to write
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if _is_orphan(leftover.suffix[1:]) and leftover.is_file():

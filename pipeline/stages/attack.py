@@ -6,6 +6,7 @@ The network is attacked as it is deployed: an attack sees the answers of the int
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -43,6 +44,10 @@ from pipeline.robustness.waveform import Sound
 SENSITIVITY_SAMPLES = 128
 """Training samples whose attacked copies tell how sensitive every layer is."""
 
+Attacked = tuple[Dataset, tuple[AttackOutcome, ...]]
+"""The attacked copies that a campaign makes, and what each of its attacks did."""
+Keep = Callable[[campaign.Campaign, Callable[[], Attacked]], Attacked]
+
 
 def attack(
     oracle_for: campaign.OracleFor,
@@ -52,15 +57,18 @@ def attack(
     *,
     progress: Progress = no_progress,
     sound: Sound | None = None,
+    keep: Keep = lambda item, run: run(),
 ) -> tuple[tuple[Dataset, ...], tuple[AttackOutcome, ...]]:
     """(the clean test split, then one adversarial Dataset per entry and eps; the outcome of every attack). oracle_for:
     who answers an attack with these settings, see `oracles`; sound: the recordings behind the samples, None where there
-    are none. ConfigError, before any work: an eps, norm or oracle that an attack cannot work with."""
+    are none; keep: gets every campaign and what runs it, and returns what that returned, now or earlier. ConfigError,
+    before any work: an eps, norm or oracle that an attack cannot work with."""
     clean = replace(dataset, splits={"test": dataset.splits["test"]})
     planned = campaign.campaigns(attacks, clean, sound)
     datasets, outcomes = [clean], list[AttackOutcome]()
     for item in planned:
-        attacked, done = campaign.run(item, clean, oracle_for, seed, progress, sound)
+        run = functools.partial(campaign.run, item, clean, oracle_for, seed, progress, sound)
+        attacked, done = keep(item, run)
         datasets.append(attacked)
         outcomes.extend(done)
     return tuple(datasets), tuple(outcomes)

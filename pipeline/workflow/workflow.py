@@ -9,18 +9,19 @@ depends on the content of what it is given.
 from __future__ import annotations
 
 import functools
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.analysis import agreement, budget, latency, size
 from pipeline.codegen import cmsis_nn, fit, select
 from pipeline.config import board as boards
 from pipeline.config.budget import NO_BUDGET
-from pipeline.config.job import Job, LayerwiseConfig, earlier
+from pipeline.config.job import AttackConfig, Job, LayerwiseConfig, earlier
 from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError, MismatchError
@@ -47,6 +48,10 @@ from pipeline.workflow import binding, checks, claim, effects, keys, notes, widt
 from pipeline.workflow.display import QUIET, Display, Labelled
 from pipeline.workflow.plan import MEASURED, RunPlan, another
 
+if TYPE_CHECKING:
+    from pipeline.robustness.campaign import Campaign
+    from pipeline.stages.attack import Attacked, Keep
+
 QUICK = ("lower", "render", "build")
 """Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
 concerns the board are done only when asked for."""
@@ -54,6 +59,8 @@ MISMATCHES = "oracle/mismatches"
 """Folder of the device's for inputs of attacks that boards answered unlike the twin."""
 MEASURED_SAMPLES = 2
 """Inputs that a firmware gets which is run to learn what its layers take."""
+CAMPAIGNS = "attacked"
+"""Folder of the campaigns that an unfinished attack has done."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
 AGREEMENT_SAMPLES = 64
@@ -228,14 +235,34 @@ class Workflow:
 
         def make(_: Path) -> AttackResult:
             oracles = attack.oracles(qmodel, self.plan.load_network)
-            progress = self._progress
-            made, outcomes = attack.attack(oracles, clean, attacks, self.plan.seed, progress=progress, sound=sound)
+            keep, progress = self._keep_campaigns(clean), self._progress
+            setting = (oracles, clean, attacks, self.plan.seed)
+            made, outcomes = attack.attack(*setting, progress=progress, sound=sound, keep=keep)
             agreeing, answers = self._keras(qmodel, made)
             return AttackResult(made, outcomes, agreeing, answers)
 
-        return self._stage(
-            "attack", self.plan.folder / "data", AttackResult, self._attack_key(clean), make, notes.attacks
-        )
+        key = self._attack_key(clean, attacks)
+        result = self._stage("attack", self.plan.folder / "data", AttackResult, key, make, notes.attacks)
+        shutil.rmtree(self.plan.folder / CAMPAIGNS, ignore_errors=True)
+        return result
+
+    def _keep_campaigns(self, clean: Dataset) -> Keep:
+        """Stores every campaign that is done, from which an interrupted attack goes on."""
+        folder = self.plan.folder / CAMPAIGNS
+        if self.plan.fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+
+        def keep(item: Campaign, run: Callable[[], Attacked]) -> Attacked:
+            one = item.config.model_copy(update={"eps": (item.budget.label,)})
+            key = digest_of(self._attack_key(clean, (one,)), item.variant)
+            place = folder / key
+            if store.key_of(place) != key:
+                attacked, outcomes = run()
+                store.save(place, AttackResult((attacked,), outcomes, {}, {}), key)
+            kept = store.load(place, AttackResult)
+            return kept.datasets[0], kept.outcomes
+
+        return keep
 
     def _attack_on_devices(self) -> AttackResult:
         """The same by the answers of boards, black-box attacks alone. It is kept in a folder of its own, with the
@@ -259,7 +286,7 @@ class Workflow:
             attack.keep_mismatches(oracle, image, self._image_folder, plan.board, places[0], mismatches)
             return AttackResult(*result, {}, {}, oracle.summary(plan.board.name, image.digest))
 
-        key = digest_of(self._attack_key(clean), image.digest, attack.is_emulated(plan.board, places))
+        key = digest_of(self._attack_key(clean, plan.attacks), image.digest, attack.is_emulated(plan.board, places))
         return self._stage("attack", folder / "data", AttackResult, key, make, notes.attacks)
 
     def _locations(self) -> tuple[rig.Location, ...]:
@@ -276,9 +303,8 @@ class Workflow:
         wanted = any(config.on_waveform for config in self.plan.attacks)
         return binding.sound(self.plan.dataset, self.lower()) if wanted and self.plan.dataset else None
 
-    def _attack_key(self, clean: Dataset) -> str:
-        """Digest of what the outcome of the attacks depends on, whoever answers them."""
-        attacks = self.plan.attacks
+    def _attack_key(self, clean: Dataset, attacks: Sequence[AttackConfig]) -> str:
+        """Digest of what the outcome of these attacks depends on, whoever answers them."""
         sources = [self.plan.load_network(config.source).digest for config in attacks if config.source]
         return digest_of(
             *(self.lower().digest, clean.digest, self.plan.seed, sources, keys.integers()),

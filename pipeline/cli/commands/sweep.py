@@ -89,4 +89,5 @@ def show(run: SweepRun, as_json: bool) -> None:
         return
     columns = trials.columns(lines)
     console.table("", columns, list(trials.cells(lines)), right=range(3, len(columns)))
-    console.stderr(str(run.root / PAGE))
+    if (run.root / PAGE).exists():  # --show before the first trial
+        console.stderr(str(run.root / PAGE))

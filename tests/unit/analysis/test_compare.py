@@ -28,10 +28,10 @@ def test_rows_are_those_of_both_with_ratios_to_the_first():
 
 
 def test_layers_of_a_cascade_point_at_the_one_that_counts_for_all():
-    striped = replace(FIRST, layers={"conv": 0, "pool": 190}, cascades={"conv": "pool", "pool": "pool"})
+    striped = replace(FIRST, layers={"conv": 5, "pool": 185}, cascades={"conv": "pool", "pool": "pool"})
     one_by_one = dict(compare.layer_rows([FIRST, striped]))
     assert one_by_one == {"conv": ["150", "in pool's"], "pool": ["50", "190 for 2 layers"]}
-    alike = replace(striped, layers={"conv": 0, "pool": 380})
+    alike = replace(striped, layers={"conv": 5, "pool": 375})
     assert dict(compare.layer_rows([striped, alike]))["pool"] == ["190 for 2 layers", "380 for 2 layers (2.00×)"]
 
 
@@ -41,6 +41,15 @@ def test_the_kernel_of_each_layer():
     wanted = {"conv": ["nn_conv2d_t2_dsp", "nn_conv2d_s_cmsis"], "pool": ["nn_max_pool2d", "–"]}
     assert dict(compare.kernel_rows([mine, its])) == wanted
     assert "nn_conv2d_s_cmsis" in compare.page([mine, its])
+
+
+def test_kernels_stand_in_the_order_of_the_layers():
+    mine = replace(FIRST, layers={"pool": 1, "conv": 2}, layer_kernels={"conv": "a", "extra": "b", "pool": "c"})
+    assert [layer for layer, _ in compare.kernel_rows([mine])] == ["pool", "conv", "extra"]
+
+
+def test_parts_are_indented_on_the_page_as_in_the_terminal():
+    assert '<td style="white-space: pre-wrap">  weights</td>' in compare.page([FIRST])
 
 
 def test_what_did_not_run_is_not_measured():

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.cli import main, runs
 from pipeline.core import paths
+from pipeline.robustness import campaign
 
 PGD = ["attack", "--model", "digits_stq_jr", "--attack", "pgd", "--eps", "16/255", "32/255", "--limit", "30"]
 
@@ -32,6 +33,58 @@ def test_a_stored_network_is_attacked_and_every_figure_is_counted(capsys):
     printed = capsys.readouterr().out
     assert "pgd eps=32/255" in printed
     assert "95 % interval" in printed
+
+
+def test_an_interrupted_attack_goes_on_with_the_first_eps_that_is_not_done(capsys, monkeypatch):
+    assert main.main([*PGD, "--run-dir", "whole", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    run, tried = campaign.run, []
+
+    def until_the_second(item, *rest):
+        tried.append(item.budget.label)
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return run(item, *rest)
+
+    monkeypatch.setattr(campaign, "run", until_the_second)
+    assert main.main([*PGD, "--run-dir", "broken", "--json"]) == 130
+    capsys.readouterr()
+    assert main.main([*PGD, "--run-dir", "broken", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert tried == ["16/255", "32/255", "32/255"]
+    assert not Path("broken/attacked").exists()
+    for attack in (attack for entry in (*whole, *found) for attack in entry["attacks"]):
+        del attack["seconds"]
+    assert found == whole
+
+
+def test_attacks_of_one_name_are_told_apart(capsys):
+    assert (
+        main.main(["attack", "--model", "digits_stq_jr", "--suite", "quick", "--eps", "16/255", "--limit", "10"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "pgd loss=cross_entropy" in printed
+    assert "pgd loss=scaled" in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("NEEDS = 'logits'", "attacks/mine.py: NEEDS: 'logits' is unknown"),
+        ("SETTINGS = ('steps', 'bogus')", "attacks/mine.py: SETTINGS: 'bogus' is unknown"),
+        ("SETTINGS = ('samples',)", "attacks/mine.py: SETTINGS: 'samples' is unknown"),
+        ("SETTINGS = ('steps')", "attacks/mine.py: SETTINGS = 'steps': must be a tuple"),
+        ("NORMS = ('l7',)", "attacks/mine.py: NORMS: 'l7' is unknown"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+    ],
+)
+def test_an_attack_of_ones_own_that_cannot_be_is_named(line, says, tmp_path, capsys):
+    (tmp_path / "attacks").mkdir()
+    plug_in = "NEEDS, SETTINGS, NORMS = 'scores', ('steps',), ('linf',)\ndef run(trial, config):\n    pass\n"
+    (tmp_path / "attacks/mine.py").write_text(f"{plug_in}{line}\n")
+    assert main.main(["attack", "--model", "digits_stq_jr", "--attack", "mine", "--eps", "8/255"]) == 2
+    message, hint = capsys.readouterr().err.splitlines()
+    assert says in message and hint
 
 
 @pytest.mark.parametrize(

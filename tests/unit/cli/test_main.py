@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -210,3 +211,11 @@ def test_a_place_that_cannot_hold_a_run_is_named(tritmcu, tmp_path) -> None:
     assert "notes" in error
     assert "--run-dir" in hint
     assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_a_sweep_that_has_not_begun_names_no_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text('[[study]]\nname = "a"\nbase = "digits"\nseeds = [1]\n[[study.row]]\nname = "b"\n')
+    assert main.main(["sweep", "mine.toml", "--show"]) == 0
+    printed = capsys.readouterr()
+    assert "0/1" in printed.out and printed.err == ""

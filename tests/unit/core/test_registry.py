@@ -124,6 +124,8 @@ def test_plug_ins_of_the_same_name_in_two_places_are_two(folder, monkeypatch):
         ("\n\ndef run(:\n", "attacks/mine.py:3: not valid Python"),
         ("\nRUN = 1\0\n", "attacks/mine.py:1: not valid Python: source code string cannot contain null bytes"),
         ("# coding: nope\n", "attacks/mine.py:1: not valid Python: unknown encoding"),
+        ("\nRUN = wrong\n", "attacks/mine.py:2: NameError: name 'wrong' is not defined"),
+        ("import json\n\njson.loads('{')\n", "attacks/mine.py:3: JSONDecodeError"),
         ("RUN = 1\n", "attacks/mine.py: does not define run, NEEDS, SETTINGS, NORMS"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,3 +118,11 @@ def test_digests_do_not_depend_on_the_order_of_a_mapping():
     assert digest_of({"a": 1, "b": (2, 3)}) == digest_of({"b": [2, 3], "a": 1})
     assert digest_of(np.arange(3)) != digest_of(np.arange(3).astype(np.int32))
     assert digest_of("a", "bc") != digest_of("ab", "c")
+
+
+def test_a_folder_is_not_written_as_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (Path(), tmp_path):
+        with pytest.raises(IsADirectoryError):
+            store.write_text(place, "text")
+    assert not list(tmp_path.iterdir())
