@@ -7,6 +7,9 @@
 #include <stdint.h>
 
 #ifdef __AVR__
+#ifdef __STRICT_ANSI__
+#error "named address spaces are an extension of GNU C: compile with avr-gcc -std=gnu11"
+#endif
 #define NN_FLASH __flash
 #else
 #define NN_FLASH

@@ -89,6 +89,7 @@ def library(
         **network,
         **_of_files(files),
         "core": board.core,
+        "compilers": _compilers(board),
         "needs": [NEEDS[family] for family in families if family in NEEDS] + ([] if board.is_avr else [NOT_AVR]),
         "architectures": arduino.architectures(board),
         "version": __version__,
@@ -111,6 +112,13 @@ def library(
         "library.json": _platformio(context),
         "LICENSE": paths.license_text(),
     }
+
+
+def _compilers(board: Board) -> str:
+    """What compiles a library for the board. Clang's assembler does not take the macros of the Arm kernels."""
+    if board.is_host:
+        return "GCC or Clang"
+    return "avr-gcc (`-std=gnu11`)" if board.is_avr else "GCC"
 
 
 def _of_network(model: QModel, program: select.Program) -> dict[str, Any]:

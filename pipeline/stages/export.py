@@ -39,12 +39,40 @@ def check(folder: Path, form: str) -> None:
         raise ConfigError(f"{folder}: exists and is not empty", "name a new folder with --output")
 
 
+def check_board(board: Board, form: str) -> None:
+    """ConfigError when no tool that takes the format can build firmware for the board."""
+    if form == "cmake" and not board.build_programs:
+        raise ConfigError(
+            f"board {board.name!r}: only the tools of its Arduino core can build for it",
+            arduino.export_command(board, "arduino"),
+        )
+    if form == "arduino":
+        arduino.require(board)
+    if form == "platformio":
+        _check_platformio(board)
+
+
+def _check_platformio(board: Board) -> None:
+    if board.memory.boot is not None:
+        raise ConfigError(
+            f"board {board.name!r}: its ROM starts only what has a checksum, which CMake computes after linking",
+            arduino.export_command(board, "cmake"),
+        )
+    if board.platformio is None:
+        raise ConfigError(
+            f"board {board.name!r}: its file does not say what PlatformIO calls it",
+            f"{arduino.export_command(board, 'cmake')}; or a board file of your own with "
+            'platformio = { platform = "...", board = "..." }',
+        )
+
+
 def export(sources: Sources, board: Board, model: str, folder: Path, form: str = "cmake") -> str:
     """The command that builds what `folder` holds afterwards, run in it; model: name of the network.
 
     ConfigError when the folder is not new or empty, the format is unknown or the board has no place in it.
     """
     check(folder, form)
+    check_board(board, form)
     if form != "cmake":
         _check_complete(cmsis_nn.PROJECT_FILE in sources.files, form)
     writers = {"cmake": _cmake, "arduino": _arduino, "platformio": _platformio}
@@ -69,13 +97,15 @@ def export_library(
     """
     check(folder, LIBRARY)
     _check_complete(select.links(kernels), LIBRARY)
-    _write(library.library(model, board, kernels, firmware, front_end), folder)
+    files = library.library(model, board, kernels, firmware, front_end)
+    _write(files, folder)
     if board.is_host:
         return f"cmake -S {PurePosixPath(library.PROGRAM).parent} -B build && cmake --build build"
     flags = shlex.quote(" ".join(board.core_flags))
     compiler = f"-DCMAKE_C_COMPILER={'avr' if board.is_avr else 'arm-none-eabi'}-gcc -DCMAKE_C_FLAGS={flags}"
     bare = "-DCMAKE_SYSTEM_NAME=Generic -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY"
-    return f"cmake -B build {bare} {compiler} -DCMAKE_ASM_FLAGS={flags} && cmake --build build"
+    assembled = f" -DCMAKE_ASM_FLAGS={flags}" if any(path.endswith(".S") for path in files) else ""
+    return f"cmake -B build {bare} {compiler}{assembled} && cmake --build build"
 
 
 def _check_complete(linked: bool, form: str) -> None:
@@ -94,11 +124,6 @@ def _write(files: Mapping[str, str], folder: Path) -> None:
 
 
 def _cmake(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:
-    if not board.build_programs:
-        raise ConfigError(
-            f"board {board.name!r}: only the tools of its Arduino core can build for it",
-            arduino.export_command(board, "arduino"),
-        )
     options = [] if board.is_host else ["-DCMAKE_TOOLCHAIN_FILE=toolchain.cmake"]
     options += cmsis_nn.cmake_options(board) if cmsis_nn.PROJECT_FILE in sources.files else []
     configure = shlex.join(["cmake", "-G", "Ninja", "-B", "build", *options])
@@ -111,16 +136,6 @@ def _arduino(sources: Sources, board: Board, model: str) -> tuple[dict[str, str]
 
 
 def _platformio(sources: Sources, board: Board, model: str) -> tuple[dict[str, str], str]:
-    if board.memory.boot is not None:
-        raise ConfigError(
-            f"board {board.name!r}: its ROM starts only what has a checksum, which CMake computes after linking",
-            arduino.export_command(board, "cmake"),
-        )
-    if board.platformio is None:
-        raise ConfigError(
-            f"board {board.name!r}: its file does not say what PlatformIO calls it",
-            f'add platformio = {{ platform = "...", board = "..." }} to boards/{board.name}.toml',
-        )
     headers = [path for path in sources.files if path.endswith(".h")]
     context = {"board": board, "includes": sorted({str(PurePosixPath(path).parent) for path in headers})}
     environment = templates.environment()

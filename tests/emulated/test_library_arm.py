@@ -1,4 +1,4 @@
-"""An exported library in a program of somebody else's on a Cortex-M4: eight lines of main, the C library's own start
+"""An exported library in a program of somebody else's on a Cortex-M: eight lines of main, the C library's own start
 code and semihosting, none of our port."""
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pipeline.stages import export
 from tests.support import tiny
 from tests.unit.stages.test_export_library import LOGITS, WARNINGS
 
-TARGET = board.load("mps2-an386")
 PLATFORM = """#include <stdio.h>
 #include <stdlib.h>
 extern void _start(void);
@@ -38,20 +37,25 @@ PLACES = ("-Wl,--section-start=.vectors=0", "-Wl,-Tdata=0x20000000")
 
 @pytest.mark.toolchain
 @pytest.mark.emulator
-def test_a_program_of_eight_lines_computes_the_twins_logits_on_a_cortex_m4(tmp_path: Path) -> None:
-    """With the kernels for its DSP extension, compiled without a warning."""
+@pytest.mark.parametrize("optimization", ["-O0", "-Og", "-O1"])
+@pytest.mark.parametrize(("machine", "family"), [("mps2-an385", "swar"), ("mps2-an386", "dsp")])
+def test_a_program_of_eight_lines_computes_the_twins_logits(
+    machine: str, family: str, optimization: str, tmp_path: Path
+) -> None:
+    """With the kernels for its core, compiled without a warning, as a debug build too."""
+    target = board.load(machine)
     model = tiny.qmodel()
     samples = tiny.samples(model, 5)
-    export.export_library(model, TARGET, tmp_path / "library")
+    export.export_library(model, target, tmp_path / "library")
     (tmp_path / "main.c").write_text(LOGITS)
     (tmp_path / "platform.c").write_text(PLATFORM)
     (tmp_path / "samples").write_bytes(samples.tobytes())
     sources = sorted((tmp_path / "library" / "src").rglob("*.[cS]"))
-    assert LOGITS.count("\n") == 8 and any("dsp" in path.name for path in sources)
-    flags = ["-std=c11", "-O1", *TARGET.core_flags, *WARNINGS, "-Ilibrary/src", "--specs=rdimon.specs", *PLACES]
+    assert LOGITS.count("\n") == 8 and any(family in path.name for path in sources)
+    flags = ["-std=c11", optimization, *target.core_flags, *WARNINGS, "-Ilibrary/src", "--specs=rdimon.specs", *PLACES]
     shell.run(["arm-none-eabi-gcc", *flags, "main.c", "platform.c", *sources, "-o", "program.elf"], cwd=tmp_path)
-    machine = ["qemu-system-arm", "-M", "mps2-an386", "-semihosting", "-nographic", "-monitor", "none"]
-    shell.run([*machine, "-kernel", "program.elf"], cwd=tmp_path, timeout_s=120)
+    emulator = ["qemu-system-arm", "-M", machine, "-semihosting", "-nographic", "-monitor", "none"]
+    shell.run([*emulator, "-kernel", "program.elf"], cwd=tmp_path, timeout_s=120)
     answers = np.frombuffer((tmp_path / "answers").read_bytes(), np.int8).reshape(len(samples), -1)
     logits = twin.specification(model, samples)[-1]
     assert np.array_equal(answers[:, 1:], logits)

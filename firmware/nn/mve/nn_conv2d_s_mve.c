@@ -10,6 +10,11 @@
 #include "nn_arith.h"
 #include "nn_mve.h"
 
+/* dot() uses every register, also the one that holds the frame without optimization. */
+#if !defined(__OPTIMIZE__) && !defined(__clang__)
+#pragma GCC optimize("omit-frame-pointer")
+#endif
+
 enum { LANES = NN_MVE_LANES, ROWS = NN_MVE_ROWS, PIXELS = 2, CHANNELS = 16 };
 
 /* Copies `count` inputs, if any. */

@@ -54,22 +54,36 @@ static inline void put_sums(uint64_t *entry, uint64_t a, uint64_t b, uint64_t c)
                    : "cc", "memory");
 }
 
-/* Adds the entry that index g of a filter word selects in table g % NEAR of `tables`. 8 instructions. */
-static inline void add_sums(sums *total, const sums *tables, uint32_t word, const int g) {
-    const sums *entry;
-    uint64_t quad;
-    __asm("ubfx %[entry], %[word], %[bit], #5\n\t"
-          "add %[entry], %[tables], %[entry], lsl #4\n\t"
-          "ldrd %Q[quad], %R[quad], [%[entry], %[at]]\n\t"
-          "adds %Q[first], %Q[first], %Q[quad]\n\t"
-          "adc %R[first], %R[first], %R[quad]\n\t"
-          "ldrd %Q[quad], %R[quad], [%[entry], #%c[at] + 8]\n\t"
-          "adds %Q[second], %Q[second], %Q[quad]\n\t"
-          "adc %R[second], %R[second], %R[quad]"
-          : [first] "+r"(total->quad[0]), [second] "+r"(total->quad[1]), [entry] "=&r"(entry), [quad] "=&r"(quad)
-          : [word] "r"(word), [tables] "r"(tables), [bit] "i"(5 * g), [at] "i"(g % NEAR * SUMS * (int)sizeof(sums)),
-            "m"(*(const sums(*)[NEAR * SUMS]) tables)
-          : "cc");
+/* Adds to `total` the entry that index g of a filter word selects in table g % NEAR of `tables`. 8 instructions. A
+ * macro: without optimization, an argument of a function is no constant for the assembler. */
+#define ADD_SUMS(total, tables, word, g)                                                                               \
+    do {                                                                                                               \
+        const sums *entry_;                                                                                            \
+        uint64_t quad_;                                                                                                \
+        __asm("ubfx %[entry], %[fields], %[bit], #5\n\t"                                                               \
+              "add %[entry], %[from], %[entry], lsl #4\n\t"                                                            \
+              "ldrd %Q[quad], %R[quad], [%[entry], %[at]]\n\t"                                                         \
+              "adds %Q[first], %Q[first], %Q[quad]\n\t"                                                                \
+              "adc %R[first], %R[first], %R[quad]\n\t"                                                                 \
+              "ldrd %Q[quad], %R[quad], [%[entry], #%c[at] + 8]\n\t"                                                   \
+              "adds %Q[second], %Q[second], %Q[quad]\n\t"                                                              \
+              "adc %R[second], %R[second], %R[quad]"                                                                   \
+              : [first] "+r"((total)->quad[0]), [second] "+r"((total)->quad[1]), [entry] "=&r"(entry_),                \
+                [quad] "=&r"(quad_)                                                                                    \
+              : [fields] "r"(word), [from] "r"(tables), [bit] "i"(5 * (g)),                                            \
+                [at] "i"((g) % NEAR * SUMS * (int)sizeof(sums)), "m"(*(const sums(*)[NEAR * SUMS])(tables))            \
+              : "cc");                                                                                                 \
+    } while (0)
+
+/* Adds the entries that all indices of a filter word select. */
+static inline void add_word(sums *total, const sums *tables, const sums *far, uint32_t word) {
+    static_assert(GROUPS == 6 && NEAR == 3, "the indices below");
+    ADD_SUMS(total, tables, word, 0);
+    ADD_SUMS(total, tables, word, 1);
+    ADD_SUMS(total, tables, word, 2);
+    ADD_SUMS(total, far, word, 3);
+    ADD_SUMS(total, far, word, 4);
+    ADD_SUMS(total, far, word, 5);
 }
 
 #else
@@ -90,6 +104,12 @@ static inline void add_sums(sums *total, const sums *tables, uint32_t word, cons
     const sums *entry = tables + g % NEAR * SUMS + (word >> 5 * g & 31U);
     total->quad[0] += entry->quad[0];
     total->quad[1] += entry->quad[1];
+}
+#define ADD_SUMS add_sums
+
+static inline void add_word(sums *total, const sums *tables, const sums *far, uint32_t word) {
+#pragma GCC unroll 6
+    for (int g = 0; g < GROUPS; g++) add_sums(total, g < NEAR ? tables : far, word, g);
 }
 
 #endif
@@ -158,8 +178,7 @@ static void accumulate_word(const sums *table, sums *acc, const NN_FLASH uint32_
     for (; channels > 0; channels--, acc++) {
         const uint32_t word = *filter++;
         sums total = *acc;
-#pragma GCC unroll 6
-        for (int g = 0; g < GROUPS; g++) add_sums(&total, g < NEAR ? table : far, word, g);
+        add_word(&total, table, far, word);
         *acc = total;
     }
 }
@@ -170,7 +189,7 @@ static void accumulate_part(const sums *table, sums *acc, const NN_FLASH uint32_
     for (; channels > 0; channels--, acc++) {
         uint32_t word = *filter++;
         sums total = *acc;
-        for (int32_t g = 0; g < groups; g++, word >>= 5) add_sums(&total, table + g * SUMS, word, 0);
+        for (int32_t g = 0; g < groups; g++, word >>= 5) ADD_SUMS(&total, table + g * SUMS, word, 0);
         *acc = total;
     }
 }

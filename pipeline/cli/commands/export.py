@@ -36,6 +36,7 @@ class Export(Command):
         plan, form = runs.plan(arguments), arguments.format
         folder = arguments.output or Path(f"{plan.name}-{plan.board.name}-{form}")
         export.check(folder, form)
+        export.check_board(plan.board, form)
         if form == export.LIBRARY:
             (model,) = runs.make(plan, "lower")
             heard = datasets.front_end(plan.dataset) if plan.dataset else None

@@ -130,6 +130,15 @@ def test_a_firmware_that_cannot_fit_is_not_exported(tritmcu, tmp_path):
     assert "tritmcu boards" in hint and not list(tmp_path.glob("*-arduino"))
 
 
+def test_a_board_that_a_format_has_no_place_for_is_refused_before_any_work(tritmcu):
+    """Also without a stored network: the job's training would be in vain."""
+    for form in ("arduino", "platformio"):
+        done = tritmcu("export", "digits", "--board", "netduinoplus2", "--format", form)
+        _, hint = refused(done)
+        assert len(done.stderr.splitlines()) == 2, "no stage has begun"
+        assert hint.startswith("tritmcu export JOB --board netduinoplus2 --format cmake")
+
+
 def test_a_network_that_hears_is_exported_as_a_library_with_its_front_end(tritmcu, tmp_path):
     done = tritmcu("export", "--model", "kws_dscnn_stq", "--board", "host", "--format", "library")
     folder = tmp_path / "kws_dscnn_stq-host-library"

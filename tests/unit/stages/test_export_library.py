@@ -214,6 +214,29 @@ def test_it_compiles_for_every_kind_of_core(name: str, files: str, tmp_path: Pat
 
 
 @pytest.mark.toolchain
+@pytest.mark.parametrize("optimization", ["-O0", "-Og"])
+def test_a_debug_build_of_the_vector_kernels_compiles(optimization: str, tmp_path: Path) -> None:
+    """Other cores' debug builds run in tests/emulated/test_library_arm.py."""
+    target = board.load("mps3-an547")
+    export.export_library(MODEL, target, tmp_path / "l")
+    kernels = sorted((tmp_path / "l" / "src" / "nn").glob("*_mve.c"))
+    flags = ["-std=c11", optimization, *target.core_flags, *WARNINGS]
+    shell.run(["arm-none-eabi-gcc", *flags, "-c", *kernels], cwd=tmp_path)
+
+
+@pytest.mark.toolchain
+def test_an_avr_library_asks_for_gnu_c_and_its_cmake_project_brings_it(tmp_path: Path) -> None:
+    command = export.export_library(MODEL, board.load("uno"), tmp_path / "l")
+    strict = ["avr-gcc", "-std=c11", "-mmcu=atmega328p", "-c", "src/tiny_model.c"]
+    done = shell.run(strict, cwd=tmp_path / "l", check=False)
+    assert "compile with avr-gcc -std=gnu11" in done.output and done.returncode != 0
+    assert "avr-gcc (`-std=gnu11`)" in (tmp_path / "l" / "README.md").read_text()
+    configured = command.replace("cmake -B", "cmake -DCMAKE_C_EXTENSIONS=OFF -B")
+    built = shell.run(["sh", "-c", configured], cwd=tmp_path / "l")
+    assert "not used by the project" not in built.output, "the printed command sets nothing in vain"
+
+
+@pytest.mark.toolchain
 def test_kernels_of_another_core_are_refused_by_name(tmp_path: Path) -> None:
     """A Cortex-M4's kernels would give a page of errors on a Cortex-M3; an AVR would compute noise."""
     for name, compiler in (
