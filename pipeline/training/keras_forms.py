@@ -53,12 +53,16 @@ def _everything(model: Any) -> Iterator[Any]:
 
 def _to_logits(graph: tuple[Call, ...]) -> tuple[Call, ...]:
     """The calls up to the logits; the layer that makes them may be changed."""
-    last = graph[-1].layer
-    if isinstance(last, keras.layers.Softmax) or (type(last) is keras.layers.Activation and last.activation in CLOSING):
+    last, closing = graph[-1].layer, getattr(graph[-1].layer, "activation", None)
+    if isinstance(last, keras.layers.Softmax):
+        graph, closing = graph[:-1], keras.activations.softmax
+    elif closing in CLOSING and type(last) is keras.layers.Activation:
         graph = graph[:-1]
-    elif getattr(last, "activation", None) in CLOSING:
+    elif closing in CLOSING:
         last.activation = keras.activations.linear
-    if graph and type(graph[-1].layer) is keras.layers.Dense and graph[-1].layer.units == 1:
+    one = graph and type(graph[-1].layer) is keras.layers.Dense and graph[-1].layer.units == 1
+    # One unit says something of two classes by its sign; a softmax of it is always 1.
+    if one and closing in (keras.activations.linear, keras.activations.sigmoid):
         graph = (*graph[:-1], replace(graph[-1], layer=_two_logits(graph[-1])))
     return graph
 

@@ -119,6 +119,12 @@ def test_one_sigmoid_for_two_classes_is_a_softmax_of_two_logits(closing: str, bi
         np.testing.assert_allclose(to_numpy(keras.ops.softmax(logits))[:, 1], before[:, 0], atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "relu"])
+def test_one_unit_whose_sign_decides_nothing_is_left_alone(activation: str) -> None:
+    model = sequential(L.Flatten(), L.Dense(1, activation=activation))
+    assert keras_forms.normal(model).output_shape == (None, 1)
+
+
 @pytest.mark.parametrize("closing", ["sigmoid", "log_softmax"])
 def test_the_largest_output_is_that_of_the_largest_logit(closing: str) -> None:
     model = sequential(L.Flatten(), L.Dense(4, activation=closing))
