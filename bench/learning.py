@@ -7,6 +7,7 @@ network reaches one is read from its card.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ STRICT = "strict"
 """The suite that the goals are for."""
 COLUMNS = ("goal", "KiB", "clean, at least", "worst case, at least", "network", "KiB", "clean", "worst case",
            "points missing")  # fmt: skip
+WEIGHTS = re.compile(r"\S*[^\s,](?: with .*? layers)?")
+"""What a card's method begins with: "ternary", "ternary with 3-, 4- and 8-bit layers"."""
 Histories = Mapping[str, Sequence[Mapping[str, float]]]
 
 
@@ -124,7 +127,7 @@ def _line(goal: Goal, cards: Sequence[zoo.Card]) -> str:
     point = worst(card, goal.eps) if goal.eps else None
     left = f"{point} {point.suite}" if point else "–"
     size = f"{card.tables_bytes / KIB:.1f}"
-    named = f"[{card.name}](../zoo/{card.name}/README.md), {card.method.partition(',')[0]}"
+    named = f"[{card.name}](../zoo/{card.name}/README.md), {WEIGHTS.match(card.method)[0]}"
     cells = [*asked, named, size, str(card.clean), left]
     least = "at least " if point and point.suite != STRICT else ""
     return f"| {' | '.join([*cells, f'{least}{missing:.1f}' if missing or least else 'none'])} |"

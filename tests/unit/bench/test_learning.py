@@ -53,6 +53,18 @@ def test_the_table_names_the_network_that_lacks_least() -> None:
     assert "[second]" in line and line.endswith("| 5.0 |")
 
 
+@pytest.mark.parametrize(
+    ("method", "weights"),
+    [
+        ("ternary, STQ, JR 0.001", "ternary"),
+        ("ternary with 3-, 4- and 8-bit layers, STQ, with noise", "ternary with 3-, 4- and 8-bit layers"),
+    ],
+)
+def test_the_table_says_which_layers_are_wider(method: str, weights: str) -> None:
+    line = next(line for line in learning.section([card(0.6, 0.2, method=method)]) if line.startswith("| robust"))
+    assert f"), {weights} |" in line
+
+
 def test_a_worst_case_of_another_suite_is_a_bound() -> None:
     """What strict would leave is less."""
     for worst, words in ((0.2, "at least 5.0"), (0.3, "at least 0.0")):
