@@ -41,7 +41,9 @@ def import_model(path: Path, name: str, classes: Sequence[str] = ()) -> QModel:
     layers, source = tuple(found.layers), graph.spec(graph.input)
     if len(source.shape) == 2:
         source = TensorSpec((*source.shape, 1), source.quantization)
-    if layers[-1].output.shape == (1,) and layers[-1].kind == "dense" and (len(classes) == 2 or found.closed):
+    # One unit says something of two classes by its sign; a softmax of it is always 1.
+    one = layers[-1].output.shape == (1,) and layers[-1].kind == "dense"
+    if one and (found.closing == "LOGISTIC" or (not found.closing and len(classes) == 2)):
         layers = (*layers[:-1], _two_logits(layers[-1]))
     outputs = layers[-1].output.size_bytes
     classes = tuple(classes) or tuple(map(str, range(outputs)))
@@ -91,7 +93,8 @@ class _Window:
 
 class _Import:
     """Walks the operations once, in order. `number` maps a tensor of the file to the QModel's, `paddings` holds those
-    that no layer computes yet, `sizes` what the file computes of shapes; closed: a softmax or sigmoid ended it."""
+    that no layer computes yet, `sizes` what the file computes of shapes; closing: the operation of CLOSING that
+    ended it, or ""."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -100,7 +103,7 @@ class _Import:
         self.sizes: dict[int, Sizes] = {}
         self.layers: list[QLayer] = []
         self.logits = graph.output
-        self.closed = False
+        self.closing = ""
 
     def convert(self) -> _Import:
         """Itself, with all layers."""
@@ -564,7 +567,7 @@ def _closing(model: _Import, op: Operation) -> None:
     """Left out: the largest logit has the largest share."""
     if op.outputs[0] != model.graph.output or op is not model.graph.operations[-1]:
         raise model.unsupported(op, f"a {CLOSING[op.name][0]} that is not the last operation", CLOSING[op.name][1])
-    model.logits, model.closed = op.inputs[0], True
+    model.logits, model.closing = op.inputs[0], op.name
     model.number[op.outputs[0]] = model.source(op.inputs[0])
 
 

@@ -233,6 +233,13 @@ def test_one_sigmoid_for_two_classes_is_two_logits(tmp_path: Path) -> None:
     assert load(single(closed=False), tmp_path, 2).layers[-1].output.shape == (2,)
 
 
+def test_a_softmax_of_one_unit_says_nothing_of_two_classes(tmp_path: Path) -> None:
+    b = single(closed=False)
+    b.operation("SOFTMAX", [b.last], b.activation((1, 1), 1 / 256, -128), "SoftmaxOptions", beta=1.0)
+    with pytest.raises(ConfigError, match="1 outputs, 2 classes"):
+        load(b, tmp_path, 2)
+
+
 def test_an_image_without_an_axis_for_its_channel_gets_one(tmp_path: Path) -> None:
     b = builder((1, 4, 2))
     shape = b.constant(np.array([1, 8], np.int32))
