@@ -72,9 +72,9 @@ def export(sources: Sources, board: Board, model: str, folder: Path, form: str =
     ConfigError when the folder is not new or empty, the format is unknown or the board has no place in it.
     """
     check(folder, form)
-    check_board(board, form)
     if form != "cmake":
         _check_complete(cmsis_nn.PROJECT_FILE in sources.files, form)
+    check_board(board, form)
     writers = {"cmake": _cmake, "arduino": _arduino, "platformio": _platformio}
     files, command = writers[form](sources, board, model)
     _write(files, folder)
