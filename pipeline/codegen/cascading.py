@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.codegen import cascade, planner
 from pipeline.codegen.cascade import Cascade
+from pipeline.codegen.kernels import module_of
 from pipeline.core import registry
 from pipeline.core.nouns import KernelCall, QModel
 from pipeline.network.geometry import RowWindow
@@ -69,11 +70,10 @@ def choose(model: QModel, calls: Sequence[KernelCall | None], again: cascade.Aga
 
 def _instructions(model: QModel, calls: Sequence[KernelCall | None]) -> float:
     """Instructions of the network, roughly and no more."""
-    optimised = set(registry.names("kernels"))
     total = 0.0
     for layer, call in zip(model.layers, calls, strict=True):
         macs = registry.load("layers", layer.kind).macs(layer, model.input_specs(layer))
-        fast = call is not None and call.function.removeprefix("nn_") in optimised
+        fast = call is not None and bool(module_of(call.function))
         total += macs * (FAST_MAC if fast else PORTABLE_MAC)
     return total
 

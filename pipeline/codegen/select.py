@@ -8,6 +8,7 @@ from functools import cache
 
 from pipeline.codegen import cascade, cascading, planner, trits
 from pipeline.codegen.cascade import Cascade
+from pipeline.codegen.kernels import module_of
 from pipeline.config import job
 from pipeline.config.board import Board
 from pipeline.config.cores import LINKED, kernel_families
@@ -111,8 +112,7 @@ def again(board: Board) -> cascade.Again:
     """Chooses, for a part of a layer, the kernel that was chosen for the whole."""
 
     def again(whole: KernelCall, layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
-        name = whole.function.removeprefix("nn_")
-        if _is_optimised(name):
+        if name := module_of(whole.function):
             part: KernelCall = registry.load("kernels", name).call(layer, specs)
         else:
             part = registry.load("layers", layer.kind).kernel(layer, specs)
@@ -204,8 +204,8 @@ def least_instructions(model: QModel, functions: Sequence[str | None]) -> dict[s
     are left out."""
     found = {}
     for layer, function in zip(model.layers, functions, strict=True):
-        name = (function or "").removeprefix("nn_")
-        most = getattr(registry.load("kernels", name), "MACS_PER_INSTRUCTION", 0) if _is_optimised(name) else 0
+        name = module_of(function or "")
+        most = getattr(registry.load("kernels", name), "MACS_PER_INSTRUCTION", 0) if name else 0
         if most:
             macs = registry.load("layers", layer.kind).macs(layer, model.input_specs(layer))
             found[layer.name] = -(-macs // most)
@@ -217,10 +217,6 @@ def least_weights_bytes(model: QModel) -> int:
     ones five to a byte."""
     weighted = [(layer.weights.size, layer.weight_bits or 0) for layer in model.layers if layer.weights is not None]
     return sum(-(-count // trits.BYTE_TRITS) if bits == 2 else -(-count * bits // 8) for count, bits in weighted)
-
-
-def _is_optimised(name: str) -> bool:
-    return name in registry.names("kernels")
 
 
 def links(kernels: Kernels) -> bool:
@@ -247,8 +243,8 @@ def unserved(
     what these ask for, kernel by kernel. Nothing where the portable kernels were asked for."""
     if kernels == "reference" or board.is_host:
         return {}
-    known = {f"nn_{name}" for name in registry.names("kernels")}
-    portable = (layer for layer, call in zip(model.layers, chosen, strict=True) if call and call.function not in known)
+    pairs = zip(model.layers, chosen, strict=True)
+    portable = (layer for layer, call in pairs if call and not module_of(call.function))
     asked = {layer.name: _objections(layer, model.input_specs(layer), board.core) for layer in portable}
     return {name: "; ".join(reasons) for name, reasons in asked.items() if reasons}
 

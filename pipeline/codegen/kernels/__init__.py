@@ -10,3 +10,17 @@ MACS_PER_INSTRUCTION, where the kernel does every multiply-accumulate of a layer
 
 where specs are the TensorSpecs of the layer's inputs. codegen/select.py chooses.
 """
+
+from __future__ import annotations
+
+from pipeline.core import registry
+
+
+def module_of(function: str) -> str:
+    """The module in kernels that calls the C function, "" for a portable one: nn_depthwise_conv2d_s_rows_dsp is a
+    variant of the module depthwise_conv2d_s_dsp."""
+    for name in registry.names("kernels"):
+        stem, _, family = name.rpartition("_")
+        if function == f"nn_{name}" or (function.startswith(f"nn_{stem}_") and function.endswith(f"_{family}")):
+            return name
+    return ""

@@ -181,3 +181,14 @@ def test_the_least_instructions_are_those_of_kernels_that_do_every_product() -> 
     stem = model.layers[0]
     assert least[stem.name] == 25 * 5 * 64 * 40 // 4
     assert select.least_instructions(model, ["nn_conv2d"] + [None] * (len(functions) - 1)) == {}
+
+
+def test_every_layer_of_the_8_bit_ds_cnn_is_served() -> None:
+    """Also those that a variant of a kernel computes, whose function is not named as the module."""
+    model = store.load(paths.shipped("zoo") / "kws_dscnn_float", QModel)
+    chosen = select.calls(model, M4)
+    assert "nn_depthwise_conv2d_s_rows_dsp" in {call.function for call in chosen if call}
+    assert select.unserved(model, chosen, M4) == {}
+    whole = next(call for call in chosen if call and call.function == "nn_depthwise_conv2d_s_rows_dsp")
+    layer = next(layer for layer, call in zip(model.layers, chosen, strict=True) if call is whole)
+    assert select.again(M4)(whole, layer, model.input_specs(layer)).function == whole.function
