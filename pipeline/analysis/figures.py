@@ -28,6 +28,8 @@ ROW_LETTERS = 18
 ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
 MARKERS = "osD^v"
 """Of networks, where there are more than colours."""
+COST_TICKS = 6
+"""At most on an axis of costs, whose numbers are long."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def pareto(
 ) -> str:
     """<svg> of accuracy over cost: left over ticks of one inference, right over bytes. points: (name, ticks, accuracy
     in percent, bytes); those that no other network beats in both are joined. what, size: names of the two axes."""
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     figure = _figure(9.2, 3.8)
     left, right = figure.subplots(1, 2)
@@ -130,12 +132,13 @@ def pareto(
     sized = [(flash, accuracy, name) for name, _, accuracy, flash in points]
     for axes, found, label in ((left, timed, f"{unit or 'ticks'} per inference"), (right, sized, size)):
         _style(axes, label, what)
-        known = sorted(found)
-        front = [p for p in known if not any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in known)]
+        front = [p for p in sorted(found) if not any(q[0] <= p[0] and q[1] >= p[1] and q[:2] != p[:2] for q in found)]
         axes.plot([p[0] for p in front], [p[1] for p in front], "--", color=MUTED, linewidth=1)
-        for cost, accuracy, name in known:
+        for cost, accuracy, name in found:
             axes.plot([cost], [accuracy], linestyle="", label=name, **marks[name])
         axes.margins(0.15)
+        axes.set_ylim(top=min(axes.get_ylim()[1], 102.0))  # no accuracy is above 100 %
+        axes.xaxis.set_major_locator(MaxNLocator(COST_TICKS))
         axes.xaxis.set_major_formatter(EngFormatter())
     figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return _svg(figure)

@@ -215,7 +215,7 @@ def least_instructions(model: QModel, functions: Sequence[str | None]) -> dict[s
 def least_weights_bytes(model: QModel) -> int:
     """Bytes of flash that the weights take at the least, whatever they are and whichever kernels read them: ternary
     ones five to a byte."""
-    weighted = [(layer.weights.size, layer.weight_bits or 0) for layer in model.layers if layer.weights is not None]
+    weighted = [(layer.weights.size, layer.weight_bits) for layer in model.layers if layer.weights is not None]
     return sum(-(-count // trits.BYTE_TRITS) if bits == 2 else -(-count * bits // 8) for count, bits in weighted)
 
 

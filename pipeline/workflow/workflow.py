@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pipeline.analysis import agreement, budget, latency, size
-from pipeline.codegen import cmsis_nn, fit, select
+from pipeline.codegen import cmsis_nn, select
 from pipeline.config import board as boards
 from pipeline.config.budget import NO_BUDGET
 from pipeline.config.job import AttackConfig, Job, LayerwiseConfig, earlier
@@ -26,7 +26,6 @@ from pipeline.core import interrupt, lock, registry, store
 from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError, DeviceError, MismatchError
 from pipeline.core.nouns import (
-    FLASH,
     AttackResult,
     AuditResult,
     Dataset,
@@ -44,13 +43,9 @@ from pipeline.quantization import layerwise
 from pipeline.robustness.waveform import Sound
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
 from pipeline.stages.report import Numbers
-from pipeline.workflow import binding, checks, claim, effects, keys, notes, widths
+from pipeline.workflow import binding, campaigns, checks, claim, effects, keys, limits, notes, widths
 from pipeline.workflow.display import QUIET, Display, Labelled
 from pipeline.workflow.plan import MEASURED, RunPlan, another
-
-if TYPE_CHECKING:
-    from pipeline.robustness.campaign import Campaign
-    from pipeline.stages.attack import Attacked, Keep
 
 QUICK = ("lower", "render", "build")
 """Stages of seconds, which a later one does itself where their outcome is missing or old. Training, attacks and what
@@ -147,27 +142,7 @@ class Workflow:
             untrained = layerwise.at_width(untrained, layerwise.BITS[0])
         model = lower.lower(untrained)
         if "stream" in self._allowed:
-            self._possible(model)
-
-    def _possible(self, model: QModel) -> None:
-        """FitError, BudgetError: no weights of a network of these shapes go with the board and the plan's budget."""
-        plan = self.plan
-        parts = {FLASH: {"the weights": select.least_weights_bytes(model)}}
-        fit.require(parts, plan.board)
-        budget.check_known(plan.budget, parts)
-        if plan.budget.instructions is not None and plan.kernels == "auto":
-            calls = select.calls(model, plan.board, plan.kernels, plan.firmware)
-            functions = [call.function if call else None for call in calls]
-            budget.check_least(plan.budget, select.least_instructions(model, functions))
-
-    def _affordable(self) -> None:
-        """FitError, BudgetError: the network as it is does not go with the board and the plan's budget, as far as that
-        is known without building it."""
-        plan, sources = self.plan, self.render()
-        build.check_fit(sources, plan.board)
-        budget.check_known(plan.budget, build.known_parts(sources, plan.board))
-        functions = [layer.kernel for layer in sources.layers]
-        budget.check_least(plan.budget, select.least_instructions(self.lower(), functions))
+            limits.require_possible(model, self.plan)
 
     @_once
     def lower(self) -> QModel:
@@ -233,36 +208,21 @@ class Workflow:
             return AttackResult((clean,), (), {}, {})
         attack.check(clean, attacks, sound)
 
+        done = self.plan.folder / CAMPAIGNS
+
         def make(_: Path) -> AttackResult:
-            oracles = attack.oracles(qmodel, self.plan.load_network)
-            keep, progress = self._keep_campaigns(clean), self._progress
-            setting = (oracles, clean, attacks, self.plan.seed)
-            made, outcomes = attack.attack(*setting, progress=progress, sound=sound, keep=keep)
+            if self.plan.fresh:
+                shutil.rmtree(done, ignore_errors=True)
+            keep = campaigns.kept(done, lambda one: self._attack_key(clean, (one,)))
+            setting = (attack.oracles(qmodel, self.plan.load_network), clean, attacks, self.plan.seed)
+            made, outcomes = attack.attack(*setting, progress=self._progress, sound=sound, keep=keep)
             agreeing, answers = self._keras(qmodel, made)
             return AttackResult(made, outcomes, agreeing, answers)
 
         key = self._attack_key(clean, attacks)
         result = self._stage("attack", self.plan.folder / "data", AttackResult, key, make, notes.attacks)
-        shutil.rmtree(self.plan.folder / CAMPAIGNS, ignore_errors=True)
+        shutil.rmtree(done, ignore_errors=True)
         return result
-
-    def _keep_campaigns(self, clean: Dataset) -> Keep:
-        """Stores every campaign that is done, from which an interrupted attack goes on."""
-        folder = self.plan.folder / CAMPAIGNS
-        if self.plan.fresh:
-            shutil.rmtree(folder, ignore_errors=True)
-
-        def keep(item: Campaign, run: Callable[[], Attacked]) -> Attacked:
-            one = item.config.model_copy(update={"eps": (item.budget.label,)})
-            key = digest_of(self._attack_key(clean, (one,)), item.variant)
-            place = folder / key
-            if store.key_of(place) != key:
-                attacked, outcomes = run()
-                store.save(place, AttackResult((attacked,), outcomes, {}, {}), key)
-            kept = store.load(place, AttackResult)
-            return kept.datasets[0], kept.outcomes
-
-        return keep
 
     def _attack_on_devices(self) -> AttackResult:
         """The same by the answers of boards, black-box attacks alone. It is kept in a folder of its own, with the
@@ -438,7 +398,7 @@ class Workflow:
         sources, board = self.render(), self.plan.board
 
         def make(folder: Path) -> Image:
-            self._affordable()
+            limits.require_affordable(self.lower(), sources, self.plan)
             return build.build(sources, board, folder, progress=self._progress)
 
         # An image that says less of itself, as earlier versions stored it, is built again.
@@ -473,7 +433,7 @@ class Workflow:
         """The board's answers to all data sets. MismatchError, once they are stored, when they are not the twin's."""
         plan = self.plan
         budget.check_units(plan.budget, plan.board.tick)
-        self._affordable()  # before time is spent on attacks
+        limits.require_affordable(self.lower(), self.render(), plan)  # before time is spent on attacks
         qmodel, tested, image = self.lower(), self.attack().datasets, self.build()
         work = plan.device_folder / "stream"
 

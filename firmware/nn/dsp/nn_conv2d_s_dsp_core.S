@@ -30,7 +30,7 @@
     .equ STEP, 16
     .equ QUANT, 20 /* and the output */
     .equ QUANT_END, 28
-    .equ NEXT, 32 /* the code of a pair of channels, but with lanes */
+    .equ NEXT, 32 /* the code of a pair of channels; like PIXELS not with lanes */
     .equ PIXELS, 36
     .equ FILTER, 40
     .equ FRAME, 44 /* a multiple of 8 with the nine registers saved */
@@ -95,15 +95,15 @@
     add     r3, r0, #12
     ldm     r3, {r3-r7, r12} /* nn_dsp_pixels: skip, inputs, end, write, step, quant */
     ldr     r9, [r0, #36]    /* quant_end */
-    .ifnc \bits, lanes
-    adr     r8, 2f
-    orr     r8, r8, #1
-    .endif
     strd    r3, r5, [sp, #SKIP]
     strd    r4, r6, [sp, #INPUTS]
     strd    r7, r12, [sp, #STEP]
     strd    r2, r9, [sp, #(QUANT + 4)]
+    .ifnc \bits, lanes
+    adr     r8, 2f
+    orr     r8, r8, #1
     strd    r8, r0, [sp, #NEXT]
+    .endif
     mov     lr, r1
     .balign 4
     .ifc \bits, lanes

@@ -192,3 +192,12 @@ def test_every_layer_of_the_8_bit_ds_cnn_is_served() -> None:
     whole = next(call for call in chosen if call and call.function == "nn_depthwise_conv2d_s_rows_dsp")
     layer = next(layer for layer, call in zip(model.layers, chosen, strict=True) if call is whole)
     assert select.again(M4)(whole, layer, model.input_specs(layer)).function == whole.function
+
+
+@pytest.mark.parametrize("kernels", ["auto", "cmsis-nn"])
+@pytest.mark.parametrize("name", ["netduinoplus2", "mps2-an385", "microbit", "mps3-an547"])
+def test_what_is_not_served_always_has_a_reason(name: str, kernels: select.Kernels) -> None:
+    for model in (networks.dscnn(), store.load(paths.shipped("zoo") / "kws_dscnn_float", QModel)):
+        target = board.load(name)
+        for reasons in select.unserved(model, select.calls(model, target, kernels), target, kernels).values():
+            assert all(reason.partition(": ")[2] for reason in reasons.split("; "))
