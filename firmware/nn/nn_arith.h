@@ -91,7 +91,7 @@ static inline int32_t nn_rounding_right_shift(int32_t x, int exponent) {
 }
 
 /* acc * multiplier * 2^(shift - 31), the only variant in this project. The generator guarantees multiplier in [0,
- * 2^31), shift in [-31, 30] and that acc * 2^max(shift, 0) fits. */
+ * 2^31), shift in [-31, 30], and that acc * 2^max(shift, 0), and the result plus a zero point, fit. */
 static inline int32_t nn_requantize(int32_t acc, int32_t multiplier, int shift) {
     const int left = nn_max(shift, 0);
     const int right = nn_max(-shift, 0);

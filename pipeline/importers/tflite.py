@@ -269,11 +269,10 @@ class _Import:
         """Appends a weighted layer. UnsupportedError when an accumulator could leave int32."""
         pairs = [self.multiplier(op, float(f)) for f in factors]
         shift = np.array([s for _, s in pairs], np.int8)
-        quantization = self.spec(op.inputs[0]).quantization
+        reach = rescale.largest_input(self.spec(op.inputs[0]).quantization)
         rows = np.moveaxis(weights, -1, 0) if kind == "depthwise_conv2d" else weights
         sums = np.abs(rows.astype(np.int64)).reshape(len(rows), -1).sum(axis=1)
-        reach = max(quantization.qmax - quantization.zero_point, quantization.zero_point - quantization.qmin)
-        if not arith.left_shift_is_safe(sums * reach + np.abs(bias.astype(np.int64)), shift).all():
+        if not arith.requantization_is_safe(sums * reach + np.abs(bias.astype(np.int64)), shift).all():
             raise self.unsupported(op, "its accumulators could overflow 32 bits", "give its output a coarser scale")
         self.append(
             op.outputs[0], kind, inputs, params={**params, "activation": activation}, weights=weights,
@@ -460,8 +459,8 @@ def _mean(model: _Import, op: Operation) -> None:
     multiplier, shift = model.multiplier(op, source.quantization.scale / output.quantization.scale)
     multiplier, shift = arith.divide_multiplier(multiplier, shift, h * w)
     params = {"multiplier": multiplier, "shift": shift, "activation": (-128, 127)}
-    reach = max(127 - source.quantization.zero_point, source.quantization.zero_point + 128)
-    if not arith.left_shift_is_safe(np.array(reach * h * w), np.array(shift)).all():
+    reach = rescale.largest_input(source.quantization)
+    if not arith.requantization_is_safe(np.array(reach * h * w), np.array(shift)).all():
         raise model.unsupported(op, f"a mean from scale {source.quantization.scale:g} to {output.quantization.scale:g}")
     model.append(op.outputs[0], "mean2d", (model.source(op.inputs[0]),), params=params)
 

@@ -121,7 +121,7 @@ class _Goal:
         """Where the candidate brings every accumulator that can occur to the same output."""
         multiplier, shift = multipliers(self.source, candidate.scales, candidate.output)
         reach = np.maximum(np.abs(self.lowest), np.abs(self.highest)) * candidate.factors
-        fits = (shift <= 30) & arith.left_shift_is_safe(reach, np.minimum(shift, 30))
+        fits = (shift <= 30) & arith.requantization_is_safe(reach, np.minimum(shift, 30))
         return np.asarray(fits & self._same(multiplier, np.where(fits, shift, 0), candidate.factors))
 
     def _same(self, multiplier: Integers, shift: Integers, factors: Integers) -> NDArray[np.bool_]:

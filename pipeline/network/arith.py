@@ -17,6 +17,8 @@ Ints = NDArray[Any]
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 ADD_LEFT_SHIFT = 20
 """Head room both inputs of `add` get before their rescale (TensorFlow Lite reference, int8)."""
+MOST_ZERO_POINT = 128
+"""Largest magnitude of an int8 zero point, which is added to what is requantized."""
 
 
 def quantize_multiplier(real: float) -> tuple[int, int]:
@@ -67,8 +69,8 @@ def rounding_right_shift(x: Ints, exponent: Ints) -> Ints:
 def requantize(acc: Ints, multiplier: Ints, shift: Ints) -> Ints:
     """acc * multiplier * 2^(shift - 31) in the one rounding variant of the project (double rounding, CMSIS-NN default).
 
-    acc int32, multiplier in [0, 2^31), shift in [-31, 30]; acc * 2^max(shift, 0) must fit int32: lowering refuses
-    layers where it may not (see `left_shift_is_safe`).
+    acc int32, multiplier in [0, 2^31), shift in [-31, 30]; acc * 2^max(shift, 0) and the result plus a zero point must
+    fit int32: layers where they may not are refused (see `requantization_is_safe`).
     """
     shift = np.asarray(shift, np.int64)
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
@@ -80,10 +82,12 @@ def factor(multiplier: Ints, shift: Ints) -> NDArray[np.float64]:
     return np.ldexp(np.asarray(multiplier, np.float64), np.asarray(shift, np.int64) - 31)
 
 
-def left_shift_is_safe(acc_bound: Ints, shift: Ints) -> NDArray[np.bool_]:
-    """True where |acc| <= acc_bound can be shifted left by max(shift, 0) without leaving int32."""
+def requantization_is_safe(acc_bound: Ints, shift: Ints) -> NDArray[np.bool_]:
+    """True where |acc| <= acc_bound can be shifted left by max(shift, 0), requantized and moved by an int8 zero point
+    without leaving int32."""
     left = np.maximum(np.asarray(shift, np.int64), 0)
-    return np.asarray((np.asarray(acc_bound, np.int64) << left) <= INT32_MAX)
+    # A multiplier is below 1: what is requantized is no larger than what it is made of.
+    return np.asarray((np.asarray(acc_bound, np.int64) << left) <= INT32_MAX - MOST_ZERO_POINT)
 
 
 def clamp(x: Ints, low: int, high: int) -> Ints:

@@ -45,6 +45,11 @@ def thresholds(
     return high
 
 
+def largest_input(source: Quantization) -> int:
+    """Largest |q - zero point| of an int8 q, also where the lattice has fewer bits: a kernel does not know that."""
+    return max(127 - source.zero_point, source.zero_point + 128)
+
+
 def gain(layer: QLayer) -> NDArray[np.float64]:
     """float64 (channels,): output steps per unit of a weighted layer's accumulator."""
     assert layer.multiplier is not None and layer.shift is not None

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import registry
-from pipeline.core.nouns import QLayer, QModel, Quantization, TensorSpec
-from pipeline.network import arith, packing, twin
+from pipeline.core.nouns import QLayer, QModel, TensorSpec
+from pipeline.network import arith, packing, rescale, twin
 
 LARGEST_TENSOR = 1 << 24
 """Elements; more than any microcontroller holds."""
@@ -58,9 +58,9 @@ def _require_within(what: str, value: int, limits: tuple[int, int]) -> None:
 
 def _require_params(place: str, layer: QLayer, specs: Sequence[TensorSpec]) -> None:
     for name, value in layer.params.items():
-        if name.endswith("_mult"):
+        if name.endswith(("_mult", "multiplier")):
             _require_within(f"{place}: {name}", value, (0, arith.INT32_MAX))
-        elif name.endswith("_shift"):
+        elif name.endswith("shift"):
             _require_within(f"{place}: {name}", value, SHIFTS)
     if "activation" in layer.params:
         low, high = layer.params["activation"]
@@ -91,12 +91,15 @@ def _window(layer: QLayer) -> Sequence[int]:
 
 
 def _require_sums(place: str, layer: QLayer, specs: Sequence[TensorSpec]) -> None:
-    """The rescaled inputs of an add or a concatenation, and their sum, stay within 32 bits."""
+    """The sum of a mean, and the rescaled inputs of an add or a concatenation, and their sum, stay within 32 bits."""
+    if "shift" in layer.params:
+        bound = rescale.largest_input(specs[0].quantization) * math.prod(specs[0].shape[:2])
+        _require_safe(f"{place}: shift", bound, layer.params["shift"])
     total = 0
     for i, spec in enumerate(specs, 1):
         if f"input{i}_shift" in layer.params:
             shift = layer.params[f"input{i}_shift"]
-            bound = _largest_input(spec.quantization) << arith.ADD_LEFT_SHIFT
+            bound = rescale.largest_input(spec.quantization) << arith.ADD_LEFT_SHIFT
             _require_safe(f"{place}: input{i}_shift", bound, shift)
             total += math.ceil(bound * 2.0**shift)
     if "output_shift" in layer.params:
@@ -104,13 +107,8 @@ def _require_sums(place: str, layer: QLayer, specs: Sequence[TensorSpec]) -> Non
 
 
 def _require_safe(what: str, bound: int, shift: int) -> None:
-    if not arith.left_shift_is_safe(np.asarray(bound), np.asarray(shift)):
+    if not arith.requantization_is_safe(np.asarray(bound), np.asarray(shift)):
         raise ValueError(f"{what} {shift}: accumulators up to {bound} overflow 32 bits")
-
-
-def _largest_input(quantization: Quantization) -> int:
-    """Of an int8 value, whatever its bits say, less the zero point."""
-    return max(INT8[1] - quantization.zero_point, quantization.zero_point - INT8[0])
 
 
 def _require_arrays(place: str, layer: QLayer, specs: Sequence[TensorSpec]) -> None:
@@ -131,9 +129,9 @@ def _require_arrays(place: str, layer: QLayer, specs: Sequence[TensorSpec]) -> N
         _require_within(f"{place}, channel {c}: multiplier", int(multiplier[c]), (0, arith.INT32_MAX))
         _require_within(f"{place}, channel {c}: shift", int(shift[c]), SHIFTS)
     axes = tuple(axis for axis in range(weights.ndim) if axis != _channel_axis(layer))
-    bound = np.abs(weights.astype(np.int64)).sum(axis=axes) * _largest_input(specs[0].quantization)
+    bound = np.abs(weights.astype(np.int64)).sum(axis=axes) * rescale.largest_input(specs[0].quantization)
     bound += np.abs(bias.astype(np.int64))
-    for c in np.flatnonzero(~arith.left_shift_is_safe(bound, shift))[:1]:
+    for c in np.flatnonzero(~arith.requantization_is_safe(bound, shift))[:1]:
         _require_safe(f"{place}, channel {c}: shift", int(bound[c]), int(shift[c]))
 
 

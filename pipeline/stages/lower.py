@@ -195,7 +195,8 @@ class _Lowering:
         accumulator = _accumulator(scale * source.quantization.scale, bias)
         quantization, clamp = self._output(chain, float(np.max(accumulator.error)) / MOST_BIAS_ERROR)
         shape, geometry = _geometry(head, source.shape, weights)
-        bound = _input_bound(source.quantization) * np.abs(weights.astype(np.int64)).reshape(len(scale), -1).sum(axis=1)
+        bound = np.abs(weights.astype(np.int64)).reshape(len(scale), -1).sum(axis=1)
+        bound *= rescale.largest_input(source.quantization)
         requant = _requantization(head.name, accumulator, source.quantization.scale, quantization.scale, bound)
         constant = (-1,) + (1,) * (weights.ndim - 1)
         weights = np.where(accumulator.constant.reshape(constant), 0, weights).astype(np.int8)
@@ -374,11 +375,6 @@ def _geometry(
     return (oh, ow, len(weights)), {"stride": stride, "padding": (top, left)}
 
 
-def _input_bound(q: Quantization) -> int:
-    """Largest |q - zero point|."""
-    return max(q.qmax - q.zero_point, q.zero_point - q.qmin)
-
-
 @dataclass(frozen=True)
 class _Accumulator:
     """What a weighted layer sums up, per channel."""
@@ -438,7 +434,7 @@ def _requantization(
         raise UnsupportedError(f"layer {name!r}: {error}", "its output scale is too fine for its weights") from error
     shift = np.array([s for _, s in pairs])
     bound = np.where(accumulator.constant, 0, weight_bound) + np.abs(accumulator.bias)
-    unsafe = np.flatnonzero(~arith.left_shift_is_safe(bound, shift))
+    unsafe = np.flatnonzero(~arith.requantization_is_safe(bound, shift))
     if unsafe.size:
         c = int(unsafe[0])
         what = f"layer {name!r}, channel {c}: accumulators up to {int(bound[c])} shifted left by {int(shift[c])}"

@@ -98,7 +98,7 @@ def test_requantize_over_the_whole_legal_range(library: ctypes.CDLL) -> None:
     shift = random.integers(-31, 31, len(a)).astype(np.int32)
     multiplier = random.integers(0, 1 << 31, len(a)).astype(np.int32)
     multiplier[:100:2], multiplier[1:100:2] = 0, (1 << 31) - 1
-    a = np.where(arith.left_shift_is_safe(np.abs(a.astype(np.int64)), shift), a, 0).astype(np.int32)
+    a = np.where(arith.requantization_is_safe(np.abs(a.astype(np.int64)), shift), a, 0).astype(np.int32)
     assert np.array_equal(call(library.requantize, a, multiplier, shift), arith.requantize(a, multiplier, shift))
 
 

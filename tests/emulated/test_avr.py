@@ -76,7 +76,7 @@ def with_edge_requantization(model: QModel) -> QModel:
     assert layer.weights is not None and layer.bias is not None
     bound = 255 * np.abs(layer.weights.astype(np.int64)).sum(axis=1) + np.abs(layer.bias.astype(np.int64))
     shift = np.array([-31, -1, 0, 9], np.int8)
-    assert arith.left_shift_is_safe(bound, shift).all()
+    assert arith.requantization_is_safe(bound, shift).all()
     multiplier = np.array([arith.INT32_MAX, 1 << 30, 0, arith.INT32_MAX], np.int32)
     return replace(model, layers=(*model.layers[:-1], replace(layer, multiplier=multiplier, shift=shift)))
 

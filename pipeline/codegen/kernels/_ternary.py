@@ -25,7 +25,7 @@ def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
 def sum_objection(layer: QLayer, spec: TensorSpec) -> str:
     """Why requantization that doubles what it multiplies does not do for the layer's accumulators, "" when it does."""
     assert layer.shift is not None
-    if arith.left_shift_is_safe(2 * _bound(layer, spec), layer.shift).all():
+    if arith.requantization_is_safe(2 * _bound(layer, spec), layer.shift).all():
         return ""
     return "shifted accumulators reach 2^30"
 

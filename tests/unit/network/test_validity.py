@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.core import store
-from pipeline.core.nouns import QModel
-from pipeline.network import validity
+from pipeline.core.nouns import QLayer, QModel, Quantization, TensorSpec
+from pipeline.network import arith, twin, validity
 from pipeline.workflow import zoo
-from tests.support import tiny
+from tests.support import networks, tiny
 
 
 def changed(name: str, **values: Any) -> QModel:
@@ -98,6 +98,49 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "an input of an add out of 32 bits": ("both", {"params": params(input1_shift=4)}),
     "a sum of an add out of 32 bits": ("both", {"params": params(output_shift=30)}),
 }
+
+
+def extreme(bias: int, zero_point: int) -> QModel:
+    """One input, two logits: the bias plus and minus the input, requantized by the largest factor below 1."""
+    arrays = {"weights": np.array([[1], [-1]], np.int8), "bias": np.array([bias, -bias], np.int32)}
+    arrays |= {"multiplier": np.full(2, arith.INT32_MAX, np.int32), "shift": np.zeros(2, np.int8)}
+    output = TensorSpec((2,), Quantization(1.0, zero_point))
+    layer = QLayer("logits", "dense", (0,), output, {"activation": (-128, 127)}, weight_bits=2, **arrays)
+    return QModel("extreme", TensorSpec((1,), Quantization(1.0, -128)), ("a", "b"), (layer,))
+
+
+LARGEST_BIAS = arith.INT32_MAX - arith.MOST_ZERO_POINT - 255
+
+
+@pytest.mark.parametrize("zero_point", [-128, 127])
+def test_the_largest_accumulator_plus_a_zero_point_fits_32_bits(zero_point):
+    model, x = extreme(LARGEST_BIAS, zero_point), np.array([[-128], [127]], np.int8)
+    validity.require(model)
+    expected = twin.specification(model, x)[-1]
+    assert expected.tolist() == [[127, -128]] * 2
+    assert np.array_equal(twin.trace(model, x)[-1], expected)
+    assert np.array_equal(twin.run(model, x), expected)
+    with pytest.raises(ValueError, match=r"layer 'logits', channel 0: shift 0: accumulators .* overflow 32 bits"):
+        validity.require(extreme(LARGEST_BIAS + 1, zero_point))
+
+
+MEAN: dict[str, dict[str, int]] = {
+    "shift -32, it must be -31 to 30": {"shift": -32},
+    "multiplier -1, it must be 0 to 2147483647": {"multiplier": -1},
+    "shift 30: accumulators up to": {"shift": 30},
+}
+
+
+@pytest.mark.parametrize("message", MEAN)
+def test_a_mean_out_of_range_is_refused(message):
+    model = networks.imported(0)
+    validity.require(model)
+    layers = [
+        replace(layer, params={**layer.params, **MEAN[message]}) if layer.kind == "mean2d" else layer
+        for layer in model.layers
+    ]
+    with pytest.raises(ValueError, match=f"layer 'mean': {message}"):
+        validity.require(replace(model, layers=tuple(layers)))
 
 
 @pytest.mark.parametrize("what", WRONG)
