@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import re
+import tokenize
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +208,28 @@ def test_files_named_in_comments_of_the_firmware_exist():
         if path.suffix in {".c", ".h", ".S", ".j2"}:
             missing = [name for name in paths_named.findall(path.read_text()) if not (paths.RESOURCES / name).exists()]
             assert missing == [], path.relative_to(paths.RESOURCES)
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Comments and docstrings of a Python file."""
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT or token.string.lstrip("rbf").startswith('"""'):
+                yield token.string
+
+
+def exists(name: str) -> bool:
+    """Whether the dotted name is a module, or a name in one."""
+    home, _, last = name.rpartition(".")
+    module = importlib.util.find_spec(home)
+    if module is None:
+        return False
+    return hasattr(importlib.import_module(home), last) or (
+        module.submodule_search_locations is not None and importlib.util.find_spec(name) is not None
+    )
+
+
+def test_modules_named_in_docstrings_and_comments_exist():
+    for path in (path for path in CODE if path.suffix == ".py"):
+        named = {name for text in texts(path) for name in re.findall(r"\bpipeline(?:\.[a-z_]\w*)+", text)}
+        assert {name for name in named if not exists(name)} == set(), path.relative_to(paths.RESOURCES)

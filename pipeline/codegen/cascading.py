@@ -15,7 +15,7 @@ from pipeline.network.geometry import RowWindow
 LARGEST_SHARE = 0.02
 """Of a network's instructions that its cascades may take on top."""
 FAST_MAC, PORTABLE_MAC = 0.5, 5.0
-"""Instructions, roughly and no more, of a multiply-accumulate of optimised and of portable kernels."""
+"""Instructions, roughly and no more, of a multiply-accumulate of optimized and of portable kernels."""
 STRIPES = (2, 3, 4, 5, 6, 8, 11, 16, 32)
 """Into how many a cascade may be cut."""
 LONGEST = 10

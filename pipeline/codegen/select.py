@@ -195,7 +195,7 @@ def kernel(layer: QLayer, specs: Sequence[TensorSpec], board: Board, kernels: Ke
         return call
     if board.is_avr:
         return _with_weight_buffer(call)
-    return (_optimised(layer, specs, board.core, links(kernels)) if kernels != "reference" else None) or call
+    return (_optimized(layer, specs, board.core, links(kernels)) if kernels != "reference" else None) or call
 
 
 def least_instructions(model: QModel, functions: Sequence[str | None]) -> dict[str, int]:
@@ -224,7 +224,7 @@ def links(kernels: Kernels) -> bool:
     return kernels in ("cmsis-nn", "best")
 
 
-def _optimised(layer: QLayer, specs: Sequence[TensorSpec], core: str, linked: bool) -> KernelCall | None:
+def _optimized(layer: QLayer, specs: Sequence[TensorSpec], core: str, linked: bool) -> KernelCall | None:
     """The call of the fastest family that serves the layer on the core, None when none does."""
     for family in kernel_families(core, linked):
         more = [core] if family == LINKED else []
@@ -250,7 +250,7 @@ def unserved(
 
 
 def _objections(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> list[str]:
-    """Why each of the core's optimised kernels of the layer's kind does not compute it."""
+    """Why each of the core's optimized kernels of the layer's kind does not compute it."""
     names = [name for family in kernel_families(core) for name in _of_family(family)]
     mine = [name for name in names if name.startswith(f"{layer.kind}_")]
     return [f"{name}: {registry.load('kernels', name).serves(layer, specs)}" for name in mine]
@@ -258,7 +258,7 @@ def _objections(layer: QLayer, specs: Sequence[TensorSpec], core: str) -> list[s
 
 @cache
 def _of_family(family: str) -> tuple[str, ...]:
-    """The optimised kernels whose C files lie in this folder of firmware/nn."""
+    """The optimized kernels whose C files lie in this folder of firmware/nn."""
     folder = paths.shipped("firmware") / "nn" / family
     return tuple(name for name in registry.names("kernels") if (folder / f"nn_{name}.c").is_file())
 

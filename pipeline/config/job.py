@@ -410,10 +410,10 @@ class LayerwiseConfig(Strict):
     more bits."""
 
     method: Literal["laq", "quanos", "uniform"]
-    """ "laq": the smallest Lipschitz bound; "quanos": by adversarial noise sensitivity; "uniform": all layers at
-    `bits`."""
+    """ "laq": the smallest change of the logits by attack and quantization; "quanos": by adversarial noise
+    sensitivity; "uniform": all layers at `bits`."""
     eps: Epsilon = "8/255"
-    """Largest change of an input element that the bound assumes, real input units."""
+    """Largest change of an input element under the attack that "laq" and "quanos" measure, real input units."""
     budget: Annotated[float | str, BeforeValidator(layer_budget)] = 1.25
     """What the choice may cost (laq and quanos): packed weights in units of the all-ternary network's, 1 to 4, or as
     bytes, such as "24 KiB"; or executed instructions of an inference, such as "9 M instructions", which need an

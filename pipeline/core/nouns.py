@@ -1,6 +1,6 @@
 """The frozen values that cross stage boundaries: Dataset, QModel, Sources, Image, Trace, and what they are made of.
 
-`Job` and `Board`, the two nouns a person writes, live in job.py and board.py with their validation.
+`Job` and `Board`, the two nouns a person writes, live in pipeline/config with their validation.
 Nothing here imports beyond the standard library and NumPy. The annotations are promises that `store` checks.
 """
 
@@ -67,7 +67,8 @@ class Quantization:
         return ((q.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)).astype(np.float32)
 
     def quantize(self, x: NDArray[Any]) -> Int8Array:
-        """int8 lattice points nearest to the real values x (ties to even), saturated to [qmin, qmax]."""
+        """Lattice points nearest to the real values x (ties to even), saturated to [qmin, qmax]: int8, of sound
+        int16."""
         q = np.rint(np.asarray(x, dtype=np.float64) / self.scale) + self.zero_point
         return np.asarray(np.clip(q, self.qmin, self.qmax), dtype=np.int8 if self.bits <= 8 else np.int16)
 
@@ -248,7 +249,7 @@ class QLayer:
     output: TensorSpec
     """Shape and quantization of its output."""
     params: Mapping[Name, Integers] = field(default_factory=dict)
-    """The kind's own settings (stride, padding, activation_min...): integers and tuples of integers only."""
+    """The kind's own settings (stride, padding, activation...): integers and tuples of integers only."""
     weights: Int8Array | None = None
     """Integers, never packed; the layout depends on the kind; None where a kind has none."""
     weight_bits: int = 8

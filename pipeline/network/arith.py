@@ -24,7 +24,7 @@ MOST_ZERO_POINT = 128
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """(multiplier, shift) with real ~ multiplier * 2^(shift - 31), multiplier in [2^30, 2^31) or 0 for real = 0.
 
-    The normalisation of TensorFlow Lite's QuantizeMultiplier. real must be finite and >= 0 and shift end in [-31, 30],
+    The normalization of TensorFlow Lite's QuantizeMultiplier. real must be finite and >= 0 and shift end in [-31, 30],
     else ValueError; a real below 2^-32 becomes (0, 0), as there.
     """
     if not math.isfinite(real) or real < 0:

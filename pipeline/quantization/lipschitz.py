@@ -1,7 +1,7 @@
 """Lipschitz constants of trained layers, and how far an attack can move the logits of a network of such layers.
 
 Norms are Euclidean. The operator of a weighted layer is the real one: its convolution with stride and padding on its
-real input size, times the gain of the batch normalisation folded into it (bias and mean shift drop out of differences).
+real input size, times the gain of the batch normalization folded into it (bias and mean shift drop out of differences).
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def real_weights(layer: TrainedLayer) -> Floats:
 
 
 def gain_of(model: TrainedModel, layer: TrainedLayer) -> Floats:
-    """Factor per output channel of the batch normalisation that reads the layer, shaped to multiply its weights; 1
+    """Factor per output channel of the batch normalization that reads the layer, shaped to multiply its weights; 1
     without one."""
     readers = [r for r in model.layers if layer.name in r.inputs and r.kind == "batch_normalization"]
     if not readers:

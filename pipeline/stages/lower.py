@@ -1,6 +1,6 @@
 """lower: a trained network becomes the integer QModel.
 
-Batch normalisation is folded, a layer's activation becomes its output quantization and clamp, one scale per output
+Batch normalization is folded, a layer's activation becomes its output quantization and clamp, one scale per output
 channel goes into the requantization multiplier. Nothing here needs a training framework.
 """
 
@@ -40,7 +40,7 @@ what 8 bits hold. The agreement of the report shows what it comes to."""
 MOST_ZERO_ERROR = 1e-3
 """Steps by which the zero of a rescaled tensor may miss its lattice: scales come from float32 numbers."""
 CONSTANT_CHANNEL_BITS = 20
-"""Accumulator bits of a channel that folds to a constant (a batch normalisation gain of zero)."""
+"""Accumulator bits of a channel that folds to a constant (a batch normalization gain of zero)."""
 
 
 def lower(trained: TrainedModel) -> QModel:
@@ -106,7 +106,7 @@ class _Lowering:
             )
 
     def _chain(self, head: TrainedLayer) -> _Chain:
-        """head, and the batch normalisation and activation that follow it, each as the only reader."""
+        """head, and the batch normalization and activation that follow it, each as the only reader."""
         norm = self._only_reader(head.name, "batch_normalization") if head.kind in WEIGHTED else None
         return _Chain(head, norm, self._activation_of((norm or head).name))
 
@@ -329,7 +329,7 @@ def _same_lattice(a: Quantization, b: Quantization) -> bool:
 
 
 def _fold(chain: _Chain) -> tuple[Int8Array, NDArray[np.float64], NDArray[np.float64]]:
-    """(weights channel-first, scale per channel > = 0, bias in real units) with the batch normalisation folded in."""
+    """(weights channel-first, scale per channel >= 0, bias in real units) with the batch normalization folded in."""
     head = chain.head
     weights = _channels_first(head.kind, head.arrays["codes"])
     scale = np.broadcast_to(np.asarray(head.arrays["scale"], np.float64), len(weights)).copy()
@@ -355,7 +355,7 @@ def _channels_first(kind: str, codes: Int8Array) -> Int8Array:
 
 
 def _stored_layout(kind: str, weights: Int8Array) -> Int8Array:
-    """Channel-first weights in the layout of pipeline.layers."""
+    """Channel-first weights in the layout of pipeline.network.layers."""
     return np.ascontiguousarray(weights.transpose(1, 2, 0) if kind == "depthwise_conv2d" else weights)
 
 

@@ -1,7 +1,7 @@
 """Attacks inside a training step: projected gradient ascent on the input, as one piece of the compiled graph.
 
-Unlike the attacks of pipeline.attacks, which judge a finished network, these need not find the worst case, only cheap
-examples to learn from. Both work in the infinity norm and inside the input range of the data set.
+Unlike the attacks of pipeline.robustness, which judge a finished network, these need not find the worst case, only
+cheap examples to learn from. Both work in the infinity norm and inside the input range of the data set.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class _Transfer:
         """Our layer for an input that is `before` times the reference's x and an output `after` times its output."""
         conv, y = self.convolutions[name], self._plain(name, x)
         gain, shift = _affine(conv)
-        unit = np.sqrt(2 / np.prod(conv.kernel.shape[:3])) / conv.kernel.std()  # as if freshly initialised (He)
+        unit = np.sqrt(2 / np.prod(conv.kernel.shape[:3])) / conv.kernel.std()  # as if freshly initialized (He)
         factor = unit * before
         mean, variance = y.mean(axis=(0, 1, 2)) * factor, y.var(axis=(0, 1, 2)) * factor**2
         gamma = after * gain / factor * np.sqrt(variance + BN_EPSILON)

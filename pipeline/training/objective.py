@@ -1,4 +1,4 @@
-"""What a training step minimises: cross-entropy, and what the recipe adds to it or puts in its way."""
+"""What a training step minimizes: cross-entropy, and what the recipe adds to it or puts in its way."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def margin(y: Tensor, logits: Tensor) -> Tensor:
 
 
 LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_entropy, "margin": margin}
-"""What the attack that judges an epoch maximises, by the name jobs give it."""
+"""What the attack that judges an epoch maximizes, by the name jobs give it."""
 
 
 def survives(

@@ -132,7 +132,7 @@ class WeightQuantizer(qkeras.base_quantizer.BaseQuantizer):  # type: ignore[misc
     def sampling(self, seed: Any) -> Iterator[None]:
         """Calls inside draw their noise from this keras SeedGenerator (None: none, as at inference).
 
-        QKeras layers call their quantizer without saying whether they train; the layers of pipeline.models say it here.
+        QKeras layers call their quantizer without saying whether they train; those of training/blocks.py say it here.
         """
         self._seed = seed
         try:

@@ -18,9 +18,17 @@ class _WithoutImports(ast.NodeTransformer):
         return None
 
 
+class _Statements(_WithoutImports):
+    """Drops docstrings as well."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else node
+
+
 def plug_in(package: str, name: str) -> str:
     """Digest of a plug-in's code. Comments, layout and imports do not count: hours of training must not depend on where
-    a helper lives."""
+    a helper lives. Docstrings do: without them, the keys of all stored trainings would be others."""
     tree = _WithoutImports().visit(ast.parse(registry.path(package, name).read_text(encoding="utf-8")))
     return digest_of(ast.dump(tree))
 
@@ -31,9 +39,9 @@ def integers() -> str:
 
 
 def packages(*names: str) -> str:
-    """Digest of the code of these packages, plug-ins too, as `plug_in` takes it."""
+    """Digest of the code of these packages, plug-ins too, without comments, docstrings, layout and imports."""
     files = [path for name in names for path in sorted((paths.PACKAGE / name).rglob("*.py"))]
-    trees = [_WithoutImports().visit(ast.parse(path.read_text(encoding="utf-8"))) for path in files]
+    trees = [_Statements().visit(ast.parse(path.read_text(encoding="utf-8"))) for path in files]
     return digest_of([ast.dump(tree) for tree in trees])
 
 

@@ -1,4 +1,4 @@
-"""The integer semantics of Python and C are one: every function of nn_arith.h equals pipeline.arith, bit for bit."""
+"""Python and C have one integer arithmetic: every function of nn_arith.h equals pipeline.network.arith, bit for bit."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_rounded_mean(library: ctypes.CDLL) -> None:
 
 @given(st.floats(2.0**-33, 2.0**29, allow_nan=False))
 @settings(max_examples=500)
-def test_quantize_multiplier_is_normalised_and_close(real: float) -> None:
+def test_quantize_multiplier_is_normalized_and_close(real: float) -> None:
     multiplier, shift = arith.quantize_multiplier(real)
     if multiplier == 0:
         assert real < 2.0**-32

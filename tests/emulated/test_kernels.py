@@ -1,4 +1,4 @@
-"""Optimised kernels on the cores they are for = NumPy specification, bit for bit: random layers side by side in one
+"""Optimized kernels on the cores they are for = NumPy specification, bit for bit: random layers side by side in one
 image, every one executed and read back; worst-case inputs among the samples."""
 
 from __future__ import annotations
@@ -525,12 +525,12 @@ def test_most_layers_have_an_optimised_kernel(name: str) -> None:
     for seed in range(3):
         model = many_layers(seed)
         calls = select.calls(model, CORES[name])
-        optimised = [call for call in calls if call is not None and call.function.endswith(("_swar", "_mve", "_dsp"))]
-        assert len(optimised) >= 0.8 * len(calls)
+        optimized = [call for call in calls if call is not None and call.function.endswith(("_swar", "_mve", "_dsp"))]
+        assert len(optimized) >= 0.8 * len(calls)
 
 
 AT_LEAST = {"cortex-m0": 1.5, "cortex-m3": 2.0, "cortex-m4f": 2.0, "cortex-m7": 2.0, "cortex-m55": 5.0}
-"""Instructions of the reference kernel over those of the optimised one, with ternary weights."""
+"""Instructions of the reference kernel over those of the optimized one, with ternary weights."""
 WIDER_AT_LEAST = {"cortex-m0": 1.9, "cortex-m3": 2.0}
 """The same with weights of 8, 4 and 3 bits, on cores that multiply one by one."""
 

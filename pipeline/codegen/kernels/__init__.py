@@ -1,4 +1,4 @@
-"""Optimised kernels, one module each, <operation>[_<weights>]_<family>. One stem everywhere: the module `conv2d_t2_dsp`
+"""Optimized kernels, one module each, <operation>[_<weights>]_<family>. One stem everywhere: the module `conv2d_t2_dsp`
 packs for the C function `nn_conv2d_t2_dsp` in firmware/nn/dsp/nn_conv2d_t2_dsp.c. That folder is the kernel's family:
 which cores execute it, and which family goes first, says config/cores.py. A module has
 

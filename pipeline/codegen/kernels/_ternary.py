@@ -1,4 +1,4 @@
-"""What the optimised ternary kernels share: which layers they compute, and their folded biases."""
+"""What the optimized ternary kernels share: which layers they compute, and their folded biases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.network import arith
 
 
 def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
-    """Why no optimised ternary kernel of `kind` computes the layer, "" when one may. Their requantization doubles what
+    """Why no optimized ternary kernel of `kind` computes the layer, "" when one may. Their requantization doubles what
     it multiplies, so accumulators, shifted left where the shift says so, must stay within 30 bits."""
     if layer.kind != kind:
         return f"it computes {kind} layers"

@@ -81,7 +81,7 @@ def test_an_avr_has_no_room_to_expand() -> None:
 
 
 def test_a_kernel_has_one_stem_in_python_and_c() -> None:
-    """Every optimised C kernel, in the folder of a family, has its module, and every module its C file."""
+    """Every optimized C kernel, in the folder of a family, has its module, and every module its C file."""
     families = [folder.name for folder in NN.iterdir() if folder.is_dir() and folder.name != "reference"]
     shared = {f"nn_{family}.c" for family in families}
     found = [path for family in families for path in (NN / family).glob("nn_*.c") if path.name not in shared]

@@ -302,6 +302,21 @@ def test_comments_and_imports_of_a_plug_in_do_not_count(tmp_path, monkeypatch):
     assert digest(f"{source}\nMORE = 1\n") != digest(source)
 
 
+def test_comments_and_docstrings_of_a_package_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path)
+    file = tmp_path / "network" / "twin.py"
+    file.parent.mkdir()
+
+    def digest(text: str) -> str:
+        file.write_text(text)
+        return keys.packages("network")
+
+    plain = digest("A = 1\n\ndef f():\n    return A\n")
+    told = '"""Answers."""\nimport this\nA = 1  # one\n"""A number."""\n\ndef f():\n    """It."""\n    return A\n'
+    assert digest(told) == plain
+    assert digest("A = 2\n\ndef f():\n    return A\n") != plain
+
+
 def test_an_exported_project_builds_without_python(stored, tmp_path):
     plan = make_plan(stored, tmp_path / "runs")
     sources = Workflow(plan, Recorder()).render()
