@@ -52,9 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def bench(
     core: str, models: Sequence[QModel], library: Library | None, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """What the models that the core runs cost there: {layers: [...], networks: {core: {name: ...}}}, rows as in
+    """What the models cost on the core: {layers: [...], networks: {core: {name: ...}}}, rows as in
     kernels.json. library: the core's CMSIS-NN."""
-    models = [model for model in models if runs(core, model.name)]
     layers: list[dict[str, Any]] = []
     totals: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="tritmcu-bench-") as folder:
@@ -74,27 +73,14 @@ def bench(
     return publish.with_recorded({"layers": layers, "networks": {core: totals}})
 
 
-def runs(core: str, network: str) -> bool:
-    """Whether the bench runs the network on the core: every one on the Cortex-M4."""
-    return core == M4 or network in PORTED or network in MORE.get(core, ())
-
-
 def _denser(network: Network, others: dict[str, Counted]) -> dict[str, Any]:
     """The row of the network with its weights at five trits a byte."""
     packed = replace(network, firmware=FirmwareConfig(trits_per_byte=5))
     return measure.network_row(packed, packed.count(), others)
 
 
-PORTED = ("resnet8", "dscnn", "dense512")
-"""Networks that every core runs."""
 DENSER = "resnet8"
 """The network that is measured at 1.6 bits a weight too."""
-MORE = {
-    "cortex-m0": ("cifar10_resnet8_float", "cifar10_resnet8_laq", "kws_dscnn_float"),
-    "cortex-m3": ("cifar10_resnet8_float", "cifar10_resnet8_laq", "kws_dscnn_float"),
-    "cortex-m55": publish.EIGHT_BITS,
-}
-"""Networks with weights of 8 bits, or of 2 to 8, that some cores run too."""
 PLAIN = ("cortex-m0", "cortex-m3")
 """Cores without DSP instructions, where the reference kernels are measured too."""
 

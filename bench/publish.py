@@ -142,7 +142,7 @@ def cost(results: Mapping[str, Any], network: str) -> Row | None:
 
 def write(results: dict[str, Any]) -> None:
     """Stores the results, and what docs/KERNELS.md shows of them."""
-    store.write_text(RESULTS, json.dumps(results, indent=1) + "\n")
+    store.write_text(RESULTS, _json(results) + "\n")
     store.write_text(PICTURE, picture(results))
     document = DOCUMENT.read_text(encoding="utf-8")
     if BEGIN not in document:
@@ -150,6 +150,17 @@ def write(results: dict[str, Any]) -> None:
     before, _, rest = document.partition(BEGIN)
     _, _, after = rest.partition(END)
     store.write_text(DOCUMENT, f"{before}{BEGIN}\n{tables(results)}\n{END}{after}")
+
+
+def _json(value: Any, indent: str = "") -> str:
+    """JSON of the results, a line a row, so that a change of the table shows as the rows that changed."""
+    inner = list(value.values()) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping | list) or not any(isinstance(part, Mapping | list) for part in inner):
+        return json.dumps(value)
+    keys = [f"{json.dumps(key)}: " for key in value] if isinstance(value, Mapping) else [""] * len(inner)
+    parts = [f"{indent} {key}{_json(part, indent + ' ')}" for key, part in zip(keys, inner, strict=True)]
+    opening, closing = "{}" if isinstance(value, Mapping) else "[]"
+    return f"{opening}\n" + ",\n".join(parts) + f"\n{indent}{closing}"
 
 
 def show(found: dict[str, Any], only: str = "") -> None:
@@ -239,17 +250,15 @@ def tables(results: Mapping[str, Any]) -> str:
     layers = [_document_cells(row) for row in document_rows(results, IN_DOCUMENT)]
     wide = [_document_cells(row) for row in document_rows(results, EIGHT_BITS) if row["macs"]]
     columns = ("instructions", "per MAC", "cycles, model", "CMSIS-NN s8", "per MAC", "times fewer")
-    totals = [
-        (name, core, text.count(row["instructions"]), _count(row.get("reference_instructions")), *_theirs(row))
-        for core, networks in results["networks_by_core"].items()
-        for name, row in networks.items()
-    ]
+    cores = results["networks_by_core"]
     return "\n\n".join(
         (
             f"![Instructions per multiply-accumulate](images/{PICTURE.name})",
             markdown(("ternary layer on the Cortex-M4", *columns), layers),
             markdown(("8-bit layer on the Cortex-M4", *columns), wide),
-            markdown(("network", "core", "instructions", "portable kernels", "CMSIS-NN s8", "times fewer"), totals),
+            "Instructions of whole networks; in parentheses, how many times as many CMSIS-NN s8 executes, then the "
+            "portable kernels where they were run too:",
+            markdown(("network", *cores), _totals(cores)),
             markdown(("bytes on the Cortex-M4", *SIZES.values()), _size_cells(results["networks"])),
             f"Compiled by {results['compiler']}. CMSIS-NN: {recorded()['conditions']}",
         )
@@ -274,9 +283,18 @@ def _document_cells(row: Row) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _theirs(row: Row) -> tuple[str, str]:
-    theirs = row["cmsis_nn_instructions"]
-    return (_count(theirs), _ratio(theirs, row["instructions"]))
+def _totals(cores: Mapping[str, Mapping[str, Row]]) -> list[tuple[str, ...]]:
+    """A row a network, a cell a core."""
+    names = dict.fromkeys(name for networks in cores.values() for name in networks)
+    return [(name, *(_total(networks.get(name)) for networks in cores.values())) for name in names]
+
+
+def _total(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    others = (row["cmsis_nn_instructions"], row.get("reference_instructions"))
+    ratios = ", ".join(_ratio(other, row["instructions"]) for other in others[: 2 if others[1] else 1])
+    return f"{text.count(row['instructions'])} ({ratios})"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

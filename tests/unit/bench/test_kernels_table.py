@@ -22,17 +22,17 @@ def test_the_table_holds_every_network_of_the_zoo() -> None:
     assert set(publish.read()["networks"]) == wanted, AGAIN
 
 
-def test_every_core_has_the_networks_that_it_runs() -> None:
+def test_every_core_has_every_network() -> None:
     by_core = publish.read()["networks_by_core"]
     assert list(by_core) == list(BOARDS)
     for core, totals in by_core.items():
-        wanted = {model.name for model in (*OURS, *ZOO) if kernels.runs(core, model.name)}
+        wanted = {model.name for model in (*OURS, *ZOO)}
         assert core == M4 or set(totals) == wanted, AGAIN
 
 
 @pytest.mark.parametrize(
     ("core", "model"),
-    [(core, model) for core in BOARDS for model in (*OURS, *ZOO) if kernels.runs(core, model.name)],
+    [(core, model) for core in BOARDS for model in (*OURS, *ZOO)],
     ids=lambda value: value.name if isinstance(value, QModel) else value,
 )
 def test_a_row_is_of_the_kernel_chosen_today_and_of_its_tables(core: str, model: QModel) -> None:
