@@ -32,15 +32,14 @@ def import_model(path: Path, name: str, classes: Sequence[str] = ()) -> QModel:
     """The int8 model in the file as a QModel: the same integers, operation by operation.
 
     A closing softmax or sigmoid is left out; one logit for two classes becomes two, zero and itself; a padding becomes
-    part of the convolution after it; images without an axis for their channel get one. classes: by default numbers.
+    part of the convolution after it; tensors of (steps, channels) are images of one row, samples without an axis for
+    their channel get one. classes: by default numbers.
     ConfigError: a file that is missing or damaged, or a wrong number of classes. UnsupportedError names the operation,
     and the setting, that no layer kind computes.
     """
     graph = tflite_graph.read(path)
     found = _Import(graph).convert()
-    layers, source = tuple(found.layers), graph.spec(graph.input)
-    if len(source.shape) == 2:
-        source = TensorSpec((*source.shape, 1), source.quantization)
+    layers, source = tuple(found.layers), found.samples
     # One unit says something of two classes by its sign; a softmax of it is always 1.
     one = layers[-1].output.shape == (1,) and layers[-1].kind == "dense"
     if one and (found.closing == "LOGISTIC" or (not found.closing and len(classes) == 2)):
@@ -116,7 +115,7 @@ class _Import:
                 )
             conversion = CONVERSIONS[op.name]
             low, high = conversion.operands
-            written = {*self.number, *self.sizes}
+            written = {*self.number, *self.paddings, *self.sizes}
             if not low <= len(op.inputs) <= high or len(op.outputs) != 1 or op.outputs[0] in written:
                 raise self.damaged(op, f"has {len(op.inputs)} operands and writes tensors {op.outputs}")
             self.check_options(op, conversion)
@@ -146,10 +145,36 @@ class _Import:
         if tensor not in self.number:
             what = "is read before it is computed, or is a constant"
             raise UnsupportedError(f"{self.graph.path}: tensor {tensor} {what}")
+        if tensor == self.graph.input and self.number[tensor] == 0 and self.spec(tensor) != self.samples:
+            self.append(tensor, "flatten", (0,))
         return self.number[tensor]
 
+    @property
+    def samples(self) -> TensorSpec:
+        """The spec of the QModel's input: (height, width) and (steps, channels) get an axis for one channel, as a data
+        set gives them one."""
+        spec = self.graph.spec(self.graph.input)
+        return TensorSpec((*spec.shape, 1), spec.quantization) if len(spec.shape) == 2 else spec
+
     def spec(self, tensor: int) -> TensorSpec:
-        return self.graph.spec(tensor)
+        """The spec of an activation as layers compute it: (steps, channels) are an image of one row."""
+        spec = self.graph.spec(tensor)
+        return TensorSpec((1, *spec.shape), spec.quantization) if len(spec.shape) == 2 else spec
+
+    def declared(self, tensor: int) -> tuple[int, ...]:
+        """The shape of an activation as the file has it, with the batch axis."""
+        return self.graph.tensors[tensor].shape
+
+    def bytes_of(self, tensor: int) -> int:
+        """The QModel's number of an activation whose shape does not matter: the input as it is."""
+        return 0 if tensor == self.graph.input and self.number[tensor] == 0 else self.source(tensor)
+
+    def same(self, made: int, source: int) -> None:
+        """That both tensors of the file are one of the QModel, or one padding."""
+        if source in self.paddings:
+            self.paddings[made] = self.paddings[source]
+        else:
+            self.number[made] = self.source(source)
 
     def image(self, op: Operation, tensor: int) -> TensorSpec:
         """The spec of an activation (h, w, c)."""
@@ -409,7 +434,7 @@ def _concatenate(model: _Import, op: Operation) -> None:
     """Channels of any number of tensors, two at a time; all have one quantization, which changes nothing."""
     assert op.options is not None
     specs, out = [model.spec(i) for i in op.inputs], model.spec(op.outputs[0])
-    rank = len(out.shape) + 1
+    rank = len(model.declared(op.outputs[0]))
     if op.options["axis"] not in (-1, rank - 1) or op.options["fused_activation_function"]:
         raise model.unsupported(
             op, f"axis {op.options['axis']}, or a fused activation", "only channels can be concatenated"
@@ -449,13 +474,8 @@ def _pool(kind: str) -> Callable[[_Import, Operation], None]:
 
 def _mean(model: _Import, op: Operation) -> None:
     """A mean over height and width: a depthwise convolution of ones, over the whole map."""
-    axes = model.constant(op, 1, "int32").constant
-    source, output = model.image(op, op.inputs[0]), model.spec(op.outputs[0])
-    assert axes is not None and op.options is not None
-    h, w, channels = source.shape
-    if sorted(int(a) % 4 if -4 <= a < 4 else a for a in axes.reshape(-1)) != [1, 2]:
-        raise model.unsupported(op, f"axes {axes.reshape(-1).tolist()}", "height and width: 1, 2")
-    model.require_shape(op, (1, 1, channels) if op.options["keep_dims"] else (channels,))
+    source, output = _over_the_map(model, op), model.spec(op.outputs[0])
+    h, w, _ = source.shape
     multiplier, shift = model.multiplier(op, source.quantization.scale / output.quantization.scale)
     multiplier, shift = arith.divide_multiplier(multiplier, shift, h * w)
     params = {"multiplier": multiplier, "shift": shift, "activation": (-128, 127)}
@@ -465,15 +485,43 @@ def _mean(model: _Import, op: Operation) -> None:
     model.append(op.outputs[0], "mean2d", (model.source(op.inputs[0]),), params=params)
 
 
+def _reduce_max(model: _Import, op: Operation) -> None:
+    """A maximum over height and width: a pooling of the whole map, as a vector if it is to be one."""
+    source, output = _over_the_map(model, op), model.spec(op.outputs[0])
+    model.require_same_lattice(op, source.quantization, output.quantization)
+    params = {"pool": source.shape[:2], "stride": (1, 1), "padding": (0, 0), "activation": (-128, 127)}
+    pooled = TensorSpec((1, 1, source.shape[2]), output.quantization)
+    name, inputs = f"max_pool2d{len(model.layers)}", (model.source(op.inputs[0]),)
+    if pooled.shape == output.shape:
+        model.append(op.outputs[0], "max_pool2d", inputs, params=params)
+        return
+    model.layers.append(QLayer(name, "max_pool2d", inputs, pooled, params))
+    model.append(op.outputs[0], "flatten", (len(model.layers),))
+
+
+def _over_the_map(model: _Import, op: Operation) -> TensorSpec:
+    """The spec of the image whose height and width the operation reduces to one value for each channel."""
+    axes, rank = model.constant(op, 1, "int32").constant, len(model.declared(op.inputs[0]))
+    source = model.image(op, op.inputs[0])
+    assert axes is not None and op.options is not None
+    if sorted(int(a) % rank if -rank <= a < rank else a for a in axes.reshape(-1)) != list(range(1, rank - 1)):
+        raise model.unsupported(op, f"axes {axes.reshape(-1).tolist()}", "height and width: 1, 2; of steps: 1")
+    channels = source.shape[2]
+    model.require_shape(op, (1, 1, channels) if op.options["keep_dims"] else (channels,))
+    return source
+
+
 def _pad(model: _Import, op: Operation) -> None:
     """Zeros around an image."""
     amounts = model.constant(op, 1, "int64" if model.graph.tensors[op.inputs[1]].type == "int64" else "int32").constant
     assert amounts is not None
     source, output = model.image(op, op.inputs[0]), model.image(op, op.outputs[0])
     model.require_same_lattice(op, source.quantization, output.quantization)
-    if amounts.shape != (4, 2) or (amounts < 0).any() or (amounts > 1 << 15).any() or amounts[[0, 3]].any():
-        raise model.unsupported(op, f"padding of {amounts.tolist()}", "only rows and columns can be padded")
-    (top, bottom), (left, right) = ((int(a), int(b)) for a, b in amounts[1:3])
+    rank = len(model.declared(op.inputs[0]))
+    if amounts.shape != (rank, 2) or (amounts < 0).any() or (amounts > 1 << 15).any() or amounts[[0, -1]].any():
+        raise model.unsupported(op, f"padding of {amounts.tolist()}", "only rows and columns, or steps, can be padded")
+    inner = [(int(a), int(b)) for a, b in amounts[1:-1]]
+    (top, bottom), (left, right) = inner if len(inner) == 2 else [(0, 0), *inner]
     h, w, channels = source.shape
     model.require_shape(op, (h + top + bottom, w + left + right, channels))
     model.source(op.inputs[0])
@@ -483,23 +531,54 @@ def _pad(model: _Import, op: Operation) -> None:
 def _reshape(model: _Import, op: Operation) -> None:
     """The same bytes under another shape. The shape is an operand or a setting; one of its sizes may be -1."""
     source, output = model.spec(op.inputs[0]), model.spec(op.outputs[0])
-    model.require_same_lattice(op, source.quantization, output.quantization)
     if len(op.inputs) == 2 and op.inputs[1] != NONE:
         shape: NDArray[Any] | None = model.size(op, 1)
     else:
         shape = op.options["new_shape"] if op.options is not None else None
-    declared = (1, *output.shape)
+    declared = model.declared(op.outputs[0])
     sizes = [] if shape is None else [int(n) for n in np.asarray(shape).reshape(-1)]
     free = [i for i, n in enumerate(sizes) if n == -1]
     fits = len(sizes) == len(declared) and all(n in (-1, d) for n, d in zip(sizes, declared, strict=True))
     if not fits or len(free) > 1 or source.size_bytes != output.size_bytes:
-        raise model.damaged(op, f"makes {sizes} of {(1, *source.shape)}, its output has {declared}")
-    model.append(op.outputs[0], "flatten", (model.source(op.inputs[0]),))
+        raise model.damaged(op, f"makes {sizes} of {model.declared(op.inputs[0])}, its output has {declared}")
+    _renamed(model, op)
+
+
+def _renamed(model: _Import, op: Operation) -> None:
+    """The same bytes under another shape: a layer where layers see another one."""
+    source, made = op.inputs[0], op.outputs[0]
+    model.require_same_lattice(op, model.spec(source).quantization, model.spec(made).quantization)
+    if model.spec(source).shape == model.spec(made).shape:
+        model.same(made, source)
+    else:
+        model.append(made, "flatten", (model.bytes_of(source),))
+
+
+def _expand_dims(model: _Import, op: Operation) -> None:
+    """An axis of one element more: that of the one row of an image, as converters make it for 1D layers."""
+    source, declared = model.declared(op.inputs[0]), model.declared(op.outputs[0])
+    axes = np.asarray(model.size(op, 1)).reshape(-1)
+    axis = int(axes[0]) if axes.size == 1 else NONE
+    axis += len(declared) if axis < 0 else 0
+    if axes.size != 1 or not 0 < axis < len(declared) or declared != (*source[:axis], 1, *source[axis:]):
+        raise model.damaged(op, f"inserts axis {axes.tolist()} into {source}, its output has {declared}")
+    _renamed(model, op)
+
+
+def _squeeze(model: _Import, op: Operation) -> None:
+    """Axes of one element less; without a list of them, all but the batch's."""
+    assert op.options is not None
+    source, declared = model.declared(op.inputs[0]), model.declared(op.outputs[0])
+    listed = op.options["squeeze_dims"]
+    axes = {int(a) % len(source) for a in (() if listed is None else listed)} or set(range(1, len(source)))
+    if declared != tuple(n for axis, n in enumerate(source) if n != 1 or axis not in axes):
+        raise model.damaged(op, f"takes axes {sorted(axes)} from {source}, its output has {declared}")
+    _renamed(model, op)
 
 
 def _shape(model: _Import, op: Operation) -> None:
     model.source(op.inputs[0])
-    model.keep_sizes(op, np.array((1, *model.spec(op.inputs[0]).shape), np.int32))
+    model.keep_sizes(op, np.array(model.declared(op.inputs[0]), np.int32))
 
 
 def _sizes(compute: Callable[[Sequence[NDArray[Any]], Row], Sizes]) -> Callable[[_Import, Operation], None]:
@@ -602,7 +681,7 @@ NEAREST: Mapping[str, str] = {
     ),
     "DEQUANTIZE": tflite_graph.QUANTIZE,
     "TRANSPOSE": "convert it with channels last",
-    "EXPAND_DIMS": "write its 1D convolutions for images of one row",
+    "GATHER": "write a Dense over steps as a Conv1D of 1, or import the Keras file",
 }
 """What comes nearest to an operation that no layer computes."""
 CONVERSIONS: Mapping[str, Conversion] = {
@@ -614,8 +693,11 @@ CONVERSIONS: Mapping[str, Conversion] = {
     "AVERAGE_POOL_2D": Conversion(_pool("average_pool2d"), (1, 1), "Pool2DOptions"),
     "MAX_POOL_2D": Conversion(_pool("max_pool2d"), (1, 1), "Pool2DOptions"),
     "MEAN": Conversion(_mean, (2, 2), "ReducerOptions"),
+    "REDUCE_MAX": Conversion(_reduce_max, (2, 2), "ReducerOptions"),
     "PAD": Conversion(_pad, (2, 2)),
+    "EXPAND_DIMS": Conversion(_expand_dims, (2, 2)),
     "RESHAPE": Conversion(_reshape, (1, 2)),
+    "SQUEEZE": Conversion(_squeeze, (1, 1), "SqueezeOptions"),
     "QUANTIZE": Conversion(_quantize, (1, 1)),
     "RELU": Conversion(_relu, (1, 1)),
     "RELU6": Conversion(_relu, (1, 1)),

@@ -32,6 +32,7 @@ ConcatenationOptions: axis:i fused_activation_function:b
 AddOptions: fused_activation_function:b pot_scale_int16:?=1
 ReshapeOptions: new_shape:[i]
 PadOptions:
+SqueezeOptions: squeeze_dims:[i]
 ReducerOptions: keep_dims:?
 QuantizeOptions:
 ShapeOptions: out_type:b
@@ -50,6 +51,7 @@ OPTIONS = {
     "ReshapeOptions": 17,
     "PadOptions": 22,
     "ReducerOptions": 27,
+    "SqueezeOptions": 30,
     "StridedSliceOptions": 32,
     "ShapeOptions": 55,
     "PackOptions": 59,

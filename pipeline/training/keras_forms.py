@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import UnsupportedError
-from pipeline.training import keras_graph, keras_reader, keras_settings
-from pipeline.training.keras_backend import keras, to_numpy
+from pipeline.training import keras_graph, keras_rows, keras_settings
+from pipeline.training.keras_backend import keras, qkeras, to_numpy
 from pipeline.training.keras_graph import Call
 
 TINY = 1e-12
@@ -32,15 +32,20 @@ def normal(model: Any) -> Any:
         if layer.dtype_policy.name.startswith("mixed_"):
             layer.dtype_policy = "float32"
     model = keras_graph.rebuilt(model, _to_logits(keras_graph.calls(model)))
+    return _formed(model)
+
+
+def _formed(model: Any) -> Any:
+    """The keras.Model with every layer that has a form in _FORMS in that form; itself where none has."""
     graph, made = keras_graph.calls(model), {}
-    for call in graph:
+    keys = [(id(call.layer), len(call.inputs), len(call.shapes[0])) for call in graph]
+    for call, key in zip(graph, keys, strict=True):
         form = _FORMS.get(type(call.layer))
-        key = id(call.layer), len(call.inputs)
         if form is not None and key not in made:
             made[key] = form(call)
-    layers = [made.get((id(call.layer), len(call.inputs)), call.layer) for call in graph]
     if not made:
         return model
+    layers = [made.get(key, call.layer) for call, key in zip(graph, keys, strict=True)]
     return keras_graph.rebuilt(model, [replace(c, layer=layer) for c, layer in zip(graph, layers, strict=True)])
 
 
@@ -123,8 +128,15 @@ def _normalized(call: Call) -> Any:
     return made
 
 
+def _on_pixels(call: Call) -> Any:
+    """The dense layer of a call on an image, as the convolution of 1 x 1 that it is; another one as it is."""
+    return call.layer if len(call.shapes[0]) == keras_rows.RANK else keras_rows.per_pixel(call)
+
+
 _FORMS: Mapping[type, Callable[[Call], Any]] = {
     keras.layers.Add: _summed,
+    keras.layers.Dense: _on_pixels,
+    qkeras.QDense: _on_pixels,
     keras.layers.Normalization: _normalized,
     keras.layers.SeparableConv2D: _split,
 }
@@ -132,17 +144,19 @@ _FORMS: Mapping[type, Callable[[Call], Any]] = {
 
 
 def fitted(model: Any, shape: tuple[int, ...]) -> Any:
-    """The keras.Model for samples of that shape: one that takes images of any size, or grey ones without an axis for
-    their channel, is made to take them; any other is returned as it is.
+    """The keras.Model for samples of that shape: one that takes images of any size, or samples without an axis for
+    their one channel, is made to take them, with layers over steps as layers over one row (keras_rows); any other is
+    returned as it is.
 
-    UnsupportedError: a layer that reads images without that axis and is neither Flatten nor Reshape.
+    UnsupportedError: a layer over steps that no device layer computes.
     """
     takes = model.input_shape[1:]
-    if takes == (*shape[:-1],) and len(shape) == 3 and shape[-1] == 1:
-        _require_no_channels(keras_graph.calls(model))
-    elif None not in takes or not _covers(takes, shape):
+    without_channel = len(shape) == 3 and shape[-1] == 1 and _covers(takes, shape[:-1])
+    if not without_channel and not _covers(takes, shape):
         return model
-    return keras_graph.rebuilt(model, keras_graph.calls(model), keras.Input(shape))
+    if keras_rows.over_steps(model):
+        return _formed(keras_rows.in_one_row(model, shape))
+    return model if takes == shape else keras_graph.rebuilt(model, keras_graph.calls(model), keras.Input(shape))
 
 
 def _covers(takes: keras_graph.Shape, shape: tuple[int, ...]) -> bool:
@@ -150,38 +164,30 @@ def _covers(takes: keras_graph.Shape, shape: tuple[int, ...]) -> bool:
     return len(takes) == len(shape) and all(n in (None, m) for n, m in zip(takes, shape, strict=True))
 
 
-def _require_no_channels(graph: tuple[Call, ...]) -> None:
-    """UnsupportedError for the first layer whose meaning would change with an axis more."""
-    tuple(keras_reader.read(graph))  # it refuses what no device layer computes
-    for call in graph:
-        if len(call.shapes[0]) == 3 and not isinstance(call.layer, WITHOUT_CHANNELS):
-            what = f"layer {call.name!r} ({type(call.layer).__name__}) on shape {call.shapes[0][1:]}"
-            raise UnsupportedError(what, "begin with Flatten, or Reshape to (height, width, 1)")
-
-
-WITHOUT_CHANNELS = tuple(
-    getattr(keras.layers, name) for name in ("Activation", "Flatten", "ReLU", "Rescaling", "Reshape")
-)
-"""Layers that do the same with and without an axis for one channel."""
-
-
 def without_rescaling(model: Any) -> tuple[Any, float, float]:
     """(the keras.Model without the Rescaling layers at its input, scale, offset): it takes input * scale + offset. Only
-    layers with one positive scale and one offset are taken off."""
+    layers with one positive scale and one offset are taken off; a change of shape among them stays."""
     graph, source = keras_graph.calls(model), keras_graph.INPUT
-    taken, scale, offset = 0, 1.0, 0.0
+    dropped: dict[str, str] = {}
+    scale, offset = 1.0, 0.0
     for call in graph[:-1]:
         factor, shift = (np.asarray(getattr(call.layer, name, np.nan)) for name in ("scale", "offset"))
-        readers = [other.name for other in graph if source in other.inputs]
         rescales = isinstance(call.layer, keras.layers.Rescaling) and factor.size == shift.size == 1
-        if readers != [call.name] or not rescales or not 0 < factor < np.inf:
+        readers = [other.name for other in graph if source in other.inputs]
+        if readers != [call.name] or not (isinstance(call.layer, RESHAPING) or (rescales and 0 < factor < np.inf)):
             break
-        taken, source = taken + 1, call.name
-        scale, offset = scale * float(factor), offset * float(factor) + float(shift)
-    if not taken:
+        source = call.name
+        if rescales:
+            dropped[call.name] = dropped.get(call.inputs[0], call.inputs[0])
+            scale, offset = scale * float(factor), offset * float(factor) + float(shift)
+    if not dropped:
         return model, scale, offset
-    inputs = keras.Input(graph[taken].shapes[0][1:])
-    return keras_graph.rebuilt(model, graph[taken:], inputs, source), scale, offset
+    kept = [replace(c, inputs=tuple(dropped.get(i, i) for i in c.inputs)) for c in graph if c.name not in dropped]
+    return keras_graph.rebuilt(model, kept), scale, offset
+
+
+RESHAPING = (keras.layers.Flatten, keras.layers.Reshape)
+"""Layers that change no element."""
 
 
 def require_shapes(model: Any, shape: tuple[int, ...], classes: int) -> None:

@@ -31,6 +31,7 @@ IDENTITIES = (
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
     keras.layers.AlphaDropout,
+    keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
 )
 """Layers that do nothing at inference: they leave no trace."""

@@ -103,13 +103,18 @@ def _bent(layer: Any) -> bool:
 def _layer(call: Call, inputs: tuple[str, ...]) -> TrainedLayer:
     kind = keras_settings.known_class(call.layer)
     if kind is None or kind not in _READERS:
-        known = ", ".join(sorted(k.__name__ for k in _READERS))
-        what = f"layer {call.name!r} is a {type(call.layer).__name__}, which no device layer exists for"
-        nearest = NEAREST.get(type(call.layer).__name__)
-        raise UnsupportedError(what, f"{nearest}; known: {known}" if nearest else f"known: {known}")
+        raise unknown(call)
     keras_settings.require_known(call.layer, f"layer {call.name!r}")
     name, config, arrays = _READERS[kind](call)
     return TrainedLayer(call.name, name, inputs, config, arrays)
+
+
+def unknown(call: Call) -> UnsupportedError:
+    """What to say of a call of a layer that the device lacks."""
+    known = ", ".join(sorted(k.__name__ for k in _READERS))
+    what = f"layer {call.name!r} is a {type(call.layer).__name__}, which no device layer exists for"
+    nearest = NEAREST.get(type(call.layer).__name__)
+    return UnsupportedError(what, f"{nearest}; known: {known}" if nearest else f"known: {known}")
 
 
 def _weighted(kind: str, kernel: str) -> Callable[[Call], Read]:

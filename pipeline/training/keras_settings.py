@@ -28,7 +28,7 @@ WIDTHS: Allowed = tuple(range(2, 9))
 
 
 NONE: Allowed = (None,)
-ONES: Allowed = (1, (1, 1))
+ONES: Allowed = (1, (1,), (1, 1))
 LAYER: Mapping[str, Allowed] = {"name": _any, "trainable": _any, "dtype": ("float32",)}
 TRAINING = {
     f"{weight}_{what}": _any
@@ -48,12 +48,23 @@ WINDOW: Mapping[str, Allowed] = {"strides": _any, "padding": ("same", "valid"), 
 PLAIN: Mapping[str, Allowed] = {**LAYER, **TRAINING, "activation": _any, "use_bias": _any}
 POOL: Mapping[str, Allowed] = {**LAYER, **WINDOW, "pool_size": _any}
 WHOLE_MAP: Mapping[str, Allowed] = {**LAYER, "data_format": LAST, "keepdims": _any}
+CONVOLUTION: Mapping[str, Allowed] = {
+    **PLAIN, **WINDOW, "filters": _any, "kernel_size": _any, "dilation_rate": ONES, "groups": ONES,
+}  # fmt: skip
+DEPTHWISE: Mapping[str, Allowed] = {
+    **PLAIN, **WINDOW, "depth_multiplier": _any, "kernel_size": _any, "dilation_rate": ONES,
+}  # fmt: skip
+SEPARABLE: Mapping[str, Allowed] = {
+    **CONVOLUTION, "depth_multiplier": _any,
+    **{f"pointwise_{what}": _any for what in ("initializer", "regularizer", "constraint")},
+}  # fmt: skip
+QUANTIZED: Mapping[str, Allowed] = {**WEIGHTED, **CONVOLUTION, "kernel_quantizer": _any, "kernel_range": NONE}
+STEPWISE: Mapping[str, Allowed] = {"padding": ("same", "valid", "causal")}
+PADDING: Mapping[str, Allowed] = {**LAYER, "padding": _any, "data_format": LAST}
 
 SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
-    qkeras.QConv2D: {
-        **WEIGHTED, **WINDOW, "filters": _any, "kernel_size": _any, "dilation_rate": ONES, "groups": ONES,
-        "kernel_quantizer": _any, "kernel_range": NONE, "mask": NONE,
-    },
+    qkeras.QConv2D: {**QUANTIZED, "mask": NONE},
+    qkeras.QConv1D: {**QUANTIZED, **STEPWISE},
     qkeras.QDepthwiseConv2D: {
         **WEIGHTED, **WINDOW, "depth_multiplier": _any, "kernel_size": _any, "dilation_rate": ONES,
         "depthwise_quantizer": _any, "depthwise_range": NONE,
@@ -66,10 +77,8 @@ SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
         **LAYER, **TRAINING, "axis": _any, "momentum": _any, "epsilon": _any, "center": _any, "scale": _any,
         "synchronized": _any, "renorm": (False,), "renorm_clipping": _any, "renorm_momentum": _any,
     },
-    keras.layers.MaxPooling2D: POOL,
-    keras.layers.AveragePooling2D: POOL,
-    keras.layers.GlobalMaxPooling2D: WHOLE_MAP,
-    keras.layers.GlobalAveragePooling2D: WHOLE_MAP,
+    **{getattr(keras.layers, f"{kind}Pooling{n}D"): POOL for kind in ("Max", "Average") for n in (1, 2)},
+    **{getattr(keras.layers, f"Global{kind}Pooling{n}D"): WHOLE_MAP for kind in ("Max", "Average") for n in (1, 2)},
     keras.layers.Flatten: {**LAYER, "data_format": LAST},
     keras.layers.Add: LAYER,
     keras.layers.Concatenate: {**LAYER, "axis": _any},
@@ -77,17 +86,11 @@ SETTINGS: Mapping[type, Mapping[str, Allowed]] = {
     keras.layers.Activation: {**LAYER, "activation": _any},
     keras.layers.Reshape: {**LAYER, "target_shape": _any},
     keras.layers.Rescaling: {**LAYER, "scale": _any, "offset": _any},
-    keras.layers.ZeroPadding2D: {**LAYER, "padding": _any, "data_format": LAST},
-    keras.layers.Conv2D: {
-        **PLAIN, **WINDOW, "filters": _any, "kernel_size": _any, "dilation_rate": ONES, "groups": ONES,
-    },
-    keras.layers.DepthwiseConv2D: {
-        **PLAIN, **WINDOW, "depth_multiplier": _any, "kernel_size": _any, "dilation_rate": ONES,
-    },
-    keras.layers.SeparableConv2D: {
-        **PLAIN, **WINDOW, "filters": _any, "kernel_size": _any, "depth_multiplier": _any, "dilation_rate": ONES,
-        **{f"pointwise_{what}": _any for what in ("initializer", "regularizer", "constraint")}, "groups": ONES,
-    },
+    **dict.fromkeys((keras.layers.ZeroPadding2D, keras.layers.ZeroPadding1D), PADDING),
+    keras.layers.Conv2D: CONVOLUTION,
+    keras.layers.Conv1D: {**CONVOLUTION, **STEPWISE},
+    **dict.fromkeys((keras.layers.DepthwiseConv2D, keras.layers.DepthwiseConv1D), DEPTHWISE),
+    **dict.fromkeys((keras.layers.SeparableConv2D, keras.layers.SeparableConv1D), SEPARABLE),
     keras.layers.Dense: {**PLAIN, "units": _any, "quantization_config": NONE},
     qkeras.quantized_relu: {
         "bits": WIDTHS, "integer": _whole, "use_sigmoid": (0,), "negative_slope": (0,),

@@ -100,7 +100,8 @@ def compare_random(folder: str, kind: str, count: str) -> None:
     path = Path(folder) / "model.tflite"
     seen = set()
     for seed in range(int(count)):
-        data = tflite_models.random_model(seed) if kind == "network" else tflite_models.single(kind, seed)
+        make = {"network": tflite_models.random_model, "steps": tflite_models.steps_model}.get(kind)
+        data = make(seed) if make else tflite_models.single(kind, seed)
         path.write_bytes(data)
         try:
             seen |= {layer.kind for layer in compare(path, 8).layers}
@@ -129,7 +130,8 @@ def survive(folder: str, first: str, count: str) -> None:
     fates = {"refused": 0, "right": 0}
     for seed in range(int(first), int(first) + int(count)):
         random = np.random.default_rng(seed)
-        path.write_bytes(tflite_models.mutated(tflite_models.random_model(seed % 97), random))
+        make = tflite_models.random_model if seed % 4 else tflite_models.steps_model
+        path.write_bytes(tflite_models.mutated(make(seed % 97), random))
         try:
             model = imported(path)
             x = inputs(model, 2, seed)
@@ -191,7 +193,17 @@ def test_random_networks_are_bit_exact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", (*sorted(set(tflite_models.ON_IMAGES)), "dense", "mean", "quantize", "reshape", "computed_reshape")
+    "kind",
+    (
+        *sorted(set(tflite_models.ON_IMAGES)),
+        "dense",
+        "mean",
+        "maximum",
+        "quantize",
+        "reshape",
+        "computed_reshape",
+        "steps",
+    ),
 )
 def test_every_operation_is_bit_exact(kind: str, tmp_path: Path) -> None:
     apart("compare_random", tmp_path, kind, 80)

@@ -171,22 +171,50 @@ class Builder:
         self.operation(name, [source], out, "Pool2DOptions", **options)
 
     def pad(self) -> None:
-        amounts = np.zeros((4, 2), np.int32)
-        amounts[1:3] = self.random.integers(0, 4, (2, 2))
-        _, h, w, c = self.shape
+        amounts = np.zeros((len(self.shape), 2), np.int32)
+        amounts[1:-1] = self.random.integers(0, 4, (len(self.shape) - 2, 2))
         source = self.last
-        shape = (1, h + int(amounts[1].sum()), w + int(amounts[2].sum()), c)
+        shape = [n + int(more) for n, more in zip(self.shape, amounts.sum(axis=1), strict=True)]
         out = self.activation(shape, self.scale, self.zero_point)
         self.operation("PAD", [source, self.constant(amounts)], out, "PadOptions")
 
     def mean(self) -> None:
-        keep = self.pick(True, False)
-        axes = self.constant(np.array(self.pick([1, 2], [2, 1], [-3, -2], [1, -2]), np.int32))
+        axes, shape, keep = self.map_axes()
         source, same = self.last, self.random.random() < 0.3
-        shape = (1, 1, 1, self.shape[3]) if keep else (1, self.shape[3])
         scale = self.scale if same else self.scale * 2.0 ** self.random.uniform(-4, 1)
         out = self.activation(shape, scale, self.zero_point if same else None)
         self.operation("MEAN", [source, axes], out, "ReducerOptions", keepDims=keep)
+
+    def maximum(self) -> None:
+        axes, shape, keep = self.map_axes()
+        source, out = self.last, self.activation(shape, self.scale, self.zero_point)
+        self.operation("REDUCE_MAX", [source, axes], out, "ReducerOptions", keepDims=keep)
+
+    def map_axes(self) -> tuple[int, tuple[int, ...], bool]:
+        """(the axes of an image, or that of steps, as an operand, the shape without their sizes, whether it keeps
+        them)."""
+        keep, steps = self.pick(True, False), len(self.shape) == 3
+        axes = self.pick([1], [-2]) if steps else self.pick([1, 2], [2, 1], [-3, -2], [1, -2])
+        ones = (1,) * len(axes) if keep else ()
+        return self.constant(np.array(axes, np.int32)), (1, *ones, self.shape[-1]), keep
+
+    def in_one_row(self) -> None:
+        """An operation on an image of one row, or one column, of the steps, as converters write those of 1D layers."""
+        _, steps, channels = self.shape
+        axis = self.pick(1, 2)
+        listed = np.array(self.pick(axis, axis - 4), np.int32)
+        operands = [self.last, self.constant(self.pick(listed, listed.reshape(1)))]
+        shape = (1, 1, steps, channels) if axis == 1 else (1, steps, 1, channels)
+        self.operation(
+            "EXPAND_DIMS", operands, self.activation(shape, self.scale, self.zero_point), "ExpandDimsOptions"
+        )
+        getattr(self, self.pick("conv2d", "depthwise", "pool"))()
+        source, shape = self.last, (1, self.shape[3 - axis], self.shape[3])
+        out = self.activation(shape, self.scale, self.zero_point)
+        if self.random.random() < 0.5:
+            self.operation("SQUEEZE", [source], out, "SqueezeOptions", squeezeDims=[self.pick(axis, axis - 4)])
+        else:
+            self.operation("RESHAPE", [source, self.constant(np.array(shape, np.int32))], out, "ReshapeOptions")
 
     def relu(self) -> None:
         source, same = self.last, self.random.random() < 0.5
@@ -249,7 +277,7 @@ class Builder:
 VERSIONS = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 6, "ADD": 2, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2,
     "MEAN": 2, "PAD": 2, "SOFTMAX": 2, "CONCATENATION": 2, "RELU": 2, "RELU6": 2, "RELU_N1_TO_1": 1,
-    "QUANTIZE": 1,
+    "QUANTIZE": 1, "REDUCE_MAX": 2,
 }  # fmt: skip
 """The first version of each operator with int8."""
 ON_IMAGES = ("conv2d", "conv2d", "depthwise", "pool", "pad", "relu", "residual")
@@ -267,6 +295,17 @@ def random_model(seed: int) -> bytes:
         getattr(b, name)()
     if len(b.shape) == 2 and random.random() < 0.3:
         b.softmax()
+    return b.finish()
+
+
+def steps_model(seed: int) -> bytes:
+    """A .tflite file: one to four operations on steps, then nothing, or what makes a vector of them."""
+    random = np.random.default_rng(seed)
+    b = Builder((1, int(random.integers(3, 12)), int(random.integers(1, 5))), random)
+    for _ in range(int(random.integers(1, 5))):
+        getattr(b, b.pick("in_one_row", "in_one_row", "pad", "relu", "residual"))()
+    for name in b.pick(["mean"], ["maximum", "dense"], ["reshape", "dense"], ["dense"], []):
+        getattr(b, name)()
     return b.finish()
 
 

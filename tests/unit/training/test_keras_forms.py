@@ -63,6 +63,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "normalized features": lambda: sequential(adapted(-1, (9,)), L.Dense(3), shape=(9,)),
     "names": lambda: sequential(L.Conv2D(4, 3, name="conv 1"), L.Conv2D(4, 3, name="_\n\\"), L.Flatten(), L.Dense(3)),
     "same names": same_names,
+    "dense on pixels": lambda: sequential(L.Dense(4, activation="relu"), L.GlobalMaxPooling2D(), L.Dense(3)),
     "augmentation": lambda: sequential(
         L.RandomFlip(), L.RandomRotation(0.1), L.RandomZoom(0.1), L.RandomTranslation(0.1, 0.1), L.RandomContrast(0.1),
         L.RandomBrightness(0.1), L.Identity(), L.ActivityRegularization(1e-3), L.Conv2D(3, 8), L.Flatten(),
@@ -85,8 +86,9 @@ def test_the_form_of_the_device_computes_the_same(name: str) -> None:
 
 
 def test_what_is_varied_in_training_is_the_identity() -> None:
-    x = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
+    images = np.random.default_rng(0).random((2, 8, 8, 3)).astype(np.float32)
     for kind in keras_graph.IDENTITIES:
+        x = images[:, 0] if kind is L.SpatialDropout1D else images
         made = {"Rotation": (0.2,), "Translation": (0.2, 0.2), "Zoom": (0.2,), "Contrast": (0.2,), "Brightness": (0.2,)}
         layer = (
             kind(*made.get(kind.__name__.removeprefix("Random"), () if "Random" in kind.__name__ else (0.2,)))
@@ -161,21 +163,6 @@ def test_a_network_is_fitted_to_the_samples(model: Callable[[], Any], shape: tup
     taken = x if None in made.input_shape[1:] else x[..., 0]
     np.testing.assert_allclose(to_numpy(fitted(x)), to_numpy(made(taken)), atol=1e-5)
     check(keras_forms.without_rescaling(fitted)[0])
-
-
-@pytest.mark.parametrize(
-    ("layer", "says"),
-    [
-        (lambda: L.BatchNormalization(name="odd"), r"layer 'odd' \(BatchNormalization\) on shape \(8, 9\)"),
-        (lambda: L.Conv1D(3, 3, name="odd"), "layer 'odd' is a Conv1D"),
-        (lambda: L.Dense(3, name="odd"), r"layer 'odd': a dense layer on shape \(8, 9\)"),
-    ],
-)
-def test_a_layer_to_which_an_axis_more_is_another_one_is_refused(layer: Callable[[], Any], says: str) -> None:
-    model = keras_forms.normal(sequential(layer(), L.Flatten(), L.Dense(3), shape=(8, 9)))
-    with pytest.raises(UnsupportedError, match=says) as caught:
-        keras_forms.fitted(model, (8, 9, 1))
-    assert caught.value.hint
 
 
 def test_a_network_of_other_samples_stays_as_it_is() -> None:

@@ -427,9 +427,8 @@ def test_a_subclassed_model_has_no_graph() -> None:
 @pytest.mark.parametrize("kind", keras_settings.SETTINGS, ids=lambda kind: kind.__name__)
 def test_a_setting_of_a_later_version_is_refused(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = {
-        "Conv2D": (4, 3),
-        "DepthwiseConv2D": (3,),
-        "SeparableConv2D": (4, 3),
+        **{f"{kind}{n}D": (4, 3) for kind in ("Conv", "SeparableConv") for n in (1, 2)},
+        **{f"{kind}{n}D": (3,) for kind in ("DepthwiseConv", "AveragePooling") for n in (1, 2)},
         "Dense": (4,),
         "Activation": ("relu",),
         "Reshape": ((4,),),
@@ -437,7 +436,7 @@ def test_a_setting_of_a_later_version_is_refused(kind: type, monkeypatch: pytest
     }
     arguments |= {f"Q{name}": given for name, given in arguments.items()} | {"QActivation": ("quantized_relu(8)",)}
     arguments |= {"Reshape": ((4,),), "Rescaling": (0.5,)}
-    thing = kind(*arguments.get(kind.__name__, (2,) if kind is L.AveragePooling2D else ()))
+    thing = kind(*arguments.get(kind.__name__, ()))
     keras_settings.require_known(thing, "here")
     config = {**thing.get_config(), "sparkle": 3}
     monkeypatch.setattr(thing, "get_config", lambda: config)
