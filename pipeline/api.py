@@ -96,8 +96,9 @@ class Network:
         on_board: bool = False,
     ) -> AuditResult:
         """Whether the robust accuracy can be believed. eps: budget, such as "8/255"; None: the largest of the network's
-        job. norm, unit: see AttackConfig; None: those of its job, else linf and real. source: network to transfer from;
-        None: the first other one in the zoo for the same samples. on_board: audit the board, too."""
+        job. norm: see AttackConfig; None: "l2" for unit "snr", else "linf". unit: of eps, see AttackConfig; None:
+        "real", without eps that of the job. source: network to transfer from; None: the first other one in the zoo for
+        the same samples. on_board: audit the board, too."""
         audited = replace(self, plan=for_audit(self.plan, eps, source, norm, unit))
         with audited._allowed(*QUICK, "audit", *(("flash", "stream") if on_board else ())) as work:
             return work.audit()

@@ -42,7 +42,10 @@ DATASET = Option(
 EPOCHS = Option("--epochs", "train for N epochs instead of the job's", {"type": positive, "metavar": "N"}, WHAT)
 SEED = Option("--seed", "seed of every random draw, instead of the job's", {"type": seed, "metavar": "N"}, WHAT)
 LIMIT = Option(
-    "--limit", "use only N test samples, drawn evenly from all classes", {"type": positive, "metavar": "N"}, WHAT
+    "--limit",
+    "use only N test samples, drawn evenly from all classes; by default all",
+    {"type": positive, "metavar": "N"},
+    WHAT,
 )
 
 BOARD = Option("--board", "board instead of the job's; `tritmcu boards` lists them", {"metavar": "NAME"}, WHERE)
@@ -63,9 +66,9 @@ RUN_DIR = Option("--run-dir", "keep everything in DIR instead of runs/NAME", {"t
 
 KERNELS = Option(
     "--kernels",
-    "auto: our fastest ones for the core; reference: our portable ones; cmsis-nn: those of an already built CMSIS-NN "
-    "in CMSIS_NN_ROOT, and ours for what it lacks; best: ours or CMSIS-NN's for each layer, whichever the board takes "
-    "fewer ticks for; by default the job's, else auto",
+    "auto: tritmcu's fastest for the core; reference: its portable ones; cmsis-nn: those of an already built CMSIS-NN "
+    "in CMSIS_NN_ROOT, and auto for what it lacks; best: auto or cmsis-nn for each layer, whichever takes the board "
+    "fewer ticks; by default the job's, else auto",
     {"choices": ("auto", "reference", "cmsis-nn", "best")},
     HOW,
 )
@@ -106,19 +109,23 @@ EPS = Option(
 )
 NORM = Option(
     "--norm",
-    "norm of the budgets; l2 by default for --eps-unit snr, else linf",
+    "norm of the budgets; by default l2 for --eps-unit snr, else linf",
     {"choices": ("linf", "l2"), "default": None},
     WHAT,
 )
 EPS_UNIT = Option(
     "--eps-unit",
-    "unit of the budgets: real (input units, the default), sigma; of recordings, snr (dB) or int16 (steps)",
+    "unit of the budgets: real (input units), sigma (standard deviations of each input element), or of recordings snr "
+    "(dB) or int16 (steps); by default real",
     {"choices": ("real", "sigma", "snr", "int16"), "default": "real"},
     WHAT,
 )
-STEPS = Option("--steps", "steps of an iterative --attack", {"type": positive, "metavar": "N"}, WHAT)
+STEPS = Option("--steps", "steps of an iterative --attack; by default 20", {"type": positive, "metavar": "N"}, WHAT)
 QUERIES = Option(
-    "--queries", "most answers per sample for a black-box --attack", {"type": positive, "metavar": "N"}, WHAT
+    "--queries",
+    "most answers per sample for a black-box --attack; by default 1000",
+    {"type": positive, "metavar": "N"},
+    WHAT,
 )
 SOURCE = Option(
     "--source",
@@ -131,13 +138,14 @@ ATTACKS = (SUITE, ATTACK, EPS, NORM, EPS_UNIT, STEPS, QUERIES, SOURCE)
 
 ORACLE = Option(
     "--oracle",
-    "who answers: the integer network on this computer (twin, the default), or the board, to black-box attacks",
+    "who answers: the integer network on this computer (twin), or the board, to black-box attacks (device); by default "
+    "twin",
     {"choices": ("twin", "device"), "default": "twin"},
     WHERE,
 )
 DEVICES = Option(
     "--devices",
-    "number of boards that answer: emulators, or units in rig.toml",
+    "number of boards that answer: emulators, or units in rig.toml; by default 1",
     {"type": positive, "metavar": "N", "default": 1},
     WHERE,
 )

@@ -111,7 +111,7 @@ def ternary_plan(arguments: argparse.Namespace) -> RunPlan:
     """How a Keras network is made ternary. ConfigError: an unknown file, recipe, data set or board."""
     given = arguments.input_range
     request = ternarization.Request(
-        *(arguments.file, arguments.data, arguments.recipe, arguments.name),
+        *(arguments.file, arguments.dataset, arguments.recipe, arguments.name),
         first_bits=arguments.first_bits,
         last_bits=arguments.last_bits,
         input_range=tuple(given) if given else None,

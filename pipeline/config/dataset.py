@@ -200,13 +200,13 @@ def _files(text: str) -> dict[str, Any] | None:
     return {"name": "npz", "path": text} if path.suffix.lower() == ".npz" else None
 
 
-def named(text: str, option: str = "--dataset") -> DatasetConfig:
+def named(text: str) -> DatasetConfig:
     """What --dataset means: a data set by name, an .npz file, a folder of images or recordings, or the `[dataset]`
-    table of a TOML file. ConfigError, naming the option: none of these."""
+    table of a TOML file. ConfigError: none of these."""
     if not Path(text).exists() and (Path(text).suffix or "/" in text):
-        raise ConfigError(f"{option} {text}: no such file or folder", "a relative path starts at the current folder")
+        raise ConfigError(f"--dataset {text}: no such file or folder", "a relative path starts at the current folder")
     if not text.endswith(".toml"):
-        return schema.validate(DatasetConfig, _files(text) or {"name": text}, option)
+        return schema.validate(DatasetConfig, _files(text) or {"name": text}, "--dataset")
     table: Any = schema.read_toml(Path(text)).get("dataset")
     if not isinstance(table, dict):
         raise ConfigError(f"{text}: no table [dataset]", 'write one, such as name = "npz", path = "samples.npz"')

@@ -37,7 +37,7 @@ class Request:
 
     path: Path
     """The Keras file."""
-    data: str
+    dataset: str
     """Data set, as datasets.named takes it."""
     recipe: str = ""
     """Job whose recipe is taken, by name or file; "": RECIPE."""
@@ -68,7 +68,7 @@ def job(request: Request) -> Job:
     described = {
         **settings,
         "name": request.name or _name(request.path),
-        "dataset": datasets.named(request.data, "--data").model_dump(exclude_defaults=True),
+        "dataset": datasets.named(request.dataset).model_dump(exclude_defaults=True),
         "model": {**model, **asked},
         "train": {**train, "initial": ORIGINAL, "distill": ORIGINAL},
         "attacks": [{"name": "quick", "eps": [request.eps or _budget(recipe)]}],

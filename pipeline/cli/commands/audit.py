@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pipeline.cli import options
 from pipeline.cli.command import Command, Option
@@ -21,15 +21,14 @@ EPS = Option(
     {"metavar": "EPS"},
     options.WHAT,
 )
-EPS_UNIT = Option(
-    "--eps-unit",
-    "unit of the budget: real (input units), sigma; of recordings, snr (dB) or int16 (steps); default: its job's",
-    {"choices": ("real", "sigma", "snr", "int16")},
-    options.WHAT,
+EPS_UNIT = replace(
+    options.EPS_UNIT,
+    help="unit of the budget, as for attack; by default real, without --eps that of its job",
+    settings={**options.EPS_UNIT.settings, "default": None},
 )
 LIMIT = Option(
     "--limit",
-    "audit N test samples, drawn evenly from all classes; 200 by default",
+    "use only N test samples, drawn evenly from all classes; by default 200",
     {"type": options.positive, "metavar": "N", "default": 200},
     options.WHAT,
 )

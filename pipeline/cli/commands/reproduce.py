@@ -12,7 +12,7 @@ FOLDER = Option(
     "a folder in runs/NAME/stream/mismatches or runs/NAME/oracle/mismatches",
     {"type": Path, "metavar": "FOLDER"},
 )
-PORT = Option("--port", "serial port of a real board", {"metavar": "PORT"})
+PORT = Option("--port", "serial port of a real board; not for an emulated one", {"metavar": "PORT"})
 
 
 class Reproduce(Command):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli import options
@@ -12,11 +13,10 @@ from pipeline.cli.command import Command, Option
 from pipeline.cli.commands.imports import INPUT_RANGE
 
 FILE = Option("file", "trained Keras network (.keras, .h5)", {"type": Path, "metavar": "MODEL"}, options.WHAT)
-DATA = Option(
-    "--data",
-    "what it is trained on: a data set by name, an .npz file, a folder of images or recordings, or a TOML file with "
-    "[dataset]",
-    {"metavar": "DATA", "required": True},
+DATASET = Option(
+    "--dataset",
+    "data set that it is trained on: its name, an .npz file, a folder, or a TOML file with [dataset]",
+    {"metavar": "NAME", "required": True},
     options.WHAT,
 )
 RECIPE = Option(
@@ -52,14 +52,19 @@ EPS = Option(
 )
 
 
+EPOCHS = replace(options.EPOCHS, help="train for N epochs instead of the recipe's")
+SEED = replace(options.SEED, help="seed of every random draw, instead of the recipe's")
+BOARD = replace(options.BOARD, help="board instead of the recipe's, else netduinoplus2; `tritmcu boards` lists them")
+
+
 class Ternarize(Command):
     """Trained on from the file's weights, taught by the file's network."""
 
     NAME = "ternarize"
     HELP = "make a float Keras network ternary, and compare it with the original"
     OPTIONS = (
-        FILE, DATA, RECIPE, MADE, FIRST_BITS, LAST_BITS, INPUT_RANGE, EPS, options.EPOCHS, options.SEED, options.LIMIT,
-        options.BOARD, options.RUN_DIR, options.KERNELS, options.RESUME, options.FRESH, options.JSON,
+        FILE, DATASET, RECIPE, MADE, FIRST_BITS, LAST_BITS, INPUT_RANGE, EPS, EPOCHS, SEED, options.LIMIT,
+        BOARD, options.RUN_DIR, options.KERNELS, options.RESUME, options.FRESH, options.JSON,
     )  # fmt: skip
 
     def invoke(self, arguments: argparse.Namespace) -> int:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.cli import main, options
+from pipeline.cli.commands import audit
+from pipeline.cli.commands.ternarize import BOARD
 from pipeline.config import board
+from pipeline.config.job import AttackConfig, Job
 from pipeline.core import paths, store
 from tests.support import tiny
 
@@ -228,3 +231,12 @@ def test_a_sweep_that_has_not_begun_names_no_page(tmp_path, monkeypatch, capsys)
     assert main.main(["sweep", "mine.toml", "--show"]) == 0
     printed = capsys.readouterr()
     assert "0/1" in printed.out and printed.err == ""
+
+
+def test_defaults_in_the_help_are_those_there_are():
+    """An option that a job's key also sets says the key's default; argparse has none, to tell what was given."""
+    for option, default in ((options.STEPS, "steps"), (options.QUERIES, "queries"), (options.EPS_UNIT, "unit")):
+        assert option.help.endswith(f"by default {AttackConfig.model_fields[default].default}")
+    assert options.DEVICES.help.endswith(f"by default {options.DEVICES.settings['default']}")
+    assert audit.LIMIT.help.endswith(f"by default {audit.LIMIT.settings['default']}")
+    assert BOARD.help.startswith(f"board instead of the recipe's, else {Job.model_fields['board'].default};")

@@ -88,8 +88,8 @@ def test_a_table_of_a_toml_file_stands_for_a_name():
     assert tables.named("photos") == DatasetConfig(name="images", path="photos")
     Path("photos/cat/1.wav").touch()
     assert tables.named("photos") == DatasetConfig(name="wav", path="photos")
-    with pytest.raises(ConfigError, match=r"--data: .*unknown data set 'photo'"):
-        tables.named("photo", "--data")
+    with pytest.raises(ConfigError, match=r"--dataset: .*unknown data set 'photo'"):
+        tables.named("photo")
     Path("none.toml").write_text("dataset = 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"none\.toml: no table \[dataset\]"):
         tables.named("none.toml")

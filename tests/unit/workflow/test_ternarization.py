@@ -84,7 +84,7 @@ def test_without_a_recipe_all_weights_are_ternary() -> None:
     ("changes", "says"),
     [
         ({"path": Path("none.keras")}, "model.file: none.keras: no such file"),
-        ({"data": "digit"}, "--data: .*unknown data set 'digit'"),
+        ({"dataset": "digit"}, "--dataset: .*unknown data set 'digit'"),
         ({"recipe": "digit"}, "unknown job 'digit'"),
         ({"name": "No Name"}, "key 'name' = 'No Name'"),
         ({"eps": "much"}, "key 'attacks.0.eps"),
@@ -124,7 +124,7 @@ def test_it_is_trained_attacked_and_compared_with_its_original(
         return []
 
     monkeypatch.setattr(comparison, "compare", compare)
-    words = ["ternarize", "net.keras", "--data", "data.toml", "--epochs", "1", "--limit", "20", "--first-bits", "8"]
+    words = ["ternarize", "net.keras", "--dataset", "data.toml", "--epochs", "1", "--limit", "20", "--first-bits", "8"]
     assert main.main([*words, "--input-range", "0", "255", "--board", "host", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {"format": 1, "networks": []}
