@@ -27,7 +27,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import AttackResult, AuditResult, Dataset, Image, Int8Array, QModel, Trace, TrainedModel
 from pipeline.network import twin
 from pipeline.stages.report import Numbers
-from pipeline.workflow import binding, comparison, imports, subjects
+from pipeline.workflow import binding, comparison, exports, imports, subjects
 from pipeline.workflow.display import Display
 from pipeline.workflow.imports import Imported
 from pipeline.workflow.plan import RunPlan, for_audit
@@ -37,7 +37,7 @@ RUNS = "runs"
 """Folder of the runs, in the current one, as on the command line."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """A network, the board it runs on and the samples it is tested with: what `load` returns.
 
@@ -52,6 +52,9 @@ class Network:
     """Folder of all runs."""
     display: Display | None = None
     """Where progress is shown; None: on standard error, as bars if that is a terminal, else as lines."""
+
+    def __repr__(self) -> str:
+        return f"<Network {self.plan.name!r} on {self.plan.board.name!r}>"
 
     @property
     def model(self) -> QModel:
@@ -113,6 +116,14 @@ class Network:
         unlimited = replace(self, plan=replace(self.plan, budget=NO_BUDGET))
         memory = self.plan.board.memory
         return size.of_image(unlimited.build(), self.plan.name, memory.flash.length, memory.ram.length)
+
+    def export(self, folder: str | Path, form: str = "cmake") -> str:
+        """The shell command that builds what the new `folder` holds afterwards, run in it. form: of the firmware
+        "cmake", "arduino" or "platformio"; "library": only the network, for a program of your own. ConfigError: the
+        folder is not empty, or the form is unknown or has no place for the board; FitError: the board cannot hold
+        it."""
+        with self._allowed(*QUICK) as work:
+            return exports.write(work, Path(folder), form)
 
     def stream(self) -> Trace:
         """The board's answers to all test samples, clean and attacked. DeviceError: no board answers; MismatchError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import itertools
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import pipeline
 from bench import front
 from pipeline.config.job import (
     AdversarialConfig,
@@ -133,6 +135,22 @@ def test_options_named_in_a_document_exist(path):
     code = re.findall(r"```.*?```|`[^`\n]+`", path.read_text(), re.DOTALL)
     named = {option for text in code for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
     assert named <= options()
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
+def test_python_examples_name_what_there_is(name):
+    """A block that begins with an import; `pipeline` in it is the package, a network what `load` returns."""
+    blocks = re.findall(r"```python\n((?:import|from) .*?)```", (paths.RESOURCES / name).read_text(), re.DOTALL)
+    holders: dict[str, Any] = {"pipeline": pipeline, **dict.fromkeys(("network", "mine", "other"), pipeline.Network)}
+    used = [
+        (node.value.id, node.attr)
+        for block in blocks
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in holders
+    ]
+    assert len(used) > 3
+    for holder, attribute in used:
+        assert hasattr(holders[holder], attribute), f"{holder}.{attribute}"
 
 
 def documented_keys(text: str) -> dict[str, set[str]]:

@@ -250,15 +250,15 @@ class QLayer:
     """Shape and quantization of its output."""
     params: Mapping[Name, Integers] = field(default_factory=dict)
     """The kind's own settings (stride, padding, activation...): integers and tuples of integers only."""
-    weights: Int8Array | None = None
+    weights: Int8Array | None = field(default=None, repr=False)
     """Integers, never packed; the layout depends on the kind; None where a kind has none."""
     weight_bits: int = 8
     """2 (ternary: -1, 0, 1), 3, 4 or 8."""
-    bias: Int32Array | None = None
+    bias: Int32Array | None = field(default=None, repr=False)
     """(channels,) in accumulator units; None where a kind has none."""
-    multiplier: Int32Array | None = None
+    multiplier: Int32Array | None = field(default=None, repr=False)
     """(channels,) of the requantization, see docs/ARITHMETIC.md; None where a kind has none."""
-    shift: Int8Array | None = None
+    shift: Int8Array | None = field(default=None, repr=False)
     """(channels,) of the requantization, see docs/ARITHMETIC.md; None where a kind has none."""
     keras_name: Label = ""
     """The last trained layer that it corresponds to, for the comparison of Keras and twin; "" for none."""
@@ -276,7 +276,7 @@ class QModel:
     """Names of the classes, in the order of the logits."""
     layers: tuple[QLayer, ...]
     """In the order they run; the last one writes the logits."""
-    metrics: Mapping[str, Any] = field(default_factory=dict, metadata={"digest": False})
+    metrics: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"digest": False})
     """Free-form values recorded with the network (accuracy, epochs, its job). Not part of the digest."""
 
     @property

@@ -111,7 +111,7 @@ def export_library(
 def _check_complete(linked: bool, form: str) -> None:
     """ConfigError for a firmware that is linked with CMSIS-NN, which these formats cannot say."""
     if linked:
-        raise ConfigError(f"--kernels cmsis-nn, best: not for --format {form}", "--format cmake, or our own kernels")
+        raise ConfigError(f"--kernels cmsis-nn, best: not for --format {form}", "--format cmake, or --kernels auto")
 
 
 def _write(files: Mapping[str, str], folder: Path) -> None:

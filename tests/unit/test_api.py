@@ -52,6 +52,12 @@ def test_every_name_is_there_and_no_other():
         _ = pipeline.lode
 
 
+def test_a_notebook_shows_a_network_in_few_words(here):
+    network = loaded()
+    assert repr(network) == "<Network 'tiny' on 'host'>"
+    assert "array" not in repr(network.model) and "QLayer(name='stem', kind='conv2d'" in repr(network.model)
+
+
 def test_known_names(here):
     assert {"mine", "digits_stq_jr", "digits"} <= set(pipeline.networks())
     assert {"host", "uno"} <= set(pipeline.boards())
@@ -119,6 +125,18 @@ def test_a_network_is_attacked_built_and_streamed_while_a_display_watches(here):
         replace(network, plan=replace(network.plan, budget=CostBudget(instructions=9))).stream()
     sizes = network.size()
     assert sizes.flash_bytes > 0 and sizes.board == "host"
+
+
+def test_export_writes_a_folder_and_says_how_to_build_it(here):
+    network = loaded()
+    assert network.export("firmware") == "cmake -G Ninja -B build && cmake --build build"
+    assert (here / "firmware" / "generated" / "model.c").is_file()
+    assert "cmake --build build" in network.export(here / "library", "library")
+    assert (here / "library" / "src" / "tiny_model.h").is_file()
+    with pytest.raises(pipeline.ConfigError, match="firmware: exists and is not empty"):
+        network.export("firmware")
+    with pytest.raises(pipeline.ConfigError, match="unknown format 'make'"):
+        network.export("other", "make")
 
 
 def test_a_network_that_takes_more_than_its_job_allows(here, monkeypatch):

@@ -29,21 +29,16 @@ class Export(Command):
     OPTIONS = (*options.FIRMWARE, OUTPUT, FORMAT, options.RESUME, options.FRESH)
 
     def invoke(self, arguments: argparse.Namespace) -> int:
-        from pipeline import datasets
+        from contextlib import closing
+
         from pipeline.cli import console, runs
-        from pipeline.stages import build, export
+        from pipeline.stages import STAGES
+        from pipeline.workflow import exports
+        from pipeline.workflow.workflow import Workflow
 
         plan, form = runs.plan(arguments), arguments.format
         folder = arguments.output or Path(f"{plan.name}-{plan.board.name}-{form}")
-        export.check(folder, form)
-        export.check_board(plan.board, form)
-        if form == export.LIBRARY:
-            (model,) = runs.make(plan, "lower")
-            heard = datasets.front_end(plan.dataset) if plan.dataset else None
-            command = export.export_library(model, plan.board, folder, plan.kernels, plan.firmware, heard)
-        else:
-            sources, model = runs.make(plan, "render", "lower")
-            build.check_fit(sources, plan.board)
-            command = export.export(sources, plan.board, model.name, folder, form)
+        with closing(console.display()) as display:
+            command = exports.write(Workflow(plan, display, STAGES), folder, form)
         console.stdout(f"cd {shlex.quote(str(folder))} && {command}")
         return 0
