@@ -51,6 +51,17 @@ def test_conv2d(geometry: Geometry, seed: int, density: float, extreme: bool) ->
     check(conv2d_t2_swar, geometry, seed, density, extreme)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3)])
+def test_a_depthwise_layer_of_one_row_is_computed_as_one_column(stride: tuple[int, int], padding: str) -> None:
+    geometry = Geometry("depthwise_conv2d", (1, 37, 5), 10, (1, 4), stride, padding)
+    check(depthwise_conv2d_t2_swar, geometry, 3, 0.5, False)
+    layer = single.layer(geometry, np.random.default_rng(3))
+    call = depthwise_conv2d_t2_swar.call(layer, [TensorSpec(geometry.shape, Quantization(1.0, 0))])
+    sizes = [arg.fields for arg in call.args if arg.kind == "dims"]
+    assert [(size["h"], size["w"]) for size in sizes] == [(37, 1), (4, 1), (layer.output.shape[1], 1)]
+
+
 WIDER = st.sampled_from([8, 4, 3])
 
 

@@ -168,7 +168,7 @@ def depthwise_rows(channels: int) -> QModel:
     ReLU and not, with all shifts and widths of weights; at last some that may overwrite their input."""
     random = np.random.default_rng(0)
     layers: list[QLayer] = []
-    settings = itertools.cycle(itertools.product((-9, -5, -3), (8, 8, 4, 3), (1, 2)))
+    settings = itertools.cycle(itertools.product((-9, -5, -3), (8, 8, 4, 3, 2), (1, 2)))
     for width, column_stride, zero_point in itertools.product(range(13, 0, -1), (1, 2), (-128, 0)):
         highest, bits, row_stride = next(settings)
         columns = (width - 1) * column_stride + 3

@@ -1,4 +1,4 @@
-/* Depthwise convolution with weights of 8, 4 or 3 bits for cores with the DSP extension: lays out the planes that
+/* Depthwise convolution with weights of 8, 4, 3 or 2 bits for cores with the DSP extension: lays out the planes that
  * nn_depthwise_conv2d_s_dsp_core.S sums.
  *
  * Four channels at a time. In general a strip of input rows, with its padding, is expanded to a plane of numbers of 16

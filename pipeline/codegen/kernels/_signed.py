@@ -3,6 +3,8 @@ C side: firmware/nn/dsp/nn_conv2d_s_dsp.c; firmware/nn/swar/nn_swar_signed.h rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,17 +21,18 @@ SHIFTS = (15, 12, 9)
 Integers = NDArray[np.int64]
 
 
-def objection(layer: QLayer, kind: str, spec: TensorSpec) -> str:
+def objection(layer: QLayer, kind: str, spec: TensorSpec, widths: Sequence[int] = WIDTHS) -> str:
     """Why the kernel of `kind` for cores with the DSP extension does not compute the layer, "" when it does."""
-    return width_objection(layer, kind) or _ternary.sum_objection(layer, spec) or _dsp.shift_objection(layer)
+    return width_objection(layer, kind, widths) or _ternary.sum_objection(layer, spec) or _dsp.shift_objection(layer)
 
 
-def width_objection(layer: QLayer, kind: str) -> str:
+def width_objection(layer: QLayer, kind: str, widths: Sequence[int] = WIDTHS) -> str:
     """Why no kernel of `kind` for these widths computes the layer, "" when one may."""
     if layer.kind != kind:
         return f"it computes {kind} layers"
-    if layer.weight_bits not in WIDTHS:
-        return f"it reads weights of 8, 4 or 3 bits, not {layer.weight_bits}"
+    if layer.weight_bits not in widths:
+        *most, last = widths
+        return f"it reads weights of {', '.join(map(str, most))} or {last} bits, not {layer.weight_bits}"
     return ""
 
 

@@ -40,6 +40,12 @@ def depthwise_objection(layer: QLayer, spec: TensorSpec, most_taps: int) -> str:
     )
 
 
+def in_pairs(layer: QLayer) -> bool:
+    """Whether a ternary depthwise layer can be computed two pixels at a time with all weights in registers."""
+    assert layer.weights is not None
+    return layer.weights.shape[:2] == (3, 3) and tuple(layer.params["stride"]) == (1, 1)
+
+
 def multiplier_objection(layer: QLayer, spec: TensorSpec) -> str:
     """Why a kernel with one output channel an input channel does not compute the depthwise layer, "" when it does."""
     multiplier = layer.output.shape[2] // spec.shape[2]

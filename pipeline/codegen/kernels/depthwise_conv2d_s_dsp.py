@@ -1,4 +1,4 @@
-"""Depthwise convolution with weights of 8, 4 or 3 bits for cores with the DSP extension:
+"""Depthwise convolution with weights of 8, 4, 3 or 2 bits for cores with the DSP extension:
 firmware/nn/dsp/nn_depthwise_conv2d_s_dsp.c."""
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pipeline.codegen.kernels import _dsp, _fit, _signed, _ternary
 from pipeline.core.nouns import Arg, KernelCall, QLayer, TensorSpec
 from pipeline.network import calls, packing
 
+WIDTHS = (*_signed.WIDTHS, 2)
+"""Weight bits: they are few, and decoded before they are used."""
 TAP_COST = 15
 """Instructions, roughly, of decoding and expanding a weight."""
 MOST_COLUMNS = 8
@@ -23,10 +25,13 @@ MOST_ROW_STRIDE = 2
 
 
 def serves(layer: QLayer, specs: Sequence[TensorSpec]) -> str:
-    reason = _signed.objection(layer, "depthwise_conv2d", specs[0]) or _ternary.multiplier_objection(layer, specs[0])
+    reason = _signed.objection(layer, "depthwise_conv2d", specs[0], WIDTHS)
+    reason = reason or _ternary.multiplier_objection(layer, specs[0])
     if reason:
         return reason
     assert layer.weights is not None
+    if layer.weight_bits == 2 and _ternary.in_pairs(layer):
+        return "ternary filters of 3x3 with stride 1 have a faster kernel"
     columns, stride = layer.weights.shape[1], layer.params["stride"][1]
     if columns > MOST_COLUMNS:
         return f"its filters have at most {MOST_COLUMNS} columns, not {columns}"

@@ -1,4 +1,7 @@
-"""Ternary depthwise convolution for cores with the DSP extension: firmware/nn/dsp/nn_depthwise_conv2d_t2_dsp.c."""
+"""Ternary depthwise convolution for cores with the DSP extension: firmware/nn/dsp/nn_depthwise_conv2d_t2_dsp.c.
+
+It is for 3x3 with stride 1; of other shapes it computes those that depthwise_conv2d_s_dsp, asked first, does not.
+"""
 
 from __future__ import annotations
 
@@ -78,10 +81,9 @@ def call(layer: QLayer, specs: Sequence[TensorSpec]) -> KernelCall:
 def strip(layer: QLayer, spec: TensorSpec) -> Strip:
     """The strips that the layer is cut into."""
     assert layer.weights is not None
-    kh, kw, _ = layer.weights.shape
-    (sh, sw), ow = layer.params["stride"], layer.output.shape[1]
+    kw, sw, ow = layer.weights.shape[1], layer.params["stride"][1], layer.output.shape[1]
     row_words = -(-(kw + sw) // 2)
-    fast = (kh, kw, sh, sw) == (3, 3, 1, 1)
+    fast = _ternary.in_pairs(layer)
     fit = _fit.find_half(layer, spec, SHIFTS, START) if fast else None
     block = _dsp.ROW_OUTPUTS if fast and not fit else 2
     pitch = 2 * ((block // 2 * -(-ow // block) - 1) * sw + row_words)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from pipeline.codegen import select
 from pipeline.codegen.kernels import _fit, _signed, _ternary, conv2d_s_dsp, dense_s_dsp, depthwise_conv2d_s_dsp
+from pipeline.config import board
 from pipeline.core.errors import UnsupportedError
 from pipeline.core.nouns import Quantization, TensorSpec
 from pipeline.network import rescale
@@ -142,6 +144,16 @@ def test_weights_that_their_width_does_not_hold_are_never_packed(family, bits: i
 def test_depthwise_layers_that_are_not_served(geometry: Geometry, reason: str) -> None:
     layer = single.layer(geometry, np.random.default_rng(0), bits=8)
     assert depthwise_conv2d_s_dsp.serves(layer, [SPEC]) == reason
+
+
+def test_ternary_depthwise_layers_take_the_kernel_that_is_faster_for_their_shape() -> None:
+    """3x3 with stride 1 two pixels at a time; others as wider weights, if those have few enough columns."""
+    shapes = {((3, 3), (1, 1)): "t2", ((3, 3), (2, 2)): "s", ((5, 5), (1, 1)): "s", ((1, 9), (1, 1)): "t2"}
+    for (window, stride), wanted in shapes.items():
+        geometry = Geometry("depthwise_conv2d", SPEC.shape, 8, window, stride)
+        layer = single.layer(geometry, np.random.default_rng(0), bits=2)
+        call = select.kernel(layer, [SPEC], board.load("netduinoplus2"))
+        assert call is not None and call.function.startswith(f"nn_depthwise_conv2d_{wanted}_"), (window, stride)
 
 
 def test_refusals_name_the_reason() -> None:
