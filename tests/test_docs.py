@@ -6,8 +6,11 @@ import argparse
 import ast
 import importlib.util
 import itertools
+import json
 import re
+import shlex
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import pytest
 
 import pipeline
 from bench import front
+from pipeline.cli import main
 from pipeline.config.job import (
     AdversarialConfig,
     AttackConfig,
@@ -90,16 +94,31 @@ def test_links_between_documents_lead_somewhere(path):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-def test_commands_in_the_readme_exist():
-    from pipeline.cli import main
+COMMAND = re.compile(r"^ +(?:[A-Z_]+=\w+ )?(tritmcu .*?)(?= +#| >|$)|`(?:[A-Z_]+=\w+ )?(tritmcu [^`]+)`", re.MULTILINE)
+"""In a block, before its comment or redirection, or in a code span."""
 
-    text = (paths.RESOURCES / "README.md").read_text()
-    verbs = set(main.COMMANDS)
-    named = set(re.findall(r"tritmcu ([a-z]+)", text))
-    assert named <= verbs
+
+@pytest.mark.parametrize("path", [p for p in DOCUMENTS if p.name != "CHANGELOG.md"], ids=lambda p: p.name)
+def test_commands_in_a_document_are_commands(path):
+    """`tritmcu NAME` alone is the name of a command, everything else what may be typed."""
+    for block, span in COMMAND.findall(path.read_text()):
+        _, *words = shlex.split(block or span)
+        assert words[0].startswith("-") or words[0] in main.COMMANDS, words
+        if len(words) > 1 and words[-1] != "--help":
+            main.parse(words)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_targets_of_make_in_a_document_exist(path):
     makefile = (paths.RESOURCES / "Makefile").read_text()
-    for goal in re.findall(r"`?make ([a-z-]+)", text):
-        assert re.search(rf"^{goal}:", makefile, re.MULTILINE), f"make {goal}"
+    for target in re.findall(r"(?:^ +|`)make ([a-z-]+)", path.read_text(), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+
+
+def test_the_readme_lists_the_extras_there_are():
+    project = tomllib.loads((paths.RESOURCES / "pyproject.toml").read_text())["project"]
+    listed = {cells[0].strip(" `") for cells in table_rows((paths.RESOURCES / "README.md").read_text(), "extra")}
+    assert listed == set(project["optional-dependencies"]) - {"docs", "dev"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
@@ -121,8 +140,6 @@ def test_c_functions_named_in_a_document_exist():
 
 def options() -> set[str]:
     """Every option of every command, as typed."""
-    from pipeline.cli import main
-
     subparsers = next(a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction))
     return {
         name for parser in subparsers.choices.values() for action in parser._actions for name in action.option_strings
@@ -153,6 +170,15 @@ def test_python_examples_name_what_there_is(name):
         assert hasattr(holders[holder], attribute), f"{holder}.{attribute}"
 
 
+TABLES = {
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "train.adversarial": AdversarialConfig,
+    "layerwise": LayerwiseConfig,
+}
+"""Tables of a job that TRAINING.md describes."""
+
+
 def documented_keys(text: str) -> dict[str, set[str]]:
     """Table of a job -> keys in the first column of the sections that name it in their heading."""
     keys: dict[str, set[str]] = {}
@@ -168,17 +194,25 @@ def test_keys_of_a_job_that_training_describes_are_those_there_are():
     """A key of TRAINING.md exists, and none of [train.adversarial] or of [train] that has an effect is left out."""
     text = (paths.RESOURCES / "docs" / "TRAINING.md").read_text()
     keys = documented_keys(text)
-    noun = {
-        "model": ModelConfig,
-        "train": TrainConfig,
-        "train.adversarial": AdversarialConfig,
-        "layerwise": LayerwiseConfig,
-    }
-    assert set(keys) == set(noun)
+    assert set(keys) == set(TABLES)
     for table, named in keys.items():
-        assert named <= set(noun[table].model_fields), table
-        missing = {name for name in noun[table].model_fields if f"`{name}`" not in text}
+        assert named <= set(TABLES[table].model_fields), table
+        missing = {name for name in TABLES[table].model_fields if f"`{name}`" not in text}
         assert missing == set(), table
+
+
+def test_defaults_that_training_states_are_those_there_are():
+    text, stated = (paths.RESOURCES / "docs" / "TRAINING.md").read_text(), {}
+    for section in text.split("\n## ")[1:]:
+        if table := re.search(r"`\[([\w.]+)\]`", section.partition("\n")[0]):
+            for names, values in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*?) \|", section, re.MULTILINE):
+                bold = [json.loads(value) for value in re.findall(r"\*\*`?([^*`' ]+)`?\*\*", values)]
+                stated[table[1], *re.findall(r"\w+", names)] = bold
+    assert len(stated) > 30
+    for (table, *names), bold in stated.items():
+        defaults = [TABLES[table].model_fields[name].default for name in names]
+        known = [value for value in defaults if isinstance(value, (bool, int, float, str))]
+        assert bold[: len(known)] == known, (table, *names)
 
 
 def table_rows(text: str, heading: str) -> list[list[str]]:
