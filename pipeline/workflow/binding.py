@@ -98,9 +98,9 @@ def bind(model: QModel, dataset: Dataset) -> Dataset:
             f"data set {dataset.name!r} has {_shape(dataset.input)} and {len(dataset.classes)}",
             "name its own with --dataset",
         )
-    shift = float(model.metrics.get(SHIFT, 0.0))
+    gain, shift = (float(model.metrics.get(name, NEUTRAL[name])) for name in (GAIN, SHIFT))
     theirs, ours = dataset.input.quantization, model.input.quantization
-    _require_same_units(model, dataset, shift)
+    _require_same_units(model, dataset, Units(gain, shift))
     dataset = _in_order(model, dataset)
     if not shift and np.isclose(theirs.scale, ours.scale, rtol=1e-6) and theirs.zero_point == ours.zero_point:
         return replace(dataset, input=model.input)
@@ -143,15 +143,17 @@ def _looked_up(table: Int8Array, x: Int8Array) -> Int8Array:
     return np.asarray(table[x.view(np.uint8) ^ np.uint8(0x80)])
 
 
-def _require_same_units(model: QModel, dataset: Dataset, shift: float) -> None:
-    a, b = (value - shift for value in model.input.quantization.reach)
+def _require_same_units(model: QModel, dataset: Dataset, units: Units) -> None:
+    a, b = (value - units.shift for value in model.input.quantization.reach)
     c, d = dataset.input.quantization.reach
-    if min(b, d) - max(a, c) < LEAST_OVERLAP * max(b - a, d - c):
+    low, high = (min(c, -units.shift), max(d, -units.shift)) if units.shift else (c, d)  # a lattice holds zero
+    if min(b, high) - max(a, low) < LEAST_OVERLAP * max(b - a, high - low):
+        own = " ".join(f"{units.gain * value:.6g}" for value in model.input.quantization.reach)
         raise ConfigError(
             f"network {model.name!r} takes inputs from {a:.6g} to {b:.6g}, data set {dataset.name!r} has {c:.6g} to "
             f"{d:.6g}",
             f"name its own with --dataset; where only the units differ, import it with --input-range, as in "
-            f"--input-range {a:.6g} {b:.6g}",
+            f"--input-range {own}",
         )
 
 

@@ -103,6 +103,22 @@ def test_an_offset_moves_the_samples():
     assert bound.input.quantization.scale == pytest.approx(1 / 255)
 
 
+def test_a_range_without_zero_is_one_on_a_lattice_with_it():
+    units = Units.of((1.0, 2.0), dataset())
+    own = units.applied(dataset()).input.quantization
+    assert own.reach == (0.0, pytest.approx(2.0))
+    bound = binding.bind(units.stated(network(own)), dataset())
+    pixels = PIXELS.dequantize(dataset().splits["test"].x).astype(np.float64)
+    np.testing.assert_array_equal(bound.splits["test"].x, own.quantize(1 + pixels))
+
+
+def test_the_range_that_is_proposed_is_in_the_networks_own_units():
+    model = Units.of((0.0, 4.0), dataset()).stated(network(Quantization(1.0, -128)))
+    with pytest.raises(ConfigError, match="takes inputs from 0 to 63.75") as caught:
+        binding.bind(model, dataset())
+    assert caught.value.hint.endswith("--input-range 0 255")
+
+
 @pytest.mark.parametrize("wrong", [(1.0, 0.0), (0.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
 def test_a_range_that_is_none_is_refused(wrong):
     with pytest.raises(ConfigError, match=r"--input-range .*: not a range"):
