@@ -114,7 +114,7 @@ def test_a_range_without_zero_is_one_on_a_lattice_with_it():
 
 def test_the_range_that_is_proposed_is_in_the_networks_own_units():
     model = Units.of((0.0, 4.0), dataset()).stated(network(Quantization(1.0, -128)))
-    with pytest.raises(ConfigError, match="takes inputs from 0 to 63.75") as caught:
+    with pytest.raises(ConfigError, match=r"takes inputs from 0 to 63\.75") as caught:
         binding.bind(model, dataset())
     assert caught.value.hint.endswith("--input-range 0 255")
 
