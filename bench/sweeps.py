@@ -41,7 +41,7 @@ class Kept:
 
     def trials(self) -> tuple[Trial, ...]:
         """Every trial of the table."""
-        return sweep.trials(self.load(), self.table.name)
+        return sweep.trials(self.load(), self.table.name, HERE)
 
     def records(self) -> list[Record]:
         """The records that are kept."""

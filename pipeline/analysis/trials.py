@@ -5,25 +5,28 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core import templates, text
-from pipeline.core.schema import Label, Strict
+from pipeline.core.schema import Label, Positive, Strict
 
 FORMAT = 1
 """Of the JSON; changes when a key changes its meaning or goes away."""
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Accuracy(Strict):
     """Accuracy of the integer network."""
 
-    accuracy: float
+    accuracy: Share
     """Share of right answers, 0 to 1."""
-    interval: tuple[float, float]
+    interval: tuple[Share, Share]
     """Its 95 % Wilson interval."""
-    n: int
+    n: Positive
     """How many test samples."""
 
     def __str__(self) -> str:
@@ -60,6 +63,8 @@ class Record(Strict):
     """Bits of every layer, where [layerwise] chose them."""
     epochs: int = 0
     """Trained."""
+    validation: Accuracy | None = None
+    """On the validation split, by which to choose between rows; None: not measured."""
     clean: Accuracy | None = None
     """On the whole test split; None unless it is done."""
     robust: tuple[Attacked, ...] = ()
@@ -70,8 +75,16 @@ class Record(Strict):
     """Of the packed weights."""
     tables_bytes: int = 0
     """The same with biases and requantization."""
+    over: str = ""
+    """Why its job's board or budget could not take the network, one line; "": nothing was known against it."""
     seconds: float = 0.0
     """It took, in the process that ended it."""
+
+    @model_validator(mode="after")
+    def _has_a_result(self) -> Record:
+        if self.state == "done" and self.clean is None:
+            raise ValueError('clean: a trial that is "done" has one')
+        return self
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,10 @@ class Line:
     """How many trials it has."""
     records: tuple[Record, ...]
     """Of those that have ended."""
+    against: str = ""
+    """The row that it is compared with; "": none."""
+    folders: tuple[str, ...] = ()
+    """Of the runs of those that have ended, relative to that of the sweep."""
 
     @property
     def done(self) -> tuple[Record, ...]:
@@ -94,8 +111,10 @@ class Line:
 
     @property
     def state(self) -> str:
-        """How many trials are done, and what became of others: "3/5, 1 diverged"."""
-        others = [record.state for record in self.records if record.state != "done"]
+        """How many trials are done, what became of others, and how many of the networks are too much for the job's
+        board or budget: "3/5, 1 diverged, 2 over limits"."""
+        others: list[str] = [record.state for record in self.records if record.state != "done"]
+        others += [OVER for record in self.done if record.over]
         counts = "".join(f", {others.count(state)} {state}" for state in dict.fromkeys(others))
         return f"{len(self.done)}/{self.wanted}{counts}"
 
@@ -105,14 +124,16 @@ class Line:
 
 
 def measured(record: Record, data: str) -> Accuracy | None:
-    """What the trial answers to the data, "clean" or an attack; None: not measured."""
-    if data == CLEAN:
-        return record.clean
+    """What the trial answers to the data, "clean", "validation" or an attack; None: not measured."""
+    if data in (CLEAN, VALIDATION):
+        return record.clean if data == CLEAN else record.validation
     return next((point for point in record.robust if point.data == data), None)
 
 
-CLEAN = "clean"
-"""The data without an attack."""
+CLEAN, VALIDATION = "clean", "validation"
+"""The test samples without an attack; those of the validation split."""
+OVER = "over limits"
+"""A trial whose network its job's board or budget cannot take."""
 
 
 def spread(shares: Sequence[float]) -> str:
@@ -127,41 +148,65 @@ def spread(shares: Sequence[float]) -> str:
 
 
 def data(lines: Sequence[Line]) -> list[str]:
-    """Every kind of data that a trial of these lines measured, "clean" first."""
-    return list(dict.fromkeys((CLEAN, *(p.data for line in lines for r in line.records for p in r.robust))))
+    """Every kind of data that a trial of these lines measured, "validation" first, where one did, then "clean"."""
+    records = [record for line in lines for record in line.records]
+    validation = [VALIDATION] if any(record.validation for record in records) else []
+    return list(dict.fromkeys((*validation, CLEAN, *(point.data for record in records for point in record.robust))))
 
 
 def columns(lines: Sequence[Line]) -> list[str]:
     """Headings of `cells`."""
-    return ["study", "recipe", "trials", *data(lines), "bytes"]
+    against = ["against"] if any(line.against for line in lines) else []
+    return ["study", "recipe", "trials", *data(lines), "bytes", *against]
 
 
 def cells(lines: Sequence[Line]) -> Iterator[list[str]]:
-    """A row of text for each line: percent, mean and standard deviation over its trials."""
+    """A row of text for each line: percent, mean and standard deviation over its trials, and the difference to the mean
+    of the row that it is compared with."""
+    rows = {(line.study, line.row): line for line in lines}
+    compares = any(line.against for line in lines)
     for line in lines:
+        other = rows.get((line.study, line.against))
         sizes = [record.weights_bytes for record in line.done]
         size = text.count(statistics.mean(sizes)) if sizes else "–"
-        yield [line.study, line.row, line.state, *(spread(line.shares(name)) for name in data(lines)), size]
+        shares = [spread(line.shares(name)) + _difference(line, other, name) for name in data(lines)]
+        yield [line.study, line.row, line.state, *shares, size, *([line.against] if compares else [])]
+
+
+def _difference(line: Line, other: Line | None, name: str) -> str:
+    """ " (+3.4)": points by which the mean of the line is above the other's; "" where one has none."""
+    mine, others = line.shares(name), other.shares(name) if other else []
+    if not (mine and others):
+        return ""
+    points = round(100 * (statistics.mean(mine) - statistics.mean(others)), 1)
+    return f" ({points + 0.0:+.1f})".replace("-", "\N{MINUS SIGN}")
 
 
 def numbers(lines: Sequence[Line]) -> dict[str, Any]:
     """The content of the JSON: every row with the records of its trials."""
     rows = [
-        {"study": line.study, "row": line.row, "wanted": line.wanted, "trials": _plain(line.records)} for line in lines
+        {"study": line.study, "row": line.row, "against": line.against, "wanted": line.wanted, "trials": _plain(line)}
+        for line in lines
     ]
     return {"format": FORMAT, "rows": rows}
 
 
-def _plain(records: Sequence[Record]) -> list[Mapping[str, Any]]:
-    return [record.model_dump(mode="json") for record in records]
+def _plain(line: Line) -> list[Mapping[str, Any]]:
+    return [
+        {**record.model_dump(mode="json"), "folder": folder}
+        for record, folder in zip(line.records, line.folders, strict=True)
+    ]
 
 
 def page(name: str, lines: Sequence[Line]) -> str:
-    """The HTML page of a sweep: a table for each study, and what did not finish. It opens offline."""
+    """The HTML page of a sweep: a table for each study, every trial, and what did not finish. It opens offline."""
     studies = {
         study: [line for line in lines if line.study == study] for study in dict.fromkeys(n.study for n in lines)
     }
-    tables = [(study, columns(mine)[1:], [row[1:] for row in cells(mine)]) for study, mine in studies.items()]
+    tables = [
+        (study, columns(mine)[1:], [row[1:] for row in cells(mine)], data(mine), list(_each(mine)))
+        for study, mine in studies.items()
+    ]
     records = [record for line in lines for record in line.records]
     return (
         templates.pages()
@@ -170,7 +215,16 @@ def page(name: str, lines: Sequence[Line]) -> str:
             name=name,
             tables=tables,
             apart=[record for record in records if record.state != "done"],
+            over=[record for record in records if record.over],
             done=sum(record.state == "done" for record in records),
             wanted=sum(line.wanted for line in lines),
         )
     )
+
+
+def _each(lines: Sequence[Line]) -> Iterator[tuple[Record, list[str], str]]:
+    """(its record, percent for each of `data`, its folder) of every trial of these lines that has results."""
+    for line in lines:
+        for record, folder in zip(line.records, line.folders, strict=True):
+            if record.state == "done":
+                yield record, [str(measured(record, name) or "–") for name in data(lines)], folder

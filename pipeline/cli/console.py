@@ -53,11 +53,11 @@ class PlainDisplay:
         if now - self._last >= PLAIN_INTERVAL_S and total:
             self._last = now
             elapsed, moved = now - self._began, done - self._first
-            left = f", {_duration(elapsed * (total - done) / moved)} left" if moved and elapsed > 1 else ""
+            left = f", {text.duration(elapsed * (total - done) / moved)} left" if moved and elapsed > 1 else ""
             stderr(f"{what:<{STAGE_COLUMN}} {100 * done // total} %{left}  {info}".rstrip())
 
     def finish(self, stage: str, seconds: float, note: str) -> None:
-        stderr(f"{stage:<{STAGE_COLUMN}} {_duration(seconds)}  {note}")
+        stderr(f"{stage:<{STAGE_COLUMN}} {text.duration(seconds)}  {note}")
 
     def skip(self, stage: str, note: str) -> None:
         stderr(f"{stage:<{STAGE_COLUMN}} unchanged  {note}")
@@ -98,7 +98,7 @@ class BarDisplay:
 
     def finish(self, stage: str, seconds: float, note: str) -> None:
         self._clear()
-        self._line("[green]✓[/]", stage, note, _duration(seconds))
+        self._line("[green]✓[/]", stage, note, text.duration(seconds))
 
     def skip(self, stage: str, note: str) -> None:
         self._line("[dim]·[/]", stage, note, "unchanged")
@@ -275,7 +275,7 @@ def attacks(campaigns: Sequence[Mapping[str, Any]]) -> None:
         for attack in campaign["attacks"]:
             counts = [text.count(attack[name]) for name in ("attacked", "fooled", "queries", "gradients")]
             name, blind = _told_apart(attack, campaign["attacks"]), text.percent(attack["zero_gradient_share"])
-            details.append((campaign["data"], name, *counts, blind, _duration(attack["seconds"])))
+            details.append((campaign["data"], name, *counts, blind, text.duration(attack["seconds"])))
     table("Robust accuracy", ("data", "clean", "robust", "95 % interval", "samples"), rows, right=(1, 2, 3, 4))
     columns = ("data", "attack", "attacked", "fooled", "answers", "gradients", "of them zero", "time")
     table("Attacks", columns, details, right=(2, 3, 4, 5, 6, 7))
@@ -351,13 +351,6 @@ def layerwise(choice: Mapping[str, Any]) -> None:
 def _accuracy_row(name: str, eps: str, steps: str, point: Mapping[str, Any], success: str) -> tuple[str, ...]:
     shares = (text.percent(point[who]) for who in ("keras", "twin", "device"))
     return (name, eps, steps, *shares, text.count(point["n"]), success)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
 
 
 def _one_line() -> Any:

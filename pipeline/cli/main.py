@@ -18,7 +18,7 @@ from pipeline import __version__
 from pipeline.cli import packages
 from pipeline.cli.command import Command
 from pipeline.cli.commands import GROUPS
-from pipeline.core import interrupt
+from pipeline.core import interrupt, text
 from pipeline.core.errors import ConfigError, PipelineError
 from pipeline.core.registry import unknown
 
@@ -93,15 +93,10 @@ def _reader_left() -> int:
 
 def _failed(message: str, hint: str, code: int = PipelineError.EXIT_CODE) -> int:
     """Prints an expected failure, a line each; its exit code."""
-    print(f"error: {_one_line(message)}", file=sys.stderr)
+    print(f"error: {text.one_line(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {_one_line(hint)}", file=sys.stderr)
+        print(f"hint: {text.one_line(hint)}", file=sys.stderr)
     return code
-
-
-def _one_line(message: str) -> str:
-    line = " ".join(message.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class _Parser(argparse.ArgumentParser):

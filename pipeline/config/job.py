@@ -566,11 +566,27 @@ def find(name: str) -> Path:
 
 def load(path: Path) -> Job:
     """The validated job. A missing file is a ConfigError that lists the ready-made jobs."""
+    return made(placed(read(path), path.parent), str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The table in a job file, not validated. A missing file is a ConfigError that lists the ready-made jobs."""
     if not path.exists():
         raise ConfigError(*registry.unknown("job file", str(path), (f"jobs/{n}.toml" for n in registry.names("jobs"))))
-    job = schema.load(Job, path)
-    if job.model.file is None:
-        return job
-    found = job.model.model_copy(update={"file": str(path.parent / job.model.file)})
-    model_file(found, f"{path}: key 'model.file'")
-    return job.model_copy(update={"model": found})
+    return schema.read_toml(path)
+
+
+def placed(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table of a job, or of changes to one, with the path of its model file, which starts at `folder`."""
+    model = table.get("model")
+    if not isinstance(model, Mapping) or not isinstance(model.get("file"), str) or not model["file"]:
+        return table
+    return {**table, "model": {**model, "file": str(folder / model["file"])}}
+
+
+def made(table: dict[str, Any], place: str) -> Job:
+    """The job of a table. ConfigError, which begins with `place`: what is wrong with it, or no such model file."""
+    job = schema.validate(Job, table, place)
+    if job.model.file is not None:
+        model_file(job.model, f"{place}: key 'model.file'")
+    return job

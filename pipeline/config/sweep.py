@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.config import board as boards
 from pipeline.config import job as jobs
 from pipeline.config.dataset import MOST_FOLDS
 from pipeline.config.job import Job
@@ -17,7 +19,14 @@ from pipeline.core.digest import digest_of
 from pipeline.core.errors import ConfigError
 from pipeline.core.schema import Label, Positive, Strict
 
-Title = Annotated[Label, Field(min_length=1)]
+
+def _visible(title: str) -> str:
+    if not title.strip():
+        raise ValueError("must not be blank")
+    return title
+
+
+Title = Annotated[Label, AfterValidator(_visible)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 31)]
 OWN = ("seed", "name")
 """Keys of a job that a sweep sets itself."""
@@ -105,13 +114,12 @@ class Trial:
     """What is trained, lowered and attacked; where `source` is a trial, at bits that are still to be chosen."""
     key: str
     """Digest of everything a person can change; not of the code."""
+    training: str
+    """Digest that trials with the same training share."""
     source: str = ""
     """Key of the trial that chooses the bits; "": none."""
-
-    @property
-    def training(self) -> str:
-        """Digest that trials with the same training share."""
-        return digest_of(training(self.job), self.source)
+    against: str = ""
+    """The row of the study that its own is compared with; "": none."""
 
     @property
     def label(self) -> str:
@@ -126,8 +134,21 @@ class Trial:
 
 
 def training(job: Job) -> str:
-    """Digest of what a training is made from, as far as a person writes it."""
-    return digest_of(job.seed, job.dataset.identity(), job.model.identity(), job.train.identity())
+    """Digest of what a training is made from, as far as a person writes it, and of the files that it builds on.
+    ConfigError: there is no such file."""
+    built_on = [digest_of(path.read_bytes()) for path in jobs.earlier(job)]
+    # What came later counts only where it is used: records that are kept stay valid.
+    calibration = [job.calibration] if job.calibration != Job.model_fields["calibration"].default else []
+    written = (job.seed, job.dataset.identity(), job.model.identity(), job.train.identity())
+    return digest_of(*written, *calibration, *built_on)
+
+
+def _lowering(job: Job) -> dict[str, Any] | None:
+    """What chooses the bits after training; with the board on which instructions are counted for it. None: nothing."""
+    if job.layerwise is None:
+        return None
+    counted = {"board": job.board, "firmware": job.firmware.model_dump()} if job.layerwise.is_measured else {}
+    return {**job.layerwise.identity(), **counted}
 
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,46 +165,73 @@ def load(path: Path) -> Sweep:
     return schema.load(Sweep, path)
 
 
-def trials(sweep: Sweep, place: str) -> tuple[Trial, ...]:
-    """Every training of the sweep, all rows with the first seed and fold first. ConfigError, at `place`, names the row
-    whose job cannot be, and two rows that are the same job."""
+def trials(sweep: Sweep, place: str, folder: Path = Path()) -> tuple[Trial, ...]:
+    """Every training of the sweep, all rows with the first seed and fold first. folder: where the paths of model files
+    start that a change names. ConfigError, at `place`, names the row whose job cannot be, and two rows that are the
+    same job."""
     found: dict[str, Trial] = {}
     for study in sweep.study:
-        for trial in _of_study(study, f"{place}: study {study.name!r}"):
+        for trial in _of_study(study, f"{place}: study {study.name!r}", folder):
             if (other := found.setdefault(trial.key, trial)) is not trial:
-                raise ConfigError(f"{place}: {trial.label}: the same job as {other.label}", "remove one of them")
+                raise ConfigError(
+                    f"{place}: {trial.label}: the same job as {other.label}",
+                    "remove one of them; board, firmware and budget change nothing of what a sweep measures",
+                )
+    for trial in {trial.job.board: trial for trial in reversed(found.values())}.values():
+        with _at(f"{place}: {trial.label}"):
+            boards.load(trial.job.board)
     return tuple(found.values())
 
 
-def _of_study(study: Study, place: str) -> Iterator[Trial]:
-    base = merged(schema.read_toml(jobs.find(study.base)), _without_own(study.change, place))
-    rows = {row.name: row for row in study.row}
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """A ConfigError of the block also says where."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}", error.hint) from error
+
+
+def _of_study(study: Study, place: str, folder: Path) -> Iterator[Trial]:
+    file = jobs.find(study.base)
+    base = merged(jobs.placed(jobs.read(file), file.parent), _change(study.change, place, folder))
+    changes = {row.name: _change(row.change, f"{place}, row {row.name!r}", folder) for row in study.row}
     folds = [f"{number}/{study.folds}" for number in range(1, (study.folds or 0) + 1)] or [""]
     for seed in study.seeds:
         for fold in folds:
-            yield from (_trial(study, row, rows, seed, fold, base, place) for row in study.row)
+            own = {"seed": seed, **({"dataset": {"fold": fold}} if fold else {})}
+            tables = {name: merged(merged(base, change), own) for name, change in changes.items()}
+            yield from _of_seed(study, tables, seed, fold, place)
 
 
-def _without_own(change: dict[str, Any], place: str) -> dict[str, Any]:
-    """The change. ConfigError: it sets what a sweep sets itself."""
+def _change(change: dict[str, Any], place: str, folder: Path) -> dict[str, Any]:
+    """The change, with its paths. ConfigError: it sets what a sweep sets itself."""
     for key in OWN:
         if key in change:
             raise ConfigError(f"{place}: change.{key}: a sweep sets it itself", "seeds are a list of the study")
-    if "fold" in dict(change.get("dataset") or {}):
+    dataset = change.get("dataset")
+    if isinstance(dataset, Mapping) and "fold" in dataset:
         raise ConfigError(f"{place}: change.dataset.fold: a sweep sets it itself", "folds = 5 in the study")
-    return change
+    return jobs.placed(change, folder)
 
 
-def _trial(
-    study: Study, row: Row, rows: Mapping[str, Row], seed: int, fold: str, base: Mapping[str, Any], place: str
-) -> Trial:
-    here = f"{place}, row {row.name!r}"
-    own = {"seed": seed, **({"dataset": {"fold": fold}} if fold else {})}
-    job = schema.validate(Job, merged(merged(base, _without_own(row.change, here)), own), here)
-    source = _trial(study, rows[row.bits_of], rows, seed, fold, base, place) if row.bits_of else None
-    if source is not None and source.job.layerwise is None:
-        raise ConfigError(f"{here}: bits_of = {row.bits_of!r}: that row has no [layerwise]", "it must choose bits")
-    layers = job.layerwise.identity() if job.layerwise else None
+def _of_seed(study: Study, tables: Mapping[str, dict[str, Any]], seed: int, fold: str, place: str) -> Iterator[Trial]:
+    """A trial for each row of the study, of the table of its job."""
+    sources = {row.bits_of for row in study.row}
+    found: dict[str, Trial] = {}
+    for row in sorted(study.row, key=lambda row: row.name not in sources):  # first those that choose bits
+        here = f"{place}, row {row.name!r}"
+        source = found[row.bits_of] if row.bits_of else None
+        if source is not None and source.job.layerwise is None:
+            raise ConfigError(f"{here}: bits_of = {row.bits_of!r}: that row has no [layerwise]", "it must choose bits")
+        job = jobs.made(tables[row.name], here)
+        with _at(here):
+            found[row.name] = _trial(study.name, row, fold, job, source)
+    yield from (found[row.name] for row in study.row)
+
+
+def _trial(study: str, row: Row, fold: str, job: Job, source: Trial | None) -> Trial:
     attacks = [attack.model_dump(exclude_defaults=True) for attack in job.attacks]
-    key = digest_of(training(job), layers, attacks, *([source.key] if source else []))
-    return Trial(study.name, row.name, seed, fold, job, key, source.key if source else "")
+    trained, chooser = training(job), source.key if source else ""
+    key = digest_of(trained, _lowering(job), attacks, *([chooser] if chooser else []))
+    return Trial(study, row.name, job.seed, fold, job, key, digest_of(trained, chooser), chooser, row.against)

@@ -3,13 +3,14 @@ only door to Ray."""
 
 from __future__ import annotations
 
-import os
+import shutil
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from pipeline.core import interrupt
+from pipeline.core import interrupt, processor
 from pipeline.core.errors import ConfigError, DeviceError, ToolError
 
 LOCAL = "local"
@@ -42,17 +43,29 @@ def joined(address: str, *, cpus: int = 1, resources: Mapping[str, int] | None =
 def _joined(ray: Any, address: str, cpus: int, resources: dict[str, int]) -> Iterator[None]:
     own: dict[str, Any] = {}
     if address == LOCAL:
-        own = {"num_cpus": max(cpus, os.cpu_count() or 1), "resources": resources, "include_dashboard": False}
+        own = {"num_cpus": max(cpus, processor.cores()), "resources": resources, "include_dashboard": False}
     else:
         _check_reachable(address)
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
+        with interrupt.handlers_kept():  # Ray's own end the process at once
+            found = ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise _not_there(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+        if address == LOCAL:
+            _remove(Path(found.address_info["session_dir"]))
+
+
+def _remove(session: Path) -> None:
+    """Removes the folder of logs of a cluster that has ended, which Ray leaves, and the link to the last such folder
+    where it leads nowhere now."""
+    shutil.rmtree(session, ignore_errors=True)
+    latest = session.with_name("session_latest")
+    if latest.is_symlink() and not latest.exists():
+        latest.unlink(missing_ok=True)
 
 
 def _check_reachable(address: str) -> None:

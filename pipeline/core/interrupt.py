@@ -19,15 +19,26 @@ def handled() -> Iterator[None]:
     """Both signals are requests to end as long as the block, in the main thread. Ctrl-C is an exception at once, too,
     as a person waits for it; a second SIGTERM ends the process whatever it does."""
     _requested.clear()
+    with handlers_kept():
+        signal.signal(signal.SIGTERM, _on_terminate)
+        signal.signal(signal.SIGINT, _on_interrupt)
+        try:
+            yield
+        finally:
+            _requested.clear()
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """What the process does on both signals is the same after the block as before it, where that is the main thread's:
+    for libraries that set handlers of their own."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, _on_terminate)
-    signal.signal(signal.SIGINT, _on_interrupt)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _requested.clear()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def check() -> None:

@@ -128,6 +128,18 @@ def load(model: type[Model], path: Path) -> Model:
     return validate(model, read_toml(path), str(path))
 
 
+KINDS = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "mapping_type": "must be a table",
+}
+"""What a value must be that is of another kind, in the words of TOML, by pydantic's name of the mistake."""
+
+EMPTY = "must not be empty"
+
+
 def _explain(model: type[BaseModel], error: ValidationError) -> tuple[str, str]:
     errors = error.errors()
     # A misspelt key is also a missing one: the misspelling says more.
@@ -141,10 +153,15 @@ def _explain(model: type[BaseModel], error: ValidationError) -> tuple[str, str]:
         return f"unknown key {key!r}{guess}", f"allowed here: {', '.join(known)}" if known else ""
     if first["type"] == "missing":
         return f"key {key!r} is missing", ""
-    message = first["msg"].removeprefix("Value error, ")
+    message = EMPTY if _is_empty(first) else KINDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     if isinstance(first["input"], dict) and first["type"] == "value_error":
         return f"table {key!r}: {message}" if key else message, ""
     return f"key {key!r} = {first['input']!r}: {message}", ""
+
+
+def _is_empty(error: Any) -> bool:
+    """Whether the mistake is that there is nothing where something must be."""
+    return error["type"] in ("too_short", "string_too_short") and not error["input"]
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> set[str]:

@@ -83,3 +83,25 @@ def printable(foreign: str) -> str:
     'net[2J.h5'
     """
     return "".join(filter(str.isprintable, foreign))[:LONGEST_LABEL]
+
+
+def one_line(foreign: str) -> str:
+    """The text in one line, what is not printable as Python escapes.
+
+    >>> one_line("two\\nlines \\x1b[2J")
+    'two lines \\x1b[2J'
+    """
+    line = " ".join(foreign.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person reads it.
+
+    >>> duration(8.25), duration(1000), duration(11400)
+    ('8.2 s', '16 min 40 s', '3 h 10 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -9,11 +9,12 @@ import re
 import shutil
 import socket
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -22,19 +23,32 @@ from pipeline.analysis.statistics import wilson
 from pipeline.analysis.trials import Line, Record
 from pipeline.codegen import select
 from pipeline.config import board as boards
+from pipeline.config.job import Job
 from pipeline.config.sweep import Trial
-from pipeline.core import cluster, lock, paths, schema, store
+from pipeline.core import cluster, lock, paths, schema, store, text
 from pipeline.core.cluster import GoneError
-from pipeline.core.errors import ConfigError, DeviceError, DivergedError, PipelineError
-from pipeline.core.nouns import AttackResult, Dataset, QModel
+from pipeline.core.errors import (
+    BudgetError,
+    ConfigError,
+    DeviceError,
+    DivergedError,
+    FitError,
+    PipelineError,
+    UnsupportedError,
+)
+from pipeline.core.nouns import AttackResult, QModel, Split
 from pipeline.network import twin
 from pipeline.robustness import suites
+from pipeline.stages import render
+from pipeline.workflow import limits
 from pipeline.workflow.display import QUIET, Display
 from pipeline.workflow.plan import plan_job
 from pipeline.workflow.workflow import Workflow
 
 FILE = "trial.json"
 """In the folder of a trial that has ended: its Record."""
+FAILURE = "failure.txt"
+"""In the folder of a trial that an error ended which nobody foresaw: Python's traceback."""
 PAGE, NUMBERS = "sweep.html", "sweep.json"
 """In the folder of a sweep: its results so far."""
 STAGES = ("train", "lower", "attack")
@@ -65,6 +79,9 @@ class Task:
 class Pool(Protocol):
     """Who does the tasks."""
 
+    TAKEN: ClassVar[str]
+    """What is said of a task that it takes."""
+
     def has_room(self) -> bool:
         """Whether it takes another task now."""
         ...
@@ -80,6 +97,9 @@ class Pool(Protocol):
 
 class Here:
     """A pool of this process: one task at a time."""
+
+    TAKEN: ClassVar[str] = "begun"
+    """What is said of a task that it takes."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
@@ -103,6 +123,9 @@ class Here:
 class There:
     """A pool of the machines of a cluster that share the folder `root`: as many tasks at a time as they have cores for.
     ConfigError, DeviceError: a machine does not see the folder, or none has the cores."""
+
+    TAKEN: ClassVar[str] = "queued"
+    """What is said of a task that it takes: it begins when cores are free."""
 
     def __init__(self, joined: cluster.Cluster, cpus: int, root: Path) -> None:
         self._cluster, self._cpus, self._root = joined, cpus, root
@@ -150,18 +173,25 @@ def perform_there(task: Task, mark: Path, cwd: str, environment: Mapping[str, st
 
 
 def perform(task: Task, display: Display) -> Record:
-    """Trains, lowers and attacks what is not stored yet. What goes wrong in the trial alone is part of the record."""
+    """Trains, lowers and attacks what is not stored yet. What goes wrong in the trial is part of the record: the others
+    go on."""
     began = time.monotonic()
     try:
         found = _measured(task, display)
     except DivergedError as error:
         found = {"state": "diverged", "message": str(error)}
     except PipelineError as error:
-        found = {"state": "failed", "message": str(error)}
+        found = {"state": "failed", "message": f"{error}; {error.hint}" if error.hint else str(error)}
+    except OSError as error:
+        found = {"state": "failed", "message": f"{error.filename or 'writing'}: {error.strerror or error}"}
+    except Exception as error:
+        store.write_text(task.folder / FAILURE, traceback.format_exc())
+        found = {"state": "failed", "message": f"{type(error).__name__}: {error} ({task.folder / FAILURE})"}
     return _record(task.trial, seconds=round(time.monotonic() - began, 1), **found)
 
 
-def _record(trial: Trial, **found: Any) -> Record:
+def _record(trial: Trial, message: str = "", **found: Any) -> Record:
+    found["message"] = text.one_line(message)
     return Record(study=trial.study, row=trial.row, seed=trial.seed, fold=trial.fold, key=trial.key, **found)
 
 
@@ -177,16 +207,32 @@ def _measured(task: Task, display: Display) -> dict[str, Any]:
     chosen = model.metrics.get("layerwise")
     return {
         "epochs": len(work.train().history),
-        "clean": _clean(model, data),
+        "validation": _clean(model, data.splits.get("validation")),
+        "clean": _clean(model, data.splits["test"]),
         "robust": tuple(_attacked(campaign) for campaign in outcomes.summarize(attacked.outcomes)),
         "attacks": suites.VERSION,
         "bits": {layer["name"]: layer["bits"] for layer in chosen["layers"]} if chosen else {},
+        "over": _over(model, job),
         **select.table_bytes(model),
     }
 
 
-def _clean(model: QModel, data: Dataset) -> trials.Accuracy:
-    split = data.splits["test"]
+def _over(model: QModel, job: Job) -> str:
+    """Why the job's board or budget cannot take the network; "": nothing is known against it."""
+    board = boards.load(job.board)
+    kernels = select.DEFAULT.kernels if select.links(job.firmware.kernels) else job.firmware.kernels
+    try:
+        sources = render.render(model, board, kernels, job.firmware)
+        limits.require_affordable(model, sources, plan_job(job, board, Path()))
+    except (FitError, BudgetError, UnsupportedError) as error:
+        return text.one_line(str(error))
+    return ""
+
+
+def _clean(model: QModel, split: Split | None) -> trials.Accuracy | None:
+    """Accuracy on a split, where there is one."""
+    if split is None or not len(split):
+        return None
     hits = int(np.sum(twin.run(model, split.x).reshape(len(split), -1).argmax(axis=1) == split.y))
     return trials.Accuracy(accuracy=hits / len(split), interval=wilson(hits, len(split)), n=len(split))
 
@@ -210,34 +256,42 @@ def copy_training(source: Path, folder: Path) -> None:
 
 
 class SweepRun:
-    """The trials of a sweep in its folder `root`, and the records of those that have ended."""
+    """The trials of a sweep in its folder `root`, and the records of those that have ended. study: the only one that
+    is worked on; "": all."""
 
-    def __init__(self, name: str, wanted: Sequence[Trial], root: Path) -> None:
+    def __init__(self, name: str, wanted: Sequence[Trial], root: Path, study: str = "") -> None:
         self.name, self.trials, self.root = name, tuple(wanted), root.resolve()
+        self.chosen = tuple(trial for trial in wanted if study in ("", trial.study))
         self.records = {trial.key: record for trial in wanted if (record := self._stored(trial)) is not None}
+        self._leaders: dict[str, Trial] = {}
+        for trial in self.chosen:
+            self._leaders.setdefault(trial.training, trial)
 
-    def lines(self) -> list[Line]:
-        """What is known, row by row."""
+    def lines(self, of: Sequence[Trial] | None = None) -> list[Line]:
+        """What is known, row by row; of: of these trials, by default those that are worked on."""
         rows: dict[tuple[str, str], list[Trial]] = {}
-        for trial in self.trials:
+        for trial in self.chosen if of is None else of:
             rows.setdefault((trial.study, trial.row), []).append(trial)
-        return [
-            Line(study, row, len(mine), tuple(self.records[t.key] for t in mine if t.key in self.records))
-            for (study, row), mine in rows.items()
-        ]
+        return [self._line(study, row, mine) for (study, row), mine in rows.items()]
+
+    def _line(self, study: str, row: str, mine: Sequence[Trial]) -> Line:
+        ended = [trial for trial in mine if trial.key in self.records]
+        folders = tuple(self.folder(trial).relative_to(self.root).as_posix() for trial in ended)
+        return Line(study, row, len(mine), tuple(self.records[t.key] for t in ended), mine[0].against, folders)
 
     def run(self, pool: Pool, say: Callable[[str], None]) -> None:
         """Does what is missing; writes the results so far after every trial. say: takes a line about each."""
-        waiting = [trial for trial in self.trials if trial.key not in self.records]
+        waiting = [trial for trial in self.chosen if trial.key not in self.records]
+        clock = _Clock(len(self.chosen), len(self.chosen) - len(waiting))
         losses: Counter[str] = Counter()
         active = 0
         while waiting or active:
             while pool.has_room() and (trial := self._ready(waiting)) is not None:
                 waiting.remove(trial)
                 if (foregone := self._foregone(trial)) is not None:
-                    self._keep(trial, foregone, say)
+                    say(self._kept(trial, foregone) + clock.told(worked=False))
                 else:
-                    say(f"begun: {trial.label}")
+                    say(f"{pool.TAKEN}: {trial.label}")
                     pool.start(self._task(trial))
                     active += 1
             if active:
@@ -248,14 +302,15 @@ class SweepRun:
                     say(f"lost: {trial.label}: its machine is gone, it goes on elsewhere")
                     waiting.insert(0, trial)
                 else:
-                    self._keep(trial, record or _record(trial, **LOST), say)
+                    say(self._kept(trial, record or _record(trial, **LOST)) + clock.told(worked=True))
 
     def require_all(self) -> None:
         """ConfigError unless every trial has ended in a result of its own, be it that it diverged."""
-        failed = [record for record in self.records.values() if record.state == "failed"]
+        ended = [(trial, self.records[trial.key]) for trial in self.chosen if trial.key in self.records]
+        failed = [(trial, record) for trial, record in ended if record.state == "failed"]
         if failed:
-            first = next(trial for trial in self.trials if trial.key == failed[0].key)
-            told = f"{len(failed)} of {len(self.trials)} trials failed, first {first.label}: {failed[0].message}"
+            trial, record = failed[0]
+            told = f"{len(failed)} of {len(self.chosen)} trials failed, first {trial.label}: {record.message}"
             raise ConfigError(told, "the same command tries them again, and keeps the others")
 
     def folder(self, trial: Trial) -> Path:
@@ -268,7 +323,10 @@ class SweepRun:
         path = self.folder(trial) / FILE
         if not path.exists():
             return None
-        record = schema.validate(Record, schema.parse_json(schema.read_text(path), path), str(path))
+        try:
+            record = schema.validate(Record, schema.parse_json(schema.read_text(path), path), str(path))
+        except ConfigError as error:
+            raise ConfigError(str(error), "delete it: the trial is then measured again, and not trained") from error
         known = record.key == trial.key and record.state != "failed"
         return record if known and not self._outdated(trial, record) else None
 
@@ -280,41 +338,56 @@ class SweepRun:
     def _ready(self, waiting: Sequence[Trial]) -> Trial | None:
         """The first that waits for nothing: the choice of its bits, and the first of the same training, have ended."""
         for trial in waiting:
-            leader = self._leader(trial)
+            leader = self._leaders[trial.training]
             needed = [trial.source] * bool(trial.source) + [leader.key] * (leader is not trial)
             if all(key in self.records for key in needed):
                 return trial
         return None
 
-    def _leader(self, trial: Trial) -> Trial:
-        """The first trial of the same training."""
-        return next(other for other in self.trials if other.training == trial.training)
-
     def _foregone(self, trial: Trial) -> Record | None:
         """The record of a trial that what it builds on leaves nothing to do; None: it is to be done."""
         if trial.source and (source := self.records[trial.source]).state != "done":
             return _record(trial, state="failed", message=f"the trial that chooses its bits {source.state}")
-        leader = self.records.get(self._leader(trial).key)
+        leader = self.records.get(self._leaders[trial.training].key)
         if leader is not None and leader.state == "diverged":
             return _record(trial, state="diverged", message=leader.message)
         return None
 
     def _task(self, trial: Trial) -> Task:
-        leader = self._leader(trial)
+        leader = self._leaders[trial.training]
         bits = self.records[trial.source].bits if trial.source else {}
         return Task(trial, self.folder(trial), bits, self.folder(leader) if leader is not trial else None)
 
-    def _keep(self, trial: Trial, record: Record, say: Callable[[str], None]) -> None:
+    def _kept(self, trial: Trial, record: Record) -> str:
+        """What is said of a trial that has ended, once its record and the results so far are stored."""
         store.write_text(self.folder(trial) / FILE, record.model_dump_json(indent=1) + "\n")
         self.records[trial.key] = record
-        clean = f": clean {100 * record.clean.accuracy:.1f} %" if record.clean else f": {record.message}"
-        say(f"{record.state}: {trial.label}{clean}")
         self.write()
+        clean = f"clean {100 * record.clean.accuracy:.1f} %" if record.clean else record.message
+        return f"{record.state}: {trial.label}: {'; '.join(filter(None, (clean, record.over)))}"
 
     def write(self) -> None:
-        """The results so far, as a page and as JSON."""
-        store.write_text(self.root / PAGE, trials.page(self.name, self.lines()))
-        store.write_text(self.root / NUMBERS, json.dumps(trials.numbers(self.lines()), indent=1) + "\n")
+        """The results so far of all studies, as a page and as JSON."""
+        lines = self.lines(self.trials)
+        store.write_text(self.root / PAGE, trials.page(self.name, lines))
+        store.write_text(self.root / NUMBERS, json.dumps(trials.numbers(lines), indent=1) + "\n")
+
+
+class _Clock:
+    """How far a sweep is. wanted, ended: how many trials it has, and how many had ended before."""
+
+    def __init__(self, wanted: int, ended: int) -> None:
+        self._began, self._wanted, self._ended, self._worked = time.monotonic(), wanted, ended, 0
+
+    def told(self, *, worked: bool) -> str:
+        """After another trial: "; 4 of 30, about 3 h 10 min left". worked: whether it took time."""
+        self._ended += 1
+        self._worked += worked
+        left = self._wanted - self._ended
+        if not (left and self._worked):
+            return f"; {self._ended} of {self._wanted}"
+        seconds = (time.monotonic() - self._began) * left / self._worked
+        return f"; {self._ended} of {self._wanted}, about {text.duration(seconds)} left"
 
 
 def _slug(name: str) -> str:

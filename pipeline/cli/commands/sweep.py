@@ -43,15 +43,12 @@ class Sweep(Command):
         from pipeline.core.registry import unknown
         from pipeline.workflow.sweep import SweepRun
 
-        path = Path(arguments.sweep)
-        wanted, studies = sweeps.load(path), []
-        if arguments.study is not None:
-            studies = [study for study in wanted.study if study.name == arguments.study]
-            if not studies:
-                raise ConfigError(*unknown("study", arguments.study, (study.name for study in wanted.study)))
-        found = sweeps.trials(wanted, str(path))
-        chosen = [trial for trial in found if not studies or trial.study == studies[0].name]
-        run = SweepRun(path.stem, chosen, arguments.run_dir or runs.RUNS / path.stem)
+        path, study = Path(arguments.sweep), arguments.study or ""
+        wanted = sweeps.load(path)
+        if arguments.study is not None and study not in (names := [known.name for known in wanted.study]):
+            raise ConfigError(*unknown("study", study, names))
+        found = sweeps.trials(wanted, str(path), path.parent)
+        run = SweepRun(path.stem, found, arguments.run_dir or runs.RUNS / path.stem, study)
         if not arguments.show:
             work(run, wanted, arguments.cluster)
         show(run, arguments.json)
@@ -88,6 +85,6 @@ def show(run: SweepRun, as_json: bool) -> None:
         console.stdout(json.dumps(trials.numbers(lines), indent=1))
         return
     columns = trials.columns(lines)
-    console.table("", columns, list(trials.cells(lines)), right=range(3, len(columns)))
+    console.table("", columns, list(trials.cells(lines)), right=range(3, columns.index("bytes") + 1))
     if (run.root / PAGE).exists():  # --show before the first trial
         console.stderr(str(run.root / PAGE))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.analysis import trials as results
 from pipeline.cli import main
+from pipeline.config import job as jobs
 from pipeline.config import sweep
-from pipeline.core import cluster
+from pipeline.core import cluster, interrupt, schema
 from pipeline.core.errors import ConfigError, DeviceError
+from pipeline.robustness import suites
+from pipeline.workflow import plan, zoo
 from pipeline.workflow import sweep as work
 from pipeline.workflow.display import QUIET
 from pipeline.workflow.sweep import FILE, Here, SweepRun, There
@@ -20,6 +28,7 @@ from tests.support import sweeps
 
 
 def write(folder: Path, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
     path = folder / "small.toml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -32,6 +41,8 @@ def trials(folder: Path, text: str = sweeps.TABLE) -> tuple[sweep.Trial, ...]:
 
 class Pool:
     """Ends each task at once, as `ends` says by row and seed: the fields of its record, or None for a lost machine."""
+
+    TAKEN = "begun"
 
     def __init__(self, **ends) -> None:
         self.ends, self.begun, self.tasks = {name: list(found) for name, found in ends.items()}, [], []
@@ -52,9 +63,9 @@ class Pool:
         return task.trial, found if found is None else sweeps.record(task, **found)
 
 
-def done(folder: Path, pool: Pool, text: str = sweeps.TABLE) -> tuple[SweepRun, list[str]]:
+def done(folder: Path, pool: Pool, text: str = sweeps.TABLE, study: str = "") -> tuple[SweepRun, list[str]]:
     said: list[str] = []
-    run = SweepRun("small", trials(folder, text), folder / "runs")
+    run = SweepRun("small", trials(folder, text), folder / "runs", study)
     run.run(pool, said.append)
     return run, said
 
@@ -77,12 +88,27 @@ def test_every_row_has_a_trial_for_every_seed_and_fold(tmp_path):
         ("{ weight_bits = 1 }", "{ weight_bits = 2 }", "digits, binary, seed 1: the same job as digits, plain, seed 1"),
         ('name = "binary"', 'name = "plain"', "two rows 'plain'"),
         ("[1, 2]", "[1, 1]", "two seeds 1"),
-        ("[1, 2]", "[]", "key 'study.0.seeds'"),
+        ("[1, 2]", "[]", "key 'study.0.seeds' = (): must not be empty"),
         ('name = "binary"', 'name = "binary"\nagainst = "8 bits"', "row 'binary': against = '8 bits': no other row"),
         ('name = "binary"', 'name = "binary"\nbits_of = "plain"', "bits_of = 'plain': that row has no [layerwise]"),
         ("train = { epochs = 1 }", "seed = 3", "change.seed: a sweep sets it itself"),
         ("train = { epochs = 1 }", 'dataset = { fold = "1/5" }', "change.dataset.fold: a sweep sets it itself"),
         ('base = "digits"', 'base = "digit"', "unknown job 'digit'; did you mean 'digits'?"),
+        (
+            'base = "digits"',
+            'base = "jobs/digit.toml"',
+            "unknown job file 'jobs/digit.toml'; did you mean 'jobs/digits",
+        ),
+        ("train = { epochs = 1 }", 'dataset = "digits"', "key 'dataset' = 'digits': must be a table"),
+        ("train = { epochs = 1 }", "dataset = [1]", "key 'dataset' = (1,): must be a table"),
+        ("train = { epochs = 1 }", "train = 3", "key 'train' = 3: must be a table"),
+        ("train = { epochs = 1 }", "attacks = 3", "key 'attacks' = 3: must be a list"),
+        ("train = { epochs = 1 }", 'board = "nix"', "small.toml: digits, plain, seed 1: unknown board 'nix'"),
+        ("train = { epochs = 1 }", 'train = { initial = "nix" }', "row 'plain': train: 'nix' is no earlier training"),
+        ("{ weight_bits = 1 }", '{ file = "nix.keras", name = "clone" }', "key 'model.file': "),
+        ('name = "binary"', 'name = " "', "key 'study.0.row.1.name' = ' ': must not be blank"),
+        ("[1, 2]", "[-1]", "key 'study.0.seeds.0' = -1: "),
+        ("seeds", "folds = 1\nseeds", "key 'study.0.folds' = 1: "),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, old, new, told):
@@ -99,7 +125,9 @@ def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
     pool = Pool()
     run, said = done(tmp_path, pool)
     assert pool.begun == [("plain", 2), ("binary", 2)]
-    assert said[:2] == ["begun: digits, plain, seed 2", "done: digits, plain, seed 2: clean 70.0 %"]
+    assert said[0] == "begun: digits, plain, seed 2"
+    assert re.fullmatch(r"done: digits, plain, seed 2: clean 70.0 %; 3 of 4, about 0\.\d s left", said[1])
+    assert said[-1] == "done: digits, binary, seed 2: clean 70.0 %; 4 of 4"
     assert [line.state for line in run.lines()] == ["2/2", "2/2"]
     assert next(results.cells(run.lines())) == ["digits", "plain", "2/2", "65.0 ± 7.1", "65.0 ± 7.1", "100"]
     again = Pool()
@@ -166,8 +194,153 @@ def test_what_builds_on_a_diverged_trial_is_not_begun(tmp_path):
 def test_a_damaged_record_is_named(tmp_path):
     run, _ = done(tmp_path, Pool())
     (run.folder(run.trials[0]) / FILE).write_text("{}")
-    with pytest.raises(ConfigError, match=r"trial\.json: key 'study' is missing"):
+    with pytest.raises(ConfigError, match=r"trial\.json: key 'study' is missing") as told:
         SweepRun("small", run.trials, run.root)
+    assert told.value.hint.startswith("delete it")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"clean": None}, 'clean: a trial that is "done" has one'),
+        ({"clean": {"accuracy": 1.5, "interval": [0, 1], "n": 100}}, r"key 'clean\.accuracy' = 1\.5"),
+        ({"clean": {"accuracy": 0.5, "interval": [0, 1], "n": 0}}, r"key 'clean\.n' = 0"),
+        ({"robust": [{"data": "pgd", "accuracy": -0.1, "interval": [0, 1], "n": 9}]}, r"robust\.0\.accuracy"),
+    ],
+)
+def test_a_record_that_cannot_be_is_named(tmp_path, changed, told):
+    run, _ = done(tmp_path, Pool())
+    path = run.folder(run.trials[0]) / FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    with pytest.raises(ConfigError, match=rf"trial\.json: .*{told}"):
+        SweepRun("small", run.trials, run.root)
+
+
+TWO = f"""{sweeps.TABLE}
+[[study]]
+name = "other"
+base = "digits"
+change = {{ train = {{ epochs = 2 }} }}
+[[study.row]]
+name = "plain"
+"""
+
+
+def test_a_study_alone_leaves_the_results_of_the_others_on_the_page(tmp_path):
+    done(tmp_path, Pool(), TWO, "digits")
+    pool = Pool()
+    run, said = done(tmp_path, pool, TWO, "other")
+    assert pool.begun == [("plain", 1)] and said[-1].endswith("; 1 of 1")
+    assert [(line.study, line.row) for line in run.lines()] == [("other", "plain")]
+    stored = json.loads((run.root / work.NUMBERS).read_text())
+    assert [(row["study"], len(row["trials"])) for row in stored["rows"]] == [
+        ("digits", 2),
+        ("digits", 2),
+        ("other", 1),
+    ]
+    assert "5 of 5 trials done" in (run.root / work.PAGE).read_text()
+
+
+def test_rows_show_their_difference_to_the_row_that_they_are_compared_with(tmp_path):
+    text = sweeps.TABLE.replace('name = "binary"', 'name = "binary"\nagainst = "plain"')
+    better = {"clean": {"accuracy": 0.75, "interval": (0.7, 0.8), "n": 100}}
+    run, _ = done(tmp_path, Pool(binary1=[better], binary2=[better]), text)
+    assert results.columns(run.lines())[-2:] == ["bytes", "against"]
+    plain, binary = results.cells(run.lines())
+    assert plain[3:] == ["65.0 ± 7.1", "65.0 ± 7.1", "100", ""]
+    assert binary[3:] == ["75.0 ± 0.0 (+10.0)", "65.0 ± 7.1 (+0.0)", "100", "plain"]
+    swapped, _ = done(tmp_path / "swapped", Pool(plain1=[better], plain2=[better]), text)
+    assert list(results.cells(swapped.lines()))[1][3] == "65.0 ± 7.1 (\N{MINUS SIGN}10.0)"
+
+
+def test_the_validation_accuracy_and_the_folder_of_every_trial_are_shown(tmp_path):
+    validation = {"accuracy": 0.8, "interval": (0.7, 0.9), "n": 50}
+    run, _ = done(tmp_path, Pool(plain1=[{"validation": validation}]))
+    assert results.columns(run.lines())[3:5] == ["validation", "clean"]
+    assert [row[3] for row in results.cells(run.lines())] == ["80.0", "–"]
+    first = results.numbers(run.lines())["rows"][0]["trials"][0]
+    assert first["validation"]["accuracy"] == 0.8 and run.root / first["folder"] == run.folder(run.trials[0])
+    assert first["folder"] in (run.root / work.PAGE).read_text()
+
+
+def test_a_network_over_the_limits_of_its_board_is_told_and_kept(tmp_path):
+    run, said = done(tmp_path, Pool(binary2=[{"over": "board 'uno': needs <2> KiB"}]))
+    assert [line.state for line in run.lines()] == ["2/2", "2/2, 1 over limits"]
+    assert said[-1] == "done: digits, binary, seed 2: clean 70.0 %; board 'uno': needs <2> KiB; 4 of 4"
+    assert "board &#39;uno&#39;: needs &lt;2&gt; KiB" in (run.root / work.PAGE).read_text()
+    run.require_all()
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"board": "netduinoplus2"}, ""),
+        ({"board": "uno", "kernels": "cmsis-nn"}, "board 'uno': needs"),
+        ({"budget": {"flash": "1KiB"}}, "flash"),
+    ],
+)
+def test_limits_are_those_of_the_board_and_budget_of_the_job(limits, told):
+    firmware = {"kernels": limits.pop("kernels", "auto")}
+    table = {**schema.read_toml(jobs.find("digits")), **limits, "firmware": firmware}
+    found = work._over(plan.load_network(zoo.find(Path("digits_stq_jr"))), jobs.made(table, "job"))
+    assert found.startswith(told) if told.startswith("board") else told in found
+    assert bool(found) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConfigError("no such layer", "known: conv1"), "no such layer; known: conv1"),
+        (OSError(28, "No space left on device", "/there"), "/there: No space left on device"),
+        (ValueError("of a\nplug-in"), "ValueError: of a plug-in (FOLDER/failure.txt)"),
+        (MemoryError(), "MemoryError: (FOLDER/failure.txt)"),
+    ],
+)
+def test_what_ends_a_trial_does_not_end_the_sweep(tmp_path, monkeypatch, error, told):
+    def measured(task, display):
+        if task.trial.row == "plain" and task.trial.seed == 1:
+            raise error
+        return {"clean": results.Accuracy(accuracy=0.5, interval=(0.4, 0.6), n=100), "attacks": suites.VERSION}
+
+    monkeypatch.setattr(work, "_measured", measured)
+    run, _ = done(tmp_path, Here(QUIET))
+    assert [line.state for line in run.lines()] == ["1/2, 1 failed", "2/2"]
+    folder = run.folder(run.trials[0])
+    assert run.records[run.trials[0].key].message == told.replace("FOLDER", str(folder))
+    assert (folder / work.FAILURE).exists() == ("failure.txt" in told)
+
+
+def key(folder: Path, change: str) -> str:
+    return trials(folder, sweeps.TABLE.replace("train = { epochs = 1 }", change))[0].key
+
+
+def test_whatever_changes_a_result_makes_another_trial(tmp_path):
+    """Of a counted choice of bits also the board, and of a file that is built on its content."""
+    plain = key(tmp_path, "train = { epochs = 1 }")
+    assert key(tmp_path, "train = { epochs = 1 }, calibration = 64") != plain
+    assert key(tmp_path, "train = { epochs = 1 }, board = 'uno', description = 'x'") == plain
+    counted = "layerwise = { method = 'laq', eps = '8/255', budget = '1000 instructions' }"
+    assert key(tmp_path, counted) != key(tmp_path, f"board = 'mps2-an386', {counted}")
+
+
+def test_a_model_file_is_known_by_its_content_and_starts_at_the_file_that_names_it(tmp_path, monkeypatch):
+    (tmp_path / "mine.keras").write_bytes(b"one")
+    monkeypatch.chdir("/")
+    change = "model = { name = 'clone', file = 'mine.keras' }"
+    text = sweeps.TABLE.replace("train = { epochs = 1 }", change)
+    path = write(tmp_path, text)
+
+    def found() -> sweep.Trial:
+        return sweep.trials(sweep.load(path), path.name, path.parent)[0]
+
+    first = found()
+    assert first.job.model.file == str(tmp_path / "mine.keras")
+    (tmp_path / "mine.keras").write_bytes(b"two")
+    assert found().key != first.key
+    job = (jobs.find("digits")).read_text().replace('name = "digits_cnn"', 'file = "mine.keras"')
+    (tmp_path / "base.toml").write_text(job)
+    path = write(tmp_path, sweeps.TABLE.replace('base = "digits"', f'base = "{tmp_path}/base.toml"'))
+    assert found().job.model.file == str(tmp_path / "mine.keras")
 
 
 SHORT = """
@@ -221,9 +394,39 @@ def test_a_cluster_without_cores_is_refused(tmp_path):
         There(Joined(), 4, tmp_path)
 
 
+class Ray:
+    """Ray as far as the door to it needs it: init sets a handler of its own and leaves a folder, as Ray's does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cores = folder, 0
+
+    def init(self, *, num_cpus, **_):
+        self.cores = num_cpus
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        session = self.folder / "session_1"
+        (session / "logs").mkdir(parents=True)
+        (self.folder / "session_latest").symlink_to(session)
+        return SimpleNamespace(address_info={"session_dir": str(session)})
+
+    def shutdown(self):
+        """Ends nothing."""
+
+
+def test_a_local_cluster_leaves_signals_and_folders_as_they_were(tmp_path, monkeypatch):
+    ray = Ray(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5})
+    with interrupt.handled():
+        before = signal.getsignal(signal.SIGTERM)
+        with cluster.joined(cluster.LOCAL):
+            assert signal.getsignal(signal.SIGTERM) == before != signal.SIG_DFL
+    assert ray.cores == 3
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1"])
 def test_a_cluster_that_cannot_be_reached_is_one_line(tmp_path, capsys, monkeypatch, address):
-    monkeypatch.setitem(__import__("sys").modules, "ray", object())
+    monkeypatch.setitem(sys.modules, "ray", object())
     path = write(tmp_path, sweeps.TABLE)
     command = ["sweep", str(path), "--run-dir", str(tmp_path / "runs"), "--cluster", address]
     assert main.main(command) == 2
