@@ -55,6 +55,8 @@ class Contender:
     """By name of the layers that are computed: the C function that does it."""
     cascades: Mapping[str, str] = field(default_factory=dict)
     """By name of the layers of a cascade: its last layer, with which their ticks are counted."""
+    called: str = ""
+    """What it was called on the command line: of several runs of one job, what tells it from the others."""
 
     def counted_with(self, layer: str) -> list[str]:
         """Names of the layers whose ticks are counted with this one's, itself first; none where its own are counted
@@ -78,9 +80,12 @@ def _totals(one: Contender) -> dict[str, int]:
 
 
 def columns(contenders: Sequence[Contender]) -> list[str]:
-    """Heading of each: the network's name, with board and kernels where these differ, numbered where all are alike."""
+    """Heading of each: the network's name, or what it was called where others have that name, with board and kernels
+    where these differ, numbered where all are alike."""
     shown = [key for key in ("board", "kernels") if len({getattr(one, key) for one in contenders}) > 1]
-    names = [", ".join([one.name, *(getattr(one, key) for key in shown)]) for one in contenders]
+    runs = {name: {one.called for one in contenders if one.name == name} for name in {one.name for one in contenders}}
+    first = [one.called if one.called and len(runs[one.name]) > 1 else one.name for one in contenders]
+    names = [", ".join([name, *(getattr(o, key) for key in shown)]) for name, o in zip(first, contenders, strict=True)]
     return [name if names.count(name) == 1 else f"{name} ({number + 1})" for number, name in enumerate(names)]
 
 

@@ -29,7 +29,7 @@ WHAT, WHERE, HOW = "what to run", "where", "how"
 JOB = Option("job", "job file, or name of a job in jobs/; by default digits", {"nargs": "?", "metavar": "JOB"}, WHAT)
 MODEL = Option(
     "--model",
-    "stored network instead of a job: its name (zoo or imported) or its folder",
+    "stored network instead of a job: its name (zoo or imported), its folder, or that of a run",
     {"type": Path, "metavar": "NETWORK"},
     WHAT,
 )

@@ -51,7 +51,9 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
         planned = plan_job(job, boards.load(board or job.board), RUNS, job_file=file, **given)
     else:
         _check_stored(arguments)
-        planned = plan_model(zoo.find(model), arguments.dataset, board, RUNS, draws=arguments.seed, **given)
+        planned = plan_model(
+            networks.network_of(zoo.find(model)), arguments.dataset, board, RUNS, draws=arguments.seed, **given
+        )
     planned = _with_options(planned, arguments)
     if (attacks := _attacks(arguments)) is not None:
         planned = replace(planned, attacks=attacks)
@@ -68,7 +70,7 @@ def subject(word: str, arguments: argparse.Namespace) -> RunPlan:
     """How to build and run what one word names (workflow/subjects.py), with the options that the command has."""
     given = {name: value for name, value in _given(arguments).items() if name != "cli_args"}
     planned = networks.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
-    return _with_options(planned, arguments)
+    return replace(_with_options(planned, arguments), called=networks.called(word))
 
 
 def subjects(arguments: argparse.Namespace) -> list[RunPlan]:

@@ -81,6 +81,7 @@ def _contender(plan: RunPlan, model: QModel, clean: Share, runs: Path, display: 
     unit, ticks, layers = _ticks(work, model) if runs_here else (plan.board.tick, None, {})
     return Contender(
         name=plan.name,
+        called=plan.called,
         board=plan.board.name,
         kernels=plan.kernels,
         clean=clean,

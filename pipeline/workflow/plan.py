@@ -80,6 +80,8 @@ class RunPlan:
     """Address of the Ray cluster with these boards, or "local"; None: boards of this machine, without Ray."""
     budget: CostBudget = NO_BUDGET
     """What its firmware may cost."""
+    called: str = ""
+    """What a person called the network, in one word; "": what its job does."""
     draws: int | None = None
     """Seed of the samples and attacks of a stored network; None: that of its job."""
 

@@ -27,13 +27,13 @@ def plan(word: str, board: str | None, runs: Path, dataset: str | None = None, *
     if place.suffix == ".toml":
         return _of_job(word, board, runs, options)
     if place.exists():
-        return plan_model(_network(place), dataset, board, runs, **options)
+        return plan_model(network_of(place), dataset, board, runs, **options)
     if word in registry.names("zoo") or place.parent == Path("zoo"):
         return plan_model(zoo.find(place), dataset, board, runs, **options)
     if word in registry.names("jobs"):
         return _of_job(word, board, runs, options)
     if (runs / word).exists():
-        return plan_model(_network(runs / word), dataset, board, runs, **options)
+        return plan_model(network_of(runs / word), dataset, board, runs, **options)
     raise ConfigError(*registry.unknown("network, run or job", word, known(runs)))
 
 
@@ -64,7 +64,17 @@ def stored_budget(run: Path) -> CostBudget:
     return known.budget if known else NO_BUDGET
 
 
-def _network(place: Path) -> Path:
+def called(word: str) -> str:
+    """The word without the folders that a path goes through: of two runs of one job, what tells one from the other.
+
+    >>> called("runs/small/digits/8_bits-s1"), called("runs/digits/qmodel"), called("digits_stq_jr")
+    ('8_bits-s1', 'digits', 'digits_stq_jr')
+    """
+    place = Path(word)
+    return place.parent.name or place.name if place.name == QMODEL else place.name or word
+
+
+def network_of(place: Path) -> Path:
     """The folder of the network that a run holds, or the place itself."""
     if (place / QMODEL).is_dir():
         return place / QMODEL

@@ -60,6 +60,8 @@ def test_what_did_not_run_is_not_measured():
 
 def test_equal_names_are_told_apart():
     assert compare.columns([FIRST, OTHER, FIRST]) == ["first (1)", "o<b>", "first (3)"]
+    runs = [replace(FIRST, called=called) for called in ("8_bits-s1", "8_bits-s2", "8_bits-s2")]
+    assert compare.columns([*runs, OTHER]) == ["8_bits-s1", "8_bits-s2 (2)", "8_bits-s2 (3)", "o<b>"]
 
 
 def test_boards_and_kernels_stand_in_the_heading_where_they_differ():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pipeline.cli import main, runs
 from pipeline.core import store
 from pipeline.core.errors import ConfigError
 from pipeline.workflow import subjects
@@ -34,6 +35,14 @@ def test_a_folder_a_network_of_the_zoo_a_job_and_a_run(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="unknown network, run or job 'mime'; did you mean 'mine'") as caught:
         subjects.plan("mime", "host", tmp_path / "runs")
     assert "digits_stq_jr" in caught.value.hint
+
+
+def test_model_takes_the_folder_of_a_run(tmp_path):
+    store.save(tmp_path / "mine" / "qmodel", tiny.qmodel(), "key")
+    words = ["build", "--board", "host", "--dataset", "random", "--model"]
+    found = [runs.plan(main.parse([*words, str(place)])) for place in (tmp_path / "mine", tmp_path / "mine" / "qmodel")]
+    assert found[0].model.digest == found[1].model.digest == tiny.qmodel().digest
+    assert runs.subject(str(tmp_path / "mine"), main.parse(["size", str(tmp_path / "mine")])).called == "mine"
 
 
 def test_an_image_of_an_earlier_version_is_to_be_built_again(tmp_path):
