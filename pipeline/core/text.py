@@ -88,8 +88,8 @@ def printable(foreign: str) -> str:
 def one_line(foreign: str) -> str:
     """The text in one line, what is not printable as Python escapes.
 
-    >>> one_line("two\\nlines \\x1b[2J")
-    'two lines \\x1b[2J'
+    >>> print(one_line("two\\nlines \\x07"))
+    two lines \\x07
     """
     line = " ".join(foreign.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
