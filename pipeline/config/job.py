@@ -19,7 +19,7 @@ from pipeline.core.schema import Label, Name, NonNegativeFloat, Positive, Positi
 
 
 def _epsilon(value: object) -> str:
-    """The label of an eps: "8/255" or a decimal number, in real input units, in (0, infinity)."""
+    """The label of an eps: "8/255" or a decimal number, above 0; in real input units unless something else is said."""
     try:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or Fraction(str(value)) <= 0:
             raise ValueError

@@ -8,8 +8,9 @@ enum { FRAME_WORDS = 8, FRAME_LR = 5, FRAME_PC = 6 }; /* basic exception frame: 
 
 noreturn void cortexm_fault(const uint32_t *exception_frame, uint32_t exc_return);
 
-/* Keeps the stack pointer while there is room on the stack to report; after an overflow it restarts at the top, over
- * the frames of main(), which are no longer needed. */
+/* Keeps the stack pointer while there is room on the stack to report, 384 bytes: reporting takes 116 of them on a
+ * Cortex-M4, without optimization 208 (-fstack-usage). After an overflow it restarts at the top, over the frames of
+ * main(), which are no longer needed. */
 __attribute__((naked)) void cortexm_fault_entry(void) {
     __asm volatile("cpsid i\n\t"
                    "mov r0, sp\n\t"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.quantization import layerwise
 from pipeline.training import blocks, quantizers
 from pipeline.training.keras_backend import compiled, keras, qkeras, tf, to_numpy
 from pipeline.training.quantizers import (
@@ -44,6 +45,18 @@ def test_ternary_codes_and_scales_channel_by_channel(shape, channel_axes):
         assert np.array_equal(codes.reshape(flat.shape)[:, channel], wanted)
         assert scale[channel] == pytest.approx(wanted_scale, rel=1e-5)
     assert len(np.unique(scale)) == flat.shape[1]
+
+
+@pytest.mark.parametrize("bits", layerwise.BITS)
+@pytest.mark.parametrize("shape, channel_axes", SHAPES.values(), ids=SHAPES)
+def test_bits_chosen_after_training_quantize_as_training_does(shape, channel_axes, bits):
+    """The same rule, once on Keras tensors and once in NumPy."""
+    w = gaussian(shape)
+    codes, scale = quantizers.weight_codes(of_width(bits, channel_axes=channel_axes), w)
+    reduced = tuple(range(w.ndim - channel_axes))
+    chosen, chosen_scale = layerwise.quantize(w.astype(np.float64), reduced, bits, clip=1.0)
+    assert np.array_equal(chosen, codes)
+    assert chosen_scale.reshape(-1) == pytest.approx(scale, rel=1e-5)
 
 
 @pytest.mark.parametrize("bits, levels", [(1, {-1, 1}), (2, {-1, 0, 1}), (3, set(range(-3, 4)))])
