@@ -49,7 +49,7 @@ def _joined(ray: Any, address: str, cpus: int, resources: dict[str, int]) -> Ite
     try:
         with interrupt.handlers_kept():  # Ray's own end the process at once
             found = ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except Exception as error:  # a machine with too much to do: a bare Exception
         raise _not_there(address, error) from error
     try:
         yield
@@ -81,7 +81,10 @@ def _check_reachable(address: str) -> None:
 
 def _not_there(address: str, error: Exception) -> DeviceError:
     why = " ".join(str(error).split())[:200]
-    return DeviceError(f"--cluster {address}: no cluster there ({why})", "ray start --head, or leave out ADDRESS")
+    if address == LOCAL:
+        what = f"--cluster {address}: Ray does not start here ({why})"
+        return DeviceError(what, "try again when this machine has less to do, or leave out --cluster")
+    return DeviceError(f"--cluster {address}: no cluster there ({why})", "ray start --head there, or --cluster local")
 
 
 class Cluster:

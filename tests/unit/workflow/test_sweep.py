@@ -424,6 +424,17 @@ def test_a_local_cluster_leaves_signals_and_folders_as_they_were(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_local_cluster_that_does_not_start_is_one_line(tmp_path, monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    told = r"--cluster local: Ray does not start here \(The current node timed out during startup\.\)"
+    with pytest.raises(DeviceError, match=told) as error, cluster.joined(cluster.LOCAL):
+        raise AssertionError
+    assert "leave out --cluster" in error.value.hint
+
+
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1"])
 def test_a_cluster_that_cannot_be_reached_is_one_line(tmp_path, capsys, monkeypatch, address):
     monkeypatch.setitem(sys.modules, "ray", object())
