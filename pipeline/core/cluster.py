@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def _joined(ray: Any, address: str, cpus: int, resources: dict[str, int]) -> Ite
     except Exception as error:  # a machine with too much to do: a bare Exception
         raise _not_there(address, error) from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Ray tells there of lost machines, amid results and JSON
+            yield
     finally:
         ray.shutdown()
         if address == LOCAL:

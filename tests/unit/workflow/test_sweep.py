@@ -412,7 +412,7 @@ class Ray:
         """Ends nothing."""
 
 
-def test_a_local_cluster_leaves_signals_and_folders_as_they_were(tmp_path, monkeypatch):
+def test_a_local_cluster_leaves_signals_and_folders_as_they_were(tmp_path, monkeypatch, capsys):
     ray = Ray(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5})
@@ -420,6 +420,8 @@ def test_a_local_cluster_leaves_signals_and_folders_as_they_were(tmp_path, monke
         before = signal.getsignal(signal.SIGTERM)
         with cluster.joined(cluster.LOCAL):
             assert signal.getsignal(signal.SIGTERM) == before != signal.SIG_DFL
+            print("(raylet) A worker died")  # as Ray does, on standard output
+    assert capsys.readouterr() == ("", "(raylet) A worker died\n")
     assert ray.cores == 3
     assert list(tmp_path.iterdir()) == []
 
