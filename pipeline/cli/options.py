@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli.command import Option
+from pipeline.core import names
 
 
 def positive(value: str) -> int:
@@ -21,6 +22,16 @@ def seed(value: str) -> int:
     if not (value.isascii() and value.isdigit() and int(value) < 1 << 31):
         raise argparse.ArgumentTypeError(f"{value!r} is not an integer from 0 to 2^31 - 1")
     return int(value)
+
+
+def place(value: str) -> str:
+    """The name of a port or unit, as it is. An empty one, as of a shell variable that is not set, would mean none."""
+    if not value:
+        raise argparse.ArgumentTypeError("'' names nothing: is a variable of the shell not set?")
+    try:
+        return names.LABEL(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 WHAT, WHERE, HOW = "what to run", "where", "how"
@@ -52,13 +63,13 @@ BOARD = Option("--board", "board instead of the job's; `tritmcu boards` lists th
 PORT = Option(
     "--port",
     "serial port of a real board; by default the one in rig.toml, or the only one",
-    {"metavar": "PORT"},
+    {"type": place, "metavar": "PORT"},
     WHERE,
 )
 UNIT = Option(
     "--unit",
     "which of several boards in rig.toml, by its name or USB serial number",
-    {"metavar": "NAME", "default": ""},
+    {"type": place, "metavar": "NAME"},
     WHERE,
 )
 RUNNER = Option("--runner", "flashing tool, one of those that the board file names", {"metavar": "TOOL"}, WHERE)

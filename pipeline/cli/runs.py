@@ -61,9 +61,9 @@ def plan(arguments: argparse.Namespace) -> RunPlan:
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a RunPlan takes as it is; kernels only where the command line says so."""
+    """What a RunPlan takes as it is, as far as the command line says it."""
     given = {name: getattr(arguments, name) for name in PLANNED if hasattr(arguments, name)}
-    return {name: value for name, value in given.items() if name != "kernels" or value is not None}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def subject(word: str, arguments: argparse.Namespace) -> RunPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +21,9 @@ from pipeline.protocol import wire
 LARGEST_FIXED_REPLY = max(sum(field.size for field in message.reply) for message in wire.MESSAGES)
 """Bytes that every firmware must be able to send in one frame."""
 
+STACK_ALIGNMENT = 8
+"""Bytes, as the Arm procedure call standard demands of the stack pointer."""
+
 Bytes = Annotated[int, Field(gt=0)]
 
 
@@ -30,6 +34,17 @@ class Region(Strict):
     """First address, 32 bits."""
     length: Bytes
     """Bytes."""
+
+    @property
+    def end(self) -> int:
+        """The address after its last byte."""
+        return self.origin + self.length
+
+    @model_validator(mode="after")
+    def _is_addressable(self) -> Region:
+        if self.end > 1 << 32:
+            raise ValueError(f"ends at 0x{self.end:x}, beyond 32 bits: origin + length is at most 0x{1 << 32:x}")
+        return self
 
 
 class Memory(Strict):
@@ -108,12 +123,12 @@ class Board(Strict):
     """Processor core, a key of cores.CORE_FLAGS."""
     port: RelativePath
     """Innermost folder of its port under firmware/port: the files of all folders around it belong to the port too."""
-    clock_hz: Annotated[int, Field(ge=0)]
+    clock_hz: Annotated[int, Field(ge=0, lt=1 << 32)]
     """Core clock in Hz; 0 where unknown."""
     tick: Literal["instructions", "cycles", "us"]
     """What the port counts: executed instructions, core cycles or microseconds."""
-    tick_hz: Annotated[int, Field(ge=0)]
-    """Ticks per second; 0 where a tick has no fixed duration."""
+    tick_hz: Annotated[int, Field(ge=0, lt=1 << 32)]
+    """Ticks per second; 0 for instructions, which have no fixed duration."""
     memory: Memory
     """What the linker may use."""
     link: LinkConfig
@@ -150,6 +165,37 @@ class Board(Strict):
         return port
 
     @model_validator(mode="after")
+    def _port_is_for_the_core(self) -> Board:
+        around = ("host",) if self.is_host else ("arduino",) if self.is_avr else ("arduino", "cortexm")
+        if self.port.partition("/")[0] not in around:
+            allowed = ", ".join(port for port in ports() if port.startswith(around))
+            raise ValueError(f"port = {self.port!r}: not for core {self.core!r}; its ports: {allowed}")
+        return self
+
+    @model_validator(mode="after")
+    def _ticks_last(self) -> Board:
+        if (self.tick == "instructions") != (self.tick_hz == 0):
+            what = "must be 0" if self.tick_hz else "must be above 0"
+            raise ValueError(f"tick_hz = {self.tick_hz}: {what} where tick = {self.tick!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_are_apart(self) -> Board:
+        """Of one address space: an AVR has one for the flash, this computer has none of its own."""
+        if self.is_avr or self.is_host:
+            return self
+        regions = sorted(((name, found) for name, found in self.memory if isinstance(found, Region)), key=_origin)
+        for (first, below), (second, above) in itertools.pairwise(regions):
+            if below.end > above.origin:
+                raise ValueError(
+                    f"memory.{first} ends at 0x{below.end:x}, memory.{second} begins at 0x{above.origin:x}"
+                )
+        if self.memory.ram.origin % STACK_ALIGNMENT:
+            what = f"must be a multiple of {STACK_ALIGNMENT}, for the stack begins there"
+            raise ValueError(f"memory.ram.origin = 0x{self.memory.ram.origin:x}: {what}")
+        return self
+
+    @model_validator(mode="after")
     def _clock_is_allowed(self) -> Board:
         limit = clocks.max_hz(self.mcu)
         if limit is not None and self.clock_hz > limit:
@@ -177,6 +223,13 @@ class Board(Strict):
                 raise ValueError("; ".join(unknown("runner", runner, known)))
             if getattr(self.flashing, runner, "") is None:
                 raise ValueError(f"runner {runner!r} needs the table [flashing.{runner}]")
+        for runner, is_met, what in (
+            ("qemu", self.emulator is not None, "the table [emulator] (machine, arguments)"),
+            ("simavr", self.is_avr, f"an AVR core ({', '.join(sorted(AVR_CORES))})"),
+            ("host", self.is_host, 'core = "host"'),
+        ):
+            if runner in self.runners and not is_met:
+                raise ValueError(f"runner {runner!r} needs {what}")
         for runner in self.flashing.model_fields_set - {"touch_1200_baud"}:
             if runner not in self.runners:
                 raise ValueError(f"table [flashing.{runner}]: {runner!r} is neither runner nor fallback_runners")
@@ -223,6 +276,10 @@ class Board(Strict):
     @property
     def is_host(self) -> bool:
         return self.core == "host"
+
+
+def _origin(region: tuple[str, Region]) -> int:
+    return region[1].origin
 
 
 def ports() -> tuple[str, ...]:

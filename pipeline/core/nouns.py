@@ -562,6 +562,8 @@ class Trace:
     """Counters of the connection."""
     stats: DeviceStats
     """Memory the device measured."""
+    place: Label = ""
+    """The port or unit that was named; "" for the emulator, or the only board."""
 
 
 def same_classes(a: Sequence[str], b: Sequence[str]) -> bool:

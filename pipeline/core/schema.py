@@ -6,10 +6,12 @@ import codecs
 import difflib
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from pipeline.core import names, registry
 from pipeline.core.errors import ConfigError
@@ -153,15 +155,31 @@ def _explain(model: type[BaseModel], error: ValidationError) -> tuple[str, str]:
         return f"unknown key {key!r}{guess}", f"allowed here: {', '.join(known)}" if known else ""
     if first["type"] == "missing":
         return f"key {key!r} is missing", ""
-    message = EMPTY if _is_empty(first) else KINDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    same = _of_one_union(model, errors, first)
+    key = ".".join(location[:-1]) if len(same) > 1 else key
+    message = ", or ".join(map(_told, same))
     if isinstance(first["input"], dict) and first["type"] == "value_error":
         return f"table {key!r}: {message}" if key else message, ""
     return f"key {key!r} = {first['input']!r}: {message}", ""
 
 
+def _told(error: ErrorDetails) -> str:
+    """What is wrong with the value, without the key."""
+    return EMPTY if _is_empty(error) else KINDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+
+
 def _is_empty(error: Any) -> bool:
     """Whether the mistake is that there is nothing where something must be."""
     return error["type"] in ("too_short", "string_too_short") and not error["input"]
+
+
+def _of_one_union(model: type[BaseModel], errors: Sequence[ErrorDetails], first: ErrorDetails) -> list[ErrorDetails]:
+    """The errors with the value of `first`, one for each type that it may have, which the last part of their places
+    names; `first` alone where it may have one."""
+    place, last = first["loc"][:-1], first["loc"][-1:]
+    if not last or not isinstance(last[0], str) or last[0] in _keys_at(model, list(map(str, place))):
+        return [first]
+    return [e for e in errors if e["loc"][:-1] == place and e["input"] is first["input"]]
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> set[str]:

@@ -106,7 +106,8 @@ def record(
         np.save(path / "device.npy", actual)
         np.save(path / "twin.npy", expected)
         store.save(path / "qmodel", qmodel, qmodel.digest)
-        shutil.copy(image_folder / "firmware.elf", path)
+        for firmware in image_folder.glob("firmware.*"):  # which of them it needs, the board's runner knows
+            shutil.copy(firmware, path)
         text = _README.format(description=mismatch.description, digest=image.digest, folder=folder)
         (path / "README.md").write_text(text, encoding="utf-8")
         return mismatch

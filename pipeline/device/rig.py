@@ -14,10 +14,11 @@ from pydantic import model_validator
 
 from pipeline.config import board as boards
 from pipeline.config.board import Board
-from pipeline.core import registry, schema, store
+from pipeline.core import schema, store
 from pipeline.core.errors import ConfigError, DeviceError
 from pipeline.core.registry import unknown
 from pipeline.core.schema import Label, Name, Strict
+from pipeline.device import runners
 from pipeline.device.links import serial
 from pipeline.device.links.serial import Port, ports
 
@@ -212,7 +213,7 @@ def _probe_kind(usb_id: str, description: str) -> str:
 def find(board: Board, *, port: str = "", unit: str = "", path: Path = FILE) -> Location:
     """Where the board is, among the ports of this machine and the units in the file; see `locate`. A board whose first
     runner emulates it is nowhere, unless `port` or `unit` says that a real one is meant."""
-    if registry.load("runners", board.runner).EMULATOR and not (port or unit):
+    if runners.is_emulated(board, port or unit or None):
         return Location(None)
     return locate(board, load(path), ports(), unit=unit, port=port)
 
@@ -227,7 +228,7 @@ def find_several(
     if port or unit:
         what = f"port {port}" if port else f"unit {unit!r}"
         raise ConfigError(f"{count} devices wanted, but {what} is one", "leave out --devices, or --port and --unit")
-    if registry.load("runners", board.runner).EMULATOR:
+    if runners.is_emulated(board):
         return (Location(None),) * count
     return locate_several(board, load(path), ports(), count)
 

@@ -12,11 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.config.board import Board
-from pipeline.core import registry
 from pipeline.core.cluster import CPU, Actor, Cluster, GoneError, joined
 from pipeline.core.errors import DeviceError, PipelineError
 from pipeline.core.nouns import Image, QModel
-from pipeline.device import rig
+from pipeline.device import rig, runners
 from pipeline.device.connection import Connection
 from pipeline.device.session import Result
 
@@ -30,7 +29,7 @@ def devices(
 ) -> Iterator[tuple[RemoteDevice, ...]]:
     """`count` boards of the cluster at `address`, "HOST:PORT" or "local", that run `image` of `model`, as long as the
     block. DeviceError: no cluster there, or fewer boards in it than wanted; ToolError without Ray."""
-    emulated = registry.load("runners", board.runner).EMULATOR
+    emulated = runners.is_emulated(board)
     with joined(address, cpus=count, resources={} if emulated else {board.name: count}) as found:
         _check_boards(found, board, count, CPU if emulated else board.name)
         files = {name: (image_folder / name).read_bytes() for name in FIRMWARE if (image_folder / name).exists()}

@@ -28,7 +28,7 @@ from pipeline.core.nouns import (
     no_progress,
     same_classes,
 )
-from pipeline.device import mismatch, session
+from pipeline.device import mismatch, runners, session
 from pipeline.device.connection import Connection
 from pipeline.device.mismatch import MOST_REPRODUCERS, QUERY, Case
 from pipeline.device.session import Session
@@ -162,7 +162,7 @@ def keep_mismatches(
 
 def is_emulated(board: Board, places: Sequence[str | None]) -> bool:
     """Whether the boards at these places are emulators."""
-    return None in places and bool(registry.load("runners", board.runner).EMULATOR)
+    return any(runners.is_emulated(board, place) for place in places)
 
 
 def _oracle(model: QModel, config: AttackConfig, source: Callable[[str], QModel], answering: Oracle) -> Oracle:

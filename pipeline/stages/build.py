@@ -22,6 +22,9 @@ OUTPUTS = (ELF, BIN, "firmware.hex")
 ISYSTEM = "-isystem"
 """Option before a folder of headers."""
 _CLEAN_ENVIRONMENT = {"CFLAGS": "", "CXXFLAGS": "", "CPPFLAGS": "", "LDFLAGS": "", "ASMFLAGS": ""}
+_LINKER = re.compile(r"^\S*/ld(\.bfd)?: ")
+"""Before what the linker says for itself."""
+_COMPLAINT = re.compile(rf"(?i:(?<!collect2: )error:)|undefined reference|{_LINKER.pattern}(?!warning:)")
 _OVERFLOW = re.compile(r"region [`'](FLASH|RAM)' overflowed by (\d+) bytes")
 
 
@@ -171,7 +174,7 @@ def _compile(project: Path, sources: Sources, board: Board) -> None:
     overflow = _OVERFLOW.search(output)
     if overflow:
         raise _does_not_fit(overflow[1], int(overflow[2]), sources, board)
-    lines = [line for line in output.splitlines() if "error:" in line.lower() or "undefined reference" in line]
+    lines = [_LINKER.sub("", line) for line in output.splitlines() if _COMPLAINT.search(line)]
     first = " | ".join(lines[:3]) or " | ".join(output.strip().splitlines()[-3:])
     if "string.h: No such file" in first:
         raise ToolError("the C library of the compiler is missing", shell.install_hint(board.build_programs[-1]))

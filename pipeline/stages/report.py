@@ -29,6 +29,7 @@ from pipeline.core.nouns import (
     Sources,
     Trace,
 )
+from pipeline.device import runners
 from pipeline.quantization import layerwise
 
 FORMAT = 3
@@ -93,7 +94,7 @@ def summarize(inputs: ReportInputs) -> Numbers:
     return {
         "format": FORMAT,
         "job": dict(inputs.job),
-        "board": _board(inputs.board),
+        "board": _board(inputs),
         "dataset": _dataset(inputs),
         "digests": _digests(inputs),
         "accuracy": {
@@ -131,14 +132,20 @@ def _training_shares(model: QModel) -> dict[str, float] | None:
     return {what: float(model.metrics[key]) for what, key in keys.items()}
 
 
-def _board(board: Board) -> Numbers:
+def _is_emulated(inputs: ReportInputs) -> bool:
+    """Whether an emulator answered; a program of this computer is none."""
+    return not inputs.board.is_host and runners.is_emulated(inputs.board, inputs.trace.place or None)
+
+
+def _board(inputs: ReportInputs) -> Numbers:
+    board = inputs.board
     return {
         "name": board.name,
         "description": board.description,
         "mcu": board.mcu,
         "core": board.core,
         "clock_hz": board.clock_hz,
-        "emulated": board.emulator is not None,
+        "emulated": _is_emulated(inputs),
         "flash_bytes": board.memory.flash.length,
         "ram_bytes": board.memory.ram.length,
     }
@@ -261,7 +268,7 @@ def _latency(inputs: ReportInputs) -> Numbers:
     total = float(median.sum())
     return {
         "unit": unit,
-        "label": f"{UNIT_WORDS[unit]} ({'measured' if inputs.board.emulator is None else 'emulated'})",
+        "label": f"{UNIT_WORDS[unit]} ({'emulated' if _is_emulated(inputs) else 'measured'})",
         "tick_hz": inputs.trace.device.tick_hz,
         unit: _spread(ticks),
         "per_layer": [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from pipeline.core.nouns import (
     Trace,
     no_progress,
 )
-from pipeline.device import connection, mismatch, session
+from pipeline.device import connection, mismatch, runners, session
 from pipeline.device.links import serial
 from pipeline.device.session import Result, Session
 from pipeline.network import twin
@@ -44,10 +44,9 @@ TWIN_CHUNK = 256
 
 @dataclass(frozen=True)
 class _Partial:
-    """The answers so far to one data set, as they lie on disk; twin_logits: of the same samples."""
+    """The answers so far to one data set, as they lie on disk. Not those of the twin: its code may change meanwhile."""
 
     logits: Int8Array
-    twin_logits: Int8Array
     ticks: NDArray[np.uint32]
     layer_ticks: NDArray[np.uint32]
     link: LinkStats
@@ -55,13 +54,15 @@ class _Partial:
 
 @dataclass(frozen=True)
 class _Setting:
-    """What stays the same during a run. folder: of partial results and reproducers."""
+    """What stays the same during a run. folder: of partial results and reproducers; emulated: whether an emulator
+    answers, whose ticks are not those of a board."""
 
     qmodel: QModel
     image: Image
     image_folder: Path
     board: Board
     folder: Path
+    emulated: bool
     progress: Progress
 
 
@@ -74,18 +75,21 @@ def stream(
     folder: Path,
     *,
     place: str | None = None,
+    named: str = "",
     limit: int | None = None,
     progress: Progress = no_progress,
 ) -> Trace:
     """The device's answers to the first `limit` test samples of every data set (all when None), and the twin's.
 
+    place: port of a real board; None: an emulator. named: what a person called that board, for the Trace.
     Answers are kept in folder/partial every few seconds and however the run ends; the next one continues there. A lost
     device is waited for a few times, then it is a DeviceError. Samples that differ from the twin are in the Trace; the
     first few are looked into, each in a folder of folder/mismatches: call `check` once the Trace is stored.
     """
-    setting = _Setting(qmodel, image, image_folder, board, folder, progress)
+    emulated = runners.is_emulated(board, place)
+    setting = _Setting(qmodel, image, image_folder, board, folder, emulated, progress)
     runs = [_DatasetRun(setting, dataset, limit) for dataset in datasets]
-    trace = _until_done(setting, runs, place)
+    trace = replace(_until_done(setting, runs, place), place=named)
     shutil.rmtree(folder / "partial", ignore_errors=True)
     return trace
 
@@ -182,7 +186,7 @@ class _DatasetRun:
         self._path = setting.folder / "partial" / f"{slug}-{self._digest[:8]}"
         self._mismatches = setting.folder / "mismatches"
         self._slug = slug
-        self._key = digest_of(setting.image.digest, setting.qmodel.digest, self._digest)
+        self._key = digest_of(setting.image.digest, setting.qmodel.digest, self._digest, setting.emulated)
         self._restore()
 
     def _restore(self) -> None:
@@ -198,13 +202,15 @@ class _DatasetRun:
         kept = store.load(self._path, _Partial)
         self.done = n = min(len(kept.logits), self.total)
         self.link = kept.link
-        self._logits[:n], self._twin_logits[:n] = kept.logits[:n], kept.twin_logits[:n]
+        self._logits[:n] = kept.logits[:n]
+        if n:
+            self._twin_logits[:n] = twin.run(self._setting.qmodel, self.x[:n]).reshape(n, -1)
         self._ticks[:n], self._layer_ticks[:n] = kept.ticks[:n], kept.layer_ticks[:n]
 
     def save(self) -> None:
         """Keeps the answers so far on disk."""
         n = self.done
-        rows = (self._logits[:n], self._twin_logits[:n], self._ticks[:n], self._layer_ticks[:n])
+        rows = (self._logits[:n], self._ticks[:n], self._layer_ticks[:n])
         store.save(self._path, _Partial(*rows, link=self.link), self._key)
 
     def trace(self) -> DatasetTrace:

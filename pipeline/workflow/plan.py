@@ -92,6 +92,11 @@ class RunPlan:
             return self.draws
         return self.job.seed if self.job else DEFAULT_SEED
 
+    @property
+    def named_place(self) -> str:
+        """The port or unit that is named; "" for none."""
+        return self.port or self.unit
+
     @staticmethod
     def load_network(name: str) -> QModel:
         """Another stored network, by its name in the zoo or its folder."""

@@ -38,7 +38,7 @@ from pipeline.core.nouns import (
     TrainedModel,
     with_metrics,
 )
-from pipeline.device import rig
+from pipeline.device import rig, runners
 from pipeline.quantization import layerwise
 from pipeline.robustness.waveform import Sound
 from pipeline.stages import STAGES, build, flash, lower, render, report, stream
@@ -441,6 +441,7 @@ class Workflow:
             return stream.stream(
                 *(qmodel, tested, image, self._image_folder, plan.board, work),
                 place=self._location().port_now(),
+                named=plan.named_place,
                 progress=self._progress,
             )
 
@@ -448,10 +449,11 @@ class Workflow:
         # With the device's answers those of its twin are stored, which this code computed.
         key = digest_of(image.digest, [dataset.digest for dataset in tested], keys.packages("network"))
         with ExitStack() as stack:
-            if "flash" in self._allowed and (self.plan.fresh or store.key_of(folder) != key):
+            again = plan.fresh or self._is_of_another_place(folder, key)
+            if "flash" in self._allowed and (again or store.key_of(folder) != key):
                 stack.enter_context(self._working_in(plan.device_folder))
                 self.flash()  # an image that is not on the board cannot answer
-            trace = self._stage("stream", folder, Trace, key, make, notes.trace)
+            trace = self._stage("stream", folder, Trace, key, make, notes.trace, again=again)
         try:
             stream.check(trace, work)
         except MismatchError as error:
@@ -459,6 +461,14 @@ class Workflow:
                 raise
             raise MismatchError(f"{error}; {cmsis_nn.OTHERWISE}", error.hint, error.reproducer) from error
         return trace
+
+    def _is_of_another_place(self, folder: Path, key: str) -> bool:
+        """Whether the stored answers are those of an emulator, and a real board is meant, or of another one. Where no
+        port or unit is named, any real board's will do."""
+        named = self.plan.named_place
+        if store.key_of(folder) != key or not (named or runners.is_emulated(self.plan.board)):
+            return False
+        return store.load(folder, Trace).place != named
 
     @_once
     def report(self) -> Numbers:
@@ -533,10 +543,19 @@ class Workflow:
         )
 
     def _stage(
-        self, stage: str, folder: Path, noun: type[T], key: str, make: Callable[[Path], T], about: Callable[[T], str]
+        self,
+        stage: str,
+        folder: Path,
+        noun: type[T],
+        key: str,
+        make: Callable[[Path], T],
+        about: Callable[[T], str],
+        *,
+        again: bool = False,
     ) -> T:
-        """The noun in `folder` when it carries `key`; else make's, stored there, if the stage may work."""
-        repeat = self.plan.fresh and stage in self._allowed
+        """The noun in `folder` when it carries `key`; else make's, stored there, if the stage may work. again: make's,
+        whatever is there, if it may."""
+        repeat = (self.plan.fresh or again) and stage in self._allowed
         if store.key_of(folder) != key or repeat:
             self._check_allowed(stage, folder)
             with self._working_in(folder.parent):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,9 +19,9 @@ from elftools.elf.elffile import ELFFile
 from pipeline.config import board
 from pipeline.config.board import Board
 from pipeline.core import paths, shell
-from pipeline.core.errors import ConfigError, DeviceError, FitError, ToolError
+from pipeline.core.errors import DeviceError, FitError, ToolError
 from pipeline.core.nouns import QModel, Sources, no_progress
-from pipeline.device import session
+from pipeline.device import mismatch, session
 from pipeline.device.links import serial
 from pipeline.device.runners import simavr
 from pipeline.device.session import Session
@@ -348,9 +349,17 @@ def holds(process: Path, device: str, program: str) -> bool:
         return False
 
 
-def test_no_simulator_for_other_cores(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="runs AVR cores, not cortex-m4f"):
-        simavr.command(board.load("netduinoplus2"), tmp_path)
+def test_a_mismatch_is_seen_again_from_its_folder_alone(tmp_path: Path) -> None:
+    """The simulator loads another file than QEMU does."""
+    model, image_folder = tiny.qmodel(), tmp_path / "image"
+    image_folder.mkdir()
+    image = build.build(render.render(model, MEGA), MEGA, image_folder)
+    x = tiny.samples(model, 1)
+    case = mismatch.Case("clean", 0, x[0], ~twin.run(model, x)[0])
+    mismatch.record(tmp_path / "found", case, None, model, image, image_folder, MEGA)
+    shutil.rmtree(image_folder)
+    recorded, now = mismatch.reproduce(tmp_path / "found")
+    assert (recorded.board, recorded.repeatable, now) == (MEGA.name, False, None)
 
 
 def test_a_missing_simulator_or_core_says_what_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from pipeline.cli.command import Command, Option
 
 NOTING = "to add a board to rig.toml"
 ADD = Option("--add", "board that is connected to --port", {"metavar": "BOARD"}, NOTING)
-PORT = Option("--port", "serial port; may be omitted if only one fits", {"metavar": "PORT", "default": ""}, NOTING)
+PORT = Option(
+    "--port", "serial port; may be omitted if only one fits", {"type": options.place, "metavar": "PORT"}, NOTING
+)
 UNIT = Option("--name", "its name for --unit", {"metavar": "NAME", "default": ""}, NOTING)
 PROBE = Option(
     "--probe", "serial number of a separate debug probe", {"metavar": "SERIAL", "default": ""}, NOTING
@@ -43,7 +45,7 @@ def _note(arguments: argparse.Namespace) -> None:
     from pipeline.device import rig
 
     board = boards.load(arguments.add)
-    port = rig.pick(board, rig.ports(), arguments.port)
+    port = rig.pick(board, rig.ports(), arguments.port or "")
     rig.save(rig.add(rig.load(), board, port, name=arguments.name, probe=arguments.probe))
     console.stderr(f"{board.name} is connected to {port.device}: {rig.FILE}")
 

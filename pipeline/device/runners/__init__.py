@@ -81,6 +81,11 @@ def check(board: Board, only: str | None) -> None:
         raise ConfigError(*registry.unknown(f"runner of board {board.name!r}:", only, board.runners))
 
 
+def is_emulated(board: Board, place: str | None = None) -> bool:
+    """Whether an emulator runs the board's firmware, as far as no place of a real one is named."""
+    return place is None and bool(registry.load("runners", board.runner).EMULATOR)
+
+
 def choose(
     board: Board, only: str | None = None, *, place: str | None = None, find: Callable[[str], object] = shell.find
 ) -> ModuleType:

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.config.board import Board
-from pipeline.core import lock, shell
-from pipeline.core.errors import ConfigError, DeviceError, ToolError
+from pipeline.core import lock, shell, text
+from pipeline.core.errors import DeviceError, ToolError
 from pipeline.core.shell import Process
 from pipeline.device.runners import firmware
 
@@ -37,8 +37,7 @@ def command(board: Board, folder: Path, place: str | None = None) -> list[str]:
     firmware reads the last, not when QEMU's main loop gets round to it (docs/ATTACKS.md). NO_ESCAPE is no byte, so all
     of them pass.
     """
-    if board.emulator is None:
-        raise ConfigError(f"board {board.name!r}: runner 'qemu' needs the table [emulator] (machine, arguments)")
+    assert board.emulator is not None, "checked with the board's file"
     program, load = (AVR_PROGRAM, "-bios") if board.is_avr else (PROGRAM, "-kernel")
     host, _, port = (place or ANY_PORT).rpartition(":")
     unused = ["-serial", "null"] * board.emulator.serial_index
@@ -67,14 +66,14 @@ def attach(board: Board, folder: Path, place: str | None = None) -> Iterator[str
         Process(command(board, folder, place), log=Path(scratch) / "log") as process,
         _on_one_cpu(process),
     ):
-        listening_at = _wait_until_listening(process)
+        listening_at = _wait_until_listening(process, board)
         try:
             yield listening_at
         except DeviceError as error:
             code = process.wait(timeout_s=0.5)
             if code is None:
                 raise
-            message = f"{error}; QEMU ended with exit code {code}: {process.log_tail()}"
+            message = f"{error}; QEMU ended with exit code {code}: {_last_words(process)}"
             raise DeviceError(message, error.hint) from error
 
 
@@ -107,15 +106,25 @@ def _least_used_cpu() -> Iterator[int]:
     yield allowed[os.getpid() % len(allowed)]
 
 
-def _wait_until_listening(process: Process) -> str:
+def _last_words(process: Process) -> str:
+    """What QEMU itself says at the end of its log, without the registers that follow it; else the log's last lines."""
+    lines = process.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.startswith("qemu") and "warning:" not in line]
+    return text.printable(said[-1]) if said else process.log_tail()
+
+
+def _wait_until_listening(process: Process, board: Board) -> str:
     """The "HOST:PORT" QEMU reports on its log."""
+    program = process.command[0]
     deadline = time.monotonic() + START_TIMEOUT_S
     while not (found := _LISTENING.search(process.log.read_text(encoding="utf-8", errors="replace"))):
         if process.wait(timeout_s=0.01) is not None:
+            assert board.emulator is not None
+            what = f"board {board.name!r}, emulator.machine = {board.emulator.machine!r}"
             raise ToolError(
-                f"{PROGRAM} ended with exit code {process.returncode()}: {process.log_tail()}",
-                "tritmcu doctor shows the installed version",
+                f"{what}: {program} ended with exit code {process.returncode()}: {_last_words(process)}",
+                f"correct [emulator] in the board's file; {program} -M help lists its machines",
             )
         if time.monotonic() > deadline:
-            raise ToolError(f"{PROGRAM} did not open its serial port within {START_TIMEOUT_S:g} s", "run again")
+            raise ToolError(f"{program} did not open its serial port within {START_TIMEOUT_S:g} s", "run again")
     return found[1]

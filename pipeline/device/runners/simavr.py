@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.config.board import Board
 from pipeline.core import paths, shell
-from pipeline.core.errors import ConfigError, DeviceError, ToolError
+from pipeline.core.errors import DeviceError, ToolError
 from pipeline.core.shell import Process
 from pipeline.device.runners import firmware
 
@@ -25,8 +25,6 @@ _TERMINAL = re.compile(r"^pty: (\S+)$", re.MULTILINE)
 
 def command(board: Board, folder: Path, place: str | None = None) -> list[str]:
     """The command line that runs firmware.bin. place: not used, the pseudo terminal names itself."""
-    if not board.is_avr:
-        raise ConfigError(f"board {board.name!r}: runner 'simavr' runs AVR cores, not {board.core}")
     line = (board.core, str(board.clock_hz), str(board.link.baud), str(firmware(board, folder, "bin")))
     return [str(_simulator()), *line]
 

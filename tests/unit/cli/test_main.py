@@ -16,6 +16,7 @@ from pipeline.cli.commands.ternarize import BOARD
 from pipeline.config import board
 from pipeline.config.job import AttackConfig, Job
 from pipeline.core import paths, store
+from pipeline.core.errors import ConfigError
 from tests.support import tiny
 
 
@@ -240,3 +241,10 @@ def test_defaults_in_the_help_are_those_there_are():
     assert options.DEVICES.help.endswith(f"by default {options.DEVICES.settings['default']}")
     assert audit.LIMIT.help.endswith(f"by default {audit.LIMIT.settings['default']}")
     assert BOARD.help.startswith(f"board instead of the recipe's, else {Job.model_fields['board'].default};")
+
+
+@pytest.mark.parametrize("words", [("stream", "--port"), ("run", "--unit"), ("rig", "--add", "uno", "--port")])
+def test_a_place_without_a_name_is_refused(words):
+    """A variable that is not set must not mean the emulator."""
+    with pytest.raises(ConfigError, match=f"argument {words[-1]}: '' names nothing"):
+        main.parse([*words, ""])

@@ -22,7 +22,7 @@ from unicorn import arm_const as arm
 from pipeline.codegen import buffers
 from pipeline.config import board
 from pipeline.config.board import Board
-from pipeline.core import paths, registry, shell
+from pipeline.core import paths, registry, schema, shell
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Sources
 from pipeline.device.links import Link
@@ -240,6 +240,34 @@ def test_a_port_that_is_no_folder_of_the_firmware_is_refused(port: str, tmp_path
     file.write_text(text.replace('port = "cortexm/stm32/f/f4"', f'port = "{port}"'))
     with pytest.raises(ConfigError, match="must be a relative path"):
         board.load(str(file))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("port", "host", "port = 'host': not for core 'cortex-m4f'; its ports: arduino, cortexm/mps2, "),
+        ("core", "host", "port = 'cortexm/stm32/f/f4': not for core 'host'; its ports: host"),
+        ("core", "atmega328p", "port = 'cortexm/stm32/f/f4': not for core 'atmega328p'; its ports: arduino"),
+        ("tick_hz", 5, "tick_hz = 5: must be 0 where tick = 'instructions'"),
+        ("tick", "cycles", "tick_hz = 0: must be above 0 where tick = 'cycles'"),
+        ("clock_hz", 1 << 32, "key 'clock_hz' = 4294967296: Input should be less than 4294967296"),
+        ("flash", (0xFFFF_FF00, 0x101), "table 'memory.flash': ends at 0x100000001, beyond 32 bits"),
+        ("ram", (0x0800_0000, 8), "memory.flash ends at 0x8100000, memory.ram begins at 0x8000000"),
+        ("flash", (0x1FFF_FFFF, 2), "memory.flash ends at 0x20000001, memory.ram begins at 0x20000000"),
+        ("ram", (0x2000_0004, 0x8000), "memory.ram.origin = 0x20000004: must be a multiple of 8"),
+        ("defines", {"PIN": "1; x"}, "key 'defines.PIN' = '1; x': Input should be a valid integer, or String should"),
+        ("usb_ids", "0483:374b", "key 'usb_ids' = '0483:374b': must be a list"),
+    ],
+)
+def test_what_no_board_can_be_is_refused(key: str, value: Any, message: str) -> None:
+    """With the key and what may be, before anything is built. The board itself is in order: one key is changed."""
+    described = schema.read_toml(paths.shipped("boards") / "netduinoplus2.toml")
+    if isinstance(value, tuple):
+        described["memory"][key] = dict(zip(("origin", "length"), value, strict=True))
+    else:
+        described[key] = value
+    with pytest.raises(ConfigError, match=f"^mine: {re.escape(message)}"):
+        schema.validate(Board, described, "mine")
 
 
 @pytest.mark.toolchain

@@ -335,6 +335,9 @@ def test_what_brings_a_tool_is_known(runner):
         ({"flashing": {"dfu_util": {"usb_id": "2341:366"}}}, "flashing.dfu_util.usb_id"),
         ({"flashing": {"openocd": {"config": []}}}, "flashing.openocd.config"),
         ({"usb_ids": ["0483:374B"]}, "usb_ids.0"),
+        ({"runner": "qemu", "emulator": None}, r"runner 'qemu' needs the table \[emulator\]"),
+        ({"fallback_runners": ["simavr"]}, r"runner 'simavr' needs an AVR core \(atmega2560, atmega328p\)"),
+        ({"fallback_runners": ["host"]}, "runner 'host' needs core = \"host\""),
         ({"flashing": {"uf2": {"family": 0x1_0000_0000, "board_id": "x"}}}, "flashing.uf2.family"),
         (
             {

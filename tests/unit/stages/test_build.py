@@ -189,6 +189,15 @@ def test_compiler_says_no(tmp_path: Path, text: str, words: str) -> None:
     assert not (tmp_path / "firmware.elf").exists()
 
 
+@pytest.mark.toolchain
+def test_linker_says_no(tmp_path: Path) -> None:
+    """In its own words, not in those of the compiler that started it."""
+    ram = F405.memory.ram.model_copy(update={"origin": F405.memory.ram.origin + 4})
+    shifted = F405.model_copy(update={"memory": F405.memory.model_copy(update={"ram": ram})})
+    with pytest.raises(ToolError, match=r"does not build: the stack must lie at the bottom of the RAM$"):
+        build.build(sources_for(shifted), shifted, tmp_path)
+
+
 @pytest.mark.parametrize("missing", ["cmake", "ninja", "arm-none-eabi-gcc"])
 def test_missing_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     programs = tmp_path / "bin"

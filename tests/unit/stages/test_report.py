@@ -126,6 +126,13 @@ def numbers(inputs):
     return report.summarize(inputs)
 
 
+def test_a_board_that_can_be_emulated_is_measured_where_a_real_one_answered(inputs):
+    uno = dataclasses.replace(inputs, board=board.load("uno"))
+    for place, is_emulated, told in (("", True, "emulated"), ("/dev/ttyACM0", False, "measured")):
+        numbers = report.summarize(dataclasses.replace(uno, trace=dataclasses.replace(inputs.trace, place=place)))
+        assert (numbers["board"]["emulated"], numbers["latency"]["label"]) == (is_emulated, f"microseconds ({told})")
+
+
 def test_clean_accuracy_counts_the_one_wrong_sample(numbers):
     clean = numbers["accuracy"]["clean"]
     assert clean["device"] == clean["twin"] == clean["keras"] == 39 / 40

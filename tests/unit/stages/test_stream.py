@@ -103,6 +103,17 @@ def test_a_limit_takes_the_first_samples(host, tmp_path):
     assert np.array_equal(part.index, data.splits["test"].index[:20])
 
 
+def test_a_board_does_not_continue_what_an_emulator_began(host, tmp_path, monkeypatch):
+    """The ticks of the two differ."""
+    monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
+    data = [dataset(host.qmodel, 100)]
+    with pytest.raises(KeyboardInterrupt):
+        run(host, data, tmp_path, progress=At(50, interrupt))
+    again = At(10_000, interrupt)
+    trace = run(host, data, tmp_path, place=str(host.program), named="left", progress=again)
+    assert (again.first, trace.place) == (1, "left")
+
+
 def test_ctrl_c_keeps_the_answers_and_leaves_no_process(host, tmp_path, monkeypatch):
     monkeypatch.setattr(stream, "SHOW_EVERY_S", 0.0)
     data = [dataset(host.qmodel, 30), dataset(host.qmodel, 2000, seed=2, attack=FGSM)]
@@ -114,6 +125,7 @@ def test_ctrl_c_keeps_the_answers_and_leaves_no_process(host, tmp_path, monkeypa
     trace = run(host, data, tmp_path, progress=again)
     assert 700 <= again.first < 800
     for part, source in zip(trace.datasets, data, strict=True):
+        assert np.array_equal(part.twin_logits, part.logits)
         assert np.array_equal(part.logits, twin.run(host.qmodel, source.splits["test"].x))
         assert part.ticks.all()
     assert trace.link.bytes_sent > 2030 * 64

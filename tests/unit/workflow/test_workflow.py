@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pipeline.config.job import AttackConfig
 from pipeline.core import interrupt, paths, registry, store
 from pipeline.core.errors import BudgetError, ConfigError, FitError
 from pipeline.core.nouns import AuditCheck, AuditResult, Dataset, QModel, Split
+from pipeline.device import runners
 from pipeline.stages import STAGES, export, report
 from pipeline.workflow import checks, keys, zoo
 from pipeline.workflow.plan import RunPlan, plan_job, plan_model
@@ -114,6 +116,33 @@ def test_a_twin_of_other_code_streams_anew(stored, tmp_path, monkeypatch):
     packages = keys.packages
     monkeypatch.setattr(keys, "packages", lambda *names: packages(*names) + "later" * ("network" in names))
     assert seen(make_plan(stored, tmp_path)) == ["(render)", "(build)", "flash", "stream", "report"]
+
+
+def test_answers_of_an_emulator_are_not_taken_for_those_of_a_board(stored, tmp_path):
+    """Nor those of one board for another's; the report is of what is there."""
+    plan = make_plan(stored, tmp_path)
+    seen(plan)
+    left, right = (dataclasses.replace(plan, port=str(tmp_path / name)) for name in ("left", "right"))
+    for named in (left, right):
+        shutil.copy(plan.folder / "image" / "firmware.elf", named.port)
+    working = ("lower", "render", "build", "attack", "stream")  # nothing flashes a program of this computer
+    for again, streams in ((left, "stream"), (left, "(stream)"), (right, "stream")):
+        recorder = Recorder()
+        trace = Workflow(again, recorder, working).stream()
+        assert (recorder.seen[-1], trace.place) == (streams, again.port)
+    assert seen(plan, "report")[-2:] == ["(stream)", "report"]
+    assert seen(plan)[-3:] == ["flash", "stream", "report"]
+
+
+def test_any_answers_of_a_real_board_will_do_where_none_is_named(stored, tmp_path, monkeypatch):
+    plan = make_plan(stored, tmp_path)
+    seen(plan)
+    shutil.copy(plan.folder / "image" / "firmware.elf", tmp_path / "board")
+    Workflow(
+        dataclasses.replace(plan, port=str(tmp_path / "board")), Recorder(), ("lower", "render", "build", "stream")
+    ).stream()
+    monkeypatch.setattr(runners, "is_emulated", lambda board, place=None: False)
+    assert seen(plan) == ["(render)", "(build)", "(stream)", "report"]
 
 
 def test_data_changed_under_its_name_is_seen(stored, tmp_path, monkeypatch):
