@@ -15,6 +15,8 @@ from tests.support import tiny
 
 GDB = "gdb-multiarch"
 COMPARE = "compare-sections -r"
+PATIENCE_S = 60
+"""How long the debugger waits for an answer of the emulator."""
 EMULATED = [name for name in board.names() if board.load(name).runner == "qemu"]
 pytestmark = [
     pytest.mark.toolchain,
@@ -25,9 +27,10 @@ pytestmark = [
 
 def debugger(socket: Path, elf: Path, *commands: str) -> str:
     """Output of gdb with the program `elf` at the emulator that listens at `socket`."""
-    steps = (f"target extended-remote {socket}", *commands)
+    patience = f"set remotetimeout {PATIENCE_S}"  # gdb gives up after two seconds, which a busy computer may need
+    steps = (patience, f"target extended-remote {socket}", *commands)
     words = [word for step in steps for word in ("-ex", step)]
-    return shell.run([GDB, "-nx", "-batch", *words, elf], timeout_s=60).output
+    return shell.run([GDB, "-nx", "-batch", *words, elf], timeout_s=2 * PATIENCE_S).output
 
 
 @pytest.mark.parametrize("name", EMULATED)
