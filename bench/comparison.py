@@ -100,6 +100,10 @@ SYSTEMS = (
         "ResNet-8 of twice the width, ternary with wider early layers, STQ + N-FGSM",
         "cifar10_resnet8w2_mixed",
     ),
+    System(
+        "ResNet-8 of twice the width, ternary with wider early layers, STQ + N-FGSM, trained longer",
+        "cifar10_resnet8w2_mixed_tuned",
+    ),
     System("ResNet-8, bits chosen by LAQ", "cifar10_resnet8_laq"),
     System("DS-CNN, 8 bits", "kws_dscnn_float"),
     System("DS-CNN, ternary, STQ", "kws_dscnn_stq"),

@@ -112,8 +112,9 @@ def section(cards: Sequence[zoo.Card]) -> Iterator[str]:
     yield (
         "The trainings of these networks, as far as their histories are stored: on the left the clean accuracy on the "
         "validation images, dotted that on the augmented or attacked images of training; on the right the accuracy "
-        "under PGD with ten steps, on as many validation images as the job says (`robust_samples`). MLPerf-Tiny's "
-        "weights, with which some of them start, have seen the validation images; the test images they have not.\n"
+        "under PGD with ten steps, at the eps of the training (`[train.adversarial]` of the job), on as many "
+        "validation images as it says (`robust_samples`). MLPerf-Tiny's weights, with which some of them start, have "
+        "seen the validation images; the test images they have not.\n"
     )
 
 
