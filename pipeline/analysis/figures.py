@@ -84,6 +84,12 @@ def draw(numbers: Mapping[str, Any], samples: Samples) -> dict[str, str]:
     }
 
 
+LEGEND_ROW = 0.19
+"""Inches that a line of a legend takes."""
+HALF_A_LEGEND = 60
+"""Characters of a name of which two stand side by side."""
+
+
 def _figure(width: float, height: float) -> Figure:
     """An empty figure, inches. Not through pyplot: that keeps global state."""
     import matplotlib
@@ -125,9 +131,11 @@ def pareto(
     in percent, bytes); those that no other network beats in both are joined. what, size: names of the two axes."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    figure = _figure(9.2, 3.8)
+    names = [name for name, *_ in points]
+    columns = 2 if max(map(len, names), default=0) <= HALF_A_LEGEND else 1
+    figure = _figure(9.2, 3.4 + LEGEND_ROW * -(-len(names) // columns))
     left, right = figure.subplots(1, 2)
-    marks = _marks([name for name, *_ in points])
+    marks = _marks(names)
     timed = [(ticks, accuracy, name) for name, ticks, accuracy, _ in points if ticks is not None]
     sized = [(flash, accuracy, name) for name, _, accuracy, flash in points]
     for axes, found, label in ((left, timed, f"{unit or 'ticks'} per inference"), (right, sized, size)):
@@ -140,14 +148,15 @@ def pareto(
         axes.set_ylim(top=min(axes.get_ylim()[1], 102.0))  # no accuracy is above 100 %
         axes.xaxis.set_major_locator(MaxNLocator(COST_TICKS))
         axes.xaxis.set_major_formatter(EngFormatter())
-    figure.legend(*right.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=columns)
     return _svg(figure)
 
 
 def slopes(points: Mapping[str, tuple[float, float]], names: tuple[str, str], what: str) -> str:
     """<svg> of a line for each network from its value left to that right. points: both by name; names: of the two
     sides; what: of the values."""
-    figure = _figure(6.4, 4.2)
+    figure = _figure(6.4, 3.8 + LEGEND_ROW * len(points))
     axes = _axes(figure, "", what)
     marks = _marks([*points])
     for name, values in points.items():
@@ -164,7 +173,7 @@ def slopes(points: Mapping[str, tuple[float, float]], names: tuple[str, str], wh
 def learning(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """<svg> of trainings, by name, over their epochs: left the validation accuracy, dotted that of training, right the
     validation accuracy under attack of those that have one."""
-    figure = _figure(9.2, 4.2)
+    figure = _figure(9.2, 3.8 + LEGEND_ROW * -(-len(histories) // 2))
     marks = _marks([*histories])
     sides = (("validation_accuracy", "clean accuracy (%)"), ("validation_robust_accuracy", "accuracy under attack (%)"))
     for axes, (key, what) in zip(figure.subplots(1, 2), sides, strict=True):
