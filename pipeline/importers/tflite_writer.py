@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import UnsupportedError
 from pipeline.core.nouns import Int8Array, QLayer, QModel, Quantization, TensorSpec
-from pipeline.importers import flatbuffer, tflite, tflite_scales, tflite_schema
+from pipeline.importers import flatbuffer, tflite_scales, tflite_schema, tflite_walk
 from pipeline.importers.flatbuffer import Row
 from pipeline.network import arith, geometry, rescale
 
@@ -163,10 +163,10 @@ class _Writer:
         if spec is not None and wanted[0] <= spec.quantization.qmin and spec.quantization.qmax <= wanted[1]:
             return tflite_schema.ACTIVATIONS.index("NONE")
         lattice = Quantization(rescale.single(scale or q.scale), q.zero_point)
-        for name in tflite.LIMITS:
-            if tflite.limits(name, lattice) == wanted:
+        for name in tflite_walk.LIMITS:
+            if tflite_walk.limits(name, lattice) == wanted:
                 return tflite_schema.ACTIVATIONS.index(name)
-        known = ", ".join(f"{name} {tflite.limits(name, lattice)}" for name in tflite.LIMITS)
+        known = ", ".join(f"{name} {tflite_walk.limits(name, lattice)}" for name in tflite_walk.LIMITS)
         raise UnsupportedError(f"layer {layer.name!r}: clamps to {wanted} of {q.bits} bits", f"known there: {known}")
 
     def scales(self, layer: QLayer, weights: Int8Array) -> tflite_scales.Scales:
