@@ -80,9 +80,9 @@
     sxtb16  r9, r11, ror #8
     .endif
     .elseif \bits == 4
-    fields  weight % 4, 4
+    fields  (weight % 4), 4
     .elseif weight % 16 < 15
-    fields  (weight % 16) % 5, 3
+    fields  ((weight % 16) % 5), 3
     .else
     spare_bits
     .endif
@@ -91,11 +91,11 @@
 
 /* Extracts field `slot` of each half of a word, counted from the low bits; the first one loads the word. */
 .macro fields slot, bits
-    .if (\slot) == 0
+    .if \slot == 0
     ldr     r10, [lr], #4
     and.w   r9, r11, r10
     .else
-    and     r9, r11, r10, ror #((\slot) * \bits)
+    and     r9, r11, r10, ror #(\slot * \bits)
     .endif
 .endm
 

@@ -10,9 +10,20 @@
 #include "nn_arith.h"
 #include "nn_mve.h"
 
-/* dot() uses every register, also the one that holds the frame without optimization. */
-#if !defined(__OPTIMIZE__) && !defined(__clang__)
+/* dot() uses every register, r7 too, which may hold the frame: GCC is told to do without, Clang gets its value back. */
+#if defined(__clang__)
+#define STEPS "r0"
+#define SAVE_R7 "vmov s19, r7\n"
+#define RESTORE_R7 "\n\tvmov r7, s19"
+#define ALSO_USED "s19"
+#else
+#define STEPS "r7"
+#define SAVE_R7
+#define RESTORE_R7
+#define ALSO_USED "r0"
+#if !defined(__OPTIMIZE__)
 #pragma GCC optimize("omit-frame-pointer")
+#endif
 #endif
 
 enum { LANES = NN_MVE_LANES, ROWS = NN_MVE_ROWS, PIXELS = 2, CHANNELS = 16 };
@@ -67,12 +78,11 @@ static void gather(const nn_dims *in, const int8_t *input, const nn_dims *filter
  * acc, r11 groups left; r0 r2 r4 r6: x, r8 r10 r12 r14: y. */
 static void dot(const int8_t *x, const int8_t *y, const int8_t *weights, int32_t steps, int32_t groups, int32_t *acc) {
     register const int8_t *xp __asm("r1") = x, *yp __asm("r3") = y, *wp __asm("r5") = weights;
-    register int32_t n __asm("r7") = steps, *ap __asm("r9") = acc, left __asm("r11") = groups;
+    register int32_t n __asm(STEPS) = steps, *ap __asm("r9") = acc, left __asm("r11") = groups;
     __asm volatile("vmov s16, %[n]\n\t"
                    "vmov s17, %[x]\n\t"
-                   "vmov s18, %[y]\n"
-                   "2:\n\t"
-                   "vmov %[n], s16\n\t"
+                   "vmov s18, %[y]\n\t" SAVE_R7 "2:\n\t"
+                   "vmov r7, s16\n\t"
                    "vmov %[x], s17\n\t"
                    "vmov %[y], s18\n\t"
                    "mov r0, #0\n\t"
@@ -96,7 +106,7 @@ static void dot(const int8_t *x, const int8_t *y, const int8_t *weights, int32_t
                    "vmladava.s8 r4, q0, q2\n\t"
                    "vmladava.s8 r12, q1, q2\n\t"
                    "vldrb.8 q3, [%[w]], #16\n\t"
-                   "subs %[n], #1\n\t"
+                   "subs r7, #1\n\t"
                    "vmladava.s8 r6, q0, q3\n\t"
                    "vmladava.s8 r14, q1, q3\n\t"
                    "bne 1b\n\t"
@@ -105,11 +115,11 @@ static void dot(const int8_t *x, const int8_t *y, const int8_t *weights, int32_t
                    "strd r8, r10, [%[acc], #%c[second] - 16]\n\t"
                    "strd r12, r14, [%[acc], #%c[second] - 8]\n\t"
                    "subs %[left], #1\n\t"
-                   "bne 2b"
+                   "bne 2b" RESTORE_R7
                    : [x] "+r"(xp), [y] "+r"(yp), [w] "+r"(wp), [n] "+r"(n), [acc] "+r"(ap), [left] "+r"(left)
                    : [second] "i"(CHANNELS * sizeof *acc)
-                   : "r0", "r2", "r4", "r6", "r8", "r10", "r12", "r14", "s16", "s17", "s18", "q0", "q1", "q2", "q3",
-                     "cc", "memory");
+                   : ALSO_USED, "r2", "r4", "r6", "r8", "r10", "r12", "r14", "s16", "s17", "s18", "q0", "q1", "q2",
+                     "q3", "cc", "memory");
 }
 
 static inline __attribute__((always_inline)) void write(const nn_mve_block *b, int32_t first, int32_t channels,

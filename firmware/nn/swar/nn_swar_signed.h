@@ -19,10 +19,10 @@
 #include "nn_swar.h"
 
 /* sum + x * weights, in this order: the compiler would unpack all weights of a step before it adds anything, which
- * takes more registers than there are. Where only the lower eight registers can multiply, the sums are kept in the
- * others. */
+ * takes more registers than there are. Where only the lower eight registers can multiply, GCC keeps the sums in the
+ * others; Clang 14 joins their stores to an STM without a register, which is no instruction. */
 static inline uint32_t nn_swar_add_product(uint32_t sum, uint32_t x, uint32_t weights) {
-#ifdef NN_NO_LONG_MULTIPLY
+#if defined(NN_NO_LONG_MULTIPLY) && !defined(__clang__)
     __asm("add %0, %1" : "+h"(sum) : "l"(x * weights));
 #else
     sum += x * weights;
