@@ -49,9 +49,13 @@ def check_sizes(budget: CostBudget, sizes: Sizes) -> None:
     """BudgetError when the image is larger than the budget."""
     _require(
         _exceeded(memory, sizes.total(memory), allowed, dict(size.largest(size.tree(memory, sizes))))
-        for memory in (FLASH, RAM)
-        if (allowed := _allowed(budget, memory)) is not None
+        for memory, allowed in of_memories(budget).items()
     )
+
+
+def of_memories(budget: CostBudget) -> dict[str, int]:
+    """Bytes that the budget allows, by FLASH and RAM; without those it does not limit."""
+    return {memory: allowed for memory in (FLASH, RAM) if (allowed := _allowed(budget, memory)) is not None}
 
 
 def check_ticks(budget: CostBudget, unit: str, ticks: int, layers: Mapping[str, int]) -> None:

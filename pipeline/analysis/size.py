@@ -20,6 +20,9 @@ from pipeline.core.schema import Label, Name, Strict
 FORMAT = 1
 """Of the JSON; changes when a key changes its meaning or goes away."""
 MEMORIES = (FLASH, RAM)
+UNLIMITED: Mapping[str, int] = {}
+LAYERS = "layers"
+"""Group of a layer's tables and its call."""
 LARGEST = 5
 """Parts that a message names."""
 UNSERVED = "no fast kernel computes this layer"
@@ -203,6 +206,24 @@ def largest(root: Node, count: int = LARGEST) -> list[tuple[str, int]]:
     return sorted(parts, key=lambda part: (-part[1], part[0]))[:count]
 
 
+def layers(sizes: Sizes) -> list[tuple[str, int, str, str]]:
+    """(layer, bytes of flash, the C function that computes it, the last layer of its cascade or "") of every layer that
+    is computed, the largest first."""
+    flash: dict[str, int] = defaultdict(int)
+    for part in sizes.flash:
+        if part.path[0] == LAYERS and len(part.path) > 1:
+            flash[part.path[1]] += part.bytes
+    found = [(name, flash[name], kernel, sizes.cascades.get(name, "")) for name, kernel in sizes.kernels.items()]
+    return sorted(found, key=lambda layer: (-layer[1], layer[0]))
+
+
+def used(root: Node, limit: int, allowed: int | None = None) -> str:
+    """Share of the board's memory, `limit` bytes, and of the budget, `allowed`, in words; "" where neither is known."""
+    of_board = [f"{text.percent(root.size / limit)} of the board"] if limit else []
+    of_budget = [f"{text.percent(root.size / allowed)} of the budget of {text.size(allowed)}"] if allowed else []
+    return ", ".join(of_board + of_budget)
+
+
 def numbers(sizes: Sizes, before: Sizes | None = None) -> dict[str, Any]:
     """The content of the JSON, every key described in docs/SIZE.md; "diff" only where there is a comparison."""
     content = sizes.model_dump(mode="json")
@@ -221,26 +242,25 @@ def _changes(sizes: Sizes, before: Sizes) -> dict[str, Any]:
     }
 
 
-def markdown(sizes: Sizes, before: Sizes | None = None) -> str:
-    """Tables for a pull request: bytes by group, with a comparison also every change."""
+def markdown(sizes: Sizes, before: Sizes | None = None, budget: Mapping[str, int] = UNLIMITED) -> str:
+    """Tables for a pull request: bytes by group, with a comparison also every change. budget: bytes by memory."""
     lines = [f"### Size of {templates.cell(sizes.title)}", ""]
     if before is not None:
         lines += [f"Compared with {templates.cell(before.title)}.", ""]
     for memory in MEMORIES:
         root = tree(memory, sizes, before)
-        lines += _group_table(root, sizes.limit(memory))
+        lines += _group_table(root, used(root, sizes.limit(memory), budget.get(memory)))
         lines += _change_table(root)
     lines += [f"- {templates.cell(name)}: {UNSERVED}; {templates.cell(why)}" for name, why in sizes.unserved.items()]
-    named = (f"{templates.cell(name)} by {kernel}" for name, kernel in sizes.kernels.items())
-    lines += [f"- layers: {', '.join(named)}"] if sizes.kernels else []
+    named = (f"{templates.cell(name)} {text.count(count)} by {kernel}" for name, count, kernel, _ in layers(sizes))
+    lines += [f"- bytes of layers: {', '.join(named)}"] if sizes.kernels else []
     return "\n".join(lines)
 
 
-def _group_table(root: Node, limit: int) -> list[str]:
+def _group_table(root: Node, share: str) -> list[str]:
     compared = root.before is not None
     head = ["", "bytes", *(["before", "change"] if compared else ["share"])]
-    share = f" ({text.percent(root.size / limit)} of the board)" if limit else ""
-    body = [[f"**{root.name}**{share}", *_cells(root, root.size)]]
+    body = [[f"**{root.name}**{f' ({share})' if share else ''}", *_cells(root, root.size)]]
     body += [[templates.cell(group.name), *_cells(group, root.size)] for group in root.children]
     return [*_table(head, body), ""]
 
@@ -316,8 +336,8 @@ def _title(path: tuple[str, ...], node: Node) -> str:
     return f"{' / '.join(path)}: {text.count(node.size)} bytes{change}"
 
 
-def page(sizes: Sizes, before: Sizes | None = None) -> str:
-    """The HTML page: a treemap and a table of each memory. It opens offline."""
+def page(sizes: Sizes, before: Sizes | None = None, budget: Mapping[str, int] = UNLIMITED) -> str:
+    """The HTML page: a treemap and a table of each memory. It opens offline. budget: bytes by memory."""
     roots = [tree(memory, sizes, before) for memory in MEMORIES]
     return (
         templates.pages()
@@ -325,10 +345,12 @@ def page(sizes: Sizes, before: Sizes | None = None) -> str:
         .render(
             sizes=sizes,
             before=before,
+            layers=layers(sizes),
             memories=[
                 {
                     "root": root,
                     "limit": sizes.limit(root.name),
+                    "allowed": budget.get(root.name),
                     "tiles": tiles(root),
                     "rows": list(rows(root, 3)),
                     "changed": changed(root),

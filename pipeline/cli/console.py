@@ -143,7 +143,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], rig
     available = table_width()
     cells = [[name, *(row[i] for row in rows)] for i, name in enumerate(columns)]
     widths = fit(cells, available, {0, *right})
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False)
     drawn.padding = (0, 1, 0, 0)
     for number, width in enumerate(widths):
         justify: Literal["left", "right"] = "right" if number in right else "left"
@@ -151,7 +151,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], rig
     for row in rows:
         drawn.add_row(*row[: len(widths)])
     needed = max(available, sum(widths) + BETWEEN * len(widths))
-    Console(highlight=False, markup=False, width=needed).print(drawn)
+    console = Console(highlight=False, markup=False, width=needed)
+    if title:  # not that of the table, which wraps where the table ends
+        console.print(title, style="bold")
+    console.print(drawn)
     if len(widths) < len(columns):
         stdout(f"left out, the terminal is too narrow: {', '.join(columns[len(widths) :])}")
 
@@ -180,26 +183,27 @@ def fit(columns: Sequence[Sequence[str]], available: int, unbroken: Collection[i
     return widths
 
 
-def sizes(root: Node, shown: Sequence[tuple[int, Node]], limit: int) -> None:
-    """Prints one memory of a firmware as a tree. shown: (level, node); limit: bytes of the board."""
+def sizes(root: Node, shown: Sequence[tuple[int, Node]], share: str) -> None:
+    """Prints one memory of a firmware as a tree. shown: (level, node); share: of board and budget, in words."""
     compared = root.before is not None
     columns = ("part", "bytes", *(("before", "change") if compared else ("share",)))
     rows = []
     for level, node in shown:
-        share = (text.percent(node.size / root.size if root.size else None),)
-        cells = share if node.before is None else (text.count(node.before), text.signed(node.change))
+        part = (text.percent(node.size / root.size if root.size else None),)
+        cells = part if node.before is None else (text.count(node.before), text.signed(node.change))
         rows.append(("  " * level + node.name, text.count(node.size), *cells))
-    of_board = f", {text.percent(root.size / limit)} of the board" if limit else ""
-    table(f"{root.name}: {text.size(root.size)}{of_board}", columns, rows, right=range(1, len(columns)))
+    title = ", ".join(filter(None, (f"{root.name}: {text.size(root.size)}", share)))
+    table(title, columns, rows, right=range(1, len(columns)))
     stdout("")
 
 
-def kernels(functions: Mapping[str, str], cascades: Mapping[str, str]) -> None:
-    """Prints the kernel of every layer, and which are computed together; nothing without any."""
-    rows = [(name, function, cascades.get(name, "")) for name, function in functions.items()]
-    if rows:
-        columns = ("layer", "kernel", *(("in stripes, with",) if cascades else ()))
-        table("Kernels", columns, [row[: len(columns)] for row in rows])
+def layers(found: Sequence[tuple[str, int, str, str]]) -> None:
+    """Prints layers with their bytes of flash, their kernels, and which are computed together; nothing without any.
+    found: as analysis.size.layers has them."""
+    if found:
+        columns = ("layer", "flash", "kernel", *(("in stripes, with",) if any(row[3] for row in found) else ()))
+        rows = [(name, text.count(count), kernel, last)[: len(columns)] for name, count, kernel, last in found]
+        table("Layers", columns, rows, right=(1,))
         stdout("")
 
 

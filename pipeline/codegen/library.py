@@ -90,6 +90,7 @@ def library(
         **_of_files(files),
         "core": board.core,
         "compilers": _compilers(board),
+        "stack_bytes": 0 if board.is_host else board.memory.stack_bytes,
         "needs": [NEEDS[family] for family in families if family in NEEDS] + ([] if board.is_avr else [NOT_AVR]),
         "architectures": arduino.architectures(board),
         "version": __version__,

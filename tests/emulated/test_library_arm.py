@@ -17,7 +17,7 @@ from pipeline.core.nouns import QModel
 from pipeline.network import twin
 from pipeline.stages import export
 from tests.emulated.test_kernels import CORES
-from tests.support import networks, tiny
+from tests.support import networks, single, tiny
 from tests.unit.stages.test_export_library import LOGITS, WARNINGS
 
 PLATFORM = """#include <stdio.h>
@@ -98,3 +98,13 @@ def test_clang_makes_of_it_what_gcc_does(core: str, optimization: str, tmp_path:
     model = networks.every_kind(17)
     assert {layer.weight_bits for layer in model.layers if layer.weights is not None} == {2, 3, 4, 8}
     assert_same_logits(model, CORES[core], tmp_path, [*clang(), optimization])
+
+
+@pytest.mark.toolchain
+@pytest.mark.emulator
+def test_clang_stores_the_sums_of_a_last_pair_of_rows(tmp_path: Path) -> None:
+    """Clang 14 joined stores of upper registers to an STM without a register."""
+    dense = single.layer(single.Geometry("dense", (1, 1, 18), 6), np.random.default_rng(0), bits=8)
+    model = single.model([dense], (1, 1, 18), 5)
+    assert_same_logits(model, CORES["cortex-m0"], tmp_path, [*clang(), "-O2"])
+    assert "nn_dense_s_swar(" in (tmp_path / "library" / "src" / "tiny_model.c").read_text()

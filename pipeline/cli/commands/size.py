@@ -50,24 +50,26 @@ class Size(Command):
         from pipeline.cli import console, runs
         from pipeline.core import store
 
-        allowed = runs.given_budget(arguments)
+        given = runs.given_budget(arguments)
         sizes, page, of_job = _sizes(arguments.network, arguments)
+        allowed = budget.of_memories(of_job.with_parts(given))
         before = _sizes(arguments.diff, arguments)[0] if arguments.diff else None
         page = arguments.html or (None if arguments.json or arguments.markdown else page)
         if arguments.json:
             console.stdout(json.dumps(size.numbers(sizes, before), indent=1))
         elif arguments.markdown:
-            console.stdout(size.markdown(sizes, before))
+            console.stdout(size.markdown(sizes, before, allowed))
         else:
             for memory in size.MEMORIES:
                 root = size.tree(memory, sizes, before)
-                console.sizes(root, list(size.rows(root, arguments.depth)), sizes.limit(memory))
-            console.kernels(sizes.kernels, sizes.cascades)
+                share = size.used(root, sizes.limit(memory), allowed.get(memory))
+                console.sizes(root, list(size.rows(root, arguments.depth)), share)
+            console.layers(size.layers(sizes))
             console.unserved(sizes.unserved)
         if page is not None:
-            store.write_text(page, size.page(sizes, before))
+            store.write_text(page, size.page(sizes, before, allowed))
             console.stderr(str(page))
-        budget.check_sizes(of_job.with_parts(allowed), sizes)
+        budget.check_sizes(of_job.with_parts(given), sizes)
         return 0
 
 

@@ -50,6 +50,26 @@ def test_a_comparison_shows_what_came_went_grew_and_nothing_else():
     assert size.changed(size.tree("RAM", sizes(NOW), sizes(BEFORE))) == []
 
 
+def test_layers_are_listed_by_size_whatever_order_they_were_stored_in():
+    """A stored image has them by name."""
+    flash = {("layers", "a", "call"): 10, ("layers", "c", "tables", "filter"): 700, ("layers", "b", "call"): 10}
+    kernels = {"a": "nn_x", "b": "nn_y", "c": "nn_z"}
+    found = sizes(flash | {("layers", "padding"): 2}).model_copy(update={"kernels": kernels, "cascades": {"a": "b"}})
+    assert size.layers(found) == [("c", 700, "nn_z", ""), ("a", 10, "nn_x", "b"), ("b", 10, "nn_y", "")]
+    assert "- bytes of layers: c 700 by nn_z, a 10 by nn_x, b 10 by nn_y" in size.markdown(found)
+    page = size.page(found)
+    assert page.index(">nn_z<") < page.index(">nn_x<") < page.index(">nn_y<")
+
+
+def test_what_is_left_of_a_budget_is_said_where_it_limits():
+    budget = {"flash": 2000}
+    words = "50.0 % of the budget of 2.0 KiB"
+    assert size.used(size.tree("flash", sizes(NOW)), 4000, 2000) == f"25.0 % of the board, {words}"
+    assert f"**flash** (25.0 % of the board, {words}) |" in size.markdown(sizes(NOW), budget=budget)
+    assert size.page(sizes(NOW), budget=budget).count(words) == 1
+    assert "budget" not in size.markdown(sizes(NOW)) + size.page(sizes(NOW))
+
+
 def test_every_key_of_the_json_is_described():
     page = (paths.RESOURCES / "docs" / "SIZE.md").read_text(encoding="utf-8")
     changed = size.numbers(sizes(NOW), sizes(BEFORE))

@@ -74,7 +74,8 @@ def test_a_broken_budget_is_shown_and_has_its_own_exit_code(size, place):
     assert code == 3
     assert "kernels" in out, "what it is made of is printed all the same"
     assert "error: flash: " in err and " over the budget of 1 024; largest parts: " in err
-    assert size("runs/tiny-host --budget flash=1MiB")[0] == 0
+    code, out, err = size("runs/tiny-host --budget flash=1MiB --depth 1")
+    assert code == 0 and out.splitlines()[0].rstrip().endswith("of the budget of 1.0 MiB"), "in one line, not wrapped"
     assert size("q --board host --budget ram=1")[0] == 3, "of a network too"
     code = main.main(["build", "--model", "q", "--board", "host", "--run-dir", "elsewhere", "--budget", "ram=1"])
     assert (code, (place / "elsewhere" / "image").exists()) == (3, False), "what is known before is not built"

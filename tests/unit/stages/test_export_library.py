@@ -255,6 +255,12 @@ def test_the_printed_command_builds_it(tmp_path: Path) -> None:
     assert (tmp_path / "l" / "build" / "libtiny_model.a").exists()
 
 
+def test_the_readme_says_what_compiles_it_and_how_much_stack_to_have() -> None:
+    text = {name: library.library(MODEL, board.load(name))["README.md"] for name in ("netduinoplus2", "host")}
+    assert ".S files too, as C11 with GCC or Clang (tested with 12 and 14);" in text["netduinoplus2"]
+    assert "reserves 2048 bytes for kernels" in text["netduinoplus2"] and "Stack" not in text["host"]
+
+
 def test_trits_and_names_of_a_job_are_kept(tmp_path: Path) -> None:
     files = library.library(MODEL, board.load("netduinoplus2"), firmware=FirmwareConfig(trits_per_byte=5))
     assert "nn_expand_trits(" in files["src/tiny_model.c"]
