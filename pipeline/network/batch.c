@@ -13,6 +13,7 @@
 #include <string.h>
 
 enum { LANES = 8, GROUP = 2 * LANES, POSITIONS = 6, BLOCK = POSITIONS * GROUP };
+enum { EXACT_TERMS = (1 << 24) / 255 }; /* activations whose sum is certain to be exact in float32 */
 
 #define INLINE inline __attribute__((always_inline))
 /* For functions whose loops GCC vectorizes only as long as it does not unroll them into their callers. */
@@ -480,6 +481,13 @@ void concatenate_forward(const step *s, uint8_t *keep, int samples) {
     }
 }
 
+/* The sum of `count` elements, one at each of these offsets: integers that float32 could not sum exactly. */
+static APART int32_t whole_sum(const float *in, const int32_t *from, int count) {
+    int32_t total = 0;
+    for (int t = 0; t < count; t++) total += (int32_t)in[from[t]];
+    return total;
+}
+
 /* Means of windows. table: a window; zero, clamp, in, out, count. */
 void mean_forward(const step *s, uint8_t *keep, int samples) {
     const window *const p = s->table;
@@ -493,7 +501,8 @@ void mean_forward(const step *s, uint8_t *keep, int samples) {
             for (int c = 0; c < p->channels; c++) o[c] += in[p->from[first + t] + c];
         }
         for (int c = 0; c < p->channels; c++, keep++) {
-            const int32_t total = (int32_t)o[c] + count * s->zero;
+            const int32_t sum = count > EXACT_TERMS ? whole_sum(in + c, p->from + first, count) : (int32_t)o[c];
+            const int32_t total = sum + count * s->zero;
             const int32_t mean = nn_rounded_mean(total, count) - s->zero;
             o[c] = clamped(k->rounded ? (float)mean : o[c] / (float)count, k, keep);
         }

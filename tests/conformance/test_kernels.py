@@ -92,6 +92,16 @@ def test_pooling(kind: str, data: st.DataObject) -> None:
     check(b, c)
 
 
+def test_a_mean_of_more_elements_than_float32_sums_exactly() -> None:
+    shape, quantization = (400, 400, 1), Quantization(1 / 255, -128)
+    params = {"pool": shape[:2], "stride": (1, 1), "padding": (0, 0), "activation": (-128, 127)}
+    layer = QLayer("mean", "average_pool2d", (0,), TensorSpec((1, 1, 1), quantization), params)
+    model = QModel("case", TensorSpec(shape, quantization), ("a",), (layer,))
+    x = np.random.default_rng(0).integers(100, 128, (8, *shape)).astype(np.int8)
+    assert np.array_equal(twin.run(model, x), twin.specification(model, x)[-1])
+    assert np.array_equal(twin.trace(model, x)[-1], twin.specification(model, x)[-1])
+
+
 @given(st.data())
 @settings(max_examples=CASES)
 def test_add_of_two_scales(data: st.DataObject) -> None:
