@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ MOST_BYTES = 1 << 28
 """Of a file, and of what a zip file unpacks to. No network for a microcontroller comes near."""
 PARAMETER_BYTES = 4
 """Of a parameter in a file: float32."""
+WEIGHTS = "model.weights.h5"
+"""The HDF5 file in a .keras file."""
+ELSEWHERE = ("its weights are in other files", "save it again with model.save")
 CLASS = re.compile(r"(?:Unknown layer: '?|Could not locate class '|Unknown object: '?)(\w+)")
 
 
@@ -36,6 +42,7 @@ def load(path: Path) -> Any:
     _require_small(path)
     _require_few_parameters(path)
     try:
+        _require_few_weights(path)
         model = keras_forms.normal(_loaded(path))
         for layer in blocks.nested_layers(model):
             if type(getattr(layer, "activation", None)) is qkeras.quantized_linear:
@@ -102,6 +109,54 @@ def _described(path: Path) -> list[tuple[int, ...]]:
                 raise
             return [tuple(variable.shape) for variable in made]
         return [tuple(variable.shape) for variable in model.variables]
+
+
+def _require_few_weights(path: Path) -> None:
+    """UnsupportedError when the arrays in the file claim more than MOST_BYTES, as an array of zeros may in a few bytes,
+    or are in other files: Keras would read them before it compares any shape."""
+    with _weights(path) as file:
+        items = [file, *_linked(file)]
+        arrays = (item for item in items if isinstance(item, h5py.Dataset))
+        listed = (array for item in items if isinstance(item, h5py.Group) for array in _listed(item))
+        claimed = max(sum(map(_bytes, arrays)), sum(map(_bytes, listed)))
+    if claimed > MOST_BYTES:
+        raise UnsupportedError(f"claims weights of {claimed} bytes", "no such network fits a microcontroller")
+
+
+@contextmanager
+def _weights(path: Path) -> Iterator[h5py.File]:
+    """The HDF5 file that the weights are in."""
+    if not zipfile.is_zipfile(path):
+        with h5py.File(path) as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read(WEIGHTS)
+    with h5py.File(io.BytesIO(content)) as file:
+        yield file
+
+
+def _linked(file: h5py.File) -> list[Any]:
+    """All groups and arrays, each as often as a link names it."""
+    links: dict[str, Any] = {}
+    file.visititems_links(links.__setitem__)
+    if any(isinstance(link, h5py.ExternalLink) for link in links.values()):
+        raise UnsupportedError(*ELSEWHERE)
+    return [file.get(name) for name in links]
+
+
+def _listed(group: h5py.Group) -> Iterator[h5py.Dataset]:
+    """The arrays that the group's lists of weights name, of which older files are read."""
+    for attribute in group.attrs:
+        if attribute.startswith("weight_names"):
+            yield from (group[name] for name in group.attrs[attribute])
+
+
+def _bytes(array: h5py.Dataset) -> int:
+    """What it takes to read an array: its size, or that of a piece it is packed in, if that is larger."""
+    if array.external or array.is_virtual:
+        raise UnsupportedError(*ELSEWHERE)
+    return int(array.dtype.itemsize * max(array.size or 0, math.prod(array.chunks or ())))
 
 
 def _refusal(path: Path, reason: str) -> ConfigError | UnsupportedError:

@@ -27,10 +27,18 @@ class _Statements(_WithoutImports):
 
 
 def plug_in(package: str, name: str) -> str:
-    """Digest of a plug-in's code. Comments, layout and imports do not count: hours of training must not depend on where
-    a helper lives. Docstrings do: without them, the keys of all stored trainings would be others."""
-    tree = _WithoutImports().visit(ast.parse(registry.path(package, name).read_text(encoding="utf-8")))
-    return digest_of(ast.dump(tree))
+    """Digest of a plug-in's code. Comments, docstrings, layout and imports do not count: hours of training must not
+    depend on how something is described, or where a helper lives."""
+    return _digest(package, name, _Statements())
+
+
+def plug_in_with_docstrings(package: str, name: str) -> str:
+    """The digest that earlier versions had of it, by which a training that they stored is known."""
+    return _digest(package, name, _WithoutImports())
+
+
+def _digest(package: str, name: str, kept: ast.NodeTransformer) -> str:
+    return digest_of(ast.dump(kept.visit(ast.parse(registry.path(package, name).read_text(encoding="utf-8")))))
 
 
 def integers() -> str:

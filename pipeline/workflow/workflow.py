@@ -121,7 +121,7 @@ class Workflow:
             from pipeline.stages import train
 
             dataset = self.load_data()  # first of all: without it there is nothing unfinished
-            resume = self.plan.resume or _was_broken_off(folder, key)
+            resume = self.plan.resume or _unfinished(folder) == key
             store.write_text(folder / UNFINISHED, key)
             trained = train.train(
                 *(job, dataset, folder), resume=resume, check=self._deployable, progress=self._progress
@@ -534,13 +534,18 @@ class Workflow:
 
     @property
     def _train_key(self) -> str:
+        """Of a training that an earlier version has stored or begun the key that it wrote, as long as that holds."""
         job = self._job("train")
-        return digest_of(
+        facts = (
             *(job.seed, job.calibration, job.dataset.model_dump(include={"name", "limit_train"})),
             *(job.model.identity(), job.train.identity()),
             *(digest_of(path.read_bytes()) for path in earlier(job)),
-            *(self._training_data, keys.plug_in("models", job.model.name)),
+            self._training_data,
         )
+        digests = keys.plug_in, keys.plug_in_with_docstrings
+        key, former = (digest_of(*facts, digest("models", job.model.name)) for digest in digests)
+        known = _unfinished(self.plan.folder / "train"), store.key_of(self.plan.folder / "trained")
+        return former if former in known else key
 
     def _stage(
         self,
@@ -608,7 +613,7 @@ def _unknown_job(plan: RunPlan) -> dict[str, Any]:
     return {"name": plan.name, "description": "", "dataset": data}
 
 
-def _was_broken_off(folder: Path, key: str) -> bool:
-    """Whether the training folder holds an unfinished training of this very key."""
+def _unfinished(folder: Path) -> str:
+    """The key of the unfinished training in the folder, "" where there is none."""
     mark = folder / UNFINISHED
-    return mark.exists() and mark.read_text(encoding="utf-8") == key
+    return mark.read_text(encoding="utf-8") if mark.exists() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,81 @@ def _grown(described: str) -> str:
     """The description with a first layer of 500 million units, and a second one of -1."""
     assert described.count('"units": 7') == described.count('"units": 2') == 1
     return described.replace('"units": 7', '"units": 500000000').replace('"units": 2', '"units": -1')
+
+
+def _zeros(group: Any, name: str) -> None:
+    """An array that claims 300 MB and holds nothing."""
+    group.create_dataset(name, (4, 75_000_000 // 4), np.float32, chunks=(4, 1000))
+
+
+def _wide_piece(group: Any, name: str) -> None:
+    """A small array in a piece of 300 MB."""
+    group.create_dataset(name, (4, 2), np.float32, chunks=(4, 75_000_000 // 4), maxshape=(4, None), compression="gzip")
+
+
+def _other_file(group: Any, name: str) -> None:
+    group[name] = h5py.ExternalLink("other.h5", "kernel")
+
+
+def _other_bytes(group: Any, name: str) -> None:
+    group.create_dataset(name, (4, 2), np.float32, external=[("other.bin", 0, 32)])
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_zeros, r"net\.\w+: claims weights of 300000\d+ bytes"),
+        (_wide_piece, r"net\.\w+: claims weights of 300000\d+ bytes"),
+        (_other_file, "its weights are in other files"),
+        (_other_bytes, "its weights are in other files"),
+    ],
+)
+def test_weights_of_any_size_or_from_elsewhere_are_refused_unread(
+    tmp_path: Path, suffix: str, make: Any, says: str
+) -> None:
+    path = saved(L.Dense(2), tmp_path / f"net.{suffix}")
+    if suffix == "h5":
+        with h5py.File(path, "r+") as file:
+            _replaced(file, make)
+    else:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        inside = io.BytesIO(parts[keras_file.WEIGHTS])
+        with h5py.File(inside, "r+") as file:
+            _replaced(file, make)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in {**parts, keras_file.WEIGHTS: inside.getvalue()}.items():
+                archive.writestr(name, content)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UnsupportedError, match=says) as caught:
+        keras_file.load(path)
+    assert caught.value.hint
+
+
+def _replaced(file: h5py.File, make: Any) -> None:
+    """Makes another kernel of the one layer in the file."""
+    kernels = [name for name in _names(file) if name.endswith(("kernel", "vars/0"))]
+    assert len(kernels) == 1
+    group, _, name = kernels[0].rpartition("/")
+    del file[kernels[0]]
+    make(file[group], name)
+
+
+def _names(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visit(names.append)
+    return names
+
+
+def test_weights_that_are_named_again_and_again_count_as_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(L.Dense(2000), tmp_path / "net.h5")
+    monkeypatch.setattr(keras_file, "MOST_BYTES", 1 << 18)
+    with h5py.File(path, "r+") as file:
+        group = next(group for group in file["model_weights"].values() if len(group.attrs["weight_names"]))
+        group.attrs["weight_names"] = np.repeat(group.attrs["weight_names"], 1000)
+    with pytest.raises(UnsupportedError, match="claims weights of"):
+        keras_file.load(path)
 
 
 @pytest.mark.parametrize(("suffix", "name"), [("h5", "net.keras"), ("keras", "net.h5"), ("keras", "NET.KERAS")])

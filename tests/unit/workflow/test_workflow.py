@@ -319,7 +319,7 @@ def test_samples_of_the_wrong_shape_or_type_are_refused(x, y, says):
         checks.check_samples(dataset)
 
 
-def test_comments_and_imports_of_a_plug_in_do_not_count(tmp_path, monkeypatch):
+def test_comments_docstrings_and_imports_of_a_plug_in_do_not_count(tmp_path, monkeypatch):
     file, source = tmp_path / "digits.py", registry.path("datasets", "digits").read_text()
     monkeypatch.setattr(registry, "path", lambda package, name: file)
 
@@ -328,7 +328,27 @@ def test_comments_and_imports_of_a_plug_in_do_not_count(tmp_path, monkeypatch):
         return keys.plug_in("datasets", "digits")
 
     assert digest(f"import this\n# more\n{source}\n\n") == digest(source)
+    assert source.startswith('"""') and digest(source.replace('"""', '"""Another. ', 1)) == digest(source)
     assert digest(f"{source}\nMORE = 1\n") != digest(source)
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_training_of_an_earlier_version_keeps_its_key_while_its_docstrings_are_the_same(
+    tmp_path, monkeypatch, is_stored
+):
+    plan = plan_job(jobs.load(paths.shipped("jobs") / "digits.toml"), board.load("host"), tmp_path)
+    monkeypatch.setattr(Workflow, "_training_data", "data")
+    now = Workflow(plan, Recorder())._train_key
+    with monkeypatch.context() as earlier:
+        earlier.setattr(keys, "plug_in", keys.plug_in_with_docstrings)
+        former = Workflow(plan, Recorder())._train_key
+    if is_stored:
+        store.save(plan.folder / "trained", tiny.trained(), former)
+    else:
+        store.write_text(plan.folder / "train" / "unfinished", former)
+    assert now != former == Workflow(plan, Recorder())._train_key
+    monkeypatch.setattr(keys, "plug_in_with_docstrings", lambda package, name: "other words")
+    assert Workflow(plan, Recorder())._train_key == now
 
 
 def test_comments_and_docstrings_of_a_package_do_not_count(tmp_path, monkeypatch):
