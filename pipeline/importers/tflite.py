@@ -280,7 +280,7 @@ def _expand_dims(model: Walk, op: Operation) -> None:
 def _squeeze(model: Walk, op: Operation) -> None:
     """Axes of one element less; without a list of them, all but the batch's."""
     assert op.options is not None
-    source, declared = model.declared(op.inputs[0]), model.declared(op.outputs[0])
+    source, declared = (1, *model.graph.spec(op.inputs[0]).shape), model.declared(op.outputs[0])
     listed = op.options["squeeze_dims"]
     axes = {int(a) % len(source) for a in (() if listed is None else listed)} or set(range(1, len(source)))
     if declared != tuple(n for axis, n in enumerate(source) if n != 1 or axis not in axes):

@@ -32,6 +32,8 @@ QUANTIZE = (
 """What to do with a model that is not int8 throughout."""
 DTYPES: Mapping[str, np.dtype[Any]] = {"int8": np.dtype("<i1"), "int32": np.dtype("<i4"), "int64": np.dtype("<i8")}
 """Constants that are read."""
+ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}
+"""Lowest and highest zero point, which is a value of its type; of other types it is 0."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ class Graph:
         """Whether the operation does nothing but go from real numbers to an int8 lattice, or back; or from a lattice of
         uint8 to the same one of int8, or back."""
         numbers = (*operation.inputs, *operation.outputs)
-        if operation.name not in ("QUANTIZE", "DEQUANTIZE") or len(numbers) != 2 or NONE in numbers:
+        plain = len(operation.inputs) == len(operation.outputs) == 1 and NONE not in numbers
+        if operation.name not in ("QUANTIZE", "DEQUANTIZE") or not plain:
             return False
         ends = {self.tensors[number].type: self.tensors[number] for number in numbers}
         if ends.keys() == {"float32", "int8"}:
@@ -208,11 +211,11 @@ class _Graph:
             if row[what]:
                 raise self.unsupported(f"{place} with {what}", "convert a plain, dense model")
         kind = tflite_schema.TYPES[row["type"]]
-        scales, zero_points, axis = self.quantization(place, row["quantization"], shape)
+        scales, zero_points, axis = self.quantization(place, row["quantization"], kind, shape)
         return Tensor(name, shape, kind, scales, zero_points, axis, self.constant(place, row, kind, shape))
 
     def quantization(
-        self, place: str, row: Row | None, shape: tuple[int, ...]
+        self, place: str, row: Row | None, kind: str, shape: tuple[int, ...]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
         if row is None or row["scale"] is None or not len(row["scale"]):
             return np.zeros(0, np.float32), np.zeros(0, np.int64), 0
@@ -226,8 +229,9 @@ class _Graph:
             raise self.damaged(f"{place} of shape {shape} has {what}")
         if not (np.isfinite(scales) & (scales >= np.finfo(np.float32).tiny)).all():
             raise self.damaged(f"{place} has a scale that is not a positive number")
-        if (np.abs(zeros) > 255).any():
-            raise self.damaged(f"{place} has the zero point {int(zeros[np.abs(zeros) > 255][0])}")
+        low, high = ZERO_POINTS.get(kind, ZERO_POINTS["int8"])
+        for zero in zeros[(zeros < low) | (zeros > high)][:1]:
+            raise self.damaged(f"{place} of type {kind} has the zero point {zero}")
         return scales, zeros.astype(np.int64), axis
 
     def constant(self, place: str, row: Row, kind: str, shape: tuple[int, ...]) -> NDArray[Any] | None:

@@ -148,7 +148,48 @@ def two_inputs() -> Builder:
     return b
 
 
+def with_input_zero_point(zero: int) -> Builder:
+    b = conv(builder())
+    b.graph.tensors[0].quantization.zeroPoint = [zero]
+    return b
+
+
+def squeezed_scalar() -> Builder:
+    b = builder((1, 4))
+    scalar = b.tensor((), b.s.TensorType.INT8, 0.1, 0)
+    b.operation("SQUEEZE", [scalar], b.activation((1, 4), 0.1, 0), "SqueezeOptions", squeezeDims=[0])
+    return b
+
+
+def without_output() -> Builder:
+    """Two operands and nothing made of them, of the types of an operation that quantizes the input."""
+    b = builder((1, 4))
+    real = b.tensor((1, 4), b.s.TensorType.FLOAT32)
+    b.operation("QUANTIZE", [real, b.last], b.last, "QuantizeOptions")
+    b.graph.operators[0].outputs, b.graph.inputs = [], [real]
+    return b
+
+
+DAMAGED = {
+    "above int8": (lambda: with_input_zero_point(128), "tensor 0 of type int8 has the zero point 128"),
+    "below int8": (lambda: with_input_zero_point(-129), "tensor 0 of type int8 has the zero point -129"),
+    "the least of all": (
+        lambda: with_input_zero_point(-(1 << 63)),
+        "tensor 0 of type int8 has the zero point -9223372036854775808",
+    ),
+    "no output": (without_output, r"operation 0 \(QUANTIZE\) has 2 operands and writes tensors \(\)"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_no_converter_writes_is_damaged(name: str, tmp_path: Path) -> None:
+    make, message = DAMAGED[name]
+    with pytest.raises(ConfigError, match=f"damaged, {message}"):
+        load(make(), tmp_path)
+
+
 REFUSED = {
+    "scalar": (squeezed_scalar, r"tensor 1 \('t1'\) has shape \(\)"),
     "dilation": (lambda: conv(builder(), dilationHFactor=2), r"operation 0 \(CONV_2D\): dilation \(2, 1\)"),
     "groups": (lambda: conv(builder(), weights(1, (3, 3, 3, 1))), r"\(CONV_2D\): filters of 1 of 2 channels"),
     "fused": (lambda: conv(builder(), fusedActivationFunction=4), r"\(CONV_2D\): fused activation TANH"),
