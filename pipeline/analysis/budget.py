@@ -95,7 +95,7 @@ def _exceeded(what: str, needed: int, allowed: int, parts: Mapping[str, int]) ->
     return f"{what}: {text.count(needed)}, {over}; largest parts: {most}"
 
 
-def _require(problems: Iterator[str] | Sequence[str], hint: str = "every part: tritmcu size") -> None:
+def _require(problems: Iterator[str] | Sequence[str], hint: str = "every part: `tritmcu size`") -> None:
     """BudgetError unless every problem is empty."""
     if found := list(filter(None, problems)):
         raise BudgetError("; ".join(found), hint)

@@ -38,6 +38,10 @@ class Option:
         value = getattr(arguments, self.name, None)
         return bool(value not in (None, False, self.settings.get("default")))
 
+    def takes_as(self, other: Option) -> bool:
+        """Whether both take as many values, so that what is given to one can be given to the other."""
+        return all(self.settings.get(key) == other.settings.get(key) for key in ("nargs", "action"))
+
     def cli_args(self, arguments: argparse.Namespace) -> list[str]:
         """The words that give it again; none when it was not given."""
         if not self.given(arguments):
@@ -66,9 +70,9 @@ class Command(ABC):
                 groups[option.group] = parser.add_argument_group(option.group)
             groups[option.group].add_argument(option.flag, help=option.help, **option.settings)
 
-    def cli_args(self, arguments: argparse.Namespace) -> list[str]:
-        """The words after its name with which it works on the run these arguments mean."""
-        return [word for option in self.OPTIONS if option.selects for word in option.cli_args(arguments)]
+    def repeated(self, asker: Command) -> tuple[Option, ...]:
+        """Its options that a hint of the command `asker` repeats, where they were given there."""
+        return tuple(option for option in self.OPTIONS if option.selects)
 
     @abstractmethod
     def invoke(self, arguments: argparse.Namespace) -> int:

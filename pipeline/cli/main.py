@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipeline import __version__
-from pipeline.cli import packages
+from pipeline.cli import hints, options, packages
 from pipeline.cli.command import Command
 from pipeline.cli.commands import GROUPS
 from pipeline.core import interrupt, text
@@ -28,16 +28,16 @@ COMMANDS: dict[str, Command] = {command.NAME: command for group in GROUPS.values
 FILE_SYSTEM = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room in your quota",
-    errno.EROFS: "choose a writable place with --run-dir",
-    errno.EACCES: "get permission there, or choose another place with --run-dir",
-    errno.EPERM: "get permission there, or choose another place with --run-dir",
-    errno.ENOTDIR: "remove the file that is in the way, or choose another place with --run-dir",
-    errno.EEXIST: "remove the file that is in the way, or choose another place with --run-dir",
+    errno.EROFS: "choose a writable place{with_run_dir}",
+    errno.EACCES: "get permission there, or choose another place{with_run_dir}",
+    errno.EPERM: "get permission there, or choose another place{with_run_dir}",
+    errno.ENOTDIR: "remove the file that is in the way, or choose another place{with_run_dir}",
+    errno.EEXIST: "remove the file that is in the way, or choose another place{with_run_dir}",
     errno.EISDIR: "name a file, not a folder",
     errno.EFBIG: "raise the limit on the size of files, ulimit -f",
     errno.ENOENT: "make it, or change to a folder that exists",
     errno.ELOOP: "remove the link that leads to itself",
-    errno.ENAMETOOLONG: "choose a shorter name with --run-dir",
+    errno.ENAMETOOLONG: "choose a shorter name{with_run_dir}",
 }
 """What a person can do about errors of the file system; others are ours."""
 
@@ -50,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(words: list[str]) -> int:
+    arguments = None
     try:
         arguments = parse(words)
         return COMMANDS[arguments.command].invoke(arguments)
     except PipelineError as error:
-        return _failed(str(error), error.hint, error.EXIT_CODE)
+        return _failed(str(error), hints.completed(error.hint, COMMANDS, arguments), error.EXIT_CODE)
     except ModuleNotFoundError as error:
         package = packages.of_module(error.name or "")
         if package is None:
@@ -67,7 +68,9 @@ def _main(words: list[str]) -> int:
     except OSError as error:
         if error.errno not in FILE_SYSTEM:
             raise
-        hint = f"{FILE_SYSTEM[error.errno]}, then run the same command again"
+        has_run_dir = arguments is not None and options.RUN_DIR.name in arguments
+        remedy = FILE_SYSTEM[error.errno].format(with_run_dir=f" with {options.RUN_DIR.flag}" if has_run_dir else "")
+        hint = f"{remedy}, then run the same command again"
         return _failed(f"{error.filename or 'writing'}: {error.strerror}", hint)
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
@@ -107,14 +110,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """The arguments. command: its name; cli_args: by command, the words with which it works on the same run."""
+    """The arguments. command: its name."""
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         raise ConfigError(*unknown("command", words[0], COMMANDS))
     arguments, foreign = parser().parse_known_args(words)
     if foreign:
         hint = f"tritmcu {arguments.command} --help"
         raise ConfigError(f"{arguments.command}: unrecognized arguments: {shlex.join(foreign)}", hint)
-    arguments.cli_args = {name: shlex.join(command.cli_args(arguments)) for name, command in COMMANDS.items()}
     return arguments
 
 

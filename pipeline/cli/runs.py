@@ -29,7 +29,7 @@ RUNS = Path("runs")
 BUILDING = ("build", "size")
 """Commands that build and do not run."""
 MAIN_JOB = "digits"
-PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "cli_args", "oracle", "devices", "cluster")
+PLANNED = ("limit", "resume", "fresh", "port", "unit", "runner", "kernels", "oracle", "devices", "cluster")
 """Arguments that a RunPlan takes as they are."""
 NAMING = (options.SUITE, options.ATTACK)
 """Options that say which attack is meant."""
@@ -68,8 +68,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def subject(word: str, arguments: argparse.Namespace) -> RunPlan:
     """How to build and run what one word names (workflow/subjects.py), with the options that the command has."""
-    given = {name: value for name, value in _given(arguments).items() if name != "cli_args"}
-    planned = networks.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **given)
+    planned = networks.plan(word, arguments.board, RUNS, getattr(arguments, "dataset", None), **_given(arguments))
     return replace(_with_options(planned, arguments), called=networks.called(word))
 
 
@@ -97,7 +96,7 @@ def given_budget(arguments: argparse.Namespace) -> CostBudget:
     words = getattr(arguments, "budget", None)
     found = budgets.parse(words) if words else NO_BUDGET
     if arguments.command in BUILDING and (ticks := [name for name in TICKS if getattr(found, name) is not None]):
-        raise ConfigError(f"--budget {words}: {ticks[0]}: tritmcu {arguments.command} runs nothing", "tritmcu run")
+        raise ConfigError(f"--budget {words}: {ticks[0]}: tritmcu {arguments.command} runs nothing", "`tritmcu run`")
     return found
 
 
@@ -120,8 +119,7 @@ def ternary_plan(arguments: argparse.Namespace) -> RunPlan:
         eps=arguments.eps,
     )
     job = _with_training(ternarization.job(request), arguments)
-    planned = {name: value for name, value in _given(arguments).items() if name != "cli_args"}
-    plan = plan_job(job, boards.load(arguments.board or job.board), RUNS, **planned)
+    plan = plan_job(job, boards.load(arguments.board or job.board), RUNS, **_given(arguments))
     return plan if arguments.run_dir is None else plan.moved_to(arguments.run_dir)
 
 

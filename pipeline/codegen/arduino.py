@@ -32,8 +32,8 @@ def require(board: Board) -> None:
 
 
 def export_command(board: Board, form: str) -> str:
-    """The command line that exports a network for the board in the format `form`, for hints."""
-    return f"tritmcu export JOB --board {board.name} --format {form} --output DIR"
+    """The command that exports a network for the board in the format `form`, for hints."""
+    return f"`tritmcu export --board {board.name} --format {form}`"
 
 
 def by_hand(board: Board, form: str) -> str:

@@ -140,7 +140,7 @@ def read(elf: Path, sources: Sources) -> Footprint:
         with elf.open("rb") as file:
             return _read(ELFFile(file), _owners(sources))
     except (OSError, ELFError) as error:
-        raise ToolError(f"{elf}: cannot be read as ELF ({error})", "build again: tritmcu build") from error
+        raise ToolError(f"{elf}: cannot be read as ELF ({error})", "build again: `tritmcu build`") from error
 
 
 def arm_attributes(elf: bytes, place: Path) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.config import board as boards
 from pipeline.config.board import Board
 from pipeline.core import store
 from pipeline.core.nouns import Image, Int8Array, QModel
-from pipeline.device import session
+from pipeline.device import rig, session
 from pipeline.device.session import Session
 from pipeline.network import twin
 
@@ -28,7 +29,7 @@ The firmware has digest `{digest}`. This folder holds the sample (`input.npy`), 
 on the device (`device.npy`) and on the twin (`twin.npy`), the network (`qmodel`) and the firmware (`firmware.elf`).
 See it again with
 
-    tritmcu reproduce {folder}
+    {command}
 """
 
 
@@ -108,11 +109,20 @@ def record(
         store.save(path / "qmodel", qmodel, qmodel.digest)
         for firmware in image_folder.glob("firmware.*"):  # which of them it needs, the board's runner knows
             shutil.copy(firmware, path)
-        text = _README.format(description=mismatch.description, digest=image.digest, folder=folder)
+        text = _README.format(description=mismatch.description, digest=image.digest, command=_command_line(folder))
         (path / "README.md").write_text(text, encoding="utf-8")
         return mismatch
 
     return store.create(folder, image.digest, write)
+
+
+def command(folder: Path) -> str:
+    """The command that runs the mismatch in `folder` again, for hints."""
+    return f"`{_command_line(folder)}`"
+
+
+def _command_line(folder: Path) -> str:
+    return f"tritmcu reproduce {shlex.quote(str(folder))}"
 
 
 def stored(folder: Path, digest: str) -> list[tuple[Path, Mismatch]]:
@@ -134,14 +144,20 @@ def locate(device: Session, qmodel: QModel, x: Int8Array) -> tuple[int, Int8Arra
     return None
 
 
-def reproduce(folder: Path, place: str | None = None) -> tuple[Mismatch, Mismatch | None]:
-    """(as recorded in `folder`, as found now); None when device and twin agree now."""
+def reproduce(folder: Path, port: str = "", unit: str = "") -> tuple[Mismatch, Mismatch | None]:
+    """(as recorded in `folder`, as found now); None when device and twin agree now. port, unit: which real board, as in
+    `rig.find`. IdentityError: it runs other firmware."""
     recorded = store.load(folder, Mismatch)
     qmodel = store.load(folder / "qmodel", QModel)
     board = boards.load(recorded.board)
     case = Case(recorded.label, recorded.sample, np.load(folder / "input.npy"), np.load(folder / "device.npy"))
+    place = rig.find(board, port=port, unit=unit).port_now()
     with session.connect(board, folder, place) as device:
-        session.check_identity(device.hello(), recorded.digest, board)
+        try:
+            session.check_identity(device.hello(), recorded.digest, board)
+        except session.IdentityError as error:
+            flash = ["tritmcu", "flash", "--model", str(folder), "--board", board.name]
+            raise session.IdentityError(str(error), f"`{shlex.join(flash)}`") from error
         found = locate(device, qmodel, case.x)
     return recorded, _describe(case, qmodel, *found, recorded) if found else None
 

@@ -163,7 +163,7 @@ class Session:
             if counters.bytes_received
             else "nothing came back: not powered, not flashed, or another port"
         )
-        return DeviceError(f"{self.link.name}: no answer to HELLO within {timeout_s:g} s; {heard}", "tritmcu flash")
+        return DeviceError(f"{self.link.name}: no answer to HELLO within {timeout_s:g} s; {heard}", "`tritmcu flash`")
 
     def call(self, name: str, tail: bytes = b"", **values: Any) -> tuple[Mapping[str, Any], bytes]:
         """(fields, tail) of the reply to one request, repeated until it is answered; the answer to any repetition will
@@ -367,7 +367,7 @@ def check_identity(info: DeviceInfo, digest: str, board: Board) -> None:
         raise IdentityError(message, f"name the port of the other board, or use --board {info.board}")
     if info.digest != digest:
         message = f"board {board.name!r} runs firmware {info.digest}, not the expected {digest}"
-        raise IdentityError(message, f"tritmcu flash --board {board.name}")
+        raise IdentityError(message, f"`tritmcu flash --board {board.name}`")
 
 
 def check_sizes(info: DeviceInfo, qmodel: QModel) -> None:

@@ -103,7 +103,7 @@ def check(trace: Trace, folder: Path) -> None:
     total = sum(len(part.logits) for part in trace.datasets)
     counted = f"device and twin differ on {wrong} of {total} samples"
     for place, first in mismatch.stored(folder / "mismatches", trace.device.digest)[:1]:
-        raise MismatchError(f"{counted}; {first.description}", f"tritmcu reproduce {place}", place)
+        raise MismatchError(f"{counted}; {first.description}", mismatch.command(place), place)
     raise MismatchError(f"{counted}, none of which could be examined", "stream again")
 
 

@@ -49,12 +49,14 @@ def load(folder: Path) -> Any:
     """The keras.Model in folder/model.keras. ConfigError when missing or damaged."""
     path = folder / FILE
     if not path.exists():
-        raise ConfigError(f"{path}: no trained model here", "train it first: tritmcu train JOB")
+        raise ConfigError(f"{path}: no trained model here", "train it again, with --fresh")
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises whatever its zip, json and h5 readers raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"{path}: damaged or of another version ({reason})", "train again") from error
+        raise ConfigError(
+            f"{path}: damaged or of another version ({reason})", "train it again, with --fresh"
+        ) from error
 
 
 def with_weights(model: Any, trained: TrainedModel) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,8 +66,8 @@ class RunPlan:
     """Which unit of the rig, by name or serial number; "" when there is only one."""
     runner: str | None = None
     """The flashing tool; None: the first of the board's that is installed."""
-    cli_args: Mapping[str, str] = field(default_factory=dict)
-    """By stage: the arguments with which its command works on this run, for hints."""
+    named: tuple[str, ...] = ()
+    """The words that name its network on the command line of a stage, for hints; (): those of the command at work."""
     attacks: tuple[AttackConfig, ...] = ()
     """What the network is attacked with."""
     random_inputs: bool = False
@@ -106,8 +106,8 @@ class RunPlan:
         runners.check(self.board, self.runner)
 
     def command(self, stage: str) -> str:
-        """The command line of a stage of this run."""
-        return f"tritmcu {stage} {self.cli_args.get(stage, '')}".rstrip()
+        """The command of a stage of this run, for hints."""
+        return f"`{shlex.join(['tritmcu', stage, *self.named])}`"
 
     def moved_to(self, folder: Path) -> RunPlan:
         """The same plan, with everything kept in `folder`."""
@@ -216,7 +216,7 @@ def load_network(folder: Path) -> QModel:
     """The integer network that a folder holds, as it is or lowered. ConfigError: something else."""
     if folder.is_file():
         what = FOREIGN_NETWORKS.get(folder.suffix.lower())
-        instead = f"tritmcu import {shlex.quote(str(folder))}" if what else "name the folder of a stored network"
+        instead = f"`tritmcu import {shlex.quote(str(folder))}`" if what else "name the folder of a stored network"
         raise ConfigError(f"--model {folder}: is {what or 'a file'}, not the folder of a stored network", instead)
     noun = store.read_meta(folder)["noun"]
     if noun == "QModel":

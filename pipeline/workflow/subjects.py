@@ -12,7 +12,6 @@ from pipeline.config.budget import NO_BUDGET, CostBudget
 from pipeline.core import registry, store
 from pipeline.core.errors import ConfigError
 from pipeline.core.nouns import Image
-from pipeline.stages import STAGES
 from pipeline.workflow import zoo
 from pipeline.workflow.plan import RunPlan, load_network, plan_job, plan_model, stored_job
 
@@ -23,24 +22,38 @@ IMAGE, QMODEL = "image", "qmodel"
 def plan(word: str, board: str | None, runs: Path, dataset: str | None = None, **options: Any) -> RunPlan:
     """How to build and run what is named: the folder of a stored network or of a run, a network of the zoo, a job by
     its name or file, or a run by its name in `runs`; the first of these that there is. ConfigError lists them all."""
+    place = stored(word, runs)
+    named = (word,) if place is None else ("--model", as_model(word, runs))
+    if place is None:
+        return _of_job(word, board, runs, {"named": named, **options})
+    return plan_model(network_of(place), dataset, board, runs, **{"named": named, **options})
+
+
+def stored(word: str, runs: Path) -> Path | None:
+    """The folder of the stored network or of the run that is named, as for `plan`; None: a job is."""
     place = Path(word)
     if place.suffix == ".toml":
-        return _of_job(word, board, runs, options)
+        return None
     if place.exists():
-        return plan_model(network_of(place), dataset, board, runs, **options)
+        return place
     if word in registry.names("zoo") or place.parent == Path("zoo"):
-        return plan_model(zoo.find(place), dataset, board, runs, **options)
+        return zoo.find(place)
     if word in registry.names("jobs"):
-        return _of_job(word, board, runs, options)
+        return None
     if (runs / word).exists():
-        return plan_model(network_of(runs / word), dataset, board, runs, **options)
+        return runs / word
     raise ConfigError(*registry.unknown("network, run or job", word, known(runs)))
+
+
+def as_model(word: str, runs: Path) -> str:
+    """What --model takes for a word that names a stored network."""
+    return str(runs / word) if stored(word, runs) == runs / word else word
 
 
 def known(runs: Path) -> set[str]:
     """Everything that has a name of its own."""
-    stored = (path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else ()
-    return {*registry.names("zoo"), *registry.names("jobs"), *stored}
+    kept = (path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else ()
+    return {*registry.names("zoo"), *registry.names("jobs"), *kept}
 
 
 def built_image(word: str, board: str | None) -> tuple[Image, Path] | None:
@@ -50,7 +63,12 @@ def built_image(word: str, board: str | None) -> tuple[Image, Path] | None:
         meta = store.read_meta(folder) if (folder / store.META).is_file() else {"noun": ""}
         if meta["noun"] == Image.__name__:
             if "parts" not in meta["value"]:
-                raise ConfigError(f"{folder}: was built by an earlier version", "build it again: tritmcu build")
+                again = ["--run-dir", word] if (Path(word) / QMODEL).is_dir() else []
+                named = ["--model", word, "--board", str(meta["value"].get("board", board)), *again]
+                raise ConfigError(
+                    f"{folder}: was built by an earlier version",
+                    f"build it again: `{shlex.join(['tritmcu', 'build', *named])}`",
+                )
             image = store.load(folder, Image)
             return (image, folder) if board in (None, image.board) else None
     return None
@@ -86,5 +104,4 @@ def network_of(place: Path) -> Path:
 def _of_job(word: str, board: str | None, runs: Path, options: dict[str, Any]) -> RunPlan:
     file = jobs.find(word)
     job = jobs.load(file)
-    given = {"job_file": file, "cli_args": dict.fromkeys(STAGES, shlex.quote(word)), **options}
-    return plan_job(job, boards.load(board or job.board), runs, **given)
+    return plan_job(job, boards.load(board or job.board), runs, **{"job_file": file, **options})

@@ -521,7 +521,7 @@ class Workflow:
 
     def _job(self, stage: str) -> Job:
         if self.plan.job is None:
-            raise ConfigError(f"{stage}: needs a job, not a stored model", "tritmcu run JOB")
+            raise ConfigError(f"{stage}: needs a job, not a stored model", "name a job instead")
         return self.plan.job
 
     @property

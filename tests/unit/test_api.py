@@ -104,7 +104,7 @@ def test_what_is_not_known_is_refused(here, options, what):
 def test_a_job_that_is_not_trained_names_the_command_and_trains_nothing(here):
     with pytest.raises(pipeline.ConfigError) as caught:
         _ = pipeline.load("digits", board="host", display=pipeline.QUIET).model
-    assert caught.value.hint == "run this first: tritmcu train digits"
+    assert caught.value.hint == "run this first: `tritmcu train digits`"
 
 
 @pytest.mark.toolchain

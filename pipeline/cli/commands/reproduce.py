@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pipeline.cli import options
 from pipeline.cli.command import Command, Option
 
 FOLDER = Option(
@@ -12,7 +13,6 @@ FOLDER = Option(
     "a folder in runs/NAME/stream/mismatches or runs/NAME/oracle/mismatches",
     {"type": Path, "metavar": "FOLDER"},
 )
-PORT = Option("--port", "serial port of a real board; not for an emulated one", {"metavar": "PORT"})
 
 
 class Reproduce(Command):
@@ -20,7 +20,7 @@ class Reproduce(Command):
 
     NAME = "reproduce"
     HELP = "run a recorded device/twin mismatch again"
-    OPTIONS = (FOLDER, PORT)
+    OPTIONS = (FOLDER, options.PORT, options.UNIT)
 
     def invoke(self, arguments: argparse.Namespace) -> int:
         from pipeline.cli import console
@@ -28,7 +28,7 @@ class Reproduce(Command):
         from pipeline.device import mismatch
 
         folder = arguments.folder
-        recorded, found = mismatch.reproduce(folder, arguments.port)
+        recorded, found = mismatch.reproduce(folder, arguments.port or "", arguments.unit or "")
         console.stdout(f"recorded: {recorded.description}")
         if found is not None:
             raise MismatchError(found.description, f"compare device.npy and twin.npy in {folder}", folder)

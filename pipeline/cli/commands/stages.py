@@ -60,11 +60,10 @@ class Attack(Stage):
         options.ORACLE, *options.ON_DEVICE, options.FRESH, options.JSON,
     )  # fmt: skip
 
-    def cli_args(self, arguments: argparse.Namespace) -> list[str]:
+    def repeated(self, asker: Command) -> tuple[Option, ...]:
         """Also for other commands, whose samples the twin's answers decide: without what only a board needs."""
-        unwanted = () if hasattr(arguments, "oracle") else options.ON_DEVICE
-        chosen = [option for option in self.OPTIONS if option.selects and option not in unwanted]
-        return [word for option in chosen for word in option.cli_args(arguments)]
+        unwanted = () if options.ORACLE in asker.OPTIONS else options.ON_DEVICE
+        return tuple(option for option in super().repeated(asker) if option not in unwanted)
 
     def show(self, plan: RunPlan, made: Any, arguments: argparse.Namespace) -> None:
         from pipeline.analysis import outcomes
@@ -81,7 +80,7 @@ class Attack(Stage):
 
             told = f"{made.device.differing} of {made.device.answers} answers of the device are not the twin's"
             for folder, first in mismatch.stored(plan.device_folder / workflow.MISMATCHES, made.device.digest)[:1]:
-                raise MismatchError(f"{told}; {first.description}", f"tritmcu reproduce {folder}", folder)
+                raise MismatchError(f"{told}; {first.description}", mismatch.command(folder), folder)
             raise MismatchError(told, f"to find the layer: {plan.command('stream')}")
 
 

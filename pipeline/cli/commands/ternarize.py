@@ -81,5 +81,7 @@ class Ternarize(Command):
             console.stdout(json.dumps(compare.numbers(found), indent=1))
         else:
             console.comparison(compare.columns(found), list(compare.rows(found)), list(compare.layer_rows(found)))
-        console.stderr(f"next: tritmcu run --model {shlex.quote(str(plan.folder / 'qmodel'))}")
+        where = [word for option in (BOARD, options.KERNELS) for word in option.cli_args(arguments)]
+        words = ["tritmcu", "run", "--model", str(plan.folder / "qmodel"), *where]
+        console.stderr(f"next: {shlex.join(words)}")
         return 0

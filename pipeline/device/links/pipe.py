@@ -19,7 +19,7 @@ WRITE_TIMEOUT_S = 10.0
 def open_link(board: Board, place: str) -> Link:
     """The link to a fresh process of the program `place`; closing the link ends the process."""
     if not os.access(place, os.X_OK):
-        raise DeviceError(f"{place}: not a program that can be run", f"tritmcu build --board {board.name}")
+        raise DeviceError(f"{place}: not a program that can be run", f"`tritmcu build --board {board.name}`")
     return _Pipe(place)
 
 

@@ -56,7 +56,7 @@ def firmware(board: Board, folder: Path, suffix: str = "elf") -> Path:
     """Path of the built firmware. DeviceError when there is none."""
     path = folder / f"firmware.{suffix}"
     if not path.exists():
-        raise DeviceError(f"{path}: no firmware to flash", f"tritmcu build --board {board.name}")
+        raise DeviceError(f"{path}: no firmware to flash", f"`tritmcu build --board {board.name}`")
     return path
 
 

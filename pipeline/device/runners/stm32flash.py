@@ -43,7 +43,7 @@ FAILURES = (
     Failure(
         r"Starting execution at address \S+ (?!done)",
         "the image is written, but the bootloader does not start it",
-        "set BOOT0 low and press reset; then tritmcu stream",
+        "set BOOT0 low and press reset; then `tritmcu stream`",
     ),
     *PORT_FAILURES,
 )

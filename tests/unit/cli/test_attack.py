@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main, runs
+from pipeline.cli import hints, main, runs
 from pipeline.core import paths
 from pipeline.robustness import campaign
 
@@ -134,10 +134,13 @@ def test_a_seed_draws_other_samples_of_a_stored_network_and_leaves_its_job_alone
 
 def test_a_command_that_lacks_the_samples_names_the_attack_without_the_board(capsys):
     words = ["--model", "digits_stq_jr", "--board", "host", "--kernels", "reference"]
-    told = main.parse(["stream", *words, "--port", "/dev/x"]).cli_args["attack"]
-    assert told == "--model digits_stq_jr --board host"
+
+    def told(*given: str) -> str:
+        return hints.completed("`tritmcu attack`", main.COMMANDS, main.parse(list(given)))
+
+    assert told("stream", *words, "--port", "/dev/x") == "tritmcu attack --model digits_stq_jr --board host"
     on_device = ["attack", *words, "--oracle", "device", "--devices", "3"]
-    assert main.parse(on_device).cli_args["attack"].endswith("--oracle device --kernels reference --devices 3")
+    assert told(*on_device).endswith("--oracle device --kernels reference --devices 3")
 
 
 @pytest.mark.toolchain

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main, options
+from pipeline.cli import hints, main, options
 from pipeline.cli.commands import audit
 from pipeline.cli.commands.ternarize import BOARD
 from pipeline.config import board
@@ -105,10 +105,13 @@ def test_a_stage_offers_the_options_it_uses(tritmcu):
 
 def test_hints_repeat_what_selects_the_run_in_the_words_of_the_other_command():
     words = ["stream", "digits", "--board", "uno", "--seed", "7", "--limit", "9", "--run-dir", "my run", "--fresh"]
-    given = main.parse(words).cli_args
-    assert given["train"] == "digits --seed 7 --run-dir 'my run'"
-    assert given["build"] == "digits --seed 7 --board uno --run-dir 'my run'"
-    assert given["attack"] == "digits --seed 7 --run-dir 'my run' --limit 9 --board uno"
+    hint = "`tritmcu train`; `tritmcu build --board host`; `tritmcu attack`"
+    said = hints.completed(hint, main.COMMANDS, main.parse(words))
+    assert said.split("; ") == [
+        "tritmcu train digits --seed 7 --run-dir 'my run'",
+        "tritmcu build digits --seed 7 --board host --run-dir 'my run'",
+        "tritmcu attack digits --seed 7 --run-dir 'my run' --limit 9 --board uno",
+    ]
 
 
 def test_the_help_of_tritmcu_lists_every_command_under_a_heading_within_80_columns(tritmcu):
@@ -140,7 +143,7 @@ def test_a_board_that_a_format_has_no_place_for_is_refused_before_any_work(tritm
         done = tritmcu("export", "digits", "--board", "netduinoplus2", "--format", form)
         _, hint = refused(done)
         assert len(done.stderr.splitlines()) == 2, "no stage has begun"
-        assert hint.startswith("tritmcu export JOB --board netduinoplus2 --format cmake")
+        assert hint.startswith("tritmcu export digits --board netduinoplus2 --format cmake")
 
 
 def test_a_network_that_hears_is_exported_as_a_library_with_its_front_end(tritmcu, tmp_path):

@@ -128,4 +128,4 @@ def test_a_real_board_is_measured_by_run(tmp_path: Path, monkeypatch: pytest.Mon
     plan = planned("nucleo-f446re", tmp_path, monkeypatch)
     with pytest.raises(ConfigError, match="nucleo-f446re has not been asked what the layers take") as caught:
         Workflow(plan, QUIET, QUICK).render()
-    assert caught.value.hint == "run this first: tritmcu run"
+    assert caught.value.hint == "run this first: `tritmcu run`"

@@ -230,7 +230,7 @@ def test_a_tool_that_needs_a_port_says_so(runner, folder):
 def test_nothing_to_flash_is_an_error(runner, tmp_path, media):
     with pytest.raises(DeviceError, match=r"no firmware to flash") as caught:
         registry.load("runners", runner).command(make(runner), tmp_path, "/dev/ttyACM0", "")
-    assert caught.value.hint == "tritmcu build --board netduinoplus2"
+    assert caught.value.hint == "`tritmcu build --board netduinoplus2`"
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_compiler_says_no(tmp_path: Path, text: str, words: str) -> None:
         build.build(sources_for(HOST, {"app/main.c": text + "\n"}), HOST, tmp_path)
     assert "app/main.c:1" in str(caught.value)
     assert str(tmp_path) not in f"{caught.value} {caught.value.hint}"
-    assert "tritmcu export JOB --board host --format cmake" in caught.value.hint
+    assert "tritmcu export --board host --format cmake" in caught.value.hint
     assert not (tmp_path / "firmware.elf").exists()
 
 

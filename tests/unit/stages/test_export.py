@@ -163,7 +163,7 @@ def test_without_arduino_cli_there_is_the_ide(tmp_path: Path, monkeypatch: pytes
     target = board.load("due")
     with pytest.raises(ToolError, match="takes arduino-cli, which is not installed") as caught:
         build.build(render.render(MODEL, target), target, tmp_path)
-    assert "tritmcu export JOB --board due --format arduino --output DIR" in caught.value.hint
+    assert "tritmcu export --board due --format arduino" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

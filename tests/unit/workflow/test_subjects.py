@@ -26,8 +26,10 @@ def test_a_folder_a_network_of_the_zoo_a_job_and_a_run(tmp_path, monkeypatch):
     found = {word: subjects.plan(word, "host", tmp_path / "runs") for word in ("mine", "runs/mine", "digits_laq")}
     assert found["mine"].model.digest == found["runs/mine"].model.digest
     assert found["mine"].name == "tiny"
+    assert found["mine"].command("build") == f"`tritmcu build --model {tmp_path / 'runs' / 'mine'}`"
+    assert found["runs/mine"].command("build") == "`tritmcu build --model runs/mine`"
     assert found["digits_laq"].job is not None and found["digits_laq"].model is None
-    assert found["digits_laq"].command("train") == "tritmcu train digits_laq"
+    assert found["digits_laq"].command("train") == "`tritmcu train digits_laq`"
     store.save(tmp_path / "zoo" / "imported", tiny.qmodel(), "key")
     assert subjects.plan("imported", "host", tmp_path / "runs").name == "tiny"
     both = subjects.plan("digits_stq_jr", None, tmp_path / "runs")

@@ -190,11 +190,11 @@ def test_each_stage_works_from_what_the_one_before_stored(stored, tmp_path):
 
 
 def test_a_stage_whose_input_is_missing_names_the_command(stored, tmp_path):
-    plan = make_plan(stored, tmp_path, cli_args={"render": "--model q --board host"})
+    plan = make_plan(stored, tmp_path, named=("--model", "my q"))
     with pytest.raises(ConfigError) as caught:
         Workflow(plan, Recorder(), ("build",)).build()
     assert "sources: does not exist" in str(caught.value)
-    assert caught.value.hint == "run this first: tritmcu render --model q --board host"
+    assert caught.value.hint == "run this first: `tritmcu render --model 'my q'`"
 
 
 def test_every_stage_is_a_method_of_its_name(stored, tmp_path):
