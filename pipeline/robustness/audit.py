@@ -19,7 +19,7 @@ from pipeline.core.nouns import AuditCheck, AuditResult, Dataset, DatasetTrace, 
 from pipeline.robustness import losses
 from pipeline.robustness.budget import Budget
 from pipeline.robustness.campaign import OracleFor
-from pipeline.robustness.evidence import STEPS, Duel, Evidence, Fooled, union
+from pipeline.robustness.evidence import STEPS, Duel, Evidence, Fooled, Keep, anew, union
 from pipeline.robustness.oracle import GradientOracle
 from pipeline.robustness.waveform import Sound
 
@@ -49,12 +49,14 @@ def audit(
     trace: Trace | None = None,
     sound: Sound | None = None,
     progress: Progress = no_progress,
+    keep: Keep = anew,
 ) -> AuditResult:
     """Every check of the network that oracle_for asks, on the whole test split of `clean`. budget: the eps whose robust
     accuracy is in question. network: its digest. sources: networks for the same samples, to
     transfer from. trace: a device's answers to clean and attacked samples, for the checks that need one. sound: the
-    recordings of the samples, for a budget of waveforms."""
-    evidence = Evidence(oracle_for, clean, budget, seed, sources, trace, sound)
+    recordings of the samples, for a budget of waveforms. keep: see Evidence, for attacks that an interrupted audit has
+    done."""
+    evidence = Evidence(oracle_for, clean, budget, seed, sources, trace, sound, keep=keep)
     checks = []
     for number, (name, check) in enumerate(CHECKS.items()):
 

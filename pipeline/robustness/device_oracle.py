@@ -132,7 +132,12 @@ class _Shard:
         try:
             self._device.ask([sample.tobytes() for sample in x], take)
         except DeviceError as error:
-            kept = f"({len(self._answers)} answers are kept in {self._answers.path})"
-            hint = f"{error.hint}; the same command continues from there".removeprefix("; ")
-            self._state.lost = DeviceError(f"{error} {kept}", hint)
+            self._state.lost = self._given_up(error)
             raise self._state.lost from error
+
+    def _given_up(self, error: DeviceError) -> DeviceError:
+        """The error, with what is kept for the next time."""
+        if not len(self._answers):
+            return DeviceError(str(error), error.hint)
+        kept = f"({len(self._answers)} answers are kept in {self._answers.path})"
+        return DeviceError(f"{error} {kept}", f"{error.hint}; the same command continues from there".removeprefix("; "))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.statistics import LEVEL, fair_coin_limit, wilson
 from pipeline.config.job import AttackConfig
+from pipeline.core.digest import digest_of
 from pipeline.core.nouns import AttackOutcome, Dataset, Progress, Trace, no_progress
 from pipeline.robustness import campaign
 from pipeline.robustness.budget import Budget
@@ -20,10 +21,16 @@ from pipeline.robustness.oracle import Oracle
 from pipeline.robustness.projection import Lattice
 from pipeline.robustness.waveform import Sound
 
+Keep = Callable[[str, Callable[[], AttackOutcome]], AttackOutcome]
 Fooled = NDArray[np.bool_]
 """(n,) of the samples."""
 STEPS = 20
 """Of PGD, where a check does not compare numbers of steps."""
+
+
+def anew(key: str, run: Callable[[], AttackOutcome]) -> AttackOutcome:
+    """The Keep of an audit that keeps nothing."""
+    return run()
 
 
 @dataclass
@@ -46,6 +53,8 @@ class Evidence:
     """The recordings, for a budget of waveforms."""
     progress: Progress = no_progress
     """Told of every batch of every attack."""
+    keep: Keep = anew
+    """Runs an attack, or knows what it did; the key is the digest of its settings and budget."""
     _ran: dict[tuple[str, str], AttackOutcome] = field(default_factory=dict)
     """What attacks did, by their settings and budget."""
 
@@ -81,7 +90,9 @@ class Evidence:
         key = config.model_dump_json(), budget.label
         if key not in self._ran:
             how = self.oracle_for, self.seed, self.progress, self.sound
-            self._ran[key] = campaign.run(Campaign(config, budget), self.clean, *how)[1][0]
+            self._ran[key] = self.keep(
+                digest_of(*key), lambda: campaign.run(Campaign(config, budget), self.clean, *how)[1][0]
+            )
         return self._ran[key]
 
     def pgd(self, loss: str = "cross_entropy", budget: Budget | None = None, **settings: object) -> AttackOutcome:

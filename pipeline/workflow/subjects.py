@@ -60,7 +60,7 @@ def built_image(word: str, board: str | None) -> tuple[Image, Path] | None:
     """The image that a run holds, and its folder, where `word` is the folder of a run or of an image; None for anything
     else, and where the image is for another board than the one asked for."""
     for folder in (Path(word) / IMAGE, Path(word)):
-        meta = store.read_meta(folder) if (folder / store.META).is_file() else {"noun": ""}
+        meta: dict[str, Any] = store.read_meta(folder) if (folder / store.META).is_file() else {"noun": ""}
         if meta["noun"] == Image.__name__:
             if "parts" not in meta["value"]:
                 again = ["--run-dir", word] if (Path(word) / QMODEL).is_dir() else []

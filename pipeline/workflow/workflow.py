@@ -56,6 +56,8 @@ MEASURED_SAMPLES = 2
 """Inputs that a firmware gets which is run to learn what its layers take."""
 CAMPAIGNS = "attacked"
 """Folder of the campaigns that an unfinished attack has done."""
+AUDITED = "audit-attacks"
+"""Folder of the attacks that an unfinished audit has done."""
 UNFINISHED = "unfinished"
 """File in the training folder while training runs; it holds the key."""
 AGREEMENT_SAMPLES = 64
@@ -89,7 +91,7 @@ class Workflow:
         self._made: dict[str, Any] = {}
         self._locked: set[Path] = set()
         if plan.job_file is not None:
-            claim.check(plan.folder, plan.job_file)
+            claim.check(plan.folder, claim.of_job(plan.job_file))
 
     def make(self, stage: str) -> Any:
         """What the stage of this name makes, or has stored: the noun that the method of the same name returns."""
@@ -313,8 +315,11 @@ class Workflow:
         named = [config.source for config in transfers] or [another(qmodel, clean.name)]
         sources = tuple(source for source in named if source)
         trace = self._audited_trace() if "stream" in self._allowed else None
+        done = self.plan.folder / AUDITED
 
         def make(_: Path) -> AuditResult:
+            if self.plan.fresh:
+                shutil.rmtree(done, ignore_errors=True)
             return audit.audit(
                 *(attack.oracles(qmodel, self.plan.load_network), clean, budget, self.plan.seed),
                 network=qmodel.digest,
@@ -322,6 +327,7 @@ class Workflow:
                 trace=trace,
                 sound=sound,
                 progress=self._progress,
+                keep=campaigns.kept_outcomes(done, key),
             )
 
         key = digest_of(
@@ -330,7 +336,9 @@ class Workflow:
             [data.dataset for data in trace.datasets] if trace else [],
             *self._recordings(clean),
         )
-        return self._stage("audit", self.plan.folder / "audit", AuditResult, key, make, notes.audit)
+        result = self._stage("audit", self.plan.folder / "audit", AuditResult, key, make, notes.audit)
+        shutil.rmtree(done, ignore_errors=True)
+        return result
 
     def _stored_audit(self) -> AuditResult | None:
         """The audit stored in the run, if it is one of exactly this network."""
@@ -587,7 +595,7 @@ class Workflow:
             self._locked.add(folder)
             try:
                 if folder == self.plan.folder and self.plan.job_file is not None:
-                    claim.take(folder, self.plan.job_file)
+                    claim.take(folder, claim.of_job(self.plan.job_file))
                 yield
             finally:
                 self._locked.remove(folder)

@@ -55,7 +55,11 @@ class Audit(Command):
 
     def invoke(self, arguments: argparse.Namespace) -> int:
         from pipeline.cli import console, runs
+        from pipeline.core.errors import ConfigError
 
+        for option in (options.PORT, options.UNIT, options.RUNNER):
+            if option.given(arguments) and not BOARD.given(arguments):
+                raise ConfigError(f"{option.flag}: goes with --board", f"add it, or leave out {option.flag}")
         found = runs.make_audit(runs.audit_plan(arguments), BOARD.given(arguments))
         if arguments.json:
             console.stdout(json.dumps(asdict(found), indent=1))

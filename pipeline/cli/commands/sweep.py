@@ -13,6 +13,7 @@ from pipeline.cli.command import Command, Option
 
 if TYPE_CHECKING:
     from pipeline.config.sweep import Sweep as SweepFile
+    from pipeline.workflow.claim import Owner
     from pipeline.workflow.sweep import SweepRun
 
 FILE = Option(
@@ -41,6 +42,7 @@ class Sweep(Command):
         from pipeline.config import sweep as sweeps
         from pipeline.core.errors import ConfigError
         from pipeline.core.registry import unknown
+        from pipeline.workflow import claim
         from pipeline.workflow.sweep import SweepRun
 
         path, study = Path(arguments.sweep), arguments.study or ""
@@ -49,22 +51,26 @@ class Sweep(Command):
             raise ConfigError(*unknown("study", study, names))
         found = sweeps.trials(wanted, str(path), path.parent)
         run = SweepRun(path.stem, found, arguments.run_dir or runs.RUNS / path.stem, study)
+        owner = claim.of_sweep(path, found)
+        claim.check(run.root, owner)
         if not arguments.show:
-            work(run, wanted, arguments.cluster)
+            work(run, wanted, arguments.cluster, owner)
         show(run, arguments.json)
         if not arguments.show:
             run.require_all()
         return 0
 
 
-def work(run: SweepRun, wanted: SweepFile, address: str | None) -> None:
-    """Does what is missing of the sweep, here or on the cluster."""
+def work(run: SweepRun, wanted: SweepFile, address: str | None, owner: Owner) -> None:
+    """Does what is missing of the sweep, here or on the cluster. owner: whose its folder is then."""
     from pipeline.cli import console
     from pipeline.core import cluster, lock
+    from pipeline.workflow import claim
     from pipeline.workflow.sweep import Here, Pool, There
 
     with ExitStack() as stack:
         stack.enter_context(lock.working_in(run.root))
+        claim.take(run.root, owner)
         if address is None:
             pool: Pool = Here(stack.enter_context(closing(console.display())))
         else:

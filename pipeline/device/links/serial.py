@@ -17,7 +17,7 @@ from pipeline.device.links import Link
 
 READ_BYTES = 65536
 WRITE_TIMEOUT_S = 10.0
-GONE = "check cable and power; when the port is back, the same command resumes"
+GONE = "check cable and power"
 
 
 class Port(NamedTuple):

@@ -25,12 +25,12 @@ from pipeline.core.nouns import (
     QModel,
     Trace,
 )
-from pipeline.robustness import audit
+from pipeline.robustness import audit, campaign
 from pipeline.robustness.budget import Budget
 from pipeline.robustness.evidence import Duel, Evidence
 from pipeline.robustness.surrogate import Surrogate
 from pipeline.stages import attack
-from pipeline.workflow import zoo
+from pipeline.workflow import workflow, zoo
 from tests.support import masked, networks
 
 EPS = "24/255"
@@ -195,11 +195,45 @@ def test_the_command_prints_and_stores_the_audit(tmp_path, monkeypatch, capsys):
     assert "audit    unchanged" in told.err
 
 
+def test_an_interrupted_audit_goes_on_with_the_attack_that_is_not_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["audit", "digits_stq_jr", "--limit", "2", "--eps", "48/255", "--json"]
+    ran: list[str] = []
+    run = campaign.run
+
+    def stopped_at(most: int) -> None:
+        def counted(item, *arguments):
+            if len(ran) == most:
+                raise KeyboardInterrupt
+            ran.append(f"{item.config.model_dump_json()} {item.budget.label}")
+            return run(item, *arguments)
+
+        monkeypatch.setattr(campaign, "run", counted)
+
+    stopped_at(5)
+    assert main.main(command) == main.INTERRUPTED
+    kept = tmp_path / "runs" / "digits_stq_jr-netduinoplus2" / workflow.AUDITED
+    assert len(list(kept.iterdir())) == len(ran) == 5
+    capsys.readouterr()
+    stopped_at(-1)
+    assert main.main(command) == 0
+    resumed = capsys.readouterr().out
+    assert len(ran) == len(set(ran)) > 10, "no attack was run twice"
+    assert not kept.exists()
+    assert main.main([*command, "--fresh"]) == 0
+    assert capsys.readouterr().out == resumed, "as if it had not been interrupted"
+    assert len(ran) == 2 * len(set(ran))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["digits_stq_jrs"], "unknown network, run or job"),
         (["digits"], "run this first: tritmcu train digits"),
+        (["digits", "--run-dir", "my run"], "run this first: tritmcu train digits --run-dir 'my run'"),
+        (["digits_stq_jr", "--port", "/dev/x"], "--port: goes with --board"),
+        (["digits_stq_jr", "--unit", "x"], "--unit: goes with --board"),
+        (["digits_stq_jr", "--runner", "openocd"], "--runner: goes with --board"),
         (["digits_stq_jr", "--eps", "1/2550"], "smaller than one step"),
         (["digits_stq_jr", "--eps", "8"], "did you mean"),
         (["digits_stq_jr", "--eps", "much"], "much"),

@@ -104,6 +104,13 @@ def test_an_attack_on_a_device_that_is_lost_goes_on_where_it_stopped(model, data
     assert device.answers == told.answers - spent
 
 
+def test_a_device_that_never_answered_has_nothing_kept_to_tell_of(model, tmp_path):
+    oracle = oracle_of(model, tmp_path / "answers", TwinDevice(model, lasts=0))
+    with pytest.raises(DeviceError) as caught:
+        oracle.logits(tiny.samples(model, 2))
+    assert (str(caught.value), caught.value.hint) == ("virtual: gone", "plug it in")
+
+
 def test_answers_that_are_not_the_twins_are_counted_also_after_a_break(model, tmp_path):
     x, path = tiny.samples(model, 6), tmp_path / "answers"
     oracle = oracle_of(model, path, TwinDevice(model, wrong=2))

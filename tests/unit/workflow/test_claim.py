@@ -73,7 +73,7 @@ def test_a_project_that_was_moved_goes_on(first, tmp_path, monkeypatch):
 
 def test_a_note_that_is_none_is_named(first):
     Path("runs/toy", claim.FILE).write_text("[]", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"runs/toy/job\.json: names no job file"):
+    with pytest.raises(ConfigError, match=r"runs/toy/job\.json: names no job or sweep file"):
         workflow("a/toy.toml")
 
 

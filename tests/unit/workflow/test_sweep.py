@@ -119,6 +119,29 @@ def test_bad_input_is_one_line(tmp_path, capsys, old, new, told):
     assert not (tmp_path / "runs").exists()
 
 
+def test_another_sweep_of_the_same_name_is_refused_by_name(tmp_path, monkeypatch, capsys):
+    """Its results would stand on the page of the first one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, "perform", lambda task, display: sweeps.record(task))
+    for folder, text in (("a", sweeps.TABLE), ("b", sweeps.TABLE.replace("[1, 2]", "[3]"))):
+        write(tmp_path / folder, text)
+    assert main.main(["sweep", "a/small.toml"]) == 0
+    page = Path("runs/small", work.PAGE).read_text()
+    capsys.readouterr()
+    for words in ((), ("--show",)):
+        assert main.main(["sweep", "b/small.toml", *words]) == 2
+        error, hint = capsys.readouterr().err.splitlines()
+        first = tmp_path / "a" / "small.toml"
+        assert f"runs/small: holds the run of {first}, and b/small.toml is another job or sweep of that name" in error
+        assert "--run-dir" in hint
+    assert Path("runs/small", work.PAGE).read_text() == page
+    assert main.main(["sweep", "b/small.toml", "--run-dir", "elsewhere"]) == 0
+    write(tmp_path / "a", sweeps.TABLE.replace("[1, 2]", "[1, 2, 3]"))
+    write(tmp_path / "b", sweeps.TABLE.replace("[1, 2]", "[1, 2, 3]") + "# a copy\n")
+    for file in ("a/small.toml", "b/small.toml"):  # changed since, or the same in another place
+        assert main.main(["sweep", file]) == 0
+
+
 def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         done(tmp_path, Pool(plain2=[KeyboardInterrupt()]))
