@@ -119,9 +119,10 @@ class Session:
         """Counters since the link was opened; device_crc_errors and resets are those between the calls of `stats`."""
         return replace(self._channel.link_stats(), device_crc_errors=self._device_crc_errors, resets=self._resets)
 
-    def hello(self, timeout_s: float = HELLO_TIMEOUT_S) -> DeviceInfo:
+    def hello(self, timeout_s: float = HELLO_TIMEOUT_S, hint: str = "`tritmcu flash`") -> DeviceInfo:
         """The device's identity. HELLO is repeated until it is answered: bytes that reach a device before its UART is
-        enabled are lost. DeviceError when nothing, or nothing of this protocol, answers within timeout_s."""
+        enabled are lost. DeviceError, with the hint, when nothing answers within timeout_s, or nothing of this protocol
+        does."""
         deadline_s, inbox = self._clock() + timeout_s, Inbox()
         while True:
             self._channel.post("HELLO", inbox, protocol=wire.PROTOCOL)
@@ -129,7 +130,7 @@ class Session:
             if answered:
                 return self._introduce(answered[-1].fields)
             if self._clock() > deadline_s:
-                raise self._no_hello(timeout_s)
+                raise self._no_hello(timeout_s, hint)
 
     def _introduce(self, fields: Mapping[str, Any]) -> DeviceInfo:
         if fields["protocol"] != wire.PROTOCOL:
@@ -156,14 +157,14 @@ class Session:
             raise DeviceError(message, "correct the board's [link] and flash it again")
         return piece
 
-    def _no_hello(self, timeout_s: float) -> DeviceError:
+    def _no_hello(self, timeout_s: float, hint: str) -> DeviceError:
         counters = self.link_stats()
         heard = (
             f"{counters.bytes_received} bytes came that are no answer: other firmware or another baud rate"
             if counters.bytes_received
             else "nothing came back: not powered, not flashed, or another port"
         )
-        return DeviceError(f"{self.link.name}: no answer to HELLO within {timeout_s:g} s; {heard}", "`tritmcu flash`")
+        return DeviceError(f"{self.link.name}: no answer to HELLO within {timeout_s:g} s; {heard}", hint)
 
     def call(self, name: str, tail: bytes = b"", **values: Any) -> tuple[Mapping[str, Any], bytes]:
         """(fields, tail) of the reply to one request, repeated until it is answered; the answer to any repetition will

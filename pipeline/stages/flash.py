@@ -13,6 +13,8 @@ from pipeline.device.links import serial
 
 RESTART_S = 10.0
 """A board with USB of its own takes a few seconds to show its port again."""
+SILENT = "it was flashed: name the right port, set BOOT0 back to low, reset it; docs/BOARDS.md has more"
+"""What to do when a board that was just flashed does not answer."""
 
 
 def flash(
@@ -41,7 +43,7 @@ def flash(
         _try_port(board, runners.need_port(board, place), may_be_away=not runner.NEEDS_PORT)
         runners.flash(board, folder, place, serial_number=serial_number, only=only, progress=progress)
     progress("confirm", 0, 1, "wait for HELLO")
-    info = _hello(folder, board, place, port, patience_s=0.0 if runner.EMULATOR else RESTART_S)
+    info = _hello(folder, board, place, port, emulated=runner.EMULATOR)
     session.check_identity(info, image.digest, board)
     progress("confirm", 1, 1, f"digest {info.digest}")
     return info
@@ -65,13 +67,14 @@ def _try_port(board: Board, port: str, may_be_away: bool) -> None:
     session.open_link(board, port).close()
 
 
-def _hello(folder: Path, board: Board, place: str | None, port: serial.Port | None, patience_s: float) -> DeviceInfo:
-    """The device's HELLO; its port may be away for patience_s while it restarts, and come back under another name."""
-    deadline_s = time.monotonic() + patience_s
+def _hello(folder: Path, board: Board, place: str | None, port: serial.Port | None, emulated: bool) -> DeviceInfo:
+    """The device's HELLO; a real one's port may be away for RESTART_S while it restarts, and come back under another
+    name."""
+    deadline_s = time.monotonic() + (0.0 if emulated else RESTART_S)
     while True:
         try:
             with session.connect(board, folder, serial.follow(port) if port else place) as device:
-                return device.hello()
+                return device.hello() if emulated else device.hello(hint=SILENT)
         except DeviceError:
             if time.monotonic() >= deadline_s:
                 raise

@@ -98,7 +98,8 @@ class Bench:
             raise DeviceError(f"{place}: no such port")
         yield self
 
-    def hello(self):
+    def hello(self, hint):
+        self.hint = hint
         return self._info
 
 
@@ -125,6 +126,7 @@ def test_a_port_that_comes_back_under_another_name_is_followed(monkeypatch, tmp_
     monkeypatch.setattr(flash.runners, "choose", lambda board, only, place: avrdude)
     assert flash.flash(image, tmp_path, uno, place="/dev/ttyACM0") is info
     assert bench.opened == ["/dev/ttyACM0", "/dev/ttyACM1"]
+    assert "reset" in bench.hint  # of a board that stays silent: flashing it once more would not help
 
 
 @pytest.mark.emulator
