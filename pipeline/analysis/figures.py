@@ -25,7 +25,7 @@ INK, MUTED, GRID = "#1c2430", "#667085", "#e4e7ec"
 COLOURS = {"keras": "#98a2b3", "twin": "#2e90fa", "device": "#0b8a6f"}
 ROW_LETTERS = 18
 """Characters per line of the name of a row of the gallery, which is written vertically next to it."""
-ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#b54708")
+ATTACK_COLOURS = ("#c4320a", "#6938ef", "#0b8a6f", "#2e90fa", "#344054")
 MARKERS = "osD^v"
 """Of networks, where there are more than colours."""
 COST_TICKS = 6
