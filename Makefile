@@ -52,7 +52,7 @@ hil: setup ## the tests of a board in hand (BOARD=..., PORT=..., UNIT=...; witho
 bench-kernels: setup ## what the kernels cost on every core, beside CMSIS-NN (CMSIS_NN_ROOT=...; BENCH='--core cortex-m4f')
 	@$(BIN)/python -m bench.kernels $(BENCH)
 
-bench-train: setup ## what a training step costs: each regularization, beside float networks, in bfloat16 (six minutes)
+bench-train: setup ## what a training step costs: each regularization, beside float networks, in bfloat16 (two minutes)
 	@$(BIN)/python -m bench.train
 
 bench-attack: setup ## what a step of a white-box attack costs, beside ART on a Keras model (a minute)
