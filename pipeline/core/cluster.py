@@ -19,6 +19,10 @@ LOCAL = "local"
 CPU = "CPU"
 """What Ray calls the processor cores among its resources."""
 CONNECT_TIMEOUT_S = 10.0
+NO_START = "try again when this machine has less to do, or leave out --cluster"
+NOT_LET_IN = "where its ray start said that it asks for a token: RAY_AUTH_MODE=token, with its ~/.ray/auth_token here"
+"""Ray (2.60) asks for a token as soon as its machine has one, does not say that it misses it, and sends it unasked only
+to clusters that it found by itself."""
 Call = Any
 """Of a function, as Ray refers to it."""
 
@@ -51,7 +55,8 @@ def _joined(ray: Any, address: str, cpus: int, resources: dict[str, int]) -> Ite
         with interrupt.handlers_kept():  # Ray's own end the process at once
             found = ray.init(address=address, log_to_driver=False, configure_logging=False, **own)
     except Exception as error:  # a machine with too much to do: a bare Exception
-        raise _not_there(address, error) from error
+        what = ("Ray does not start here", NO_START) if address == LOCAL else ("cannot be joined", NOT_LET_IN)
+        raise _failed(address, error, *what) from error
     try:
         with redirect_stdout(sys.stderr):  # Ray tells there of lost machines, amid results and JSON
             yield
@@ -78,15 +83,12 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        raise _not_there(address, error) from error
+        raise _failed(address, error, "no cluster there", "ray start --head there, or --cluster local") from error
 
 
-def _not_there(address: str, error: Exception) -> DeviceError:
+def _failed(address: str, error: Exception, what: str, hint: str) -> DeviceError:
     why = " ".join(str(error).split())[:200]
-    if address == LOCAL:
-        what = f"--cluster {address}: Ray does not start here ({why})"
-        return DeviceError(what, "try again when this machine has less to do, or leave out --cluster")
-    return DeviceError(f"--cluster {address}: no cluster there ({why})", "ray start --head there, or --cluster local")
+    return DeviceError(f"--cluster {address}: {what} ({why})", hint)
 
 
 class Cluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -107,6 +108,22 @@ def test_without_ray_the_extra_is_named(monkeypatch, tmp_path):
 def test_an_address_without_a_cluster_is_refused_at_once(address, told):
     with pytest.raises(PipelineError, match=f"--cluster {address}: {told}"), door._joined(_Ray, address, 1, {}):
         pass
+
+
+def test_a_cluster_that_lets_nobody_in_names_the_token():
+    """Ray asks for one by default, does not say that it misses it, and sends it to no address that was given."""
+
+    def init(**_):
+        raise RuntimeError("Failed to connect to Ray cluster")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with (
+            pytest.raises(DeviceError, match="cannot be joined") as caught,
+            door._joined(SimpleNamespace(init=init), address, 1, {}),
+        ):
+            pass
+    assert "RAY_AUTH_MODE=token" in caught.value.hint
 
 
 def test_fewer_boards_than_wanted_are_refused_naming_both():
