@@ -32,8 +32,8 @@ QUANTIZE = (
 """What to do with a model that is not int8 throughout."""
 DTYPES: Mapping[str, np.dtype[Any]] = {"int8": np.dtype("<i1"), "int32": np.dtype("<i4"), "int64": np.dtype("<i8")}
 """Constants that are read."""
-ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}
-"""Lowest and highest zero point, which is a value of its type; of other types it is 0."""
+ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255), "int32": (0, 0)}
+"""Lowest and highest zero point. Those of other types, which a converter may leave at float tensors, are not used."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class _Graph:
             raise self.damaged(f"{place} of shape {shape} has {what}")
         if not (np.isfinite(scales) & (scales >= np.finfo(np.float32).tiny)).all():
             raise self.damaged(f"{place} has a scale that is not a positive number")
-        low, high = ZERO_POINTS.get(kind, ZERO_POINTS["int8"])
+        low, high = ZERO_POINTS.get(kind, (-math.inf, math.inf))
         for zero in zeros[(zeros < low) | (zeros > high)][:1]:
             raise self.damaged(f"{place} of type {kind} has the zero point {zero}")
         return scales, zeros.astype(np.int64), axis

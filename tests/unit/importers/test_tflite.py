@@ -161,6 +161,14 @@ def squeezed_scalar() -> Builder:
     return b
 
 
+def with_bias_zero_point() -> Builder:
+    b = conv(builder())
+    bias = b.constant(np.zeros(3, np.int32), 0.001)
+    b.graph.operators[0].inputs = [*b.graph.operators[0].inputs[:2], bias]
+    b.graph.tensors[bias].quantization.zeroPoint = [5]
+    return b
+
+
 def without_output() -> Builder:
     """Two operands and nothing made of them, of the types of an operation that quantizes the input."""
     b = builder((1, 4))
@@ -177,6 +185,7 @@ DAMAGED = {
         lambda: with_input_zero_point(-(1 << 63)),
         "tensor 0 of type int8 has the zero point -9223372036854775808",
     ),
+    "of a bias": (with_bias_zero_point, r"tensor \d of type int32 has the zero point 5"),
     "no output": (without_output, r"operation 0 \(QUANTIZE\) has 2 operands and writes tensors \(\)"),
 }
 
